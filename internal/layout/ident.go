@@ -1,0 +1,34 @@
+package layout
+
+// Ident names the holder of a mutex: a member slot and the slot's generation, never 0 when valid. It fills the
+// low identBits bits of a mutex word.
+type Ident uint32
+
+const (
+	slotBits  = 10
+	genBits   = 20
+	IdentMask = 1<<(slotBits+genBits) - 1
+	genMask   = 1<<genBits - 1
+)
+
+// NewIdent returns the identity of a member slot in a generation, which is cut to its 20 bits.
+func NewIdent(slot int, generation uint32) Ident {
+	return Ident(generation&genMask<<slotBits | uint32(slot)&(Members-1))
+}
+
+// Slot is the member slot, 0 <= Slot < Members.
+func (i Ident) Slot() int { return int(i & (Members - 1)) }
+
+// Generation is at most 20 bits wide.
+func (i Ident) Generation() uint32 { return uint32(i) >> slotBits & genMask }
+
+// Owner is the identity in a mutex word, 0 if the mutex is free.
+func Owner(word uint32) Ident { return Ident(word & IdentMask) }
+
+// NextGeneration follows g: 1 to 2^20-1, then 1 again. Generation 0 is never used, so that an Ident is never 0.
+func NextGeneration(g uint32) uint32 {
+	if g = (g + 1) & genMask; g == 0 {
+		g = 1
+	}
+	return g
+}

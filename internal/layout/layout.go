@@ -1,0 +1,352 @@
+// Package layout is the binary format of a mapping: every offset, every cast of mapped memory, and every
+// check on bytes that another process may have written. docs/format.md describes the same bytes for readers
+// of other languages.
+//
+// A mapping is one file (or section), in host byte order:
+//
+//	    0  static header, written once by the initialiser   readyOff is stored last
+//	  128  the mutex word                                   written by whoever locks
+//	  192  begin, end                                       written by the holder of the mutex
+//	  256  member generations, Members x uint32             written under the registry lock
+//	 4352  codec ID, then type name, UTF-8                  written once
+//	 wait  one page: the waiters flag                       written by whoever waits or publishes
+//	slots  Slots x (64-byte slot header + capacity, both rounded up to 64)
+//
+// Words with different writers lie on different cache lines. The kind KindMutex ends after the texts.
+package layout
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Errors about the content of a mapping. Package segment exports them under the same names.
+var (
+	// ErrIncompatible means that the name leads to something other than what was asked for.
+	ErrIncompatible = errors.New("incompatible")
+	// ErrCorrupt means that the mapping holds what no correct peer writes.
+	ErrCorrupt = errors.New("corrupt")
+)
+
+// Magic opens every initialised or half initialised mapping.
+const Magic = "sharedsg"
+
+// Format is the version of this layout; it is stored last and so tells that the mapping is ready.
+const Format = 1
+
+// Members is the number of handles that may hold a writable mapping at one time.
+const Members = 1 << slotBits
+
+// MaxSlots is the largest number of slots.
+const MaxSlots = 1 << 16
+
+// Offsets of the header. All static fields lie below 128.
+const (
+	magicOff    = 0
+	readyOff    = 8  // uint32: 0 until initialised, then Format
+	orderOff    = 12 // uint32: byteOrder
+	kindOff     = 16 // uint32: Kind
+	flagsOff    = 20 // uint32: flagPersist | flagMutex
+	membersOff  = 24 // uint32: Members
+	slotsOff    = 28 // uint32: number of slots
+	sizeOff     = 32 // uint64: bytes of the whole mapping
+	capacityOff = 40 // uint64: largest encoding, bytes
+	strideOff   = 48 // uint64: distance between slots, bytes
+	slotAreaOff = 56 // uint64: offset of slot 0
+	waitPageOff = 64 // uint64: offset of the wait page
+	pageOff     = 72 // uint32: bytes of the wait page
+	codecLenOff = 76 // uint32: bytes of the codec ID
+	typeLenOff  = 80 // uint32: bytes of the type name
+	rotorOff    = 84 // uint32: member slot to try first; under the registry lock
+	staticSize  = 88
+
+	MutexOff  = 128 // uint32
+	BeginOff  = 192 // uint64
+	EndOff    = 200 // uint64
+	memberOff = 256 // Members x uint32
+	textOff   = memberOff + 4*Members
+)
+
+// SlotHeader is the distance from a slot's start, where the length of its value stands (uint64), to the value.
+const SlotHeader = 64
+
+const (
+	byteOrder   = 0x0A0B0C0D
+	flagPersist = 1
+	flagMutex   = 2
+	maxText     = 1 << 16
+	align       = 64
+)
+
+// Lock bytes: positions, far behind any data, of the byte-range locks that file-backed mappings use.
+const (
+	RegistryByte = 1 << 62
+	ReaderByte   = RegistryByte + 1
+	MemberByte   = RegistryByte + 2 // + member slot
+)
+
+// Kind is what a mapping is for.
+type Kind uint32
+
+const (
+	KindSegment Kind = 1
+	KindMutex   Kind = 2
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindSegment:
+		return "segment"
+	case KindMutex:
+		return "mutex"
+	}
+	return fmt.Sprintf("unknown kind %d", uint32(k))
+}
+
+// Geometry is the checked private copy of a mapping's static header.
+type Geometry struct {
+	Kind     Kind
+	Persist  bool
+	Mutex    bool // readers take the mutex
+	Slots    int
+	Capacity int
+	CodecID  string
+	TypeName string
+
+	stride   int
+	slotArea int
+	waitPage int
+	page     int
+	size     int
+}
+
+// Size is the length of the whole mapping in bytes.
+func (g *Geometry) Size() int { return g.size }
+
+// WaitPage is where the wait page lies: its offset and its length in bytes. The length is 0 if there is none.
+func (g *Geometry) WaitPage() (off, n int) { return g.waitPage, g.page }
+
+// Place computes the offsets of a geometry whose other fields are set, for memory pages of the given size.
+func (g *Geometry) Place(page int) error {
+	if len(g.CodecID) > maxText || len(g.TypeName) > maxText {
+		return fmt.Errorf("%w: the codec ID (%d bytes) or the type name (%d bytes) is longer than %d bytes",
+			ErrIncompatible, len(g.CodecID), len(g.TypeName), maxText)
+	}
+	at := uint64(textOff + len(g.CodecID) + len(g.TypeName))
+	if g.Kind == KindSegment {
+		g.page = page
+		g.waitPage = int(roundUp(at, uint64(page)))
+		at = uint64(g.waitPage + page)
+		g.slotArea = int(at)
+		stride := SlotHeader + roundUp(uint64(g.Capacity), align)
+		if g.Slots > MaxSlots || g.Capacity < 0 || stride > (math.MaxInt/2-at)/uint64(g.Slots) {
+			return fmt.Errorf("%w: %d slots of %d bytes do not fit the address space", ErrIncompatible, g.Slots, g.Capacity)
+		}
+		g.stride = int(stride)
+		at += stride * uint64(g.Slots)
+	}
+	g.size = int(roundUp(at, uint64(page)))
+	return nil
+}
+
+func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
+
+// Mark is what a mapping begins with from the first moment that it is longer than nothing, so that a file with
+// another beginning is known for a stranger's.
+func Mark() []byte {
+	b := make([]byte, kindOff)
+	copy(b, Magic)
+	binary.NativeEndian.PutUint32(b[orderOff:], byteOrder)
+	return b
+}
+
+// IsMarked reports that a file that begins with b is one of ours, initialised or not.
+func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic }
+
+// Init writes the header into mem, which is all zero but for Mark, and marks it ready.
+func (g *Geometry) Init(mem []byte) {
+	put := func(off int, v int) { binary.NativeEndian.PutUint32(mem[off:], uint32(v)) }
+	put64 := func(off int, v int) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
+	flags := 0
+	if g.Persist {
+		flags |= flagPersist
+	}
+	if g.Mutex {
+		flags |= flagMutex
+	}
+	put(kindOff, int(g.Kind))
+	put(flagsOff, flags)
+	put(membersOff, Members)
+	put(slotsOff, g.Slots)
+	put64(sizeOff, g.size)
+	put64(capacityOff, g.Capacity)
+	put64(strideOff, g.stride)
+	put64(slotAreaOff, g.slotArea)
+	put64(waitPageOff, g.waitPage)
+	put(pageOff, g.page)
+	put(codecLenOff, len(g.CodecID))
+	put(typeLenOff, len(g.TypeName))
+	copy(mem[textOff:], g.CodecID)
+	copy(mem[textOff+len(g.CodecID):], g.TypeName)
+	word32(mem, readyOff).Store(Format)
+}
+
+// Ready reports whether the file's beginning tells of a finished initialisation. Nil bytes, a file cut short
+// by the death of its initialiser and a foreign file are told apart: the last is ErrIncompatible.
+func Ready(head []byte) (bool, error) {
+	if len(head) == 0 {
+		return false, nil
+	}
+	if !IsMarked(head) {
+		return false, fmt.Errorf("%w: it exists and is not a sharedseg mapping (it does not begin with %q)", ErrIncompatible, Magic)
+	}
+	if len(head) < textOff {
+		return false, nil
+	}
+	return binary.NativeEndian.Uint32(head[readyOff:]) != 0, nil
+}
+
+// Persists reports whether the mapping that begins with head says that it outlives its handles.
+func Persists(head []byte) bool {
+	return len(head) >= textOff && binary.NativeEndian.Uint32(head[flagsOff:])&flagPersist != 0
+}
+
+// HeadSize is how much of a mapping's beginning Ready and HeadLen want to see, and enough for Read in most cases.
+const HeadSize = textOff + 1024
+
+// HeadLen is how much of a ready mapping's beginning Read wants to see. The result is at most a few hundred KiB.
+func HeadLen(head []byte) int {
+	n := textOff
+	for _, off := range []int{codecLenOff, typeLenOff} {
+		n += int(min(binary.NativeEndian.Uint32(head[off:]), maxText))
+	}
+	return n
+}
+
+// Read checks the header in head, a private copy of the first bytes of a ready mapping that is size bytes long.
+func Read(head []byte, size int64) (*Geometry, error) {
+	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
+	u64 := func(off int) uint64 { return binary.NativeEndian.Uint64(head[off:]) }
+	corrupt := func(what string, v uint64) error {
+		return fmt.Errorf("%w: header: %s is %d", ErrCorrupt, what, v)
+	}
+	if len(head) < textOff {
+		return nil, corrupt("length", uint64(len(head)))
+	}
+	if f := u32(readyOff); f != Format {
+		return nil, fmt.Errorf("%w: format %d, this program knows format %d", ErrIncompatible, f, Format)
+	}
+	if o := u32(orderOff); o != byteOrder {
+		return nil, fmt.Errorf("%w: written in another byte order (mark %#x)", ErrIncompatible, o)
+	}
+	g := &Geometry{
+		Kind:    Kind(u32(kindOff)),
+		Persist: u32(flagsOff)&flagPersist != 0,
+		Mutex:   u32(flagsOff)&flagMutex != 0,
+	}
+	if g.Kind != KindSegment && g.Kind != KindMutex {
+		return nil, corrupt("kind", uint64(g.Kind))
+	}
+	if m := u32(membersOff); m != Members {
+		return nil, corrupt("number of members", uint64(m))
+	}
+	codecLen, typeLen := u32(codecLenOff), u32(typeLenOff)
+	if codecLen > maxText || typeLen > maxText || textOff+int(codecLen)+int(typeLen) > len(head) {
+		return nil, corrupt("length of the texts", uint64(codecLen)+uint64(typeLen))
+	}
+	g.CodecID = string(head[textOff : textOff+codecLen])
+	g.TypeName = string(head[textOff+codecLen : textOff+codecLen+typeLen])
+
+	page := u32(pageOff)
+	if g.Kind == KindSegment {
+		slots, capacity := u32(slotsOff), u64(capacityOff)
+		if slots < 2 || slots > MaxSlots {
+			return nil, corrupt("number of slots", uint64(slots))
+		}
+		if capacity > math.MaxInt/4 {
+			return nil, corrupt("capacity", capacity)
+		}
+		if page < 1<<10 || page > 1<<24 || page&(page-1) != 0 {
+			return nil, corrupt("page size", uint64(page))
+		}
+		g.Slots, g.Capacity = int(slots), int(capacity)
+	} else {
+		page = 1
+	}
+	// Everything else follows from what has been read, so it must be what Place says.
+	if err := g.Place(int(page)); err != nil {
+		return nil, fmt.Errorf("%w: header: %d slots of %d bytes", ErrCorrupt, g.Slots, g.Capacity)
+	}
+	for _, f := range []struct {
+		what       string
+		have, want uint64
+	}{
+		{"stride", u64(strideOff), uint64(g.stride)},
+		{"slot area", u64(slotAreaOff), uint64(g.slotArea)},
+		{"wait page", u64(waitPageOff), uint64(g.waitPage)},
+	} {
+		if f.have != f.want {
+			return nil, corrupt(f.what, f.have)
+		}
+	}
+	if s := u64(sizeOff); s != uint64(g.size) || size != int64(g.size) {
+		return nil, fmt.Errorf("%w: header: size is %d, the mapping has %d bytes, %d are needed", ErrCorrupt, s, size, g.size)
+	}
+	return g, nil
+}
+
+// Version reads the current version from a private copy of the mapping's beginning.
+func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
+
+// Words gives access to the words of a mapped header.
+type Words struct{ mem []byte }
+
+// NewWords returns the words of mem, which must be at least as long as the header of a mutex.
+func NewWords(mem []byte) Words { return Words{mem[:textOff:textOff]} }
+
+// Mutex is the mutex word.
+func (w Words) Mutex() *atomic.Uint32 { return word32(w.mem, MutexOff) }
+
+// Rotor is the member slot to try first. Its value is untrusted.
+func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }
+
+// Generation is the generation of a member slot, 0 <= slot < Members. Its value is untrusted.
+func (w Words) Generation(slot int) *atomic.Uint32 {
+	if uint(slot) >= Members {
+		panic("layout: member slot out of range")
+	}
+	return word32(w.mem, memberOff+4*slot)
+}
+
+// Counters is the pair begin, end.
+func (w Words) Counters() *[2]uint64 {
+	b := w.mem[BeginOff : BeginOff+16]
+	return (*[2]uint64)(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// WaitFlag is the flag at the beginning of a mapped wait page.
+func WaitFlag(page []byte) *atomic.Uint32 { return word32(page, 0) }
+
+// LowHalf is the half of a mapped 64-bit word that changes with every increment.
+func LowHalf(p *uint64) *atomic.Uint32 {
+	halves := (*[2]atomic.Uint32)(unsafe.Pointer(p))
+	if bigEndian {
+		return &halves[1]
+	}
+	return &halves[0]
+}
+
+var bigEndian = binary.NativeEndian.Uint16([]byte{0, 1}) == 1
+
+func word32(mem []byte, off int) *atomic.Uint32 {
+	b := mem[off : off+4]
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	if uintptr(p)%4 != 0 {
+		panic("layout: misaligned word")
+	}
+	return (*atomic.Uint32)(p)
+}

@@ -1,0 +1,91 @@
+// Package mapping is the seam to the platform's named shared memory: it opens and creates a named object, gives
+// it a size, maps it, tells whether its name still leads to it, and keeps the locks that the kernel drops when
+// their holder dies. It knows nothing of what the bytes mean but the positions of the lock bytes.
+//
+// A platform has one type, Object, with these functions:
+//
+//	Open(p *Place, readOnly bool) (*Object, error)   an existing object; fs.ErrNotExist
+//	Create(p *Place) (*Object, error)                a new, empty one; fs.ErrExist
+//	Names(dir string) ([]string, error)              the names in a place
+//	Path(p *Place) string                            what people call it
+//	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
+//
+//	(*Object) Current() (bool, error)                its name still leads to it
+//	(*Object) Info() (Info, error)                   size, mode
+//	(*Object) ReadAt(b, off) (int, error)
+//	(*Object) Reset(mark, size, mode) error          empties it, marks it, reserves size bytes of zeros
+//	(*Object) Map(off, n, writable) ([]byte, error)
+//	(*Object) Unlink() error                         takes the name away
+//	(*Object) Close() error                          drops all its locks
+//
+//	(*Object) LockRegistry(limit) error              among all that open or close the object; os.ErrDeadlineExceeded
+//	(*Object) UnlockRegistry()
+//	(*Object) Hold(slot) (bool, error), Drop(slot)   a member slot, for as long as the object is open
+//	(*Object) HoldReader() error, DropReader()       the place that all readers share
+//	(*Object) Held(slot) (bool, error)               by any other object
+//	(*Object) ReaderHeld() (bool, error)             the readers' place by any other object
+//	(*Object) AnyHeld() (bool, error)                any slot or reader place by any other object
+//
+// Locks belong to the Object, not to the process: two Objects of one process exclude each other.
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// ErrNoSpace means that the memory or disk behind the place is full. Package segment exports it.
+var ErrNoSpace = errors.New("no space for the segment")
+
+// DefaultMode is the permission of a new object if its Place asks for none: the owner only.
+const DefaultMode fs.FileMode = 0o600
+
+// MaxName is the length of the longest name, in bytes.
+const MaxName = 200
+
+// Place says where a named object is, and who may use it.
+type Place struct {
+	Name               string
+	Dir                string      // "": the platform's shared memory; relative to the current directory, if relative
+	Mode               fs.FileMode // 0: DefaultMode, and a file of another user is refused
+	SecurityDescriptor string
+	Global             bool
+}
+
+// Check refuses a name or a mode that no object can have, before any system call.
+func (p *Place) Check() error {
+	if err := CheckName(p.Name); err != nil {
+		return err
+	}
+	if p.Mode&^0o666 != 0 {
+		return fmt.Errorf("%w: mode %v has bits other than read and write", fs.ErrInvalid, p.Mode)
+	}
+	if p.Mode != 0 && p.Mode&DefaultMode != DefaultMode {
+		return fmt.Errorf("%w: mode %v keeps its own owner from reading and writing", fs.ErrInvalid, p.Mode)
+	}
+	return nil
+}
+
+// CheckName refuses a name that is not 1 to MaxName of [A-Za-z0-9._-] or that starts with a dot.
+func CheckName(name string) error {
+	if name == "" || len(name) > MaxName {
+		return fmt.Errorf("%w: a name has 1 to %d characters, this one has %d", fs.ErrInvalid, MaxName, len(name))
+	}
+	if name[0] == '.' {
+		return fmt.Errorf("%w: a name does not start with a dot", fs.ErrInvalid)
+	}
+	for _, c := range []byte(name) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return fmt.Errorf("%w: a name consists of letters A-Z and a-z, digits, '.', '_' and '-', not %q", fs.ErrInvalid, c)
+		}
+	}
+	return nil
+}
+
+// Info is what the platform knows of an object.
+type Info struct {
+	Size int64
+	Mode fs.FileMode
+	ID   uint64 // the same for all Objects of one process that share memory, as good as unique
+}

@@ -1,0 +1,44 @@
+//go:build linux && !sharedseg_portable
+
+package mapping
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// PageSize is the granularity of Map's offset.
+func PageSize() int { return os.Getpagesize() }
+
+// Map maps n bytes from the offset off, a multiple of PageSize, shared with all who map them.
+func (o *Object) Map(off int64, n int, writable bool) ([]byte, error) {
+	prot := unix.PROT_READ
+	if writable {
+		prot |= unix.PROT_WRITE
+	}
+	p, err := unix.MmapPtr(o.fd, off, nil, uintptr(n), prot, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
+	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+// Unprotect makes part of a read-only mapping, whole pages, writable. It is fs.ErrPermission if the object is
+// open for reading only.
+func Unprotect(mem []byte) error { return unix.Mprotect(mem, unix.PROT_READ|unix.PROT_WRITE) }
+
+// Retire replaces mem, in place and at one stroke, by private zeros: the shared memory is let go, and whoever
+// still reads or writes mem touches nothing that matters. Unmap gives the addresses back later.
+func Retire(mem []byte) error {
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE)
+	return err
+}
+
+// Unmap gives the addresses of mem back. Nobody may touch mem any more.
+func Unmap(mem []byte) error {
+	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)))
+}

@@ -1,0 +1,74 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+)
+
+// Bare is an attachment to a mapping without a header.
+type Bare struct {
+	Mem     []byte
+	obj     *mapping.Object
+	persist bool
+}
+
+// JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
+// least that long.
+func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
+	obj, err := enter(p, true, false)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bare{obj: obj, persist: persist}
+	err = b.join(p, size)
+	obj.UnlockRegistry()
+	if err != nil {
+		obj.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bare) join(p *mapping.Place, size int) error {
+	info, err := b.obj.Info()
+	if err != nil {
+		return err
+	}
+	if marked, err := isMarked(b.obj); err != nil {
+		return err
+	} else if marked {
+		return fmt.Errorf("%w: it is a segment or mutex, with a header, not a bare mapping", layout.ErrIncompatible)
+	}
+	if info.Size == 0 {
+		if err := b.obj.Reset(nil, int64(size), p.Mode); err != nil {
+			b.obj.Unlink()
+			return err
+		}
+	} else if info.Size < int64(size) {
+		return fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, info.Size, size)
+	} else if p.Mode != 0 && info.Mode != p.Mode {
+		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, info.Mode, p.Mode)
+	}
+	if b.Mem, err = b.obj.Map(0, size, true); err != nil {
+		return err
+	}
+	return b.obj.HoldReader()
+}
+
+// Leave detaches, and takes the name away if no other Bare is attached and it is not to persist. No call may use
+// Mem any more.
+func (b *Bare) Leave() error {
+	err := mapping.Unmap(b.Mem)
+	if !b.persist {
+		if e := b.obj.LockRegistry(registryLimit); e != nil {
+			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
+		} else {
+			b.obj.DropReader()
+			err = errors.Join(err, unlinkIfAlone(b.obj))
+		}
+	}
+	return errors.Join(err, b.obj.Close())
+}
