@@ -1,0 +1,308 @@
+// Package sync has locks for memory that several processes share, locks that survive the death of their owner.
+// Import it as ipcsync, to tell it from the standard library's:
+//
+//	import ipcsync "github.com/sharedseg/sharedseg/sync"
+//
+// A [Mutex] is one 32-bit word that names its owner. The owner holds, besides, something that the kernel takes
+// back when its process ends, SIGKILL included; so whoever waits can find out that the owner is dead, and takes
+// the mutex over. No process ID is involved, no thread, and no clean-up daemon. [SeqLock] lets readers do
+// without a lock.
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/park"
+)
+
+// Errors of a Mutex, to be tested for with errors.Is. The use of a closed one is fs.ErrClosed.
+var (
+	// ErrOwnerDied means that an owner died while it held the mutex, and that what the mutex guards has not
+	// been repaired since.
+	ErrOwnerDied = errors.New("the mutex's owner died; set Options.Repair to mend what it guards")
+	// ErrNotOwner means that Unlock was called through a handle that does not hold the mutex.
+	ErrNotOwner = errors.New("unlock of a mutex that this handle does not hold")
+)
+
+// The mutex word: the owner's identity in the low bits, 0 if free, and two flags.
+const (
+	waitersBit      = 1 << 31 // somebody is parked on the word, or may be
+	inconsistentBit = 1 << 30 // an owner died and no repair has succeeded since
+)
+
+const (
+	spins     = 100                    // looks at a held word before parking: about a microsecond
+	firstPark = 100 * time.Microsecond // doubled at each timeout
+	lastPark  = 5 * time.Millisecond   // the longest that a dead owner, or a done context, goes unnoticed
+)
+
+// Owners tells a Mutex about the handles that share its word.
+type Owners interface {
+	// Self is the identity of this handle: 1 to 2^30-1, and different from that of any other live handle.
+	Self() uint32
+	// Alive reports whether the handle of that identity is open. It may be called concurrently. It may err on
+	// the side of true for a while, and must not err on the other.
+	Alive(owner uint32) bool
+}
+
+// Mutex is a mutual exclusion lock between processes, and between the goroutines of one process. It belongs to
+// the handle, not to a thread or goroutine: any goroutine may unlock it. Its methods may be called
+// concurrently.
+//
+// Uncontended, Lock and Unlock are one compare-and-swap each and no system call. Under contention, one
+// goroutine of each handle competes for the word: it looks a few times, then parks in the kernel, and asks at
+// growing intervals, 5 ms at most, whether the owner is alive. A live owner is never robbed, however long it is
+// stopped; that is what Lock's context is for. The word's states are those of Drepper's "Futexes Are Tricky"
+// (2011), mutex 2, with the owner in place of "locked".
+type Mutex struct {
+	word   *atomic.Uint32
+	self   uint32
+	owners Owners
+	repair func() error
+	key    uint64
+	gate   chan struct{} // one goroutine of the handle is in the slow path
+	closed atomic.Bool
+	done   chan struct{}  // closed with the handle
+	member *member.Member // nil if the word is somebody else's
+	guard  bool           // calls run under layout.Guard
+	name   string
+}
+
+// NewMutex returns a handle of the mutex in a word of shared memory, 0 at first, which must stay mapped for as
+// long as the handle is used. Options.Repair as in [OpenMutex]. Most users want OpenMutex, which brings word
+// and Owners along. The race detector knows mutexes apart by key; handles of the same word have the same.
+func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint64) *Mutex {
+	return &Mutex{
+		word: word, self: owners.Self(), owners: owners, repair: repair, key: key,
+		gate: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+}
+
+// Lock locks the mutex, and blocks until it is free or ctx is done; it then returns ctx's error, within 5 ms. A
+// goroutine that locks a mutex which its own handle holds waits until it is unlocked, as with the standard
+// library's.
+//
+// If an owner died while it held the mutex, Lock runs Options.Repair, holding the mutex, before it returns. If
+// that fails or there is none, Lock unlocks and returns ErrOwnerDied, and so does every Lock until a Repair
+// succeeds. Whenever Lock returns an error, the mutex is not held.
+func (m *Mutex) Lock(ctx context.Context) error {
+	if !m.guard {
+		return m.wrap("lock", m.acquire(ctx))
+	}
+	return m.wrap("lock", layout.Guard(m.member.Mem, func() error { return m.acquire(ctx) }))
+}
+
+// TryLock locks the mutex if that is possible without waiting, and reports whether it did. It takes over the
+// mutex of an owner that died, as Lock does.
+func (m *Mutex) TryLock() (locked bool, err error) {
+	if !m.guard {
+		locked, err = m.tryAcquire()
+		return locked, m.wrap("lock", err)
+	}
+	err = layout.Guard(m.member.Mem, func() (err error) { locked, err = m.tryAcquire(); return err })
+	return locked && err == nil, m.wrap("lock", err)
+}
+
+// Unlock unlocks the mutex. It returns ErrNotOwner if this handle does not hold it. It does not block.
+func (m *Mutex) Unlock() error {
+	if !m.guard {
+		return m.wrap("unlock", m.unlock())
+	}
+	return m.wrap("unlock", layout.Guard(m.member.Mem, m.unlock))
+}
+
+// Held reports whether this handle holds the mutex, through whichever goroutine.
+func (m *Mutex) Held() bool { return m.word.Load()&layout.IdentMask == m.self }
+
+// Stop ends the handle of a mutex on the caller's own word, as Close does for a named one: Lock returns
+// fs.ErrClosed from now on, also in goroutines that wait. It returns when none waits any more. It does not
+// unlock.
+func (m *Mutex) Stop() {
+	if m.closed.Swap(true) {
+		return
+	}
+	close(m.done)
+	for {
+		park.Wake(m.word, park.All)
+		select {
+		case m.gate <- struct{}{}:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// wrap names the mutex in an error, and keeps m's memory mapped until here.
+func (m *Mutex) wrap(op string, err error) error {
+	runtime.KeepAlive(m)
+	if err == nil || m.name == "" {
+		return err
+	}
+	return &fs.PathError{Op: op, Path: m.name, Err: err}
+}
+
+// acquire is Lock without the guard.
+func (m *Mutex) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.word.CompareAndSwap(0, m.self) {
+		return m.entered(0)
+	}
+	return m.acquireSlow(ctx)
+}
+
+// entered ends an acquisition. A handle that was closed meanwhile must not keep the mutex; then it leaves flags.
+func (m *Mutex) entered(flags uint32) error {
+	if m.closed.Load() {
+		m.release(flags)
+		return fs.ErrClosed
+	}
+	fence.Acquire(m.key)
+	return nil
+}
+
+func (m *Mutex) tryAcquire() (bool, error) {
+	if m.word.CompareAndSwap(0, m.self) {
+		err := m.entered(0)
+		return err == nil, err
+	}
+	if m.closed.Load() {
+		return false, fs.ErrClosed
+	}
+	w := m.word.Load()
+	if owner := w & layout.IdentMask; owner != 0 && m.owners.Alive(owner) {
+		return false, nil
+	}
+	taken, err := m.take(w, 0)
+	return taken && err == nil, err
+}
+
+// take takes the mutex over from the state w, in which it is free or has a dead owner, and sets the given flags.
+// It reports whether the state was still that; with an error the mutex is not held.
+func (m *Mutex) take(w, flags uint32) (bool, error) {
+	died := w&^waitersBit != 0 // a dead owner, or a flag that one left
+	flags |= w & waitersBit
+	if died {
+		flags |= inconsistentBit
+	}
+	if !m.word.CompareAndSwap(w, m.self|flags) {
+		return false, nil
+	}
+	if err := m.entered(flags & inconsistentBit); err != nil || !died {
+		return true, err
+	}
+	return true, m.mend()
+}
+
+// mend repairs what the mutex guards, with the mutex held. If that fails it lets the mutex go, still inconsistent.
+func (m *Mutex) mend() error {
+	repaired := false
+	defer func() {
+		if !repaired {
+			m.release(inconsistentBit)
+		}
+	}()
+	if m.repair == nil {
+		return ErrOwnerDied
+	}
+	if err := m.repair(); err != nil {
+		return fmt.Errorf("%w: repair: %w", ErrOwnerDied, err)
+	}
+	repaired = true
+	m.word.And(^uint32(inconsistentBit))
+	return nil
+}
+
+func (m *Mutex) acquireSlow(ctx context.Context) error {
+	select {
+	case m.gate <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.done:
+		return fs.ErrClosed
+	}
+	defer func() { <-m.gate }()
+
+	var flags uint32 // once this goroutine has parked, others may be parked that only its Unlock wakes
+	for look := 0; ; look++ {
+		if m.closed.Load() {
+			return fs.ErrClosed
+		}
+		w := m.word.Load()
+		if w&layout.IdentMask == 0 {
+			if taken, err := m.take(w, flags); taken {
+				return err
+			}
+			continue
+		}
+		if look < spins {
+			if look%10 == 9 {
+				runtime.Gosched()
+			}
+			continue
+		}
+		taken, err := m.await(ctx, w)
+		if taken || err != nil {
+			return err
+		}
+		flags, look = waitersBit, 0
+	}
+}
+
+// await parks until the word, last seen as w with an owner, may have changed. It takes the mutex over if the
+// owner is dead.
+func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
+	for limit := firstPark; ; limit = min(2*limit, lastPark) {
+		if w&waitersBit == 0 {
+			if !m.word.CompareAndSwap(w, w|waitersBit) {
+				return false, nil
+			}
+			w |= waitersBit
+		}
+		park.Wait(m.word, w, limit)
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if m.closed.Load() || m.word.Load() != w {
+			return false, nil
+		}
+		if !m.owners.Alive(w & layout.IdentMask) {
+			return m.take(w, waitersBit)
+		}
+	}
+}
+
+// release lets the mutex go, which this handle holds, and leaves the given flags.
+func (m *Mutex) release(flags uint32) {
+	fence.Release(m.key)
+	if m.word.Swap(flags)&waitersBit != 0 {
+		park.Wake(m.word, 1)
+	}
+}
+
+// unlock is Unlock without the guard.
+func (m *Mutex) unlock() error {
+	for {
+		w := m.word.Load()
+		if w&layout.IdentMask != m.self {
+			return ErrNotOwner
+		}
+		fence.Release(m.key)
+		if m.word.CompareAndSwap(w, 0) {
+			if w&waitersBit != 0 {
+				park.Wake(m.word, 1)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package sync
+
+import (
+	"fmt"
+	"io/fs"
+	"runtime"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+)
+
+// Options of a named Mutex. The zero value, and nil, are ready to use.
+type Options struct {
+	// Repair mends what the mutex guards after an owner died. It runs with the mutex held, in the goroutine that
+	// calls Lock, and must not use the mutex. nil: Lock returns ErrOwnerDied.
+	Repair func() error
+	// Persist keeps the mutex when the last handle is gone, and with it the knowledge that its owner died. It
+	// is for mutexes that guard something that outlives the processes, and counts for the one who creates.
+	Persist bool
+	// Mode is the permission of the mutex's file: read and write bits, the owner's among them. 0: 0600. With
+	// any other, the file may belong to another user. When the mutex exists, its mode must be the same.
+	Mode fs.FileMode
+	// Dir is the directory of the mutex's file. "": the platform's shared memory.
+	Dir string
+	// SecurityDescriptor is the mutex's, in SDDL, on Windows. "": only its owner has access.
+	SecurityDescriptor string
+	// Global puts the mutex in the namespace of all sessions, on Windows.
+	Global bool
+	// NoFaultGuard leaves out the guard that turns a truncated file into an error; the access then ends the
+	// process. The guard costs a few nanoseconds for each call.
+	NoFaultGuard bool
+}
+
+// OpenMutex opens the mutex of that name, and creates it if there is none. It does not lock it. The name has 1
+// to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and does not start with a dot. It shares its
+// namespace with segments.
+//
+// The errors are fs.PathErrors over fs.ErrInvalid (a bad name or mode), fs.ErrPermission, errors.ErrUnsupported,
+// os.ErrDeadlineExceeded (somebody stopped in the midst of an opening) and those that package segment lists:
+// ErrIncompatible (the name is not a mutex's), ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
+//
+// If all handles of a mutex that does not persist are gone, by Close or by the end of their processes, the next
+// OpenMutex creates it anew.
+func OpenMutex(name string, o *Options) (*Mutex, error) {
+	if o == nil {
+		o = new(Options)
+	}
+	spec := &member.Spec{
+		Place: mapping.Place{
+			Name: name, Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global,
+		},
+		New: func(page int) (*layout.Geometry, error) {
+			g := &layout.Geometry{Kind: layout.KindMutex, Persist: o.Persist}
+			return g, g.Place(page)
+		},
+		Check: func(g *layout.Geometry) error {
+			if g.Kind != layout.KindMutex {
+				return fmt.Errorf("%w: it is a %v, not a mutex", layout.ErrIncompatible, g.Kind)
+			}
+			if o.Persist && !g.Persist {
+				return fmt.Errorf("%w: it does not persist", layout.ErrIncompatible)
+			}
+			return nil
+		},
+	}
+	mb, err := member.Join(member.OpenOrCreate, spec)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	m := NewMutex(mb.Words.Mutex(), mb, o.Repair, mb.Key)
+	m.member, m.name, m.guard = mb, name, !o.NoFaultGuard
+	runtime.AddCleanup(m, (*member.Member).Discard, mb)
+	return m, nil
+}
+
+// Close closes the handle; goroutines that wait in Lock return fs.ErrClosed. It waits for a Repair that is
+// running. If the handle holds the mutex, the next to lock it learns that its owner died. The error says what
+// could not be cleaned up; the handle is closed all the same. A second Close returns nil.
+func (m *Mutex) Close() error {
+	if m.closed.Load() {
+		return nil
+	}
+	m.Stop()
+	held := false
+	layout.Guard(m.member.Mem, func() error { held = m.Held(); return nil })
+	return m.wrap("close", m.member.Leave(held))
+}

@@ -1,0 +1,107 @@
+package sync
+
+import (
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
+)
+
+// Counters are the two words in shared memory that a [SeqLock] works on: the version that is being written, or
+// was last, and the version that is complete. Both are 0 at first. They must be aligned to 8 bytes, also on
+// 32-bit machines, should have a cache line of their own, and belong to no Go variable: to the race detector
+// and the compiler's eyes their use is a data race.
+type Counters [2]uint64
+
+const (
+	begin = 0
+	end   = 1
+)
+
+// SeqLock publishes versions 1, 2, 3 … of a value that is too large to be stored at one stroke, from one writer
+// at a time to any number of readers, in memory that several processes share. Readers store nothing, so they
+// never delay each other or a writer, and need no more than read access.
+//
+// The value lives in a ring of slots, which are the caller's: version v in slot v modulo the number of slots. A
+// writer fills the slot after the current one, so a writer that dies half-way leaves the current version whole,
+// and the next writer just uses the same slot again: nothing needs to be repaired.
+//
+//	version, slot := l.WriteBegin()        // holding the lock that excludes other writers
+//	… fill slots[slot] …
+//	l.WriteEnd(version)
+//
+//	for {
+//		version, slot := l.ReadBegin()
+//		… copy slots[slot]; no decision may be based on it yet …
+//		if !l.ReadRetry(version) {
+//			break
+//		}
+//	}
+//
+// With n slots a reader is disturbed only if n-1 versions are written while it copies. The methods may be
+// called concurrently, but for WriteBegin and WriteEnd, of which one pair at a time may run among all
+// processes, as under a [Mutex].
+//
+// It is the sequence lock of Lameter ("Effective synchronization on Linux/NUMA systems", 2005) with the fences
+// of Boehm ("Can seqlocks get along with programming language memory models?", MSPC 2012), over a ring of
+// slots as in a multi-version register.
+type SeqLock struct {
+	c     *Counters
+	slots uint64
+	magic uint64 // 2^(63+l) / slots, rounded up, where l is slots-1's length in bits
+	shift uint   // l - 1
+}
+
+// NewSeqLock returns the sequence lock of c over the given number of slots, at least 2 and the same in all
+// processes. Any number of SeqLocks may refer to the same Counters.
+func NewSeqLock(c *Counters, slots int) SeqLock {
+	if slots < 2 {
+		panic("sync: a SeqLock needs at least 2 slots")
+	}
+	n := uint64(slots)
+	l := uint(bits.Len64(n - 1))
+	magic, rest := bits.Div64(1<<(l-1), 0, n)
+	if rest != 0 {
+		magic++
+	}
+	return SeqLock{c, n, magic, l - 1}
+}
+
+// Version returns the number of the last complete version, 0 if there is none.
+func (l *SeqLock) Version() uint64 { return atomic.LoadUint64(&l.c[end]) }
+
+// Slot returns the slot of a version: the version modulo the number of slots, for versions below 2^63. For
+// others it is still a slot.
+//
+// A division would take as long as the rest of a small value's reading. This is the multiplication of Granlund
+// and Montgomery ("Division by Invariant Integers using Multiplication", PLDI 1994), for 63 bits.
+func (l *SeqLock) Slot(version uint64) uint64 {
+	version &= 1<<63 - 1
+	quotient, _ := bits.Mul64(version, l.magic)
+	return version - quotient>>l.shift*l.slots
+}
+
+// WriteBegin announces the next version, and returns it with the slot to write it to. If the writer gives up, or
+// dies, the next WriteBegin returns the same version.
+func (l *SeqLock) WriteBegin() (version, slot uint64) {
+	version = l.Version() + 1
+	fence.Publish(&l.c[begin], version)
+	fence.StoreStore()
+	return version, l.Slot(version)
+}
+
+// WriteEnd makes a version the current one. It is seen by all readers that start afterwards.
+func (l *SeqLock) WriteEnd(version uint64) { fence.Publish(&l.c[end], version) }
+
+// ReadBegin returns the current version and its slot. Version 0 has no value: its slot has never been written.
+func (l *SeqLock) ReadBegin() (version, slot uint64) {
+	version = l.Version()
+	return version, l.Slot(version)
+}
+
+// ReadRetry reports whether a copy that was made since the ReadBegin of a version may be torn, because a writer
+// has come round to its slot.
+func (l *SeqLock) ReadRetry(version uint64) bool {
+	fence.LoadLoad()
+	return atomic.LoadUint64(&l.c[begin])-version >= l.slots
+}
