@@ -1,0 +1,124 @@
+package segment
+
+import (
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/member"
+)
+
+// Bare is a mapping of nothing but a value, unsynchronised: a Load beside a Store, of this process or another,
+// may see some of the old value and some of the new. It is for peers that do not know this library, such as a
+// C program that calls shm_open or CreateFileMapping, Python's multiprocessing.shared_memory, or Boost's
+// shared_memory_object. Between Go programs use a [Segment].
+//
+// A bare mapping carries no length, so the encoding must tell by itself where it ends, as that of codec.UTF16
+// does by its terminator and that of codec.Fixed by its size. Other codecs are handed the whole mapping.
+type Bare[T any] struct {
+	name    string
+	codec   codec.Codec[T]
+	guard   bool
+	cleanup runtime.Cleanup
+
+	mu     sync.RWMutex // held for reading by each call that uses member.Mem
+	member *member.Bare // nil when closed
+}
+
+// OpenBare opens the mapping of that name, and creates it, all zero, if there is none. It has size bytes; one
+// that exists may be longer. On Linux it is the file /dev/shm/NAME or that in Options.Dir, on Windows the
+// section Local\NAME or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor, Global and
+// NoFaultGuard count.
+//
+// When the last Bare of a name is closed, its name is removed, unless Options.Persist was set: peers that are no
+// Bare are not counted, so set it where one of them owns the mapping. A bare mapping that all users left by
+// crashing stays, as its content is not known to be anyone's.
+//
+// Errors: as for [Open]; ErrIncompatible means that it is too short, or a segment.
+func OpenBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare[T], error) {
+	b, err := openBare(name, size, c, o)
+	return b, wrap("open", name, err)
+}
+
+func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare[T], error) {
+	if o == nil {
+		o = new(Options)
+	}
+	if err := checkCodec(c); err != nil {
+		return nil, err
+	}
+	if size <= 0 {
+		return nil, fmt.Errorf("%w: size is %d", fs.ErrInvalid, size)
+	}
+	if sized, ok := c.(codec.Sized); ok && sized.Size() > size {
+		return nil, fmt.Errorf("%w: size is %d bytes, each value has %d", ErrTooLarge, size, sized.Size())
+	}
+	place := o.place(name)
+	m, err := member.JoinBare(&place, size, o.Persist)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bare[T]{name: name, codec: c, guard: !o.NoFaultGuard, member: m}
+	b.cleanup = runtime.AddCleanup(b, func(m *member.Bare) { go m.Leave() }, m)
+	return b, nil
+}
+
+// Load decodes what the mapping holds.
+//
+// Errors: that of the codec, ErrCorrupt (the file was truncated), fs.ErrClosed.
+func (b *Bare[T]) Load() (T, error) {
+	var v T
+	err := b.use(func(mem []byte) error {
+		if sized, ok := b.codec.(codec.Sized); ok {
+			mem = mem[:sized.Size()]
+		}
+		return b.codec.Decode(append([]byte(nil), mem...), &v)
+	})
+	return v, wrap("load", b.name, err)
+}
+
+// Store encodes v into the mapping and clears the rest of it. An encoding that does not fit is ErrTooLarge, and
+// the mapping stays as it is.
+func (b *Bare[T]) Store(v T) error {
+	err := b.use(func(mem []byte) error {
+		enc, err := b.codec.Append(nil, v)
+		if err != nil {
+			return err
+		}
+		if len(enc) > len(mem) {
+			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", ErrTooLarge, len(enc), len(mem))
+		}
+		clear(mem[copy(mem, enc):])
+		return nil
+	})
+	return wrap("store", b.name, err)
+}
+
+func (b *Bare[T]) use(f func(mem []byte) error) error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.member == nil {
+		return fs.ErrClosed
+	}
+	mem := b.member.Mem
+	if !b.guard {
+		return f(mem)
+	}
+	return layout.Guard(mem, func() error { return f(mem) })
+}
+
+// Close closes the handle. It waits for calls under way. A second Close returns nil.
+func (b *Bare[T]) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.member == nil {
+		return nil
+	}
+	b.cleanup.Stop()
+	m := b.member
+	b.member = nil
+	return wrap("close", b.name, m.Leave())
+}

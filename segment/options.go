@@ -1,0 +1,168 @@
+package segment
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+	"reflect"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+)
+
+// Guard says how readers are kept from torn values.
+type Guard int
+
+const (
+	// SeqLock lets readers copy without a lock and look afterwards whether they were disturbed. They never block
+	// a writer nor wait for one, not even for one that is stopped half-way.
+	SeqLock Guard = iota
+	// Mutex makes readers take the lock that writers take. A Load then waits for a Store or Update under way. A
+	// Reader, which cannot write the lock, reads as with SeqLock.
+	Mutex
+)
+
+func (g Guard) String() string {
+	switch g {
+	case SeqLock:
+		return "SeqLock"
+	case Mutex:
+		return "Mutex"
+	}
+	return fmt.Sprintf("Guard(%d)", int(g))
+}
+
+// Defaults of Options.
+const (
+	DefaultCapacity = 4096
+	DefaultSlots    = 3
+)
+
+// Options of a segment. The zero value, and nil, are ready to use. When the segment exists already, a zero field
+// means "whatever it has", and another one that disagrees is ErrIncompatible.
+type Options struct {
+	// Capacity is the size of the largest encoding, in bytes. 0: the size of T for codec.Fixed, else 4096. A
+	// segment takes Slots times that much memory, all of it when it is created.
+	Capacity int
+	// Guard is SeqLock or Mutex.
+	Guard Guard
+	// Slots is the number of versions kept, 2 to 65536. 0: 3. More make it rarer that a reader of a fast
+	// writer's large values has to start again.
+	Slots int
+	// Persist keeps the segment, and its value, when the last handle is gone, until Remove.
+	Persist bool
+	// Mode is the permission of the segment's file on Unix: read and write bits, the owner's among them. 0: 0600.
+	// With a Mode that grants the group or others something, the file may belong to another user, who is then
+	// trusted not to withhold the lock; without, another user's file is fs.ErrPermission.
+	Mode fs.FileMode
+	// Dir is the directory of the segment's file. "": the platform's shared memory, /dev/shm on Linux.
+	Dir string
+	// SecurityDescriptor is the segment's, in SDDL, on Windows. "": only its owner has access.
+	SecurityDescriptor string
+	// Global puts the segment in the namespace of all sessions, on Windows.
+	Global bool
+	// NoFaultGuard leaves out the guard that turns the access to a file that somebody truncated into ErrCorrupt;
+	// the access then ends the process. The guard costs a few nanoseconds for each call. It is this handle's
+	// choice, and not stored in the segment.
+	NoFaultGuard bool
+}
+
+func (o *Options) place(name string) mapping.Place {
+	if o == nil {
+		return mapping.Place{Name: name}
+	}
+	return mapping.Place{Name: name, Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global}
+}
+
+func (o *Options) check() error {
+	if o.Capacity < 0 || o.Capacity > math.MaxInt/4 {
+		return fmt.Errorf("%w: Capacity is %d", fs.ErrInvalid, o.Capacity)
+	}
+	if o.Slots != 0 && o.Slots < 2 || o.Slots > layout.MaxSlots {
+		return fmt.Errorf("%w: Slots is %d, want 0 or 2 to %d", fs.ErrInvalid, o.Slots, layout.MaxSlots)
+	}
+	if o.Guard != SeqLock && o.Guard != Mutex {
+		return fmt.Errorf("%w: Guard is %v", fs.ErrInvalid, o.Guard)
+	}
+	return nil
+}
+
+func checkCodec[T any](c codec.Codec[T]) error {
+	if c == nil {
+		return fmt.Errorf("%w: the codec is nil", fs.ErrInvalid)
+	}
+	if checked, ok := c.(codec.Checked); ok {
+		return checked.Err()
+	}
+	return nil
+}
+
+// spec says what a handle with a codec and options makes of a new mapping, and wants of one that exists.
+func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error) {
+	if err := checkCodec(c); err != nil {
+		return nil, err
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	capacity := o.Capacity
+	if sized, ok := c.(codec.Sized); ok {
+		if capacity != 0 && capacity < sized.Size() {
+			return nil, fmt.Errorf("%w: Capacity is %d bytes, each value has %d", ErrTooLarge, capacity, sized.Size())
+		}
+		capacity = max(capacity, sized.Size())
+	} else if capacity == 0 {
+		capacity = DefaultCapacity
+	}
+	slots := o.Slots
+	if slots == 0 {
+		slots = DefaultSlots
+	}
+	want := layout.Geometry{
+		Kind: layout.KindSegment, Persist: o.Persist, Mutex: o.Guard == Mutex, Slots: slots, Capacity: capacity,
+		CodecID: c.ID(), TypeName: reflect.TypeFor[T]().String(),
+	}
+	return &member.Spec{
+		Place: o.place(name),
+		New: func(page int) (*layout.Geometry, error) {
+			g := want
+			return &g, g.Place(page)
+		},
+		Check: func(g *layout.Geometry) error { return o.agree(g, &want) },
+	}, nil
+}
+
+// agree refuses an existing segment g that is not what is wanted.
+func (o *Options) agree(g, want *layout.Geometry) error {
+	if g.Kind != layout.KindSegment {
+		return fmt.Errorf("%w: it is a %v, not a segment", ErrIncompatible, g.Kind)
+	}
+	if g.CodecID != want.CodecID {
+		return fmt.Errorf("%w: it holds type %s as %s; asked for is type %s as %s",
+			ErrIncompatible, g.TypeName, g.CodecID, want.TypeName, want.CodecID)
+	}
+	for _, f := range []struct {
+		what        string
+		given, same bool
+		have, asked any
+	}{
+		{"Capacity", o.Capacity != 0, g.Capacity == want.Capacity, g.Capacity, want.Capacity},
+		{"Slots", o.Slots != 0, g.Slots == want.Slots, g.Slots, want.Slots},
+		{"Guard", o.Guard != SeqLock, g.Mutex == want.Mutex, guardOf(g), o.Guard},
+		{"Persist", o.Persist, g.Persist == want.Persist, g.Persist, want.Persist},
+	} {
+		if f.given && !f.same {
+			return fmt.Errorf("%w: its %s is %v, asked for is %v", ErrIncompatible, f.what, f.have, f.asked)
+		}
+	}
+	return nil
+}
+
+func guardOf(g *layout.Geometry) Guard {
+	if g.Mutex {
+		return Mutex
+	}
+	return SeqLock
+}

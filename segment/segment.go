@@ -1,0 +1,160 @@
+// Package segment shares one typed value between processes, through named shared memory.
+//
+// A [Segment] is a name, a mapping and a [codec.Codec]. Whoever opens the name, with the same codec, has the same
+// value: Store publishes a new version of it, Load copies the current one out, Watch waits for the next. A value
+// is never torn: a version is written to a slot that no reader is sent to before it is complete, so a process
+// that is killed half-way, at any instruction, costs nothing. The segment is created by the first to open it
+// and freed when the last handle is closed, by Close or by the end of its process.
+//
+// All methods may be called concurrently, from any number of goroutines and processes. Nothing in the mapping
+// is trusted: a peer that writes nonsense can spoil values, but not crash, hang or bloat this process.
+package segment
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+)
+
+// Segment is a handle of a shared value, for reading, with the methods of [Reader], and for writing. Close it
+// when it is no longer used; one that is dropped is closed by the garbage collector in its own time.
+type Segment[T any] struct {
+	Reader[T]
+}
+
+// Store publishes v as the new version. It waits for other writers, but not for readers. An encoding larger than
+// the capacity is ErrTooLarge; then, and with any other error, the old value stays.
+func (s *Segment[T]) Store(v T) error { return s.store(context.Background(), &v) }
+
+// StoreContext is Store, but gives up waiting for other writers, one that is stopped perhaps, when ctx is done.
+// The error is then that of ctx.
+func (s *Segment[T]) StoreContext(ctx context.Context, v T) error { return s.store(ctx, &v) }
+
+// Update publishes what fn makes of the current value, as one step among all processes. fn gets a private copy,
+// T's zero value if nothing was stored yet. If it returns an error, Update returns it and publishes nothing; if
+// it panics, nothing is published either. fn runs with the writers' lock held: it should be short, and it must
+// not store to, update or close the segment.
+func (s *Segment[T]) Update(fn func(v *T) error) error {
+	return s.UpdateContext(context.Background(), fn)
+}
+
+// UpdateContext is Update, but gives up waiting for other writers when ctx is done. The error is then that of
+// ctx. Once fn runs, ctx no longer counts.
+func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) error {
+	v := new(T)
+	return wrap("update", s.name, s.locked(ctx, func() (bool, error) {
+		if _, ok, err := s.read(v); !ok {
+			return false, errCounters
+		} else if err != nil {
+			return false, err
+		}
+		if err := s.unguarded(func() error { return fn(v) }); err != nil {
+			return false, err
+		}
+		return s.publish(v)
+	}))
+}
+
+// Created reports whether this handle initialised the segment.
+func (s *Segment[T]) Created() bool { return s.member.Created }
+
+func (s *Segment[T]) store(ctx context.Context, v *T) error {
+	if s.noGuard && s.plain {
+		return wrap("store", s.name, s.storePlain(ctx, v))
+	}
+	return wrap("store", s.name, s.locked(ctx, func() (bool, error) { return s.publish(v) }))
+}
+
+// storePlain is what store comes to if nothing between lock and unlock can fail or panic.
+func (s *Segment[T]) storePlain(ctx context.Context, v *T) error {
+	if err := s.mutex.Lock(ctx); err != nil {
+		return err
+	}
+	version, slot := s.seq.WriteBegin()
+	layout.Put(&s.slots, slot, v)
+	armed := s.news.disarm()
+	s.seq.WriteEnd(version)
+	err := s.mutex.Unlock()
+	s.news.wake(armed)
+	runtime.KeepAlive(s)
+	return err
+}
+
+// locked runs publish under the writers' lock, and then wakes the watchers if it says so. However publish ends,
+// by a panic of a codec or a fault perhaps, the lock is let go.
+func (s *Segment[T]) locked(ctx context.Context, publish func() (armed bool, err error)) (err error) {
+	var old, held, done bool
+	if !s.noGuard {
+		old = debug.SetPanicOnFault(true)
+	}
+	defer func() {
+		if done {
+			return
+		}
+		p := recover()
+		if held {
+			layout.Guard(s.member.Mem, s.mutex.Unlock)
+		}
+		if s.noGuard {
+			old = debug.SetPanicOnFault(false)
+		}
+		err = layout.Fault(p, s.member.Mem, old)
+	}()
+	if err = s.mutex.Lock(ctx); err == nil {
+		held = true
+		var armed bool
+		armed, err = publish()
+		held = false
+		if e := s.mutex.Unlock(); err == nil {
+			err = e
+		}
+		s.news.wake(armed)
+	}
+	done = true
+	if !s.noGuard {
+		debug.SetPanicOnFault(old)
+	}
+	runtime.KeepAlive(s)
+	return err
+}
+
+// unguarded runs f, which is not ours, with the setting that its goroutine would have without us.
+func (s *Segment[T]) unguarded(f func() error) error {
+	if s.noGuard {
+		return f()
+	}
+	debug.SetPanicOnFault(false)
+	err := f()
+	debug.SetPanicOnFault(true)
+	return err
+}
+
+// publish writes *v to the next slot and makes it current, and reports whether watchers are to be woken. The
+// lock is held.
+func (s *Segment[T]) publish(v *T) (armed bool, err error) {
+	version, slot := s.seq.WriteBegin()
+	if s.plain {
+		layout.Put(&s.slots, slot, v)
+	} else {
+		// The codec appends in place; an encoding that does not fit moves to the heap.
+		space := s.slots.Space(slot)
+		b, err := s.codec.Append(space[:0], *v)
+		if err != nil {
+			return false, err
+		}
+		if len(b) > len(space) {
+			return false, fmt.Errorf("%w: the value takes %d bytes, the segment's capacity is %d; create it with a larger Options.Capacity",
+				ErrTooLarge, len(b), len(space))
+		}
+		if !layout.Same(b, space) {
+			copy(space, b)
+		}
+		s.slots.SetLen(slot, len(b))
+	}
+	armed = s.news.disarm()
+	s.seq.WriteEnd(version)
+	return armed, nil
+}

@@ -1,0 +1,240 @@
+package segment
+
+import (
+	"context"
+	"io/fs"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/park"
+)
+
+const (
+	waitSpins = 2000                   // looks at the version before a goroutine parks: a few microseconds
+	parkLimit = 100 * time.Millisecond // a writer that dies between publishing and waking delays a watcher so long
+	pollFirst = 20 * time.Microsecond
+	pollLast  = time.Millisecond
+)
+
+// Wait waits for a version newer than after, and returns the current one then. It ends with ctx's error when ctx
+// is done, and with fs.ErrClosed when the handle is closed. It may return ErrCorrupt.
+//
+// However many goroutines wait through one handle, one thread is parked. A Reader that may not write even the
+// segment's wait page polls instead, every millisecond when nothing happens.
+func (r *Reader[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
+	version, err := r.wait(ctx, after)
+	return version, wrap("wait", r.name, err)
+}
+
+func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err error) {
+	for {
+		if version, err = r.spin(after); err != nil {
+			return 0, err
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if version > after {
+			fence.Acquire(r.member.Key)
+			return version, nil
+		}
+		changed, err := r.news.subscribe(version)
+		if err != nil {
+			return 0, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		r.news.unsubscribe()
+	}
+}
+
+// spin looks for a version newer than after for a short while, and returns the current one.
+func (r *Reader[T]) spin(after uint64) (version uint64, err error) {
+	err = layout.Guard(r.member.Mem, func() error {
+		for range waitSpins {
+			if version = r.seq.Version(); version > after {
+				break
+			}
+		}
+		return nil
+	})
+	if r.closed.Load() {
+		return 0, fs.ErrClosed
+	}
+	return version, err
+}
+
+// Watch returns the current value, if something was stored yet, and then each newer one as it is published; of
+// versions that follow each other faster than the loop takes them, it returns the newest only. A value that
+// does not decode is an error in its place. When ctx is done or the handle closed, the last pair has that error.
+//
+//	for v, err := range s.Watch(ctx) {
+//		if err != nil {
+//			return err
+//		}
+//		…
+//	}
+func (r *Reader[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		for seen := uint64(0); ; {
+			waited, err := r.wait(ctx, seen)
+			if err != nil {
+				yield(zero, wrap("watch", r.name, err))
+				return
+			}
+			var v T
+			version, err := r.loadInto(ctx, &v)
+			if err != nil {
+				if ctx.Err() != nil || r.closed.Load() {
+					continue // Wait ends the loop with that error
+				}
+				v = zero
+			}
+			if !yield(v, err) {
+				return
+			}
+			seen = max(version, waited)
+		}
+	}
+}
+
+// news tells the goroutines of one handle of new versions. A pump goroutine does so while somebody subscribes: it
+// parks on the version word for all of them, and closes a channel when it changes.
+//
+// The flag on the wait page tells the writers of all processes whether anyone is parked, so that a Store without
+// watchers makes no system call. Whoever parks sets it first and then looks at the version; a writer clears it,
+// publishes, looks at it again, and wakes everyone if it was set either time. So a flag that is set is never
+// lost: cleared before the publication, its owner sees the new version or is woken after it; set later, it stays
+// for the next writer. That a flag is cleared once keeps a watcher that died from costing more than one wake-up.
+type news struct {
+	mem     []byte
+	version *uint64        // in mem
+	word    *atomic.Uint32 // the half of version that changes
+	flag    *atomic.Uint32 // nil if it may not be written
+
+	mu          sync.Mutex
+	subscribers int
+	changed     chan struct{}
+	pumping     bool
+	failed      error // why there can be no news any more
+	pump        sync.WaitGroup
+}
+
+func (n *news) init(m *member.Member) {
+	n.mem = m.Mem
+	n.version = &m.Words.Counters()[1]
+	n.word = layout.LowHalf(n.version)
+	if m.WaitPage != nil {
+		n.flag = layout.WaitFlag(m.WaitPage)
+	}
+	n.changed = make(chan struct{})
+}
+
+// disarm clears the flag before a publication, and reports whether it was set.
+func (n *news) disarm() bool { return n.flag.Load() != 0 && n.flag.Swap(0) != 0 }
+
+// wake wakes the watchers of all processes if the flag was or is set. It stands after the unlock that follows
+// the publication, whose compare-and-swap keeps the look at the flag behind the store of the version.
+func (n *news) wake(armed bool) {
+	if armed || n.flag.Load() != 0 {
+		park.Wake(n.word, park.All)
+	}
+}
+
+// subscribe returns a channel that is closed when there is a newer version than seen.
+func (n *news) subscribe(seen uint64) (<-chan struct{}, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed != nil {
+		return nil, n.failed
+	}
+	n.subscribers++
+	if !n.pumping {
+		n.pumping = true
+		n.pump.Go(func() { n.run(seen) })
+	}
+	return n.changed, nil
+}
+
+func (n *news) unsubscribe() {
+	n.mu.Lock()
+	n.subscribers--
+	n.mu.Unlock()
+}
+
+// run is the pump. seen is the version that the subscriber who started it knows.
+func (n *news) run(seen uint64) {
+	pause := pollFirst
+	for n.wanted() {
+		err := layout.Guard(n.mem, func() error {
+			if n.flag != nil {
+				n.flag.Store(1)
+			}
+			now := atomic.LoadUint64(n.version)
+			switch {
+			case now != seen:
+				seen, pause = now, pollFirst
+				n.broadcast(nil)
+			case n.flag != nil:
+				park.Wait(n.word, uint32(seen), parkLimit)
+			default:
+				time.Sleep(pause)
+				pause = min(2*pause, pollLast)
+			}
+			return nil
+		})
+		if err != nil {
+			n.broadcast(err)
+		}
+	}
+}
+
+// wanted reports whether the pump is to go on, and records it if it is not.
+func (n *news) wanted() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pumping = n.subscribers > 0 && n.failed == nil
+	return n.pumping
+}
+
+func (n *news) broadcast(failed error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed == nil {
+		n.failed = failed
+		close(n.changed)
+		n.changed = make(chan struct{})
+	}
+}
+
+// close ends all subscriptions and the pump. It returns when the pump no longer uses the mapping.
+func (n *news) close() {
+	n.broadcast(fs.ErrClosed)
+	n.mu.Lock()
+	pumping := n.pumping
+	n.mu.Unlock()
+	if !pumping {
+		return
+	}
+	ended := make(chan struct{})
+	go func() {
+		n.pump.Wait()
+		close(ended)
+	}()
+	for {
+		park.Wake(n.word, park.All)
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
