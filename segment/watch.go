@@ -47,9 +47,12 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 		if err != nil {
 			return 0, err
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		// The pump may have told the others of a newer version before this goroutine subscribed.
+		if r.Version() <= after {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
 		}
 		r.news.unsubscribe()
 	}

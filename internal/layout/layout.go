@@ -58,7 +58,7 @@ const (
 	strideOff   = 48 // uint64: distance between slots, bytes
 	slotAreaOff = 56 // uint64: offset of slot 0
 	waitPageOff = 64 // uint64: offset of the wait page
-	pageOff     = 72 // uint32: bytes of the wait page
+	pageOff     = 72 // uint32: bytes of a memory page; the wait page is one
 	codecLenOff = 76 // uint32: bytes of the codec ID
 	typeLenOff  = 80 // uint32: bytes of the type name
 	rotorOff    = 84 // uint32: member slot to try first; under the registry lock
@@ -128,7 +128,12 @@ type Geometry struct {
 func (g *Geometry) Size() int { return g.size }
 
 // WaitPage is where the wait page lies: its offset and its length in bytes. The length is 0 if there is none.
-func (g *Geometry) WaitPage() (off, n int) { return g.waitPage, g.page }
+func (g *Geometry) WaitPage() (off, n int) {
+	if g.waitPage == 0 {
+		return 0, 0
+	}
+	return g.waitPage, g.page
+}
 
 // Place computes the offsets of a geometry whose other fields are set, for memory pages of the given size.
 func (g *Geometry) Place(page int) error {
@@ -137,8 +142,8 @@ func (g *Geometry) Place(page int) error {
 			ErrIncompatible, len(g.CodecID), len(g.TypeName), maxText)
 	}
 	at := uint64(textOff + len(g.CodecID) + len(g.TypeName))
+	g.page = page
 	if g.Kind == KindSegment {
-		g.page = page
 		g.waitPage = int(roundUp(at, uint64(page)))
 		at = uint64(g.waitPage + page)
 		g.slotArea = int(at)
@@ -262,6 +267,9 @@ func Read(head []byte, size int64) (*Geometry, error) {
 	g.TypeName = string(head[textOff+codecLen : textOff+codecLen+typeLen])
 
 	page := u32(pageOff)
+	if page < 1<<10 || page > 1<<24 || page&(page-1) != 0 {
+		return nil, corrupt("page size", uint64(page))
+	}
 	if g.Kind == KindSegment {
 		slots, capacity := u32(slotsOff), u64(capacityOff)
 		if slots < 2 || slots > MaxSlots {
@@ -270,12 +278,7 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		if capacity > math.MaxInt/4 {
 			return nil, corrupt("capacity", capacity)
 		}
-		if page < 1<<10 || page > 1<<24 || page&(page-1) != 0 {
-			return nil, corrupt("page size", uint64(page))
-		}
 		g.Slots, g.Capacity = int(slots), int(capacity)
-	} else {
-		page = 1
 	}
 	// Everything else follows from what has been read, so it must be what Place says.
 	if err := g.Place(int(page)); err != nil {

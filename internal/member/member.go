@@ -342,7 +342,7 @@ func (m *Member) disown() error {
 	if layout.Owner(binary.NativeEndian.Uint32(word[:])) != m.ident {
 		return nil
 	}
-	mem, err := m.obj.Map(0, mapping.PageSize(), true)
+	mem, err := m.obj.Map(0, m.Geometry.Size(), true)
 	if err != nil {
 		return err
 	}

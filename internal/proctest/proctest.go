@@ -1,0 +1,197 @@
+// Package proctest lets tests run parts of themselves in processes of their own, which can be killed and stopped,
+// and checks that a package's tests leave nothing behind.
+package proctest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const roleVar = "SHAREDSEG_TEST_ROLE"
+
+// Patience bounds every wait of a test for another process. It is for liveness only: far more than any takes.
+const Patience = 60 * time.Second
+
+// Main is the TestMain of a package whose tests start roles. A role that returns an error ends its process with
+// status 1 and the error on standard error.
+func Main(m *testing.M, roles map[string]func(args []string) error) {
+	name := os.Getenv(roleVar)
+	if name == "" {
+		before := takeStock()
+		code := m.Run()
+		if code == 0 {
+			if left := before.left(); left != "" {
+				fmt.Fprintln(os.Stderr, "left behind by the tests:\n"+left)
+				code = 1
+			}
+		}
+		os.Exit(code)
+	}
+	role, ok := roles[name]
+	if !ok {
+		fmt.Fprintln(os.Stderr, "no such role:", name)
+		os.Exit(2)
+	}
+	if err := role(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Proc is a process that plays a role.
+type Proc struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	pipe  io.Closer
+	ended bool
+}
+
+// Start starts a role. The process is killed when the test ends, if it still runs.
+func Start(t testing.TB, role string, args ...string) *Proc {
+	t.Helper()
+	return StartCmd(t, Command(role, args...))
+}
+
+// Command is the command that plays a role, for callers that want to change something about it.
+func Command(role string, args ...string) *exec.Cmd {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), roleVar+"="+role)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// StartCmd starts a command as Start does.
+func StartCmd(t testing.TB, cmd *exec.Cmd) *Proc {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &Proc{t: t, cmd: cmd, in: in, out: bufio.NewReader(out), pipe: out}
+	t.Cleanup(func() { p.Kill() })
+	return p
+}
+
+// Line returns the next line of the role's output. The test fails if there is none.
+func (p *Proc) Line() string {
+	p.t.Helper()
+	type result struct {
+		line string
+		err  error
+	}
+	c := make(chan result, 1)
+	go func() {
+		line, err := p.out.ReadString('\n')
+		c <- result{strings.TrimSuffix(line, "\n"), err}
+	}()
+	select {
+	case r := <-c:
+		if r.err != nil {
+			p.t.Fatalf("%v ended instead of writing a line: %v", p.cmd.Args, r.err)
+		}
+		return r.line
+	case <-time.After(Patience):
+		p.t.Fatalf("%v has been silent for %v", p.cmd.Args, Patience)
+		return ""
+	}
+}
+
+// Expect fails the test if the next line is not want.
+func (p *Proc) Expect(want string) {
+	p.t.Helper()
+	if got := p.Line(); got != want {
+		p.t.Fatalf("%v wrote %q, want %q", p.cmd.Args, got, want)
+	}
+}
+
+// Output is the rest of the role's output, not to be mixed with Line.
+func (p *Proc) Output() io.Reader { return p.out }
+
+// Say writes a line to the role's input.
+func (p *Proc) Say(line string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Pid is the process ID.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal.
+func (p *Proc) Signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Kill ends the process at once, as SIGKILL does, and reaps it. It closes its input and output.
+func (p *Proc) Kill() {
+	if !p.ended {
+		p.ended = true
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+	}
+}
+
+// Slay kills the process, but leaves its output to be read to the end, and then reaped by Kill.
+func (p *Proc) Slay() { p.cmd.Process.Kill() }
+
+// Wait closes the role's input and fails the test if the process does not end with success.
+func (p *Proc) Wait() {
+	p.t.Helper()
+	p.in.Close()
+	p.ended = true
+	timer := time.AfterFunc(Patience, func() { p.cmd.Process.Kill() })
+	defer timer.Stop()
+	rest, _ := io.ReadAll(p.out)
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("%v: %v; it wrote %q", p.cmd.Args, err, rest)
+	}
+}
+
+var (
+	serial  atomic.Int64
+	strange = regexp.MustCompile(`[^A-Za-z0-9]+`)
+)
+
+// Name returns a name for a segment that no other test and no other run of it uses.
+func Name(t testing.TB) string {
+	base := strange.ReplaceAllString(t.Name(), "-")
+	return fmt.Sprintf("%s.%.100s.%d", NamePrefix(), base, serial.Add(1))
+}
+
+// NamePrefix is what all names of this process begin with.
+func NamePrefix() string { return fmt.Sprintf("sharedseg-test.%d", os.Getpid()) }
+
+// Stdin reads the lines that the test says to a role.
+var Stdin = bufio.NewScanner(os.Stdin)
+
+// Await blocks a role until the test says something, or ends.
+func Await() string {
+	Stdin.Scan()
+	return Stdin.Text()
+}

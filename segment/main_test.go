@@ -1,0 +1,49 @@
+package segment_test
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+func TestMain(m *testing.M) {
+	proctest.Main(m, map[string]func([]string) error{
+		"block writer": blockWriter,
+		"block reader": blockReader,
+		"counter":      counter,
+		"opener":       opener,
+		"holder":       holder,
+		"updater":      stuckUpdater,
+		"watcher":      watcher,
+		"stranger":     stranger,
+	})
+}
+
+// open opens a segment of the test's own and closes it at the test's end.
+func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
+	t.Helper()
+	s, err := segment.Open(name, c, o)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(runtime.GOOS, "has no shared memory in this build:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func want(t testing.TB, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+	}
+}

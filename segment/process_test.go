@@ -1,0 +1,584 @@
+package segment_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// A block is a value whose halves tell whether it is torn: every word is the same number.
+const blockWords = 32 << 10 / 8
+
+type block [blockWords]uint64
+
+func (b *block) fill(n uint64) {
+	for i := range b {
+		b[i] = n
+	}
+}
+
+func (b *block) check() (uint64, error) {
+	for i, w := range b {
+		if w != b[0] {
+			return 0, fmt.Errorf("torn: word 0 is %d, word %d is %d", b[0], i, w)
+		}
+	}
+	return b[0], nil
+}
+
+// blockWriter stores blocks NAME FIRST, and says which it has stored.
+func blockWriter(args []string) error {
+	n, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	s, err := segment.Open(args[0], codec.Fixed[block](), nil)
+	if err != nil {
+		return err
+	}
+	var b block
+	for ; ; n++ {
+		b.fill(n)
+		if err := s.Store(b); err != nil {
+			return err
+		}
+		fmt.Println(n)
+	}
+}
+
+// blockReader loads blocks from NAME, with a Reader, until its input ends.
+func blockReader(args []string) error {
+	r, err := segment.OpenReader(args[0], codec.Fixed[block](), nil)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	done := make(chan struct{})
+	go func() {
+		proctest.Await()
+		close(done)
+	}()
+	fmt.Println("ready")
+	var b block
+	for last := uint64(0); ; {
+		select {
+		case <-done:
+			return nil
+		default:
+		}
+		if _, err := r.LoadInto(&b); err != nil {
+			return err
+		}
+		n, err := b.check()
+		if err != nil {
+			return err
+		}
+		if n < last {
+			return fmt.Errorf("went back from %d to %d", last, n)
+		}
+		last = n
+	}
+}
+
+func TestKilledWriter(t *testing.T) {
+	kills := 1000
+	if testing.Short() {
+		kills = 50
+	}
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[block](), nil)
+	var b block
+	b.fill(1)
+	if err := s.Store(b); err != nil {
+		t.Fatal(err)
+	}
+	readers := []*proctest.Proc{proctest.Start(t, "block reader", name)}
+	for _, r := range readers {
+		r.Expect("ready")
+	}
+	last := uint64(1)
+	for range kills {
+		w := proctest.Start(t, "block writer", name, strconv.FormatUint(last+1, 10))
+		acked, err := strconv.ParseUint(w.Line(), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, w.Slay)
+		for lines := bufio.NewScanner(w.Output()); lines.Scan(); {
+			if n, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil && n == acked+1 {
+				acked = n
+			}
+		}
+		w.Kill()
+
+		b, err := s.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.check()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got < acked {
+			t.Fatalf("version %d was published, and the value is %d", acked, got)
+		}
+		last = got + 1
+		b.fill(last)
+		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+		if err := s.StoreContext(ctx, b); err != nil {
+			t.Fatal("a store after the kill:", err)
+		}
+		cancel()
+	}
+	for _, r := range readers {
+		r.Wait()
+	}
+}
+
+// counter adds 1 to NAME, COUNT times.
+func counter(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	s, err := segment.Open(args[0], codec.Fixed[int64](), nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	fmt.Println("ready")
+	proctest.Await()
+	for range n {
+		if err := s.Update(func(v *int64) error { *v++; return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestUpdatesOfSeveralProcesses(t *testing.T) {
+	const procs, updates = 4, 20000
+	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+		t.Run(guard.String(), func(t *testing.T) {
+			name := proctest.Name(t)
+			s := open(t, name, codec.Fixed[int64](), &segment.Options{Guard: guard})
+			var ps []*proctest.Proc
+			for range procs {
+				ps = append(ps, proctest.Start(t, "counter", name, strconv.Itoa(updates)))
+			}
+			for _, p := range ps {
+				p.Expect("ready")
+			}
+			for _, p := range ps {
+				p.Say("go")
+			}
+			for _, p := range ps {
+				p.Wait()
+			}
+			got, err := s.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != procs*updates || s.Version() != procs*updates {
+				t.Errorf("%d processes added 1 %d times each: the sum is %d at version %d", procs, updates, got, s.Version())
+			}
+		})
+	}
+}
+
+// opener opens PREFIX.0 to PREFIX.COUNT-1 and says which it initialised, as a line of 0 and 1.
+func opener(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for proctest.Await() != "" {
+		round := proctest.Stdin.Text()
+		created := make([]byte, n)
+		segs := make([]*segment.Segment[int64], n)
+		for i := range segs {
+			s, err := segment.Open(fmt.Sprint(args[0], ".", round, ".", i), codec.Fixed[int64](), nil)
+			if err != nil {
+				return err
+			}
+			created[i] = '0'
+			if s.Created() {
+				created[i] = '1'
+				// The others must not have seen the segment before it was ready, nor wipe it now.
+				if err := s.Store(int64(i)); err != nil {
+					return err
+				}
+			}
+			segs[i] = s
+		}
+		fmt.Println(string(created))
+		proctest.Await()
+		for i, s := range segs {
+			if v, err := s.Load(); err != nil || v != int64(i) {
+				return fmt.Errorf("segment %d holds %d, %w", i, v, err)
+			}
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		fmt.Println("closed")
+	}
+	return nil
+}
+
+func TestOpenRace(t *testing.T) {
+	const procs, batch = 3, 250
+	rounds := 40
+	if testing.Short() {
+		rounds = 2
+	}
+	probe := open(t, proctest.Name(t), codec.Fixed[int64](), nil)
+	probe.Close()
+	name := proctest.Name(t)
+	var ps []*proctest.Proc
+	for range procs {
+		p := proctest.Start(t, "opener", name, strconv.Itoa(batch))
+		p.Expect("ready")
+		ps = append(ps, p)
+	}
+	for round := range rounds {
+		for _, p := range ps {
+			p.Say(strconv.Itoa(round))
+		}
+		initialisers := make([]int, batch)
+		for _, p := range ps {
+			for i, c := range p.Line() {
+				initialisers[i] += int(c - '0')
+			}
+		}
+		for i, n := range initialisers {
+			if n != 1 {
+				t.Fatalf("segment %d of round %d has %d initialisers", i, round, n)
+			}
+		}
+		for _, p := range ps {
+			p.Say("close")
+		}
+		for _, p := range ps {
+			p.Expect("closed")
+		}
+	}
+	for _, p := range ps {
+		p.Wait()
+	}
+}
+
+// holder opens NAME in DIR, stores TEXT, and holds the segment until its input ends.
+func holder(args []string) error {
+	s, err := segment.Open(args[0], codec.String(), &segment.Options{Dir: args[2]})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Store(args[1]); err != nil {
+		return err
+	}
+	fmt.Println("holding", s.Created())
+	proctest.Await()
+	return nil
+}
+
+func TestLastHandleFrees(t *testing.T) {
+	name := proctest.Name(t)
+	a := open(t, name, codec.String(), nil)
+	if !a.Created() {
+		t.Error("the first to open it did not create it")
+	}
+	p := proctest.Start(t, "holder", name, "from a child", "")
+	p.Expect("holding false")
+	a.Close()
+	b, err := segment.Attach(name, codec.String(), nil)
+	if err != nil {
+		t.Fatal("while one process holds it:", err)
+	}
+	if v, err := b.Load(); v != "from a child" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+	p.Wait()
+	if v, err := b.Load(); v != "from a child" || err != nil {
+		t.Errorf("Load after the child left = %q, %v", v, err)
+	}
+	b.Close()
+	if _, err := segment.Attach(name, codec.String(), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("attach after the last close:", err)
+	}
+	if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("stat after the last close:", err)
+	}
+}
+
+func TestKilledOnlyUser(t *testing.T) {
+	name := proctest.Name(t)
+	open(t, proctest.Name(t), codec.String(), nil)
+	p := proctest.Start(t, "holder", name, "lost", "")
+	p.Expect("holding true")
+	p.Kill()
+	if info, err := segment.Stat(name, nil); err != nil || info.Live() {
+		t.Errorf("Stat = %+v, %v; want one that is not live", info, err)
+	}
+	if _, err := segment.Attach(name, codec.String(), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("attach to what a dead process left:", err)
+	}
+	s := open(t, name, codec.String(), nil)
+	if !s.Created() {
+		t.Error("the next to open it did not begin anew")
+	}
+	if v, err := s.Load(); v != "" || err != nil || s.Version() != 0 {
+		t.Errorf("Load = %q, %v, version %d; want the zero value", v, err, s.Version())
+	}
+}
+
+func TestSweep(t *testing.T) {
+	o := &segment.Options{Dir: t.TempDir()}
+	live := open(t, "live", codec.String(), o)
+	open(t, "persistent", codec.String(), &segment.Options{Dir: o.Dir, Persist: true}).Close()
+	p := proctest.Start(t, "holder", "dead", "lost", o.Dir)
+	p.Expect("holding true")
+	p.Kill()
+	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := segment.Sweep(o)
+	if err != nil || !slices.Equal(removed, []string{"dead"}) {
+		t.Errorf("Sweep = %v, %v", removed, err)
+	}
+	if err := live.Store("still there"); err != nil {
+		t.Error(err)
+	}
+	if removed, err := segment.Sweep(o); err != nil || removed != nil {
+		t.Errorf("second Sweep = %v, %v", removed, err)
+	}
+}
+
+// stuckUpdater updates NAME and stays within the Update until its input says so.
+func stuckUpdater(args []string) error {
+	s, err := segment.Open(args[0], codec.String(), nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Update(func(v *string) error {
+		*v += " updated"
+		fmt.Println("updating")
+		proctest.Await()
+		return nil
+	})
+}
+
+func TestOwnerThatDoesNotMove(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), nil)
+	if err := s.Store("old"); err != nil {
+		t.Fatal(err)
+	}
+	p := proctest.Start(t, "updater", name)
+	p.Expect("updating")
+
+	// Readers do not wait for it, writers do until their context ends, and nobody robs it.
+	if v, err := s.Load(); v != "old" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	want(t, s.StoreContext(ctx, "robbed"), context.DeadlineExceeded)
+	want(t, s.UpdateContext(ctx, func(*string) error { return nil }), context.DeadlineExceeded)
+
+	p.Say("go on")
+	p.Wait()
+	if v, err := s.Load(); v != "old updated" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+}
+
+func TestKilledUpdater(t *testing.T) {
+	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+		t.Run(guard.String(), func(t *testing.T) {
+			name := proctest.Name(t)
+			s := open(t, name, codec.String(), &segment.Options{Guard: guard})
+			if err := s.Store("old"); err != nil {
+				t.Fatal(err)
+			}
+			for range 20 {
+				p := proctest.Start(t, "updater", name)
+				p.Expect("updating")
+				p.Kill()
+				if v, err := s.Load(); v != "old" || err != nil {
+					t.Fatalf("Load = %q, %v", v, err)
+				}
+				if err := s.Store("old"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// watcher watches NAME, with a Reader, and says each value.
+func watcher(args []string) error {
+	r, err := segment.OpenReader(args[0], codec.String(), nil)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for v, err := range r.Watch(context.Background()) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(v)
+		if v == "end" {
+			break
+		}
+	}
+	return nil
+}
+
+func TestWatchInAnotherProcess(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), nil)
+	if err := s.Store("first"); err != nil {
+		t.Fatal(err)
+	}
+	p := proctest.Start(t, "watcher", name)
+	p.Expect("first")
+	// Each is said before the next is stored, so none is left out.
+	for i := range 1000 {
+		v := strconv.Itoa(i)
+		if err := s.Store(v); err != nil {
+			t.Fatal(err)
+		}
+		p.Expect(v)
+	}
+	if err := s.Store("end"); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("end")
+	p.Wait()
+}
+
+// A watcher that dies must not make every later Store wake it: the flag that it set is cleared by the next.
+func TestKilledWatcher(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), nil)
+	for range 20 {
+		if err := s.Store("x"); err != nil {
+			t.Fatal(err)
+		}
+		p := proctest.Start(t, "watcher", name)
+		p.Expect("x")
+		p.Kill()
+		if err := s.Store("y"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := proctest.Start(t, "watcher", name)
+	p.Expect("y")
+	if err := s.Store("end"); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("end")
+	p.Wait()
+}
+
+// stranger scribbles on the file PATH at random, with seed SEED, until it is killed. It leaves the mutex and the
+// member table alone: who can write those can withhold the lock, and that is what contexts are for.
+func stranger(args []string) error {
+	seed, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(args[0], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const mutex, counters, members, texts = 128, 192, 256, 4352
+	regions := []struct{ from, to int64 }{{0, mutex}, {counters, members}, {texts, info.Size()}, {counters, counters + 16}}
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	fmt.Println("scribbling")
+	for b := make([]byte, 8); ; {
+		r := regions[rnd.IntN(len(regions))]
+		binary.NativeEndian.PutUint64(b, rnd.Uint64()>>(8*rnd.IntN(8)))
+		if _, err := f.WriteAt(b[:1+rnd.IntN(8)], r.from+rnd.Int64N(r.to-r.from-8)); err != nil {
+			return err
+		}
+	}
+}
+
+func TestScribblingPeer(t *testing.T) {
+	for _, o := range []segment.Options{{Guard: segment.SeqLock}, {Guard: segment.Mutex}, {Slots: 2, Capacity: 16}} {
+		name := proctest.Name(t)
+		s := open(t, name, codec.UTF16(), &o)
+		scribbleOn(t, name, func(ctx context.Context) error {
+			v, err := s.LoadContext(ctx)
+			if len(v) > 3*segment.DefaultCapacity/2 {
+				t.Fatalf("a string of %d bytes", len(v))
+			}
+			return err
+		}, func() error { return s.Store("good") })
+
+		name = proctest.Name(t)
+		j := open(t, name, codec.JSON[[]int](), &o)
+		r, err := segment.OpenReader(name, codec.JSON[[]int](), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		scribbleOn(t, name, func(ctx context.Context) error {
+			_, err := r.LoadContext(ctx)
+			return err
+		}, func() error { return j.Store([]int{1, 2}) })
+	}
+}
+
+// scribbleOn loads and stores while a peer writes nonsense, and expects no more than errors; and once it is gone,
+// that a Store makes everything well.
+func scribbleOn(t *testing.T, name string, load func(context.Context) error, store func() error) {
+	t.Helper()
+	info, err := segment.Stat(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := proctest.Start(t, "stranger", info.Path, "1")
+	p.Expect("scribbling")
+	for i := range 20000 {
+		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+		if err := load(ctx); err != nil {
+			want(t, err, segment.ErrCorrupt)
+		}
+		if i%16 == 0 {
+			if err := store(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+	}
+	p.Kill()
+	for range 2 {
+		if err := errors.Join(store(), load(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,590 @@
+package segment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+type point struct{ X, Y uint64 }
+
+type flags struct {
+	On bool
+	N  int32
+}
+
+// conform is what holds for every codec, guard and kind of handle: the zero value before the first Store, each
+// stored value loaded whole by all handles, versions counted, Update as one step that an error or a panic undoes.
+func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
+	for _, o := range []segment.Options{
+		{},
+		{NoFaultGuard: true},
+		{Guard: segment.Mutex},
+		{Guard: segment.Mutex, NoFaultGuard: true, Slots: 2},
+		{Slots: 5, Persist: true, Mode: 0o640},
+	} {
+		t.Run(fmt.Sprintf("%T/%+v", c, o), func(t *testing.T) {
+			name := proctest.Name(t)
+			s := open(t, name, c, &o)
+			other := open(t, name, c, nil)
+			r, err := segment.OpenReader(name, c, &segment.Options{NoFaultGuard: o.NoFaultGuard})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			defer segment.Remove(name, &o)
+			if !s.Created() || other.Created() {
+				t.Errorf("Created: first %v, second %v", s.Created(), other.Created())
+			}
+			check := func(want T, version uint64) {
+				t.Helper()
+				for _, h := range []*segment.Reader[T]{&s.Reader, &other.Reader, r} {
+					got, err := h.Load()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("Load (-want +got):\n%s", diff)
+					}
+					into := values[len(values)-1]
+					if v, err := h.LoadInto(&into); err != nil || v != version || !cmp.Equal(into, want) {
+						t.Errorf("LoadInto = %v, %d, %v; want %v, %d", into, v, err, want, version)
+					}
+					if h.Version() != version {
+						t.Errorf("Version = %d, want %d", h.Version(), version)
+					}
+				}
+			}
+			var zero T
+			check(zero, 0)
+			version := uint64(0)
+			for _, v := range values {
+				for _, h := range []*segment.Segment[T]{s, other} {
+					if err := h.Store(v); err != nil {
+						t.Fatal(err)
+					}
+					version++
+					check(v, version)
+				}
+			}
+			last := values[len(values)-1]
+			failure := errors.New("no")
+			want(t, s.Update(func(v *T) error { *v = values[0]; return failure }), failure)
+			check(last, version)
+			func() {
+				defer func() {
+					if p := recover(); p != "oops" {
+						t.Errorf("Update panicked with %v", p)
+					}
+				}()
+				s.Update(func(v *T) error { *v = values[0]; panic("oops") })
+			}()
+			check(last, version)
+			if err := other.Update(func(v *T) error {
+				if !cmp.Equal(*v, last) {
+					t.Errorf("Update got %v, want %v", *v, last)
+				}
+				*v = values[0]
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			check(values[0], version+1)
+		})
+	}
+}
+
+func TestConform(t *testing.T) {
+	conform(t, codec.Fixed[point](), point{1, 2}, point{math.MaxUint64, 0})
+	conform(t, codec.Fixed[flags](), flags{true, -1}, flags{false, 7})
+	conform(t, codec.String(), "a", "", "longer than the one before", strings.Repeat("x", 4096))
+	conform(t, codec.UTF16(), "a", "", "grüße 𝄞", strings.Repeat("x", 2047))
+	conform(t, codec.Bytes(), []byte("abc"), []byte{0}, make([]byte, 4096))
+	conform(t, codec.JSON[map[string]int](), map[string]int{"a": 1}, map[string]int{"b": 2})
+	conform(t, codec.Gob[[]string](), []string{"a", "b"}, []string{"c"})
+	conform(t, codec.Binary[time.Time](), time.Unix(1, 2).UTC(), time.Unix(3, 4).UTC())
+}
+
+func TestLoadedBytesAreACopy(t *testing.T) {
+	s := open(t, proctest.Name(t), codec.Bytes(), nil)
+	stored := []byte("mine")
+	if err := s.Store(stored); err != nil {
+		t.Fatal(err)
+	}
+	stored[0] = 'X'
+	a, _ := s.Load()
+	for range 10 {
+		if err := s.Store([]byte("others")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if string(a) != "mine" {
+		t.Errorf("a loaded value became %q", a)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	for _, c := range []struct {
+		codec codec.Codec[string]
+		fits  string
+	}{
+		{codec.String(), strings.Repeat("x", 100)},
+		{codec.UTF16(), strings.Repeat("x", 49)},
+		{codec.JSON[string](), strings.Repeat("x", 98)},
+	} {
+		s := open(t, proctest.Name(t), c.codec, &segment.Options{Capacity: 100})
+		if err := s.Store(c.fits); err != nil {
+			t.Fatal(err)
+		}
+		for _, long := range []string{c.fits + "x", strings.Repeat(c.fits, 50)} {
+			want(t, s.Store(long), segment.ErrTooLarge)
+			want(t, s.Update(func(v *string) error { *v = long; return nil }), segment.ErrTooLarge)
+			if v, err := s.Load(); v != c.fits || err != nil || s.Version() != 1 {
+				t.Errorf("after ErrTooLarge Load = %q, %v, version %d", v, err, s.Version())
+			}
+		}
+	}
+}
+
+// The texts are for the person who reads them: each must say what is there, what was asked for, or what to do.
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir}
+	fixed := open(t, "fixed", codec.Fixed[struct{ A, B uint64 }](), &segment.Options{Dir: dir, Capacity: 16})
+	fixed.Store(struct{ A, B uint64 }{1, 2})
+	text := open(t, "text", codec.String(), o)
+	text.Store("kept")
+	mutex, err := ipcsync.OpenMutex("mutex", &ipcsync.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mutex.Close()
+	for name, content := range map[string]string{"foreign": "this is not a segment", "zeros": string(make([]byte, 8192))} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	openText := func(name string, o segment.Options) func() error {
+		return func() error {
+			o.Dir = dir
+			s, err := segment.Open(name, codec.String(), &o)
+			if err == nil {
+				s.Close()
+			}
+			return err
+		}
+	}
+	for _, c := range []struct {
+		what string
+		do   func() error
+		is   error
+		text []string
+	}{
+		{"type of equal size", func() error {
+			_, err := segment.Open("fixed", codec.Fixed[struct{ A, B float64 }](), o)
+			return err
+		}, segment.ErrIncompatible, []string{"struct { A uint64; B uint64 }", "struct { A float64; B float64 }", "A uint64@0", "A float64@0"}},
+		{"codec", func() error { _, err := segment.Attach("text", codec.UTF16(), o); return err },
+			segment.ErrIncompatible, []string{"string/utf-8", "string/utf-16le"}},
+		{"reader's codec", func() error { _, err := segment.OpenReader("text", codec.Bytes(), o); return err },
+			segment.ErrIncompatible, []string{"string/utf-8", "bytes"}},
+		{"capacity", openText("text", segment.Options{Capacity: 8192}), segment.ErrIncompatible, []string{"Capacity is 4096", "8192"}},
+		{"slots", openText("text", segment.Options{Slots: 9}), segment.ErrIncompatible, []string{"Slots is 3", "9"}},
+		{"guard", openText("text", segment.Options{Guard: segment.Mutex}), segment.ErrIncompatible, []string{"SeqLock", "Mutex"}},
+		{"persist", openText("text", segment.Options{Persist: true}), segment.ErrIncompatible, []string{"Persist"}},
+		{"mode", openText("text", segment.Options{Mode: 0o644}), segment.ErrIncompatible, []string{"-rw-------", "-rw-r--r--"}},
+		{"mutex", openText("mutex", segment.Options{}), segment.ErrIncompatible, []string{"mutex, not a segment"}},
+		{"segment for a mutex", func() error { _, err := ipcsync.OpenMutex("text", &ipcsync.Options{Dir: dir}); return err },
+			segment.ErrIncompatible, []string{"segment, not a mutex"}},
+		{"segment for a bare mapping", func() error { _, err := segment.OpenBare("text", 64, codec.UTF16(), o); return err },
+			segment.ErrIncompatible, []string{"not a bare mapping"}},
+		{"foreign file", openText("foreign", segment.Options{}), segment.ErrIncompatible, []string{"not a sharedseg mapping"}},
+		{"file of zeros", openText("zeros", segment.Options{}), segment.ErrIncompatible, []string{"not a sharedseg mapping"}},
+		{"directory", openText("directory", segment.Options{}), segment.ErrIncompatible, []string{"is a directory"}},
+		{"exists", func() error { _, err := segment.Create("text", codec.String(), o); return err }, fs.ErrExist, nil},
+		{"does not exist", func() error { _, err := segment.Attach("none", codec.String(), o); return err }, fs.ErrNotExist, nil},
+		{"nothing to read", func() error { _, err := segment.OpenReader("none", codec.String(), o); return err }, fs.ErrNotExist, nil},
+		{"nothing to remove", func() error { return segment.Remove("none", o) }, fs.ErrNotExist, nil},
+		{"no directory", func() error {
+			_, err := segment.Open("x", codec.String(), &segment.Options{Dir: filepath.Join(dir, "no", "where")})
+			return err
+		}, fs.ErrNotExist, []string{"does not exist", "Options.Dir"}},
+		{"empty name", openText("", segment.Options{}), fs.ErrInvalid, []string{"1 to 200"}},
+		{"long name", openText(strings.Repeat("x", 201), segment.Options{}), fs.ErrInvalid, []string{"1 to 200", "201"}},
+		{"dotted name", openText(".hidden", segment.Options{}), fs.ErrInvalid, []string{"dot"}},
+		{"path for a name", openText("a/b", segment.Options{}), fs.ErrInvalid, []string{"'/'"}},
+		{"NUL in the name", openText("a\x00b", segment.Options{}), fs.ErrInvalid, nil},
+		{"umlaut in the name", openText("ä", segment.Options{}), fs.ErrInvalid, nil},
+		{"negative capacity", openText("x", segment.Options{Capacity: -1}), fs.ErrInvalid, []string{"-1"}},
+		{"huge capacity", openText("x", segment.Options{Capacity: math.MaxInt}), fs.ErrInvalid, nil},
+		{"one slot", openText("x", segment.Options{Slots: 1}), fs.ErrInvalid, []string{"Slots is 1"}},
+		{"no such guard", openText("x", segment.Options{Guard: 7}), fs.ErrInvalid, []string{"Guard(7)"}},
+		{"executable mode", openText("x", segment.Options{Mode: 0o700}), fs.ErrInvalid, nil},
+		{"mode without its owner", openText("x", segment.Options{Mode: 0o066}), fs.ErrInvalid, nil},
+		{"nil codec", func() error { _, err := segment.Open[string]("x", nil, o); return err }, fs.ErrInvalid, []string{"codec is nil"}},
+		{"pointer in Fixed", func() error { _, err := segment.Open("x", codec.Fixed[struct{ P *int }](), o); return err },
+			codec.ErrType, []string{"P", "*int"}},
+		{"capacity below Fixed", func() error {
+			_, err := segment.Open("x", codec.Fixed[point](), &segment.Options{Dir: dir, Capacity: 8})
+			return err
+		}, segment.ErrTooLarge, []string{"8 bytes", "16"}},
+	} {
+		err := c.do()
+		if !errors.Is(err, c.is) {
+			t.Errorf("%s: error is %v, want %v", c.what, err, c.is)
+			continue
+		}
+		for _, text := range c.text {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %q does not say %q", c.what, err, text)
+			}
+		}
+	}
+	if v, err := text.Load(); v != "kept" || err != nil {
+		t.Errorf("after all that Load = %q, %v", v, err)
+	}
+	for name := range map[string]bool{"foreign": true, "zeros": true} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != map[string]string{"foreign": "this is not a segment", "zeros": string(make([]byte, 8192))}[name] {
+			t.Errorf("%s was changed: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a refused Open left a file:", err)
+	}
+}
+
+func TestPersist(t *testing.T) {
+	name := proctest.Name(t)
+	o := &segment.Options{Persist: true}
+	s := open(t, name, codec.String(), o)
+	defer segment.Remove(name, nil)
+	if err := s.Store("kept"); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s, err := segment.Attach(name, codec.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if v, err := s.Load(); v != "kept" || err != nil || s.Version() != 1 || s.Created() {
+		t.Errorf("Load = %q, %v, version %d, created %v", v, err, s.Version(), s.Created())
+	}
+	if _, err := segment.Create(name, codec.String(), o); !errors.Is(err, fs.ErrExist) {
+		t.Error("create over one that persists:", err)
+	}
+	if err := segment.Remove(name, nil); err != nil {
+		t.Fatal(err)
+	}
+	// Who has it open goes on; the name is free.
+	if err := s.Store("still mine"); err != nil {
+		t.Error(err)
+	}
+	fresh := open(t, name, codec.Bytes(), nil)
+	if !fresh.Created() {
+		t.Error("the name was not free after Remove")
+	}
+	s.Close()
+	if _, err := segment.Stat(name, nil); err != nil {
+		t.Error("closing the removed segment took the new one's name:", err)
+	}
+}
+
+func TestStatAndList(t *testing.T) {
+	o := &segment.Options{Dir: t.TempDir(), Capacity: 100, Slots: 4, Guard: segment.Mutex, Mode: 0o664}
+	s := open(t, "a", codec.UTF16(), o)
+	s2 := open(t, "a", codec.UTF16(), &segment.Options{Dir: o.Dir})
+	if err := errors.Join(s.Store("1"), s2.Store("2")); err != nil {
+		t.Fatal(err)
+	}
+	open(t, "b", codec.String(), &segment.Options{Dir: o.Dir})
+	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := segment.OpenReader("a", codec.UTF16(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	info, err := segment.Stat("a", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := info.Size
+	info.Size = 0
+	want := segment.Info{Name: "a", Path: filepath.Join(o.Dir, "a"), Codec: "string/utf-16le", Type: "string", Capacity: 100,
+		Slots: 4, Guard: segment.Mutex, Mode: 0o664, Version: 2, Writers: 2, Readers: true}
+	if diff := cmp.Diff(want, info); diff != "" || size < 4*100 {
+		t.Errorf("Stat (-want +got), size %d:\n%s", size, diff)
+	}
+	var names []string
+	for info, err := range segment.List(&segment.Options{Dir: o.Dir}) {
+		if err != nil {
+			t.Error(err)
+		}
+		names = append(names, info.Name)
+	}
+	if !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("List gives %v", names)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := open(t, proctest.Name(t), codec.Fixed[point](), nil)
+	u := open(t, proctest.Name(t), codec.String(), &segment.Options{NoFaultGuard: true})
+	if err := errors.Join(s.Store(point{1, 2}), u.Store("x"), s.Close(), u.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	_, err := s.Load()
+	want(t, err, fs.ErrClosed)
+	_, err = u.LoadContext(ctx)
+	want(t, err, fs.ErrClosed)
+	var p point
+	_, err = s.LoadInto(&p)
+	want(t, err, fs.ErrClosed)
+	want(t, s.Store(point{}), fs.ErrClosed)
+	want(t, u.StoreContext(ctx, "y"), fs.ErrClosed)
+	want(t, s.Update(func(*point) error { t.Error("Update ran"); return nil }), fs.ErrClosed)
+	_, err = s.Wait(ctx, 0)
+	want(t, err, fs.ErrClosed)
+	n := 0
+	for _, err := range u.Watch(ctx) {
+		want(t, err, fs.ErrClosed)
+		n++
+	}
+	if n != 1 || s.Version() != 0 {
+		t.Errorf("%d errors from Watch, version %d", n, s.Version())
+	}
+	var e *segment.Error
+	if !errors.As(err, &e) || e.Op != "wait" || e.Name == "" {
+		t.Errorf("%#v is no *segment.Error with its Op and Name", err)
+	}
+}
+
+// Every method against Close, with the real memory gone under the ones that are late.
+func TestCloseRace(t *testing.T) {
+	for round := range 200 {
+		o := &segment.Options{NoFaultGuard: round%2 == 0, Guard: segment.Guard(round / 2 % 2)}
+		name := proctest.Name(t)
+		s, err := segment.Open(name, codec.Fixed[[64]uint64](), o)
+		if errors.Is(err, errors.ErrUnsupported) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, name, codec.Fixed[[64]uint64](), nil)
+		ctx := t.Context()
+		var wg sync.WaitGroup
+		for _, op := range []func() error{
+			func() error {
+				v, err := s.Load()
+				for _, w := range v {
+					if err == nil && w != v[0] {
+						return fmt.Errorf("torn: %v", v)
+					}
+				}
+				return err
+			},
+			func() error { v := uint64(round); return s.Store([64]uint64{0: v, 63: v}) },
+			func() error { return s.Store([64]uint64{}) },
+			func() error { return s.Update(func(v *[64]uint64) error { *v = [64]uint64{}; return nil }) },
+			func() error { _, err := s.Wait(ctx, s.Version()); return err },
+			func() error {
+				for _, err := range s.Watch(ctx) {
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		}[2:] {
+			wg.Go(func() {
+				for {
+					if err := op(); err != nil {
+						want(t, err, fs.ErrClosed)
+						return
+					}
+				}
+			})
+		}
+		wg.Go(func() {
+			for {
+				if _, err := s.Load(); err != nil {
+					want(t, err, fs.ErrClosed)
+					return
+				}
+			}
+		})
+		time.Sleep(time.Duration(round%10) * 100 * time.Microsecond)
+		wg.Go(func() { s.Close() })
+		s.Close()
+		wg.Wait()
+		// Whatever the late ones did, the lock is free.
+		ctx2, cancel := context.WithTimeout(ctx, proctest.Patience)
+		if err := other.StoreContext(ctx2, [64]uint64{}); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		other.Close()
+	}
+}
+
+func TestWait(t *testing.T) {
+	s := open(t, proctest.Name(t), codec.String(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := s.Wait(ctx, 0)
+		ended <- err
+	}()
+	cancel()
+	want(t, <-ended, context.Canceled)
+	go func() {
+		v, err := s.Wait(t.Context(), 1)
+		if v != 2 {
+			t.Errorf("Wait = %d, want 2", v)
+		}
+		ended <- err
+	}()
+	for range 2 {
+		if err := s.Store("x"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A thousand watchers through one handle all see the last value, over any number that they miss.
+func TestManyWatchers(t *testing.T) {
+	s := open(t, proctest.Name(t), codec.Fixed[int](), nil)
+	const last = 100
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			seen := 0
+			for v, err := range s.Watch(t.Context()) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if v <= seen {
+					t.Errorf("%d after %d", v, seen)
+				}
+				if seen = v; v == last {
+					return
+				}
+			}
+		})
+	}
+	for i := range last {
+		if err := s.Store(i + 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	wg.Wait()
+}
+
+func TestDroppedHandles(t *testing.T) {
+	// TestMain sees what is left if the garbage collector does not close them.
+	for range 10 {
+		s, err := segment.Open(proctest.Name(t), codec.String(), nil)
+		if errors.Is(err, errors.ErrUnsupported) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Store("dropped"); err != nil {
+			t.Fatal(err)
+		}
+		b, err := segment.OpenBare(proctest.Name(t), 64, codec.UTF16(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Store("dropped"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A codec that keeps to the interface but not to the habits of the others.
+type awkward struct{}
+
+func (awkward) ID() string { return "test/awkward" }
+func (awkward) Append(b []byte, v string) ([]byte, error) {
+	switch v {
+	case "panic":
+		panic("codec")
+	case "error":
+		return nil, errors.New("cannot encode")
+	}
+	return []byte(v), nil // not appended in place
+}
+func (awkward) Decode(b []byte, v *string) error {
+	if string(b) == "bad" {
+		return errors.New("cannot decode")
+	}
+	*v = string(b)
+	return nil
+}
+
+func TestAwkwardCodec(t *testing.T) {
+	for _, o := range []segment.Options{{Capacity: 10}, {Capacity: 10, NoFaultGuard: true}, {Capacity: 10, Guard: segment.Mutex}} {
+		s := open(t, proctest.Name(t), awkward{}, &o)
+		if err := s.Store("good"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s.Store("much too long"), segment.ErrTooLarge)
+		if err := s.Store("error"); err == nil || !strings.Contains(err.Error(), "cannot encode") {
+			t.Error(err)
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != "codec" {
+					t.Errorf("panic %v", p)
+				}
+			}()
+			s.Store("panic")
+		}()
+		if v, err := s.Load(); v != "good" || err != nil {
+			t.Errorf("Load = %q, %v", v, err)
+		}
+		if err := s.Store("bad"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Load()
+		want(t, err, segment.ErrCorrupt)
+		if err == nil || !strings.Contains(err.Error(), "cannot decode") {
+			t.Error(err)
+		}
+		want(t, s.Update(func(*string) error { t.Error("Update ran"); return nil }), segment.ErrCorrupt)
+		if err := s.Store("mended"); err != nil {
+			t.Error(err)
+		}
+	}
+}
