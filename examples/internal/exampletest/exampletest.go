@@ -1,0 +1,188 @@
+// Package exampletest runs an example as its users do, in processes of its own, and looks at what it prints, at
+// its exit code, and at what it leaves in the shared memory.
+//
+// The processes are the test binary itself: Main, which TestMain calls, sees by an environment variable that it is
+// to be the example. So the tests need no Go tool, and run as well from a binary made by go test -c.
+package exampletest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// nameVar is the environment variable that makes a process the example. It holds the name of the segment, and is
+// inherited by the processes that the example starts.
+const nameVar = "SHAREDSEG_EXAMPLE_NAME"
+
+// limit is how long a process, or a line of its output, may be awaited. It is there for what hangs.
+const limit = 30 * time.Second
+
+// Main is the body of an example's TestMain. run is the example's.
+func Main(m *testing.M, run func(name string, args []string) int) {
+	if name := os.Getenv(nameVar); name != "" {
+		os.Exit(run(name, os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// Name returns the name of a segment that is this test's own. When the test ends, nothing may be left of that name
+// or the demo's. Name skips the test where there is no shared memory.
+func Name(t *testing.T) string {
+	t.Helper()
+	name := "sharedseg-example." + t.Name() + "." + rand.Text()
+	s, err := segment.Create(name, codec.String(), nil)
+	if errors.Is(err, errors.ErrUnsupported) && runtime.GOOS != "linux" {
+		t.Skipf("this platform has no implementation yet: %v", err)
+	}
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, name := range []string{name, name + "-demo"} {
+			if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is left in the shared memory: Stat's error is %v", name, err)
+				segment.Remove(name, nil)
+			}
+		}
+	})
+	return name
+}
+
+// Process is an example that is running.
+type Process struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	args           []string
+	stdout, stderr buffer
+}
+
+// buffer is a bytes.Buffer that may be read while a process writes.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Start starts the example with arguments, on the segment of that name. If it still runs when the test ends, it is
+// killed.
+func Start(t *testing.T, name string, args ...string) *Process {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	p := &Process{t: t, cmd: exec.CommandContext(ctx, exe, args...), args: args}
+	// A process with the race detector in it would otherwise sleep for a second at its end.
+	p.cmd.Env = append(os.Environ(), nameVar+"="+name, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.cmd.WaitDelay = limit
+	if err := p.cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if p.cmd.ProcessState == nil {
+			p.cmd.Wait()
+		}
+	})
+	return p
+}
+
+// Run runs the example to its end. It returns what it wrote, and its exit code.
+func Run(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	p := Start(t, name, args...)
+	code = p.wait()
+	return p.stdout.String(), p.stderr.String(), code
+}
+
+// Await waits until the process has printed text.
+func (p *Process) Await(text string) {
+	p.t.Helper()
+	p.await(strconv.Quote(text), func() bool { return strings.Contains(p.stdout.String(), text) })
+}
+
+// AwaitLines waits until the process has printed n more lines than it has now.
+func (p *Process) AwaitLines(n int) {
+	p.t.Helper()
+	lines := func() int { return strings.Count(p.stdout.String(), "\n") }
+	want := lines() + n
+	p.await(fmt.Sprintf("%d lines", want), func() bool { return lines() >= want })
+}
+
+func (p *Process) await(what string, printed func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(limit); !printed(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%q has not printed %s in %v; stdout:\n%sstderr:\n%s", p.args, what, limit, &p.stdout, &p.stderr)
+		}
+	}
+}
+
+// Interrupt ends the process with Ctrl-C. It must not mind: it exits with 0 and without a complaint.
+func (p *Process) Interrupt() {
+	p.t.Helper()
+	if runtime.GOOS == "windows" { // os.Process cannot send Ctrl-C there
+		p.Kill()
+		return
+	}
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		p.t.Fatalf("interrupt %q: %v", p.args, err)
+	}
+	if code := p.wait(); code != 0 || p.stderr.String() != "" {
+		p.t.Errorf("interrupted, %q exits with %d; stderr: %s", p.args, code, &p.stderr)
+	}
+}
+
+// Kill ends the process without giving it time for anything.
+func (p *Process) Kill() {
+	p.t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.t.Fatalf("kill %q: %v", p.args, err)
+	}
+	p.wait()
+}
+
+func (p *Process) wait() (code int) {
+	p.t.Helper()
+	if err := p.cmd.Wait(); err != nil && !isExit(err) {
+		p.t.Errorf("%q: %v", p.args, err)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func isExit(err error) bool {
+	_, ok := errors.AsType[*exec.ExitError](err)
+	return ok
+}
