@@ -10,18 +10,19 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-func TestMain(m *testing.M) {
-	proctest.Main(m, map[string]func([]string) error{
-		"block writer": blockWriter,
-		"block reader": blockReader,
-		"counter":      counter,
-		"opener":       opener,
-		"holder":       holder,
-		"updater":      stuckUpdater,
-		"watcher":      watcher,
-		"stranger":     stranger,
-	})
+// roles are the parts that tests play in processes of their own.
+var roles = map[string]func([]string) error{
+	"block writer": blockWriter,
+	"block reader": blockReader,
+	"counter":      counter,
+	"opener":       opener,
+	"holder":       holder,
+	"updater":      stuckUpdater,
+	"watcher":      watcher,
+	"stranger":     stranger,
 }
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
 // open opens a segment of the test's own and closes it at the test's end.
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
