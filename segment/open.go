@@ -70,6 +70,7 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	// A writer that dies leaves nothing to repair, so the next one just goes on.
 	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil }, m.Key)
 	s.locking = m.Geometry.Mutex
+	s.unhindered = s.unhindered && !s.locking
 	return s, nil
 }
 
@@ -78,6 +79,7 @@ func (r *Reader[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	r.plain = codec.Plain(c)
 	_, r.direct = c.(codec.Direct)
 	r.noGuard = o.NoFaultGuard
+	r.unhindered = r.plain && r.noGuard
 	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Counters()), m.Geometry.Slots)
 	r.slots = layout.NewSlots(m.Mem, m.Geometry)
 	r.news.init(m)

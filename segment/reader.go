@@ -31,6 +31,8 @@ type Reader[T any] struct {
 	noGuard bool
 	locking bool // reads take the mutex
 
+	unhindered bool // plain && noGuard && !locking
+
 	mutex  *ipcsync.Mutex // nil if the mapping is read-only
 	codec  codec.Codec[T]
 	member *member.Member
@@ -80,6 +82,15 @@ func (r *Reader[T]) LoadContext(ctx context.Context) (v T, err error) {
 // LoadInto is Load into *v, whose memory it uses again if the codec can, as codec.Bytes does. It also returns
 // the version of the value, 0 if nothing was stored yet. After an error *v is undefined.
 func (r *Reader[T]) LoadInto(v *T) (version uint64, err error) {
+	if r.unhindered {
+		// quick, in place; loadInto does all of it again.
+		version, slot := r.seq.ReadBegin()
+		layout.Get(&r.slots, slot, v)
+		if !r.seq.ReadRetry(version) && version != 0 && !r.closed.Load() {
+			fence.Acquire(r.member.Key)
+			return version, nil
+		}
+	}
 	return r.loadInto(context.Background(), v)
 }
 

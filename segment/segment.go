@@ -61,26 +61,21 @@ func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) err
 // Created reports whether this handle initialised the segment.
 func (s *Segment[T]) Created() bool { return s.member.Created }
 
-func (s *Segment[T]) store(ctx context.Context, v *T) error {
-	if s.noGuard && s.plain {
-		return wrap("store", s.name, s.storePlain(ctx, v))
+func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
+	if !s.noGuard || !s.plain {
+		return wrap("store", s.name, s.locked(ctx, func() (bool, error) { return s.publish(v) }))
 	}
-	return wrap("store", s.name, s.locked(ctx, func() (bool, error) { return s.publish(v) }))
-}
-
-// storePlain is what store comes to if nothing between lock and unlock can fail or panic.
-func (s *Segment[T]) storePlain(ctx context.Context, v *T) error {
-	if err := s.mutex.Lock(ctx); err != nil {
-		return err
+	// What locked and publish come to if nothing between lock and unlock can fail or panic.
+	if err = s.mutex.Lock(ctx); err == nil {
+		version, slot := s.seq.WriteBegin()
+		layout.Put(&s.slots, slot, v)
+		armed := s.news.disarm()
+		s.seq.WriteEnd(version)
+		err = s.mutex.Unlock()
+		s.news.wake(armed)
 	}
-	version, slot := s.seq.WriteBegin()
-	layout.Put(&s.slots, slot, v)
-	armed := s.news.disarm()
-	s.seq.WriteEnd(version)
-	err := s.mutex.Unlock()
-	s.news.wake(armed)
 	runtime.KeepAlive(s)
-	return err
+	return wrap("store", s.name, err)
 }
 
 // locked runs publish under the writers' lock, and then wakes the watchers if it says so. However publish ends,

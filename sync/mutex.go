@@ -33,12 +33,6 @@ var (
 	ErrNotOwner = errors.New("unlock of a mutex that this handle does not hold")
 )
 
-// The mutex word: the owner's identity in the low bits, 0 if free, and two flags.
-const (
-	waitersBit      = 1 << 31 // somebody is parked on the word, or may be
-	inconsistentBit = 1 << 30 // an owner died and no repair has succeeded since
-)
-
 const (
 	spins     = 100                    // looks at a held word before parking: about a microsecond
 	firstPark = 100 * time.Microsecond // doubled at each timeout
@@ -95,6 +89,18 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 // that fails or there is none, Lock unlocks and returns ErrOwnerDied, and so does every Lock until a Repair
 // succeeds. Whenever Lock returns an error, the mutex is not held.
 func (m *Mutex) Lock(ctx context.Context) error {
+	// The common case in one step; lock does all of it again.
+	if !m.guard && ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
+		if m.closed.Load() {
+			return m.wrap("lock", m.entered(0))
+		}
+		fence.Acquire(m.key)
+		return nil
+	}
+	return m.lock(ctx)
+}
+
+func (m *Mutex) lock(ctx context.Context) error {
 	if !m.guard {
 		return m.wrap("lock", m.acquire(ctx))
 	}
@@ -115,6 +121,11 @@ func (m *Mutex) TryLock() (locked bool, err error) {
 // Unlock unlocks the mutex. It returns ErrNotOwner if this handle does not hold it. It does not block.
 func (m *Mutex) Unlock() error {
 	if !m.guard {
+		fence.Release(m.key)
+		if m.word.CompareAndSwap(m.self, 0) { // held, and nobody waits
+			runtime.KeepAlive(m)
+			return nil
+		}
 		return m.wrap("unlock", m.unlock())
 	}
 	return m.wrap("unlock", layout.Guard(m.member.Mem, m.unlock))
@@ -190,15 +201,15 @@ func (m *Mutex) tryAcquire() (bool, error) {
 // take takes the mutex over from the state w, in which it is free or has a dead owner, and sets the given flags.
 // It reports whether the state was still that; with an error the mutex is not held.
 func (m *Mutex) take(w, flags uint32) (bool, error) {
-	died := w&^waitersBit != 0 // a dead owner, or a flag that one left
-	flags |= w & waitersBit
+	died := w&^layout.WaitersBit != 0 // a dead owner, or a flag that one left
+	flags |= w & layout.WaitersBit
 	if died {
-		flags |= inconsistentBit
+		flags |= layout.InconsistentBit
 	}
 	if !m.word.CompareAndSwap(w, m.self|flags) {
 		return false, nil
 	}
-	if err := m.entered(flags & inconsistentBit); err != nil || !died {
+	if err := m.entered(flags & layout.InconsistentBit); err != nil || !died {
 		return true, err
 	}
 	return true, m.mend()
@@ -209,7 +220,7 @@ func (m *Mutex) mend() error {
 	repaired := false
 	defer func() {
 		if !repaired {
-			m.release(inconsistentBit)
+			m.release(layout.InconsistentBit)
 		}
 	}()
 	if m.repair == nil {
@@ -219,7 +230,7 @@ func (m *Mutex) mend() error {
 		return fmt.Errorf("%w: repair: %w", ErrOwnerDied, err)
 	}
 	repaired = true
-	m.word.And(^uint32(inconsistentBit))
+	m.word.And(^uint32(layout.InconsistentBit))
 	return nil
 }
 
@@ -255,7 +266,7 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 		if taken || err != nil {
 			return err
 		}
-		flags, look = waitersBit, 0
+		flags, look = layout.WaitersBit, 0
 	}
 }
 
@@ -263,11 +274,11 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 // owner is dead.
 func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 	for limit := firstPark; ; limit = min(2*limit, lastPark) {
-		if w&waitersBit == 0 {
-			if !m.word.CompareAndSwap(w, w|waitersBit) {
+		if w&layout.WaitersBit == 0 {
+			if !m.word.CompareAndSwap(w, w|layout.WaitersBit) {
 				return false, nil
 			}
-			w |= waitersBit
+			w |= layout.WaitersBit
 		}
 		park.Wait(m.word, w, limit)
 		if err := ctx.Err(); err != nil {
@@ -277,7 +288,7 @@ func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 			return false, nil
 		}
 		if !m.owners.Alive(w & layout.IdentMask) {
-			return m.take(w, waitersBit)
+			return m.take(w, layout.WaitersBit)
 		}
 	}
 }
@@ -285,7 +296,7 @@ func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 // release lets the mutex go, which this handle holds, and leaves the given flags.
 func (m *Mutex) release(flags uint32) {
 	fence.Release(m.key)
-	if m.word.Swap(flags)&waitersBit != 0 {
+	if m.word.Swap(flags)&layout.WaitersBit != 0 {
 		park.Wake(m.word, 1)
 	}
 }
@@ -299,7 +310,7 @@ func (m *Mutex) unlock() error {
 		}
 		fence.Release(m.key)
 		if m.word.CompareAndSwap(w, 0) {
-			if w&waitersBit != 0 {
+			if w&layout.WaitersBit != 0 {
 				park.Wake(m.word, 1)
 			}
 			return nil

@@ -78,7 +78,7 @@ func (l *SeqLock) Version() uint64 { return atomic.LoadUint64(&l.c[end]) }
 func (l *SeqLock) Slot(version uint64) uint64 {
 	version &= 1<<63 - 1
 	quotient, _ := bits.Mul64(version, l.magic)
-	return version - quotient>>l.shift*l.slots
+	return version - quotient>>(l.shift&63)*l.slots
 }
 
 // WriteBegin announces the next version, and returns it with the slot to write it to. If the writer gives up, or

@@ -1,14 +1,19 @@
 package layout
 
-// Ident names the holder of a mutex: a member slot and the slot's generation, never 0 when valid. It fills the
-// low identBits bits of a mutex word.
+// The mutex word: the identity of the owner in the low bits, 0 if it is free, and two flags.
+const (
+	WaitersBit      = 1 << 31 // somebody is parked on the word, or may be
+	InconsistentBit = 1 << 30 // an owner died and no repair has succeeded since
+	IdentMask       = 1<<(slotBits+genBits) - 1
+)
+
+// Ident names the owner of a mutex: a member slot and the slot's generation, never 0 when valid.
 type Ident uint32
 
 const (
-	slotBits  = 10
-	genBits   = 20
-	IdentMask = 1<<(slotBits+genBits) - 1
-	genMask   = 1<<genBits - 1
+	slotBits = 10
+	genBits  = 20
+	genMask  = 1<<genBits - 1
 )
 
 // NewIdent returns the identity of a member slot in a generation, which is cut to its 20 bits.

@@ -10,6 +10,7 @@
 //	Path(p *Place) string                            what people call it
 //	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
 //
+//	(*Object) ReadOnly() bool                        as it was opened
 //	(*Object) Current() (bool, error)                its name still leads to it
 //	(*Object) Info() (Info, error)                   size, mode
 //	(*Object) ReadAt(b, off) (int, error)
@@ -18,7 +19,8 @@
 //	(*Object) Unlink() error                         takes the name away
 //	(*Object) Close() error                          drops all its locks
 //
-//	(*Object) LockRegistry(limit) error              among all that open or close the object; os.ErrDeadlineExceeded
+//	(*Object) LockRegistry(limit) error              among all that open or close the object, shared
+//	                                                 by read-only ones; os.ErrDeadlineExceeded
 //	(*Object) UnlockRegistry()
 //	(*Object) Hold(slot) (bool, error), Drop(slot)   a member slot, for as long as the object is open
 //	(*Object) HoldReader() error, DropReader()       the place that all readers share

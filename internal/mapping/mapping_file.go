@@ -150,6 +150,9 @@ func full(err error) error {
 	return err
 }
 
+// ReadOnly reports whether the object is open for reading only.
+func (o *Object) ReadOnly() bool { return o.readOnly }
+
 // Current reports whether the path still leads to this file.
 func (o *Object) Current() (bool, error) {
 	var st unix.Stat_t

@@ -40,3 +40,4 @@ func (o *Object) DropReader()                                           {}
 func (o *Object) Held(slot int) (bool, error)                           { return false, errNone }
 func (o *Object) AnyHeld() (bool, error)                                { return false, errNone }
 func (o *Object) ReaderHeld() (bool, error)                             { return false, errNone }
+func (o *Object) ReadOnly() bool                                        { return false }

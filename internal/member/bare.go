@@ -52,10 +52,11 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 	} else if p.Mode != 0 && info.Mode != p.Mode {
 		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, info.Mode, p.Mode)
 	}
-	if b.Mem, err = b.obj.Map(0, size, true); err != nil {
+	if err := b.obj.HoldReader(); err != nil {
 		return err
 	}
-	return b.obj.HoldReader()
+	b.Mem, err = b.obj.Map(0, size, true)
+	return err
 }
 
 // Leave detaches, and takes the name away if no other Bare is attached and it is not to persist. No call may use

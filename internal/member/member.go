@@ -349,7 +349,7 @@ func (m *Member) disown() error {
 	defer mapping.Unmap(mem)
 	return layout.Guard(mem, func() error {
 		mutex := layout.NewWords(mem).Mutex()
-		if old := mutex.Load(); layout.Owner(old) == m.ident && mutex.CompareAndSwap(old, 0) {
+		if old := mutex.Load(); layout.Owner(old) == m.ident && mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
 			park.Wake(mutex, park.All)
 		}
 		return nil
@@ -378,8 +378,12 @@ func unlinkIfAlone(obj *mapping.Object) error {
 	if err != nil || !current {
 		return err
 	}
-	// Who may use another user's mapping need not be allowed to unlink it, as in a sticky directory. It then
-	// stays until the next to open the name begins it anew, or until its owner sweeps.
+	// Who may use another user's mapping need not be allowed to unlink it, as in a sticky directory; and who may
+	// only read it holds the registry shared, which does not keep the name from changing. The mapping then stays
+	// until the next to open the name begins it anew, or until its owner sweeps.
+	if obj.ReadOnly() {
+		return nil
+	}
 	if err = obj.Unlink(); isPermission(err) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
