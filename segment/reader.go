@@ -58,25 +58,31 @@ type cell[T any] struct {
 //
 // Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is then wrapped as well, and
 // fs.ErrClosed.
-func (r *Reader[T]) Load() (T, error) {
-	return r.LoadContext(context.Background())
+func (r *Reader[T]) Load() (v T, err error) {
+	err = r.loadValue(context.Background(), &v)
+	return v, err
 }
 
 // LoadContext is Load, but gives up when ctx is done. The error is then that of ctx.
 func (r *Reader[T]) LoadContext(ctx context.Context) (v T, err error) {
+	err = r.loadValue(ctx, &v)
+	return v, err
+}
+
+func (r *Reader[T]) loadValue(ctx context.Context, v *T) (err error) {
 	if r.plain {
-		if _, err = r.loadPlain(ctx, &v); err != nil {
+		if _, err = r.loadPlain(ctx, v); err != nil {
 			var zero T
-			return zero, err
+			*v = zero
 		}
-		return v, nil
+		return err
 	}
 	c := r.cell()
 	if _, err = r.loadCodec(ctx, &c.v); err == nil {
-		v = c.v
+		*v = c.v
 	}
 	r.free(c)
-	return v, err
+	return err
 }
 
 // LoadInto is Load into *v, whose memory it uses again if the codec can, as codec.Bytes does. It also returns
@@ -217,22 +223,23 @@ func (r *Reader[T]) free(c *cell[T]) {
 
 // load makes attempts until one is ok, in the way that the segment's guard asks for.
 func (r *Reader[T]) load(ctx context.Context, try attempt) (version uint64, err error) {
-	get := func() error {
-		version, err = r.loadLockFree(ctx, try)
-		return err
+	var old, done bool
+	if !r.noGuard {
+		old = debug.SetPanicOnFault(true)
 	}
-	if r.locking {
-		get = func() error {
-			if err = r.mutex.Lock(ctx); err == nil {
-				version, err = r.readLocked(try)
-			}
-			return err
+	defer func() {
+		if !done && !r.noGuard {
+			version, err = 0, r.loadError(layout.Fault(recover(), r.member.Mem, old))
 		}
+	}()
+	if !r.locking {
+		version, err = r.loadLockFree(ctx, try)
+	} else if err = r.mutex.Lock(ctx); err == nil {
+		version, err = r.readLocked(try)
 	}
-	if r.noGuard {
-		err = get()
-	} else {
-		err = layout.Guard(r.member.Mem, get)
+	done = true
+	if !r.noGuard {
+		debug.SetPanicOnFault(old)
 	}
 	if err == nil && !r.closed.Load() {
 		fence.Acquire(r.member.Key)

@@ -271,9 +271,12 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 }
 
 // await parks until the word, last seen as w with an owner, may have changed. It takes the mutex over if the
-// owner is dead.
+// owner is dead, for which it asks before it parks, and then at each timeout.
 func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 	for limit := firstPark; ; limit = min(2*limit, lastPark) {
+		if !m.owners.Alive(w & layout.IdentMask) {
+			return m.take(w, layout.WaitersBit)
+		}
 		if w&layout.WaitersBit == 0 {
 			if !m.word.CompareAndSwap(w, w|layout.WaitersBit) {
 				return false, nil
@@ -286,9 +289,6 @@ func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 		}
 		if m.closed.Load() || m.word.Load() != w {
 			return false, nil
-		}
-		if !m.owners.Alive(w & layout.IdentMask) {
-			return m.take(w, layout.WaitersBit)
 		}
 	}
 }

@@ -15,7 +15,13 @@ import (
 	"time"
 )
 
-const roleVar = "SHAREDSEG_TEST_ROLE"
+const (
+	roleVar     = "SHAREDSEG_TEST_ROLE"
+	emulatorVar = "SHAREDSEG_TEST_EMULATOR" // the program that runs the test binary, if it is another machine's
+)
+
+// Emulated reports whether the tests run under an emulator. What it gets wrong is no fault of the tested code.
+func Emulated() bool { return os.Getenv(emulatorVar) != "" }
 
 // Patience bounds every wait of a test for another process. It is for liveness only: far more than any takes.
 const Patience = 60 * time.Second
@@ -68,6 +74,9 @@ func Command(role string, args ...string) *exec.Cmd {
 	exe, err := os.Executable()
 	if err != nil {
 		panic(err)
+	}
+	if emulator := os.Getenv(emulatorVar); emulator != "" {
+		exe, args = emulator, append([]string{exe}, args...)
 	}
 	cmd := exec.Command(exe, args...)
 	cmd.Env = append(os.Environ(), roleVar+"="+role)

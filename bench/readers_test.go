@@ -1,0 +1,145 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// A readerKind is a way to share a quote with readers.
+type readerKind struct {
+	// serve puts the quote under a name.
+	serve func(name string, q quote) (io.Closer, error)
+	// open returns a function that loads the quote n times.
+	open func(name string) (load func(q *quote, n int) error, err error)
+}
+
+// readerKinds are all, by the name of the sub-benchmark.
+var readerKinds = func() map[string]readerKind {
+	all := maps.Clone(rawReaders)
+	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+		all[fmt.Sprintf("impl=segment/size=64B/guard=%v", guard)] = readerKind{
+			serve: func(name string, q quote) (io.Closer, error) {
+				s, err := segment.Open(name, codec.Fixed[quote](), &segment.Options{Guard: guard})
+				if err != nil {
+					return nil, err
+				}
+				return s, s.Store(q)
+			},
+			open: openSegmentReader,
+		}
+	}
+	return all
+}()
+
+func openSegmentReader(name string) (func(*quote, int) error, error) {
+	s, err := segment.Attach(name, codec.Fixed[quote](), nil)
+	if err != nil {
+		return nil, err
+	}
+	return func(q *quote, n int) (err error) {
+		for range n {
+			if *q, err = s.Load(); err != nil {
+				break
+			}
+		}
+		return err
+	}, nil
+}
+
+var theQuote = quote{Seq: 71}
+
+// BenchmarkReaders lets one process load for a while, then two at the same time, and so on, and reports medians. Each
+// of them has one P, and so leaves the other a processor where there are two.
+func BenchmarkReaders(b *testing.B) {
+	for _, kind := range slices.Sorted(maps.Keys(readerKinds)) {
+		b.Run(kind, func(b *testing.B) {
+			name := proctest.Name(b)
+			served, err := readerKinds[kind].serve(name, theQuote)
+			keep(b, served, err)
+			var readers []*proctest.Proc
+			for range 2 {
+				cmd := proctest.Command("reader", kind, name)
+				cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
+				p := proctest.StartCmd(b, cmd)
+				p.Expect("ready")
+				readers = append(readers, p)
+			}
+			var one, two, ratios []float64
+			for b.Loop() {
+				n1, n2 := loadRate(b, readers[:1]), loadRate(b, readers)
+				one, two, ratios = append(one, n1), append(two, n2), append(ratios, n2/n1)
+			}
+			for _, p := range readers {
+				p.Wait()
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(one), "1-reader-loads/s")
+			b.ReportMetric(median(two), "2-readers-loads/s")
+			b.ReportMetric(median(ratios), "ratio")
+		})
+	}
+}
+
+// loadRate lets readers load at the same time, and returns their loads per second, all together.
+func loadRate(b *testing.B, readers []*proctest.Proc) (sum float64) {
+	const window = 10 * time.Millisecond
+	start := time.Now().Add(time.Millisecond)
+	for _, p := range readers {
+		p.Say(fmt.Sprint(start.UnixNano(), start.Add(window).UnixNano()))
+	}
+	for _, p := range readers {
+		var loads int
+		if _, err := fmt.Sscan(p.Line(), &loads); err != nil {
+			b.Fatal(err)
+		}
+		sum += float64(loads) / window.Seconds()
+	}
+	return sum
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// reader KIND NAME reads lines with the start and the end of a time, in Unix nanoseconds, loads in that time as
+// often as it can, and says how often that was.
+func reader(args []string) error {
+	kind, err := find(readerKinds, args[0])
+	if err != nil {
+		return err
+	}
+	load, err := kind.open(args[1])
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for proctest.Stdin.Scan() {
+		var start, end int64
+		if _, err := fmt.Sscan(proctest.Stdin.Text(), &start, &end); err != nil {
+			return err
+		}
+		for time.Now().UnixNano() < start {
+		}
+		const batch = 1000 // looking at the clock takes as long as a load
+		loads := 0
+		for q := new(quote); time.Now().UnixNano() < end; loads += batch {
+			if err := load(q, batch); err != nil {
+				return err
+			}
+			if *q != theQuote {
+				return fmt.Errorf("loaded %v, not %v", *q, theQuote)
+			}
+		}
+		fmt.Println(loads)
+	}
+	return nil
+}
