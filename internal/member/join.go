@@ -1,0 +1,259 @@
+package member
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+)
+
+// registryLimit bounds the wait for the registry lock. Its holders need microseconds each, so a thousand that
+// open at once are no reason to give up.
+const registryLimit = 5 * time.Second
+
+// How says what to do if there is no live mapping, and if there is one.
+type How int
+
+const (
+	OpenOrCreate How = iota
+	CreateOnly       // fs.ErrExist if there is one
+	AttachOnly       // fs.ErrNotExist if there is none
+)
+
+// Spec says what a handle wants.
+type Spec struct {
+	Place mapping.Place
+	// New is the geometry of a new mapping, for memory pages of the given size.
+	New func(page int) (*layout.Geometry, error)
+	// Check says whether an existing mapping is what the caller wants.
+	Check func(*layout.Geometry) error
+}
+
+// Join attaches to the mapping of a spec with a writable handle, or creates it.
+func Join(how How, s *Spec) (*Member, error) {
+	obj, err := enter(&s.Place, how != AttachOnly, false)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{obj: obj}
+	return m.settle(m.join(how, s))
+}
+
+// JoinReader attaches to the live mapping of a spec with a handle that maps it read-only. The file is opened
+// for writing where its permissions allow that, for the sake of the wait page and of the last one to leave.
+func JoinReader(s *Spec) (*Member, error) {
+	obj, err := enter(&s.Place, false, false)
+	if isPermission(err) {
+		obj, err = enter(&s.Place, false, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{obj: obj, reader: true}
+	return m.settle(m.joinReader(s))
+}
+
+// settle ends a join, which began with enter, with its outcome.
+func (m *Member) settle(err error) (*Member, error) {
+	m.obj.UnlockRegistry()
+	if err == nil {
+		return m, nil
+	}
+	m.Free()
+	m.obj.Close()
+	return nil, err
+}
+
+// enter opens the object that the place's name leads to, creates it if that is wanted, and takes its registry
+// lock. Between the opening and the lock the name may come to lead elsewhere; then enter starts again.
+func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(registryLimit); ; {
+		obj, err := mapping.Open(p, readOnly)
+		if create && errors.Is(err, fs.ErrNotExist) {
+			obj, err = mapping.Create(p)
+		}
+		var current bool
+		if err == nil {
+			if err = obj.LockRegistry(registryLimit); err == nil {
+				current, err = obj.Current()
+			}
+			if current {
+				return obj, nil
+			}
+			obj.Close()
+		}
+		if err != nil && !(create && errors.Is(err, fs.ErrExist)) {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("the name has kept changing what it leads to for too long")
+		}
+	}
+}
+
+func (m *Member) join(how How, s *Spec) error {
+	g, err := inspect(m.obj)
+	if err != nil {
+		return err
+	}
+	if g == nil && how == AttachOnly {
+		return fs.ErrNotExist
+	}
+	if g != nil && how == CreateOnly {
+		return fs.ErrExist
+	}
+	if g == nil {
+		if err := m.initialise(s); err != nil {
+			// Nobody is attached, so what there is of the mapping is of use to nobody.
+			m.obj.Unlink()
+			return err
+		}
+	} else if err := m.attach(g, s, true); err != nil {
+		return err
+	}
+	off, n := m.Geometry.WaitPage()
+	m.WaitPage = m.Mem[off : off+n]
+	return layout.Guard(m.Mem, m.claim)
+}
+
+func (m *Member) joinReader(s *Spec) error {
+	g, err := inspect(m.obj)
+	if err != nil {
+		return err
+	}
+	if g == nil {
+		return fs.ErrNotExist
+	}
+	if err := m.attach(g, s, false); err != nil {
+		return err
+	}
+	off, n := g.WaitPage()
+	page := m.Mem[off : off+n]
+	if err := mapping.Unprotect(page); err == nil {
+		m.WaitPage = page
+	} else if !isPermission(err) {
+		return err
+	}
+	return m.obj.HoldReader()
+}
+
+// inspect returns the geometry of the live mapping behind obj. It is nil if there is none: if the
+// initialisation has not been finished, or if nobody is attached and the mapping is not there to persist. The
+// registry lock is held.
+func inspect(obj *mapping.Object) (*layout.Geometry, error) {
+	head, info, err := readHead(obj)
+	if err != nil {
+		return nil, err
+	}
+	attached, err := obj.AnyHeld()
+	if err != nil {
+		return nil, err
+	}
+	if head == nil && attached {
+		return nil, fmt.Errorf("%w: its header is gone although it is in use", layout.ErrCorrupt)
+	}
+	if head == nil || !attached && !layout.Persists(head) {
+		return nil, nil
+	}
+	return layout.Read(head, info.Size)
+}
+
+// readHead returns a copy of the header and texts of a mapping, nil if its initialisation has not been finished.
+func readHead(obj *mapping.Object) ([]byte, mapping.Info, error) {
+	info, err := obj.Info()
+	if err != nil {
+		return nil, info, err
+	}
+	head := make([]byte, layout.HeadSize)
+	n, err := obj.ReadAt(head, 0)
+	if err != nil {
+		return nil, info, err
+	}
+	ready, err := layout.Ready(head[:n])
+	if err != nil || !ready {
+		return nil, info, err
+	}
+	if want := layout.HeadLen(head); want > n {
+		head = make([]byte, want)
+		if n, err = obj.ReadAt(head, 0); err != nil {
+			return nil, info, err
+		}
+	}
+	return head[:n], info, nil
+}
+
+// initialise makes the mapping anew and marks it ready last.
+func (m *Member) initialise(s *Spec) error {
+	g, err := s.New(mapping.PageSize())
+	if err != nil {
+		return err
+	}
+	if err := m.obj.Reset(layout.Mark(), int64(g.Size()), s.Place.Mode); err != nil {
+		return err
+	}
+	if err := m.view(g, true); err != nil {
+		return err
+	}
+	m.Created = true
+	return layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
+}
+
+// attach maps a live mapping if it is what the spec wants.
+func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
+	if err := s.Check(g); err != nil {
+		return err
+	}
+	if err := m.view(g, writable); err != nil {
+		return err
+	}
+	if mode := s.Place.Mode; mode != 0 && mode != m.mode {
+		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, m.mode, mode)
+	}
+	return nil
+}
+
+func (m *Member) view(g *layout.Geometry, writable bool) error {
+	info, err := m.obj.Info()
+	if err != nil {
+		return err
+	}
+	mem, err := m.obj.Map(0, g.Size(), writable)
+	if err != nil {
+		return err
+	}
+	m.Geometry, m.Mem, m.Words, m.Key, m.mode = g, mem, layout.NewWords(mem), info.ID, info.Mode
+	return nil
+}
+
+// claim takes a free member slot and begins a new generation of it, one that the mutex word does not name: its
+// owner may be dead since a time when the slot last had that generation.
+func (m *Member) claim() error {
+	rotor := m.Words.Rotor()
+	first := int(rotor.Load() % layout.Members)
+	for i := range layout.Members {
+		slot := (first + i) % layout.Members
+		free, err := m.obj.Hold(slot)
+		if err != nil {
+			return err
+		}
+		if !free {
+			continue
+		}
+		generation := m.Words.Generation(slot)
+		next := layout.NextGeneration(generation.Load())
+		if layout.Owner(m.Words.Mutex().Load()) == layout.NewIdent(slot, next) {
+			next = layout.NextGeneration(next)
+		}
+		generation.Store(next)
+		rotor.Store(uint32(slot+1) % layout.Members)
+		m.ident = layout.NewIdent(slot, next)
+		return nil
+	}
+	return ErrTooManyMembers
+}
