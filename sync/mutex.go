@@ -262,7 +262,7 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 			}
 			continue
 		}
-		taken, err := m.await(ctx, w)
+		taken, err := m.await(ctx, w, flags)
 		if taken || err != nil {
 			return err
 		}
@@ -271,11 +271,12 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 }
 
 // await parks until the word, last seen as w with an owner, may have changed. It takes the mutex over if the
-// owner is dead, for which it asks before it parks, and then at each timeout.
-func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
+// owner is dead, for which it asks before it parks, and then at each timeout. flags are those to take it with if
+// that is before it parks.
+func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err error) {
 	for limit := firstPark; ; limit = min(2*limit, lastPark) {
 		if !m.owners.Alive(w & layout.IdentMask) {
-			return m.take(w, layout.WaitersBit)
+			return m.take(w, flags)
 		}
 		if w&layout.WaitersBit == 0 {
 			if !m.word.CompareAndSwap(w, w|layout.WaitersBit) {
@@ -284,6 +285,7 @@ func (m *Mutex) await(ctx context.Context, w uint32) (taken bool, err error) {
 			w |= layout.WaitersBit
 		}
 		park.Wait(m.word, w, limit)
+		flags = layout.WaitersBit
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
