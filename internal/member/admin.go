@@ -27,7 +27,7 @@ func Stat(p *mapping.Place) (*Status, error) {
 		return nil, err
 	}
 	defer obj.Close()
-	head, info, err := readHead(obj)
+	head, info, err := readHead(obj, make([]byte, layout.HeadSize))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func Sweep(p *mapping.Place) (bool, error) {
 	if marked, err := isMarked(obj); err != nil || !marked {
 		return false, err
 	}
-	g, err := inspect(obj)
+	g, err := (&Member{obj: obj}).inspect()
 	if err != nil || g != nil {
 		return false, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
@@ -98,7 +99,7 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 }
 
 func (m *Member) join(how How, s *Spec) error {
-	g, err := inspect(m.obj)
+	g, err := m.inspect()
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (m *Member) join(how How, s *Spec) error {
 }
 
 func (m *Member) joinReader(s *Spec) error {
-	g, err := inspect(m.obj)
+	g, err := m.inspect()
 	if err != nil {
 		return err
 	}
@@ -143,15 +144,18 @@ func (m *Member) joinReader(s *Spec) error {
 	return m.obj.HoldReader()
 }
 
-// inspect returns the geometry of the live mapping behind obj. It is nil if there is none: if the
+// inspect returns the geometry of the live mapping that m is about to attach to. It is nil if there is none: if the
 // initialisation has not been finished, or if nobody is attached and the mapping is not there to persist. The
 // registry lock is held.
-func inspect(obj *mapping.Object) (*layout.Geometry, error) {
-	head, info, err := readHead(obj)
+func (m *Member) inspect() (*layout.Geometry, error) {
+	buf := heads.Get().(*[layout.HeadSize]byte)
+	defer heads.Put(buf)
+	head, info, err := readHead(m.obj, buf[:])
 	if err != nil {
 		return nil, err
 	}
-	attached, err := obj.AnyHeld()
+	m.info = info
+	attached, err := m.obj.AnyHeld()
 	if err != nil {
 		return nil, err
 	}
@@ -164,28 +168,31 @@ func inspect(obj *mapping.Object) (*layout.Geometry, error) {
 	return layout.Read(head, info.Size)
 }
 
+// heads are buffers for readHead: one takes longer to allocate than to fill.
+var heads = sync.Pool{New: func() any { return new([layout.HeadSize]byte) }}
+
 // readHead returns a copy of the header and texts of a mapping, nil if its initialisation has not been finished.
-func readHead(obj *mapping.Object) ([]byte, mapping.Info, error) {
+// The copy is in buf if that is large enough.
+func readHead(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	info, err := obj.Info()
 	if err != nil {
 		return nil, info, err
 	}
-	head := make([]byte, layout.HeadSize)
-	n, err := obj.ReadAt(head, 0)
+	n, err := obj.ReadAt(buf, 0)
 	if err != nil {
 		return nil, info, err
 	}
-	ready, err := layout.Ready(head[:n])
+	ready, err := layout.Ready(buf[:n])
 	if err != nil || !ready {
 		return nil, info, err
 	}
-	if want := layout.HeadLen(head); want > n {
-		head = make([]byte, want)
-		if n, err = obj.ReadAt(head, 0); err != nil {
+	if want := layout.HeadLen(buf); want > n {
+		buf = make([]byte, want)
+		if n, err = obj.ReadAt(buf, 0); err != nil {
 			return nil, info, err
 		}
 	}
-	return head[:n], info, nil
+	return buf[:n], info, nil
 }
 
 // initialise makes the mapping anew and marks it ready last.
@@ -212,22 +219,18 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if err := m.view(g, writable); err != nil {
 		return err
 	}
-	if mode := s.Place.Mode; mode != 0 && mode != m.mode {
-		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, m.mode, mode)
+	if mode := s.Place.Mode; mode != 0 && mode != m.info.Mode {
+		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, m.info.Mode, mode)
 	}
 	return nil
 }
 
 func (m *Member) view(g *layout.Geometry, writable bool) error {
-	info, err := m.obj.Info()
-	if err != nil {
-		return err
-	}
 	mem, err := m.obj.Map(0, g.Size(), writable)
 	if err != nil {
 		return err
 	}
-	m.Geometry, m.Mem, m.Words, m.Key, m.mode = g, mem, layout.NewWords(mem), info.ID, info.Mode
+	m.Geometry, m.Mem, m.Words, m.Key = g, mem, layout.NewWords(mem), m.info.ID
 	return nil
 }
 

@@ -36,7 +36,7 @@ type Member struct {
 	obj    *mapping.Object
 	reader bool
 	ident  layout.Ident // 0 for a reader
-	mode   fs.FileMode
+	info   mapping.Info // as of the joining
 	left   atomic.Bool
 }
 

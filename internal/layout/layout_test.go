@@ -1,0 +1,501 @@
+package layout
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var pages = []int{4096, 16384, 65536}
+
+// geometries are placed for pages of 4096 bytes.
+func geometries(t testing.TB) map[string]*Geometry {
+	gs := map[string]*Geometry{
+		"mutex":            {Kind: KindMutex},
+		"persistent mutex": {Kind: KindMutex, Persist: true},
+		"segment":          {Kind: KindSegment, Slots: 3, Capacity: 4096, CodecID: "utf8", TypeName: "string"},
+		"smallest":         {Kind: KindSegment, Slots: 2},
+		"odd":              {Kind: KindSegment, Mutex: true, Persist: true, Slots: 5, Capacity: 100, CodecID: strings.Repeat("é", 1500), TypeName: "main.T"},
+	}
+	for _, g := range gs {
+		if err := g.Place(4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return gs
+}
+
+// image returns the memory of a new mapping, aligned as mapped memory is.
+func image(g *Geometry) []byte {
+	words := make([]uint64, g.Size()/8)
+	mem := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), g.Size())
+	copy(mem, Mark())
+	g.Init(mem)
+	return mem
+}
+
+// The offsets are the format: programs of other versions and languages, on machines of all word sizes, rely on them.
+func TestOffsets(t *testing.T) {
+	for _, c := range []struct {
+		what      string
+		got, want uint64
+	}{
+		{"magic", magicOff, 0},
+		{"ready", readyOff, 8},
+		{"order", orderOff, 12},
+		{"kind", kindOff, 16},
+		{"flags", flagsOff, 20},
+		{"members", membersOff, 24},
+		{"slots", slotsOff, 28},
+		{"size", sizeOff, 32},
+		{"capacity", capacityOff, 40},
+		{"stride", strideOff, 48},
+		{"slot area", slotAreaOff, 56},
+		{"wait page", waitPageOff, 64},
+		{"page", pageOff, 72},
+		{"codec length", codecLenOff, 76},
+		{"type length", typeLenOff, 80},
+		{"rotor", rotorOff, 84},
+		{"end of the static header", staticSize, 88},
+		{"mutex", MutexOff, 128},
+		{"begin", BeginOff, 192},
+		{"end", EndOff, 200},
+		{"generations", memberOff, 256},
+		{"texts", textOff, 4352},
+		{"slot header", SlotHeader, 64},
+		{"number of members", Members, 1024},
+		{"format", Format, 1},
+		{"persist flag", flagPersist, 1},
+		{"mutex flag", flagMutex, 2},
+		{"kind segment", uint64(KindSegment), 1},
+		{"kind mutex", uint64(KindMutex), 2},
+		{"waiters bit", WaitersBit, 1 << 31},
+		{"inconsistent bit", InconsistentBit, 1 << 30},
+		{"owner bits", IdentMask, 1<<30 - 1},
+		{"registry lock byte", RegistryByte, 1 << 62},
+		{"readers' lock byte", ReaderByte, 1<<62 + 1},
+		{"members' lock bytes", MemberByte, 1<<62 + 2},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %d, want %d", c.what, c.got, c.want)
+		}
+	}
+	if Magic != "sharedsg" {
+		t.Errorf("magic %q", Magic)
+	}
+}
+
+// The words that others write lie where the format says, whatever Go makes of the accessors.
+func TestWords(t *testing.T) {
+	mem := image(geometries(t)["segment"])
+	w := NewWords(mem)
+	c := w.Counters()
+	w.Mutex().Store(0x01020304)
+	w.Rotor().Store(0x11121314)
+	c[0], c[1] = 0x2122232425262728, 0x3132333435363738
+	w.Generation(0).Store(0x41424344)
+	w.Generation(Members - 1).Store(0x51525354)
+	for _, f := range []struct {
+		off  int
+		want uint64
+	}{
+		{128, 0x01020304}, {84, 0x11121314}, {256, 0x41424344}, {4352 - 4, 0x51525354},
+	} {
+		if got := binary.NativeEndian.Uint32(mem[f.off:]); uint64(got) != f.want {
+			t.Errorf("offset %d: %#x, want %#x", f.off, got, f.want)
+		}
+	}
+	if got := binary.NativeEndian.Uint64(mem[192:]); got != c[0] {
+		t.Errorf("begin is %#x", got)
+	}
+	if got := Version(mem); got != c[1] {
+		t.Errorf("Version is %#x", got)
+	}
+	if size, off := unsafe.Sizeof(*c), unsafe.Offsetof(struct {
+		_ [8]byte
+		c [2]uint64
+	}{}.c); size != 16 || off != 8 {
+		t.Errorf("the counters take %d bytes", size)
+	}
+	for _, slot := range []int{-1, Members} {
+		if !panics(func() { w.Generation(slot) }) {
+			t.Errorf("there is a generation of slot %d", slot)
+		}
+	}
+
+	low := LowHalf(&c[1])
+	before := low.Load()
+	c[1]++
+	if low.Load() != before+1 {
+		t.Error("the low half does not follow an increment")
+	}
+}
+
+func panics(f func()) (p bool) {
+	defer func() { p = recover() != nil }()
+	f()
+	return false
+}
+
+// Regions are in order, aligned, apart from each other and within whole pages.
+func TestPlace(t *testing.T) {
+	for _, page := range pages {
+		for name, g := range geometries(t) {
+			t.Run(fmt.Sprint(page, "/", name), func(t *testing.T) {
+				if err := g.Place(page); err != nil {
+					t.Fatal(err)
+				}
+				at := textOff + len(g.CodecID) + len(g.TypeName)
+				wait, n := g.WaitPage()
+				if g.Kind == KindMutex {
+					if n != 0 {
+						t.Error("a mutex has a wait page")
+					}
+				} else {
+					if wait < at || wait%page != 0 || n != page {
+						t.Errorf("wait page: offset %d, %d bytes; the texts end at %d", wait, n, at)
+					}
+					if g.slotArea < wait+n || g.slotArea%64 != 0 || g.stride%64 != 0 || g.stride < SlotHeader+g.Capacity {
+						t.Errorf("slots at %d, %d bytes each", g.slotArea, g.stride)
+					}
+					at = g.slotArea + g.Slots*g.stride
+				}
+				if g.Size() < at || g.Size()%page != 0 || g.Size() >= at+page {
+					t.Errorf("%d bytes, %d are used", g.Size(), at)
+				}
+			})
+		}
+	}
+}
+
+func TestPlaceTooLarge(t *testing.T) {
+	for _, g := range []*Geometry{
+		{Kind: KindSegment, Slots: 2, Capacity: math.MaxInt},
+		{Kind: KindSegment, Slots: MaxSlots, Capacity: math.MaxInt / MaxSlots},
+		{Kind: KindSegment, Slots: MaxSlots + 1, Capacity: 1},
+		{Kind: KindSegment, Slots: 2, Capacity: -1},
+		{Kind: KindSegment, Slots: 2, Capacity: 1, CodecID: strings.Repeat("x", maxText+1)},
+		{Kind: KindSegment, Slots: 2, Capacity: 1, TypeName: strings.Repeat("x", maxText+1)},
+	} {
+		if err := g.Place(4096); !errors.Is(err, ErrIncompatible) {
+			t.Errorf("%d slots of %d bytes: %v", g.Slots, g.Capacity, err)
+		}
+	}
+}
+
+// What Init writes, Read reads, from no more of the mapping than HeadLen asks for.
+func TestInitRead(t *testing.T) {
+	for _, page := range pages {
+		for name, g := range geometries(t) {
+			if err := g.Place(page); err != nil {
+				t.Fatal(err)
+			}
+			mem := image(g)
+			if ready, err := Ready(mem[:HeadSize]); !ready || err != nil {
+				t.Errorf("%s: Ready = %v, %v", name, ready, err)
+			}
+			if Persists(mem) != g.Persist {
+				t.Errorf("%s: Persists = %v", name, !g.Persist)
+			}
+			got, err := Read(bytes.Clone(mem[:HeadLen(mem)]), int64(len(mem)))
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if d := cmp.Diff(g, got, cmp.AllowUnexported(Geometry{}), cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("%s, written and read:\n%s", name, d)
+			}
+		}
+	}
+}
+
+// checkRead reads a header of any content, and fails the test unless the result is an error of this package or a
+// geometry whose regions lie within the mapping.
+func checkRead(t testing.TB, head []byte, size int64) {
+	t.Helper()
+	g, err := Read(head, size)
+	if err != nil {
+		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrIncompatible) {
+			t.Errorf("error %v", err)
+		}
+		return
+	}
+	wait, n := g.WaitPage()
+	if int64(g.Size()) != size || wait < 0 || n < 0 || wait+n > g.Size() || g.slotArea < wait+n {
+		t.Errorf("a mapping of %d bytes is read as %+v", size, g)
+	}
+	if g.Kind == KindSegment {
+		if g.Slots < 2 || g.Capacity < 0 || g.stride < SlotHeader+g.Capacity || g.slotArea < textOff || wait < textOff ||
+			g.Slots > (g.Size()-g.slotArea)/g.stride {
+			t.Errorf("a mapping of %d bytes is read as %+v", size, g)
+		}
+	}
+	if textOff+len(g.CodecID)+len(g.TypeName) > len(head) {
+		t.Errorf("%d bytes of texts from %d bytes", len(g.CodecID)+len(g.TypeName), len(head))
+	}
+}
+
+// Nothing in the static header can make Read panic or find regions outside the mapping.
+func TestReadCorrupt(t *testing.T) {
+	for name, g := range geometries(t) {
+		t.Run(name, func(t *testing.T) {
+			good := image(g)
+			size := int64(len(good))
+			good = good[:HeadLen(good)]
+			try := func(corrupt func(b []byte)) {
+				t.Helper()
+				b := bytes.Clone(good)
+				corrupt(b)
+				if n := HeadLen(b); n > textOff+2*maxText {
+					t.Errorf("HeadLen is %d", n)
+				}
+				checkRead(t, b, size)
+			}
+			for off := range staticSize {
+				for v := range 256 {
+					try(func(b []byte) { b[off] = byte(v) })
+				}
+			}
+			for off := 0; off < staticSize; off += 4 {
+				for _, v := range []uint64{
+					0, 1, 63, 64, 65, 4095, 4096, 4097, textOff, uint64(size), uint64(size) - 1, uint64(size) + 1, 1 << 16, 1 << 24,
+					1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<61 - 1, 1<<62 - 1, 1 << 62, 1<<63 - 1, 1 << 63, 1<<64 - 4096, 1<<64 - 1,
+				} {
+					try(func(b []byte) { binary.NativeEndian.PutUint32(b[off:], uint32(v)) })
+					try(func(b []byte) { binary.NativeEndian.PutUint64(b[off:], v) })
+				}
+			}
+			for _, n := range []int64{0, 1, 4096, size - 1, size + 1, math.MaxInt64, -1} {
+				if _, err := Read(good, n); !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%d bytes are read as %d: %v", size, n, err)
+				}
+			}
+			for _, n := range []int{0, 8, 87, textOff - 1, HeadLen(good) - 1} {
+				if _, err := Read(good[:n], size); err == nil && n < HeadLen(good) {
+					t.Errorf("is read from %d bytes", n)
+				}
+			}
+		})
+	}
+}
+
+// A field that matters and is wrong is not read as if it were right.
+func TestReadRefuses(t *testing.T) {
+	mem := image(geometries(t)["segment"])
+	for _, c := range []struct {
+		what string
+		off  int
+		v    uint32
+		want error
+	}{
+		{"format", readyOff, Format + 1, ErrIncompatible},
+		{"byte order", orderOff, 0x0D0C0B0A, ErrIncompatible},
+		{"kind 0", kindOff, 0, ErrCorrupt},
+		{"kind 3", kindOff, 3, ErrCorrupt},
+		{"members", membersOff, Members / 2, ErrCorrupt},
+		{"one slot", slotsOff, 1, ErrCorrupt},
+		{"more slots", slotsOff, 4, ErrCorrupt},
+		{"size", sizeOff, 4096, ErrCorrupt},
+		{"capacity", capacityOff, 5000, ErrCorrupt},
+		{"stride", strideOff, 64, ErrCorrupt},
+		{"slot area", slotAreaOff, 0, ErrCorrupt},
+		{"wait page", waitPageOff, 0, ErrCorrupt},
+		{"page 0", pageOff, 0, ErrCorrupt},
+		{"page 4095", pageOff, 4095, ErrCorrupt},
+		{"codec length", codecLenOff, maxText + 1, ErrCorrupt},
+		{"type length", typeLenOff, math.MaxUint32, ErrCorrupt},
+	} {
+		b := bytes.Clone(mem)
+		binary.NativeEndian.PutUint32(b[c.off:], c.v)
+		if _, err := Read(b, int64(len(b))); !errors.Is(err, c.want) {
+			t.Errorf("%s: error is %v, want %v", c.what, err, c.want)
+		}
+	}
+}
+
+// A page that is none is refused even when everything else agrees with it.
+func TestReadPage(t *testing.T) {
+	for _, page := range []int{512, 3 << 10, 12 << 10, 1 << 25} {
+		g := geometries(t)["segment"]
+		if err := g.Place(page); err != nil {
+			t.Fatal(err)
+		}
+		mem := image(g)
+		if _, err := Read(mem, int64(len(mem))); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("pages of %d bytes: %v", page, err)
+		}
+	}
+}
+
+// FuzzRead does without what lies between the static header and the texts, to have small inputs.
+func FuzzRead(f *testing.F) {
+	for _, g := range geometries(f) {
+		mem := image(g)
+		f.Add(bytes.Clone(mem[:staticSize]), bytes.Clone(mem[textOff:HeadLen(mem)]), int64(len(mem)))
+	}
+	f.Add(Mark(), []byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, static, texts []byte, size int64) {
+		head := make([]byte, textOff, textOff+len(texts))
+		copy(head[:staticSize], static)
+		head = append(head, texts...)
+		for _, b := range [][]byte{static, head} {
+			Ready(b)
+			Persists(b)
+			checkRead(t, b, size)
+		}
+	})
+}
+
+func TestReady(t *testing.T) {
+	ready := image(geometries(t)["segment"])
+	half := bytes.Clone(ready)
+	clear(half[readyOff : readyOff+4])
+	foreign := bytes.Clone(ready)
+	foreign[0] ^= 1
+	for _, c := range []struct {
+		what string
+		head []byte
+		want bool
+		err  error
+	}{
+		{"nothing", nil, false, nil},
+		{"one foreign byte", []byte{0}, false, ErrIncompatible},
+		{"foreign", foreign, false, ErrIncompatible},
+		{"zeros", make([]byte, 8192), false, ErrIncompatible},
+		{"part of a magic", []byte(Magic)[:7], false, ErrIncompatible},
+		{"a mark", Mark(), false, nil},
+		{"marked and short", ready[:textOff-1], false, nil},
+		{"marked, not ready", half, false, nil},
+		{"ready", ready, true, nil},
+	} {
+		got, err := Ready(c.head)
+		if got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: Ready = %v, %v; want %v, %v", c.what, got, err, c.want, c.err)
+		}
+	}
+	if IsMarked(foreign) || !IsMarked(half) || IsMarked(nil) || !IsMarked(Mark()) {
+		t.Error("IsMarked is wrong")
+	}
+	if binary.NativeEndian.Uint32(append(Mark(), make([]byte, 8)...)[readyOff:]) != 0 {
+		t.Error("a mark is ready")
+	}
+}
+
+func TestIdent(t *testing.T) {
+	for _, c := range []struct {
+		slot       int
+		generation uint32
+	}{
+		{0, 1}, {1, 1}, {Members - 1, 1}, {0, genMask}, {Members - 1, genMask},
+	} {
+		id := NewIdent(c.slot, c.generation)
+		if id.Slot() != c.slot || id.Generation() != c.generation || id == 0 || id&^IdentMask != 0 {
+			t.Errorf("slot %d, generation %d: %#x", c.slot, c.generation, uint32(id))
+		}
+		if got := Owner(uint32(id) | WaitersBit | InconsistentBit); got != id {
+			t.Errorf("owner %#x, want %#x", got, id)
+		}
+	}
+	if NewIdent(3, 1<<genBits+2) != NewIdent(3, 2) {
+		t.Error("a generation is not cut to its bits")
+	}
+	if Owner(WaitersBit|InconsistentBit) != 0 {
+		t.Error("a free mutex has an owner")
+	}
+}
+
+// Generation 0 is none, and what a hostile peer stored leads back into the range.
+func TestNextGeneration(t *testing.T) {
+	for _, c := range []struct{ g, want uint32 }{
+		{0, 1}, {1, 2}, {genMask - 1, genMask}, {genMask, 1}, {1 << genBits, 1}, {math.MaxUint32, 1}, {math.MaxUint32 - 1, genMask},
+	} {
+		if got := NextGeneration(c.g); got != c.want {
+			t.Errorf("after %#x comes %#x, want %#x", c.g, got, c.want)
+		}
+	}
+}
+
+func TestSlots(t *testing.T) {
+	for name, g := range geometries(t) {
+		if g.Kind != KindSegment {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			mem := image(g)
+			head := bytes.Clone(mem[:g.slotArea])
+			s := NewSlots(mem, g)
+			for i := range uint64(g.Slots) {
+				space := s.Space(i)
+				if len(space) != g.Capacity || cap(space) != g.Capacity {
+					t.Fatalf("slot %d has room for %d of %d bytes", i, len(space), cap(space))
+				}
+				for k := range space {
+					space[k] = byte(i + 1)
+				}
+				s.SetLen(i, g.Capacity)
+			}
+			for i := range uint64(g.Slots) {
+				v, err := s.Value(i)
+				if err != nil || !bytes.Equal(v, bytes.Repeat([]byte{byte(i + 1)}, g.Capacity)) || cap(v) != len(v) {
+					t.Errorf("slot %d: %d bytes, %v", i, len(v), err)
+				}
+				if off := g.slotArea + int(i)*g.stride; binary.NativeEndian.Uint64(mem[off:]) != uint64(g.Capacity) {
+					t.Errorf("slot %d does not begin with the length", i)
+				}
+			}
+			if !bytes.Equal(head, mem[:g.slotArea]) {
+				t.Error("slots reach before their area")
+			}
+			for _, n := range []uint64{uint64(g.Capacity) + 1, 1 << 31, 1 << 32, 1 << 63, math.MaxUint64} {
+				binary.NativeEndian.PutUint64(mem[g.slotArea:], n)
+				if v, err := s.Value(0); !errors.Is(err, ErrCorrupt) || v != nil {
+					t.Errorf("length %d: %d bytes, %v", n, len(v), err)
+				}
+			}
+			if !panics(func() { s.Space(uint64(g.Slots)) }) || !panics(func() { s.Value(math.MaxUint64) }) {
+				t.Error("there is a slot more")
+			}
+		})
+	}
+}
+
+func TestGetPut(t *testing.T) {
+	type value struct {
+		A uint32
+		B [3]int64
+	}
+	g := geometries(t)["segment"]
+	s := NewSlots(image(g), g)
+	in := value{1, [3]int64{2, 3, 4}}
+	Put(&s, 1, &in)
+	var out value
+	if Get(&s, 1, &out); out != in {
+		t.Errorf("put %v, got %v", in, out)
+	}
+	if v, err := s.Value(1); len(v) != int(unsafe.Sizeof(in)) || err != nil {
+		t.Errorf("%d bytes, %v", len(v), err)
+	}
+}
+
+func TestContains(t *testing.T) {
+	b := make([]byte, 16)
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	for _, c := range []struct {
+		addr uintptr
+		want bool
+	}{{base, true}, {base + 15, true}, {base + 16, false}, {base - 1, false}, {0, false}} {
+		if Contains(b, c.addr) != c.want {
+			t.Errorf("at %d of 16: %v", int(c.addr)-int(base), !c.want)
+		}
+	}
+	if Contains(nil, 0) || !Same(b, b[:1]) || Same(b, b[1:]) {
+		t.Error("Contains or Same is wrong")
+	}
+}

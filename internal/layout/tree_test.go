@@ -1,0 +1,109 @@
+package layout
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/sharedseg/sharedseg"
+	root   = "../.."
+)
+
+// imports returns what each of the module's Go files imports, but for its tests, by path from the module's root.
+func imports(t *testing.T) map[string][]string {
+	files := map[string][]string{}
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, err := os.Stat(filepath.Join(p, "go.mod"))
+			if p != root && (err == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		rel = filepath.ToSlash(rel)
+		files[rel] = nil
+		for _, i := range f.Imports {
+			imported, _ := strconv.Unquote(i.Path.Value)
+			files[rel] = append(files[rel], imported)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files[path.Join("internal/layout", "layout.go")]) == 0 {
+		t.Fatal("this is not the module's source tree")
+	}
+	return files
+}
+
+// unsafe is used where the platform and the format need it, and nowhere else.
+func TestUnsafeIsConfined(t *testing.T) {
+	allowed := []string{
+		"internal/layout/", "internal/mapping/", "internal/park/", "internal/fence/", "codec/fixed.go", "examples/stringbuf/dll/",
+	}
+	for file, imported := range imports(t) {
+		ok := false
+		for _, a := range allowed {
+			ok = ok || strings.HasPrefix(file, a)
+		}
+		for _, i := range imported {
+			if i == "unsafe" && !ok || i == "C" && !strings.HasPrefix(file, "examples/stringbuf/dll/") {
+				t.Errorf("%s imports %s", file, i)
+			}
+		}
+	}
+}
+
+// Imports run one way: each package imports those below it. What is not listed, such as the examples, may import the
+// packages, and they may not import it.
+func TestImportsRunOneWay(t *testing.T) {
+	level := map[string]int{
+		"segment":          5,
+		"sync":             4,
+		"internal/member":  3,
+		"internal/mapping": 2,
+		"internal/park":    2,
+		"internal/fence":   2,
+		"internal/layout":  1,
+		"codec":            1,
+	}
+	seen := map[string]bool{}
+	for file, imported := range imports(t) {
+		from := path.Dir(file)
+		seen[from] = true
+		for _, i := range imported {
+			to, ours := strings.CutPrefix(i, module+"/")
+			if !ours || level[from] == 0 {
+				continue
+			}
+			if level[to] == 0 || level[to] >= level[from] || to == "codec" && from != "segment" {
+				t.Errorf("%s imports %s", file, to)
+			}
+		}
+	}
+	for p := range level {
+		if !seen[p] {
+			t.Errorf("there is no package %s", p)
+		}
+	}
+}
