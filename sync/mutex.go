@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -104,7 +105,7 @@ func (m *Mutex) lock(ctx context.Context) error {
 	if !m.guard {
 		return m.wrap("lock", m.acquire(ctx))
 	}
-	return m.wrap("lock", layout.Guard(m.member.Mem, func() error { return m.acquire(ctx) }))
+	return m.wrap("lock", m.acquireGuarded(ctx))
 }
 
 // TryLock locks the mutex if that is possible without waiting, and reports whether it did. It takes over the
@@ -128,7 +129,7 @@ func (m *Mutex) Unlock() error {
 		}
 		return m.wrap("unlock", m.unlock())
 	}
-	return m.wrap("unlock", layout.Guard(m.member.Mem, m.unlock))
+	return m.wrap("unlock", m.unlockGuarded())
 }
 
 // Held reports whether this handle holds the mutex, through whichever goroutine.
@@ -170,6 +171,20 @@ func (m *Mutex) acquire(ctx context.Context) error {
 		return m.entered(0)
 	}
 	return m.acquireSlow(ctx)
+}
+
+// acquireGuarded is layout.Guard of acquire, but cheaper.
+func (m *Mutex) acquireGuarded(ctx context.Context) (err error) {
+	old, done := debug.SetPanicOnFault(true), false
+	defer func() {
+		if !done {
+			err = layout.Fault(recover(), m.member.Mem, old)
+		}
+	}()
+	err = m.acquire(ctx)
+	done = true
+	debug.SetPanicOnFault(old)
+	return err
 }
 
 // entered ends an acquisition. A handle that was closed meanwhile must not keep the mutex; then it leaves flags.
@@ -318,4 +333,18 @@ func (m *Mutex) unlock() error {
 			return nil
 		}
 	}
+}
+
+// unlockGuarded is layout.Guard of unlock, but cheaper.
+func (m *Mutex) unlockGuarded() (err error) {
+	old, done := debug.SetPanicOnFault(true), false
+	defer func() {
+		if !done {
+			err = layout.Fault(recover(), m.member.Mem, old)
+		}
+	}()
+	err = m.unlock()
+	done = true
+	debug.SetPanicOnFault(old)
+	return err
 }
