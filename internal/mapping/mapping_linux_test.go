@@ -1,0 +1,341 @@
+//go:build !sharedseg_portable
+
+package mapping
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { proctest.Main(m, nil) }
+
+// create creates an object of the test's own and closes it at the test's end, unless the test does.
+func create(t *testing.T) (*Object, *Place) {
+	t.Helper()
+	p := &Place{Name: "o", Dir: t.TempDir()}
+	o, err := Create(p)
+	must(t, err)
+	t.Cleanup(func() { o.Close() })
+	return o, p
+}
+
+func reopen(t *testing.T, p *Place) *Object {
+	t.Helper()
+	o, err := Open(p, false)
+	must(t, err)
+	t.Cleanup(func() { o.Close() })
+	return o
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+	}
+}
+
+// is fails the test if a question to an object is not answered by want.
+func is(t *testing.T, what string, ask func() (bool, error), want bool) {
+	t.Helper()
+	if got, err := ask(); got != want || err != nil {
+		t.Errorf("%s = %v, %v, want %v", what, got, err, want)
+	}
+}
+
+func TestCreateIsExclusive(t *testing.T) {
+	o, p := create(t)
+	_, err := Create(p)
+	want(t, err, fs.ErrExist)
+	info, err := o.Info()
+	if err != nil || info.Size != 0 || info.Mode != DefaultMode {
+		t.Errorf("Info = %+v, %v", info, err)
+	}
+	other, err := reopen(t, p).Info()
+	if err != nil || other.ID != info.ID {
+		t.Errorf("IDs %d and %d of one file, %v", other.ID, info.ID, err)
+	}
+	must(t, o.Unlink())
+	_, err = Open(p, false)
+	want(t, err, fs.ErrNotExist)
+	_, err = Create(&Place{Name: "o", Dir: filepath.Join(p.Dir, "none")})
+	want(t, err, fs.ErrNotExist)
+}
+
+// The locks belong to the Object: two of one process exclude each other, and none sees its own.
+func TestLockBytes(t *testing.T) {
+	a, p := create(t)
+	b := reopen(t, p)
+	held := func(slot int) func() (bool, error) { return func() (bool, error) { return b.Held(slot) } }
+	ownHeld := func() (bool, error) { return a.Held(3) }
+	hold := func(o *Object) func() (bool, error) { return func() (bool, error) { return o.Hold(3) } }
+
+	is(t, "AnyHeld at first", b.AnyHeld, false)
+	is(t, "Hold", hold(a), true)
+	is(t, "Hold by another", hold(b), false)
+	is(t, "Held by itself", ownHeld, false)
+	is(t, "AnyHeld by itself", a.AnyHeld, false)
+	is(t, "Held by another", held(3), true)
+	is(t, "Held, its neighbour", held(2), false)
+	is(t, "Held, its neighbour", held(4), false)
+	is(t, "AnyHeld", b.AnyHeld, true)
+	is(t, "ReaderHeld", b.ReaderHeld, false)
+	a.Drop(3)
+	is(t, "Hold after Drop", hold(b), true)
+	b.Drop(3)
+
+	must(t, a.HoldReader())
+	must(t, b.HoldReader())
+	is(t, "ReaderHeld", b.ReaderHeld, true)
+	is(t, "AnyHeld", b.AnyHeld, true)
+	is(t, "Held", held(0), false)
+	a.DropReader()
+	is(t, "ReaderHeld by itself", b.ReaderHeld, false)
+	is(t, "ReaderHeld by another", a.ReaderHeld, true)
+	b.DropReader()
+
+	for _, slot := range []int{0, 7, layout.Members - 1} {
+		is(t, "Hold", func() (bool, error) { return a.Hold(slot) }, true)
+		is(t, "Held", held(slot), true)
+		is(t, "AnyHeld", b.AnyHeld, true)
+		a.Drop(slot)
+		is(t, "AnyHeld after Drop", b.AnyHeld, false)
+	}
+	is(t, "Hold", hold(a), true)
+	must(t, a.HoldReader())
+	must(t, a.LockRegistry(0))
+	a.Close()
+	is(t, "AnyHeld after Close", b.AnyHeld, false)
+	must(t, b.LockRegistry(0))
+	b.UnlockRegistry()
+}
+
+func TestRegistry(t *testing.T) {
+	a, p := create(t)
+	b := reopen(t, p)
+	must(t, a.LockRegistry(0))
+	want(t, b.LockRegistry(20*time.Millisecond), os.ErrDeadlineExceeded)
+	locked := make(chan error)
+	go func() { locked <- b.LockRegistry(proctest.Patience) }()
+	a.UnlockRegistry()
+	must(t, <-locked)
+	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
+	b.UnlockRegistry()
+
+	// Read-only objects share it.
+	r, err := Open(p, true)
+	must(t, err)
+	defer r.Close()
+	r2, err := Open(p, true)
+	must(t, err)
+	defer r2.Close()
+	must(t, r.LockRegistry(0))
+	must(t, r2.LockRegistry(0))
+	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
+}
+
+// Reset takes all the memory at once, so that no access fails for want of it later, and begins with zeros.
+func TestReset(t *testing.T) {
+	o, p := create(t)
+	const size = 1 << 20
+	must(t, os.WriteFile(Path(p), bytes.Repeat([]byte{1}, 2*size), 0o600))
+	must(t, o.Reset(layout.Mark(), size, 0o660))
+	var st syscall.Stat_t
+	must(t, syscall.Stat(Path(p), &st))
+	if st.Size != size || st.Blocks*512 < size || fs.FileMode(st.Mode).Perm() != 0o660 {
+		t.Errorf("%d bytes, %d reserved, mode %o", st.Size, st.Blocks*512, st.Mode)
+	}
+	got, err := os.ReadFile(Path(p))
+	must(t, err)
+	if !bytes.Equal(got, append(layout.Mark(), make([]byte, size-len(layout.Mark()))...)) {
+		t.Error("the content is not the mark and zeros")
+	}
+	if n, err := o.ReadAt(make([]byte, 16), size-4); n != 4 || err != nil {
+		t.Errorf("ReadAt across the end = %d, %v", n, err)
+	}
+	if n, err := o.ReadAt(make([]byte, 16), size+4); n != 0 || err != nil {
+		t.Errorf("ReadAt behind the end = %d, %v", n, err)
+	}
+}
+
+// fill is what Reset does where a file system cannot reserve.
+func TestFill(t *testing.T) {
+	o, p := create(t)
+	const size = 3<<20 + 5
+	must(t, o.write(layout.Mark(), 0))
+	must(t, o.fill(int64(len(layout.Mark())), size))
+	var st syscall.Stat_t
+	must(t, syscall.Stat(Path(p), &st))
+	if st.Size != size || st.Blocks*512 < size {
+		t.Errorf("%d bytes, %d reserved", st.Size, st.Blocks*512)
+	}
+}
+
+func TestCurrent(t *testing.T) {
+	o, p := create(t)
+	is(t, "Current", o.Current, true)
+	must(t, o.Unlink())
+	is(t, "Current after Unlink", o.Current, false)
+	other, err := Create(p)
+	must(t, err)
+	defer other.Close()
+	is(t, "Current after another took its place", o.Current, false)
+	is(t, "Current of the other", other.Current, true)
+	must(t, os.Rename(Path(p), Path(p)+".moved"))
+	must(t, os.Symlink(Path(p)+".moved", Path(p)))
+	is(t, "Current through a symbolic link", other.Current, false)
+}
+
+// The current directory may change before an object is closed.
+func TestRelativeDir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o, err := Create(&Place{Name: "o", Dir: "."})
+	must(t, err)
+	defer o.Close()
+	t.Chdir(t.TempDir())
+	is(t, "Current", o.Current, true)
+	must(t, o.Unlink())
+}
+
+// What is planted in a name's place is refused, and blocks nobody.
+func TestPlanted(t *testing.T) {
+	for what, plant := range map[string]func(path string) error{
+		"link":          func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"dangling link": func(path string) error { return os.Symlink(path+".target", path) },
+		"directory":     func(path string) error { return os.Mkdir(path, 0o700) },
+		"fifo":          func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"socket":        func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+	} {
+		p := &Place{Name: "o", Dir: t.TempDir()}
+		must(t, plant(Path(p)))
+		for _, readOnly := range []bool{false, true} {
+			if _, err := Open(p, readOnly); !errors.Is(err, layout.ErrIncompatible) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		_, err := Create(p)
+		want(t, err, fs.ErrExist)
+	}
+}
+
+func TestNames(t *testing.T) {
+	_, p := create(t)
+	must(t, os.Mkdir(filepath.Join(p.Dir, "dir"), 0o700))
+	must(t, os.Symlink("o", filepath.Join(p.Dir, "link")))
+	for _, name := range []string{".hidden", "a b", "b"} {
+		must(t, os.WriteFile(filepath.Join(p.Dir, name), nil, 0o600))
+	}
+	if names, err := Names(p.Dir); err != nil || !slices.Equal(names, []string{"b", "o"}) {
+		t.Errorf("Names = %q, %v", names, err)
+	}
+	_, err := Names(filepath.Join(p.Dir, "none"))
+	want(t, err, fs.ErrNotExist)
+}
+
+// Two mappings of one object are the same memory.
+func TestMap(t *testing.T) {
+	o, p := create(t)
+	page := PageSize()
+	must(t, o.Reset(nil, int64(2*page), 0))
+	a, err := o.Map(0, 2*page, true)
+	must(t, err)
+	defer Unmap(a)
+	b, err := reopen(t, p).Map(int64(page), page, false)
+	must(t, err)
+	defer Unmap(b)
+	a[page+7] = 42
+	if b[7] != 42 || cap(a) != 2*page || cap(b) != page {
+		t.Errorf("%d of %d bytes", b[7], cap(b))
+	}
+}
+
+// Retire lets the memory go at one stroke, under the hands of a goroutine that reads and writes it.
+func TestRetire(t *testing.T) {
+	o, p := create(t)
+	const size = 16 << 20
+	must(t, o.Reset([]byte{1, 1}, size, 0))
+	mem, err := o.Map(0, size, true)
+	must(t, err)
+	mapped := func() bool {
+		t.Helper()
+		maps, err := os.ReadFile("/proc/self/maps")
+		must(t, err)
+		return bytes.Contains(maps, []byte(Path(p)))
+	}
+	if !mapped() {
+		t.Fatal("the mapping cannot be seen")
+	}
+	var stop atomic.Bool
+	used := make(chan bool)
+	go func() {
+		for i := 2; !stop.Load(); i = (i+4099)%(size-2) + 2 {
+			mem[i] = mem[1] // 1 from the object, 0 afterwards
+		}
+		close(used)
+	}()
+	time.Sleep(5 * time.Millisecond)
+	must(t, Retire(mem))
+	if mapped() {
+		t.Error("the file is still mapped")
+	}
+	time.Sleep(5 * time.Millisecond)
+	stop.Store(true)
+	<-used
+	if mem[0] != 0 || mem[1] != 0 {
+		t.Errorf("the memory holds %v", mem[:2])
+	}
+	mem[0] = 77
+	head := make([]byte, 2)
+	if _, err := o.ReadAt(head, 0); err != nil || !bytes.Equal(head, []byte{1, 1}) {
+		t.Errorf("the object holds %v, %v", head, err)
+	}
+	must(t, Retire(mem))
+	must(t, Unmap(mem))
+}
+
+func TestUnprotect(t *testing.T) {
+	w, p := create(t)
+	page := PageSize()
+	must(t, w.Reset(nil, int64(2*page), 0))
+	r, err := Open(p, true)
+	must(t, err)
+	defer r.Close()
+	if w.ReadOnly() || !r.ReadOnly() {
+		t.Error("ReadOnly is wrong")
+	}
+
+	mem, err := r.Map(0, 2*page, false)
+	must(t, err)
+	defer Unmap(mem)
+	want(t, Unprotect(mem[:page]), fs.ErrPermission)
+	_, err = r.Map(0, page, true)
+	want(t, err, fs.ErrPermission)
+
+	mem, err = w.Map(0, 2*page, false)
+	must(t, err)
+	defer Unmap(mem)
+	must(t, Unprotect(mem[page:]))
+	mem[page] = 1
+	err = layout.Guard(mem, func() error { mem[0] = 1; return nil })
+	if err == nil {
+		t.Error("a page that was not asked for became writable")
+	}
+}

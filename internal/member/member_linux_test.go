@@ -1,0 +1,589 @@
+//go:build !sharedseg_portable
+
+package member
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"golang.org/x/sys/unix"
+)
+
+var roles = map[string]func([]string) error{
+	"member": stays,
+	"joiner": joins,
+}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+// in is the spec of a mutex in a directory.
+func in(dir string) *Spec {
+	return &Spec{
+		Place: mapping.Place{Name: "m", Dir: dir},
+		New: func(page int) (*layout.Geometry, error) {
+			g := &layout.Geometry{Kind: layout.KindMutex}
+			return g, g.Place(page)
+		},
+		Check: func(*layout.Geometry) error { return nil },
+	}
+}
+
+// persistent makes the spec one of a mapping that persists.
+func persistent(s *Spec) *Spec {
+	s.New = func(page int) (*layout.Geometry, error) {
+		g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
+		return g, g.Place(page)
+	}
+	return s
+}
+
+// segment makes the spec one of a segment, which has a wait page.
+func segment(s *Spec) *Spec {
+	s.New = func(page int) (*layout.Geometry, error) {
+		g := &layout.Geometry{Kind: layout.KindSegment, Slots: 2, Capacity: 64}
+		return g, g.Place(page)
+	}
+	return s
+}
+
+// join joins for as long as the test runs, if it does not leave before.
+func join(t *testing.T, s *Spec) *Member {
+	t.Helper()
+	return stay(t)(Join(OpenOrCreate, s))
+}
+
+func stay(t *testing.T) func(*Member, error) *Member {
+	return func(m *Member, err error) *Member {
+		t.Helper()
+		must(t, err)
+		t.Cleanup(func() {
+			if err := m.Leave(false); err != nil {
+				t.Error(err)
+			}
+			m.Free()
+		})
+		return m
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+	}
+}
+
+// alive fails the test if m does not think so of an identity.
+func alive(t *testing.T, m *Member, ident uint32, want bool) {
+	t.Helper()
+	if got := m.Alive(ident); got != want {
+		id := layout.Ident(ident)
+		t.Errorf("slot %d, generation %d: alive is %v", id.Slot(), id.Generation(), got)
+	}
+}
+
+// exists fails the test if the file of a spec does, or does not.
+func exists(t *testing.T, s *Spec, want bool) {
+	t.Helper()
+	if _, err := os.Lstat(mapping.Path(&s.Place)); (err == nil) != want {
+		t.Errorf("the file: %v, want one: %v", err, want)
+	}
+}
+
+// stays joins in DIR and says its identity, until its input says something.
+func stays(args []string) error {
+	m, err := Join(OpenOrCreate, in(args[0]))
+	if err != nil {
+		return err
+	}
+	fmt.Println(m.Self())
+	proctest.Await()
+	return m.Leave(false)
+}
+
+// start starts a process that stays, and returns its identity.
+func start(t *testing.T, dir string) (*proctest.Proc, uint32) {
+	t.Helper()
+	p := proctest.Start(t, "member", dir)
+	ident, err := strconv.ParseUint(p.Line(), 10, 32)
+	must(t, err)
+	return p, uint32(ident)
+}
+
+// Every live handle has an identity of its own, which lives as long as it does, however it ends.
+func TestIdentities(t *testing.T) {
+	dir := t.TempDir()
+	a, b := join(t, in(dir)), join(t, in(dir))
+	closes, closed := start(t, dir)
+	dies, died := start(t, dir)
+	seen := map[uint32]bool{0: true}
+	for _, ident := range []uint32{a.Self(), b.Self(), closed, died} {
+		if seen[ident] || ident&^layout.IdentMask != 0 {
+			t.Errorf("identity %#x", ident)
+		}
+		seen[ident] = true
+		alive(t, a, ident, true)
+	}
+	must(t, b.Leave(false))
+	alive(t, a, b.Self(), false)
+	closes.Wait()
+	alive(t, a, closed, false)
+	alive(t, a, died, true)
+	dies.Kill()
+	alive(t, a, died, false)
+	alive(t, a, a.Self(), true)
+}
+
+// A slot that is used again does not bring its earlier holders back to life.
+func TestSlotReused(t *testing.T) {
+	dir := t.TempDir()
+	a := join(t, in(dir))
+	var old []uint32
+	for range 5 {
+		p, ident := start(t, dir)
+		for _, o := range old {
+			alive(t, a, o, false)
+		}
+		alive(t, a, ident, true)
+		p.Kill()
+		old = append(old, ident)
+		a.Words.Rotor().Store(uint32(layout.Ident(ident).Slot()))
+	}
+	for i, ident := range old {
+		if id := layout.Ident(ident); id.Slot() != layout.Ident(old[0]).Slot() || i > 0 && ident == old[i-1] {
+			t.Errorf("identities %#x, want all of one slot", old)
+		}
+	}
+}
+
+// A handle never gets the identity that the mutex word names, even if generations have come round to it since.
+func TestGenerationInUseIsSkipped(t *testing.T) {
+	const last = 1<<20 - 1
+	s := in(t.TempDir())
+	a := join(t, s)
+	for _, c := range []struct{ stored, named, want uint32 }{
+		{5, 6, 7},
+		{5, 5, 6},
+		{last - 1, last, 1},
+		{last, 1, 2},
+		{0, 1, 2},
+	} {
+		const slot = 77
+		dead := layout.NewIdent(slot, c.named)
+		a.Words.Generation(slot).Store(c.stored)
+		a.Words.Rotor().Store(slot)
+		a.Words.Mutex().Store(uint32(dead) | layout.WaitersBit | layout.InconsistentBit)
+		b, err := Join(OpenOrCreate, s)
+		must(t, err)
+		if got := layout.Ident(b.Self()); got.Slot() != slot || got.Generation() != c.want {
+			t.Errorf("after generation %d, %d named: slot %d, generation %d; want %d", c.stored, c.named, got.Slot(), got.Generation(), c.want)
+		}
+		alive(t, a, uint32(dead), false)
+		alive(t, b, uint32(dead), false)
+		must(t, b.Leave(false))
+		b.Free()
+	}
+	a.Words.Mutex().Store(0)
+}
+
+// Whatever the words that a hostile peer can write say, there is a slot or an error.
+func TestHostileRotor(t *testing.T) {
+	s := in(t.TempDir())
+	a := join(t, s)
+	for _, v := range []uint32{layout.Members - 1, layout.Members, 1 << 31, 1<<32 - 1} {
+		a.Words.Rotor().Store(v)
+		for slot := range layout.Members {
+			a.Words.Generation(slot).Store(v)
+		}
+		b := join(t, s)
+		alive(t, b, b.Self(), true)
+		alive(t, a, b.Self(), true)
+	}
+}
+
+func TestTooManyMembers(t *testing.T) {
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	if enough := uint64(layout.Members + 200); limit.Cur < enough {
+		old := limit
+		limit.Cur, limit.Max = enough, max(limit.Max, enough)
+		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	}
+	s := in(t.TempDir())
+	slots := map[int]bool{}
+	var some *Member
+	for range layout.Members {
+		some = join(t, s)
+		slots[layout.Ident(some.Self()).Slot()] = true
+	}
+	if len(slots) != layout.Members {
+		t.Errorf("%d handles have %d slots", layout.Members, len(slots))
+	}
+	_, err := Join(OpenOrCreate, s)
+	want(t, err, ErrTooManyMembers)
+	if err == nil || !strings.Contains(err.Error(), "1024") {
+		t.Errorf("the error does not name the limit: %v", err)
+	}
+	must(t, some.Leave(false))
+	if got := join(t, s); layout.Ident(got.Self()).Slot() != layout.Ident(some.Self()).Slot() || got.Self() == some.Self() {
+		t.Errorf("identity %#x after %#x", got.Self(), some.Self())
+	}
+}
+
+func TestHow(t *testing.T) {
+	s := in(t.TempDir())
+	_, err := Join(AttachOnly, s)
+	want(t, err, fs.ErrNotExist)
+	_, err = JoinReader(s)
+	want(t, err, fs.ErrNotExist)
+	exists(t, s, false)
+	a := stay(t)(Join(CreateOnly, s))
+	if !a.Created {
+		t.Error("the first did not create it")
+	}
+	_, err = Join(CreateOnly, s)
+	want(t, err, fs.ErrExist)
+	for _, how := range []How{OpenOrCreate, AttachOnly} {
+		if stay(t)(Join(how, s)).Created {
+			t.Error("another created it")
+		}
+	}
+	refused := errors.New("refused")
+	s.Check = func(*layout.Geometry) error { return refused }
+	_, err = Join(OpenOrCreate, s)
+	want(t, err, refused)
+}
+
+// The last to leave takes the file away, be it a reader; unless it is there to persist.
+func TestLastLeaves(t *testing.T) {
+	s := segment(in(t.TempDir()))
+	a := join(t, s)
+	b := join(t, s)
+	r := stay(t)(JoinReader(s))
+	for _, m := range []*Member{a, b} {
+		must(t, m.Leave(false))
+		exists(t, s, true)
+	}
+	must(t, r.Leave(false))
+	exists(t, s, false)
+	must(t, r.Leave(false))
+
+	s = persistent(in(t.TempDir()))
+	a = join(t, s)
+	must(t, a.Leave(false))
+	exists(t, s, true)
+	if join(t, s).Created {
+		t.Error("what persists was begun anew")
+	}
+}
+
+// A name that leads elsewhere by now is not taken away.
+func TestLeaveWhenReplaced(t *testing.T) {
+	s := in(t.TempDir())
+	path := mapping.Path(&s.Place)
+	a := join(t, s)
+	must(t, Remove(&s.Place))
+	b := join(t, s)
+	if !b.Created {
+		t.Error("Remove left the name")
+	}
+	must(t, a.Leave(false))
+	exists(t, s, true)
+	alive(t, b, b.Self(), true)
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path, []byte("somebody else's"), 0o600))
+	must(t, b.Leave(false))
+	exists(t, s, true)
+	_, err := Join(OpenOrCreate, s)
+	want(t, err, layout.ErrIncompatible)
+	if b, err := os.ReadFile(path); err != nil || string(b) != "somebody else's" {
+		t.Errorf("it holds %q, %v", b, err)
+	}
+}
+
+// Whatever an initialiser that died has left, the next to join begins anew.
+func TestHalfInitialised(t *testing.T) {
+	// The states between create and Init's last store, and that of a mapping whose users all died.
+	g := &layout.Geometry{Kind: layout.KindMutex}
+	must(t, g.Place(mapping.PageSize()))
+	marked := append(layout.Mark(), make([]byte, g.Size()-len(layout.Mark()))...)
+	ready := append([]byte(nil), marked...)
+	g.Init(ready)
+	almost := append([]byte(nil), ready...)
+	clear(almost[8:12])
+	garbage := append([]byte(nil), ready...)
+	for i := 16; i < len(garbage); i++ {
+		garbage[i] = 0xFF
+	}
+	binary.NativeEndian.PutUint32(garbage[20:], 0) // the flags: it does not persist
+	for what, content := range map[string][]byte{
+		"empty":           {},
+		"marked, short":   layout.Mark(),
+		"marked, cut off": marked[:5000],
+		"marked":          marked,
+		"almost ready":    almost,
+		"all users died":  ready,
+		"and garbage":     garbage,
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := in(t.TempDir())
+			must(t, os.WriteFile(mapping.Path(&s.Place), content, 0o600))
+			_, err := Join(AttachOnly, s)
+			want(t, err, fs.ErrNotExist)
+			m := join(t, s)
+			if !m.Created || m.Words.Mutex().Load() != 0 {
+				t.Errorf("created is %v, the mutex is %#x", m.Created, m.Words.Mutex().Load())
+			}
+			if join(t, s).Created {
+				t.Error("a second handle created it too")
+			}
+		})
+	}
+}
+
+// joins joins and leaves in DIR until it is killed.
+func joins(args []string) error {
+	for first := true; ; first = false {
+		m, err := Join(OpenOrCreate, in(args[0]))
+		if err != nil {
+			return err
+		}
+		if first {
+			fmt.Println("joined")
+		}
+		if err := m.Leave(false); err != nil {
+			return err
+		}
+		m.Free()
+	}
+}
+
+// Wherever in Join and Leave a process is killed, the next one joins.
+func TestKilledJoiner(t *testing.T) {
+	kills := 100
+	if testing.Short() {
+		kills = 10
+	}
+	s := in(t.TempDir())
+	lives := proctest.Start(t, "joiner", s.Place.Dir)
+	lives.Expect("joined")
+	for i := range kills {
+		if i == kills/2 {
+			lives.Kill()
+		}
+		dies := proctest.Start(t, "joiner", s.Place.Dir)
+		dies.Expect("joined")
+		time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)
+		dies.Kill()
+		m, err := Join(OpenOrCreate, s)
+		must(t, err)
+		must(t, m.Leave(false))
+		m.Free()
+	}
+}
+
+// While somebody is attached the mapping is never begun anew, whatever has become of its header.
+func TestHeaderGone(t *testing.T) {
+	for what, spoil := range map[string]func(path string) error{
+		"truncated to nothing":  func(path string) error { return os.Truncate(path, 0) },
+		"truncated to the mark": func(path string) error { return os.Truncate(path, 16) },
+		"truncated to a page":   func(path string) error { return os.Truncate(path, 4096) },
+		"one byte shorter":      func(path string) error { return os.Truncate(path, 8191) },
+		"longer":                func(path string) error { return os.Truncate(path, 1<<20) },
+		"not ready": func(path string) error {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt(make([]byte, 4), 8)
+			return err
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := in(t.TempDir())
+			a := join(t, s)
+			must(t, spoil(mapping.Path(&s.Place)))
+			for range 2 {
+				for _, how := range []How{OpenOrCreate, CreateOnly, AttachOnly} {
+					_, err := Join(how, s)
+					want(t, err, layout.ErrCorrupt)
+				}
+				_, err := JoinReader(s)
+				want(t, err, layout.ErrCorrupt)
+			}
+			must(t, a.Leave(false))
+			if !join(t, s).Created {
+				t.Error("not begun anew after the last one left")
+			}
+		})
+	}
+}
+
+// A call that took the mutex while Leave was under way is undone, unless its owner is meant to be missed.
+func TestLeaveWithMutex(t *testing.T) {
+	for _, c := range []struct {
+		keep        bool
+		flags, want uint32
+	}{
+		{false, 0, 0},
+		{false, layout.WaitersBit, 0},
+		{false, layout.InconsistentBit | layout.WaitersBit, layout.InconsistentBit},
+		{true, layout.WaitersBit, layout.WaitersBit},
+	} {
+		s := in(t.TempDir())
+		a, b := join(t, s), join(t, s)
+		a.Words.Mutex().Store(b.Self() | c.flags)
+		must(t, b.Leave(c.keep))
+		want := c.want
+		if c.keep {
+			want |= b.Self()
+		}
+		if got := a.Words.Mutex().Load(); got != want {
+			t.Errorf("keepMutex is %v: the word %#x became %#x, want %#x", c.keep, b.Self()|c.flags, got, want)
+		}
+		a.Words.Mutex().Store(a.Self())
+		must(t, join(t, s).Leave(false))
+		if got := a.Words.Mutex().Load(); got != a.Self() {
+			t.Errorf("another's mutex became %#x", got)
+		}
+		if b.Mem[layout.MutexOff] = 1; a.Words.Mutex().Load() != a.Self() {
+			t.Error("the memory of one that left is still shared")
+		}
+	}
+}
+
+// Discard, the clean-up of a handle that was dropped, is the death of an owner.
+func TestDiscard(t *testing.T) {
+	s := in(t.TempDir())
+	a := join(t, s)
+	b, err := Join(OpenOrCreate, s)
+	must(t, err)
+	ident := b.Self()
+	a.Words.Mutex().Store(ident)
+	b.Discard()
+	for start := time.Now(); a.Alive(ident); time.Sleep(time.Millisecond) {
+		if time.Since(start) > proctest.Patience {
+			t.Fatal("alive after Discard")
+		}
+	}
+	if got := a.Words.Mutex().Load(); got != ident {
+		t.Errorf("the mutex word became %#x", got)
+	}
+	a.Words.Mutex().Store(0)
+}
+
+// A reader maps everything read-only but for the wait page.
+func TestReader(t *testing.T) {
+	s := segment(in(t.TempDir()))
+	a := join(t, s)
+	r := stay(t)(JoinReader(s))
+	off, n := a.Geometry.WaitPage()
+	if r.Self() != 0 || r.Created || len(r.WaitPage) != n || n == 0 || !layout.Same(r.WaitPage, r.Mem[off:]) {
+		t.Errorf("self %d, created %v, wait page of %d bytes", r.Self(), r.Created, len(r.WaitPage))
+	}
+	layout.WaitFlag(r.WaitPage).Store(1)
+	if layout.WaitFlag(a.WaitPage).Load() != 1 {
+		t.Error("the wait page is not shared")
+	}
+	if err := layout.Guard(r.Mem, func() error { r.Mem[off-1] = 1; return nil }); err == nil {
+		t.Error("a reader can write in front of its wait page")
+	}
+	alive(t, r, a.Self(), true)
+	must(t, a.Leave(false))
+	alive(t, r, a.Self(), false)
+}
+
+func TestAdmin(t *testing.T) {
+	s := segment(in(t.TempDir()))
+	for _, err := range []error{
+		Remove(&s.Place),
+		func() error { _, err := Stat(&s.Place); return err }(),
+		func() error { _, err := Sweep(&s.Place); return err }(),
+	} {
+		want(t, err, fs.ErrNotExist)
+	}
+	a, b := join(t, s), join(t, s)
+	stay(t)(JoinReader(s))
+	st, err := Stat(&s.Place)
+	if err != nil || st.Writers != 2 || !st.Readers || st.Mode != mapping.DefaultMode || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
+		t.Errorf("Stat = %+v, %v", st, err)
+	}
+	if swept, err := Sweep(&s.Place); swept || err != nil {
+		t.Errorf("Sweep of a live mapping = %v, %v", swept, err)
+	}
+	must(t, Remove(&s.Place))
+	exists(t, s, false)
+	alive(t, a, b.Self(), true)
+
+	// What its dead users left is swept, unless it persists.
+	s = in(t.TempDir())
+	p, _ := start(t, s.Place.Dir)
+	p.Kill()
+	if swept, err := Sweep(&s.Place); !swept || err != nil {
+		t.Errorf("Sweep = %v, %v", swept, err)
+	}
+	exists(t, s, false)
+	must(t, join(t, persistent(s)).Leave(false))
+	if swept, err := Sweep(&s.Place); swept || err != nil {
+		t.Errorf("Sweep of what persists = %v, %v", swept, err)
+	}
+	must(t, Remove(&s.Place))
+	must(t, os.WriteFile(mapping.Path(&s.Place), []byte("foreign"), 0o600))
+	if swept, _ := Sweep(&s.Place); swept {
+		t.Error("a foreign file is swept")
+	}
+	exists(t, s, true)
+}
+
+func TestBare(t *testing.T) {
+	p := &mapping.Place{Name: "b", Dir: t.TempDir()}
+	s := &Spec{Place: *p}
+	a, err := JoinBare(p, 100, false)
+	must(t, err)
+	b, err := JoinBare(p, 50, false)
+	must(t, err)
+	a.Mem[49] = 7
+	if len(a.Mem) != 100 || len(b.Mem) != 50 || b.Mem[49] != 7 {
+		t.Errorf("%d and %d bytes, %d", len(a.Mem), len(b.Mem), b.Mem[49])
+	}
+	_, err = JoinBare(p, 101, false)
+	want(t, err, layout.ErrIncompatible)
+	must(t, a.Leave())
+	exists(t, s, true)
+	must(t, b.Leave())
+	exists(t, s, false)
+
+	a, err = JoinBare(p, 100, true)
+	must(t, err)
+	must(t, a.Leave())
+	exists(t, s, true)
+
+	// Neither kind takes the other for its own.
+	_, err = Join(OpenOrCreate, &Spec{Place: *p, New: in("").New, Check: in("").Check})
+	want(t, err, layout.ErrIncompatible)
+	s = in(t.TempDir())
+	join(t, s)
+	_, err = JoinBare(&s.Place, 100, false)
+	want(t, err, layout.ErrIncompatible)
+	exists(t, s, true)
+}

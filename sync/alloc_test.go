@@ -1,0 +1,26 @@
+//go:build !race
+
+package sync_test
+
+import (
+	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// Under -race allocations are different.
+func TestAllocations(t *testing.T) {
+	for _, o := range []ipcsync.Options{{}, {NoFaultGuard: true}} {
+		m := open(t, proctest.Name(t), &o)
+		ctx := t.Context()
+		if n := testing.AllocsPerRun(200, func() {
+			m.Lock(ctx)
+			m.Unlock()
+			m.TryLock()
+			m.Unlock()
+		}); n != 0 {
+			t.Errorf("%+v: Lock and Unlock allocate %v times", o, n)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// roles are the parts that tests play in processes of their own.
+var roles = map[string]func([]string) error{
+	"counter": counter,
+	"owner":   owner,
+	"churner": churner,
+	"waiter":  waiter,
+}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+// open opens a mutex of the test's own and closes it at the test's end.
+func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
+	t.Helper()
+	m, err := ipcsync.OpenMutex(name, o)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(runtime.GOOS, "has no shared memory in this build:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func want(t testing.TB, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+	}
+}
+
+// must ends the test at an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patient is a context for calls that must not wait for ever.
+func patient(t testing.TB) context.Context { return during(t, proctest.Patience) }
+
+// during is a context that is done after a while.
+func during(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// receive returns what comes from c, and ends the test if nothing does.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(proctest.Patience):
+		t.Fatal("nothing has happened for", proctest.Patience)
+		panic("unreachable")
+	}
+}

@@ -1,0 +1,208 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// Two handles of one name exclude each other in one process too, and the race detector is told of it, although it
+// does not see the word.
+func TestTwoHandlesOfOneName(t *testing.T) {
+	for _, o := range []*ipcsync.Options{nil, {NoFaultGuard: true}} {
+		name := proctest.Name(t)
+		want, got := contend(t, []*ipcsync.Mutex{open(t, name, o), open(t, name, o)}, patient(t))
+		if got != want {
+			t.Errorf("locked %d times, counted %d", want, got)
+		}
+	}
+}
+
+func TestHeld(t *testing.T) {
+	name := proctest.Name(t)
+	a, b := open(t, name, nil), open(t, name, nil)
+	must(t, a.Lock(t.Context()))
+	if !a.Held() || b.Held() {
+		t.Errorf("Held: %v and %v, want true and false", a.Held(), b.Held())
+	}
+	must(t, a.Unlock())
+	if a.Held() {
+		t.Error("held after Unlock")
+	}
+}
+
+// All errors name the operation and the mutex.
+func TestErrors(t *testing.T) {
+	name := proctest.Name(t)
+	m, other := open(t, name, nil), open(t, name, nil)
+	closed := open(t, name, nil)
+	must(t, closed.Close())
+	must(t, other.Lock(t.Context()))
+	for _, c := range []struct {
+		op    string
+		err   error
+		cause error
+	}{
+		{"lock", m.Lock(during(t, time.Millisecond)), context.DeadlineExceeded},
+		{"unlock", m.Unlock(), ipcsync.ErrNotOwner},
+		{"lock", closed.Lock(t.Context()), fs.ErrClosed},
+		{"lock", lockBy("TryLock", closed), fs.ErrClosed},
+	} {
+		path, ok := errors.AsType[*fs.PathError](c.err)
+		if !ok || path.Op != c.op || path.Path != name {
+			t.Errorf("%#v is no PathError of %s %s", c.err, c.op, name)
+		}
+		want(t, c.err, c.cause)
+	}
+	must(t, other.Unlock())
+}
+
+func TestBadNamesAndModes(t *testing.T) {
+	for _, name := range []string{"", ".", "..", ".hidden", "a/b", "/a", "a b", "a\x00", "ä", strings.Repeat("x", 201)} {
+		_, err := ipcsync.OpenMutex(name, nil)
+		want(t, err, fs.ErrInvalid)
+		if path, ok := errors.AsType[*fs.PathError](err); !ok || path.Op != "open" || path.Path != name {
+			t.Errorf("%q: %#v", name, err)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o700, 0o060, 0o400, fs.ModeSetuid | 0o600} {
+		_, err := ipcsync.OpenMutex(proctest.Name(t), &ipcsync.Options{Mode: mode})
+		want(t, err, fs.ErrInvalid)
+	}
+}
+
+func TestIncompatible(t *testing.T) {
+	name := proctest.Name(t)
+	open(t, name, &ipcsync.Options{Mode: 0o600})
+	for _, o := range []*ipcsync.Options{{Persist: true}, {Mode: 0o660}} {
+		_, err := ipcsync.OpenMutex(name, o)
+		want(t, err, segment.ErrIncompatible)
+	}
+	_, err := segment.Open(name, codec.String(), nil)
+	want(t, err, segment.ErrIncompatible)
+
+	name = proctest.Name(t)
+	s, err := segment.Open(name, codec.String(), nil)
+	must(t, err)
+	defer s.Close()
+	_, err = ipcsync.OpenMutex(name, nil)
+	want(t, err, segment.ErrIncompatible)
+}
+
+func TestDoubleClose(t *testing.T) {
+	m := open(t, proctest.Name(t), nil)
+	for range 3 {
+		must(t, m.Close())
+	}
+}
+
+// For the others, a handle that is closed while it holds the mutex is an owner that died.
+func TestCloseWhileHeld(t *testing.T) {
+	name := proctest.Name(t)
+	repairs := 0
+	holds, plain := open(t, name, nil), open(t, name, nil)
+	mends := open(t, name, &ipcsync.Options{Repair: func() error { repairs++; return nil }})
+	must(t, holds.Lock(t.Context()))
+	must(t, holds.Close())
+	if holds.Held() {
+		t.Error("held after Close")
+	}
+	want(t, plain.Lock(patient(t)), ipcsync.ErrOwnerDied)
+	must(t, mends.Lock(patient(t)))
+	must(t, mends.Unlock())
+	must(t, plain.Lock(patient(t)))
+	must(t, plain.Unlock())
+	if repairs != 1 {
+		t.Errorf("Repair ran %d times", repairs)
+	}
+}
+
+// A Close ends the waiting of its handle's goroutines, and leaves the mutex to its owner.
+func TestCloseWhileWaiting(t *testing.T) {
+	name := proctest.Name(t)
+	holds, waits := open(t, name, nil), open(t, name, nil)
+	must(t, holds.Lock(t.Context()))
+	got := make(chan error)
+	for range 3 {
+		go func() { got <- waits.Lock(patient(t)) }()
+	}
+	time.Sleep(10 * time.Millisecond)
+	must(t, waits.Close())
+	for range 3 {
+		want(t, receive(t, got), fs.ErrClosed)
+	}
+	must(t, holds.Unlock())
+	must(t, holds.Lock(t.Context()))
+	must(t, holds.Unlock())
+}
+
+// Calls in flight when a handle is closed have done what they say, and the others go on.
+func TestCloseUnderContention(t *testing.T) {
+	name := proctest.Name(t)
+	repairs := 0
+	stays := open(t, name, &ipcsync.Options{Repair: func() error { repairs++; return nil }})
+	for range 50 {
+		m := open(t, name, nil)
+		got := make(chan error)
+		for range 2 {
+			go func() {
+				for {
+					if err := m.Lock(patient(t)); err != nil {
+						got <- err
+						return
+					}
+					m.Unlock()
+				}
+			}()
+		}
+		for range 20 {
+			must(t, stays.Lock(patient(t)))
+			must(t, stays.Unlock())
+		}
+		must(t, m.Close())
+		for range 2 {
+			want(t, receive(t, got), fs.ErrClosed)
+		}
+		must(t, stays.Lock(patient(t)))
+		must(t, stays.Unlock())
+	}
+	if repairs > 50 {
+		t.Errorf("%d handles were closed and Repair ran %d times", 50, repairs)
+	}
+}
+
+// Persist keeps the mutex, and with it the owner's death; else both go with the last handle.
+func TestPersist(t *testing.T) {
+	for _, persist := range []bool{false, true} {
+		o := &ipcsync.Options{Dir: t.TempDir(), Persist: persist}
+		first := open(t, "m", o)
+		must(t, first.Lock(t.Context()))
+		must(t, first.Close())
+		files, err := os.ReadDir(o.Dir)
+		must(t, err)
+		if len(files) != 0 != persist {
+			t.Errorf("Persist is %v: %v after the last close", persist, files)
+		}
+		if second := open(t, "m", o); persist {
+			want(t, second.Lock(t.Context()), ipcsync.ErrOwnerDied)
+			must(t, second.Close())
+			want(t, open(t, "m", o).Lock(t.Context()), ipcsync.ErrOwnerDied)
+			o.Repair = func() error { return nil }
+			mends := open(t, "m", o)
+			must(t, mends.Lock(t.Context()))
+			must(t, mends.Unlock())
+		} else {
+			must(t, second.Lock(t.Context()))
+			must(t, second.Unlock())
+		}
+	}
+}

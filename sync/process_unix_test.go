@@ -1,0 +1,33 @@
+//go:build unix
+
+package sync_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// An owner that is stopped is alive: it is not robbed, contexts end the wait for it, and it goes on where it was.
+func TestStoppedOwner(t *testing.T) {
+	name := proctest.Name(t)
+	m := open(t, name, &ipcsync.Options{Repair: func() error { t.Error("Repair runs"); return nil }})
+	p := proctest.Start(t, "owner", name)
+	p.Expect("locked")
+	p.Signal(syscall.SIGSTOP)
+	want(t, m.Lock(during(t, 100*time.Millisecond)), context.DeadlineExceeded)
+	if locked, err := m.TryLock(); locked || err != nil {
+		t.Errorf("TryLock = %v, %v", locked, err)
+	}
+	got := make(chan error)
+	go func() { got <- m.Lock(patient(t)) }()
+	p.Signal(syscall.SIGCONT)
+	p.Say("unlock")
+	must(t, receive(t, got))
+	must(t, m.Unlock())
+	p.Wait()
+}
