@@ -91,6 +91,9 @@ func (b *Bare[T]) Store(v T) error {
 		if len(enc) > len(mem) {
 			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", ErrTooLarge, len(enc), len(mem))
 		}
+		if layout.IsMarked(enc) {
+			return fmt.Errorf("%w: a bare value must not begin as a segment does, with %q", fs.ErrInvalid, layout.Magic)
+		}
 		clear(mem[copy(mem, enc):])
 		return nil
 	})

@@ -2,11 +2,13 @@ package segment_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -372,4 +374,98 @@ func TestGrownFile(t *testing.T) {
 	}
 	_, err := segment.Open("x", codec.String(), o)
 	want(t, err, segment.ErrCorrupt)
+}
+
+// A header whose capacity is less than the type needs, which a peer may have written, must not let a Store run over
+// its slot.
+func TestCapacityBelowType(t *testing.T) {
+	type big [1 << 20]byte
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir, Persist: true}
+	for _, capacity := range []int{0, 1<<20 - 1} {
+		fake := open(t, "x", idOf[big]{codec.Bytes()}, &segment.Options{Dir: dir, Persist: true, Capacity: max(capacity, 1)})
+		fake.Close()
+		if capacity == 0 {
+			patch(t, filepath.Join(dir, "x"), 40, 0)
+			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
+		}
+		_, err := segment.Open("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		if err := segment.Remove("x", o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// idOf encodes bytes under the ID of Fixed[T].
+type idOf[T any] struct{ codec.Codec[[]byte] }
+
+func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
+
+func patch(t *testing.T, path string, off int64, v uint64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, v), off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A peer that writes this handle's own name into the lock does not hold up Close.
+func TestCloseWithForgedOwner(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, "x", codec.String(), &segment.Options{Dir: dir})
+	const mutex, generations = 128, 256
+	path := filepath.Join(dir, "x")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := uint32(0) // the first handle's
+	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
+	patch(t, path, mutex, uint64(generation<<10|slot))
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(proctest.Patience):
+		t.Fatal("Close hangs")
+	}
+}
+
+// Closed handles give their addresses back to those who need them.
+func TestAddressSpace(t *testing.T) {
+	if strconv.IntSize == 64 {
+		var old unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_AS, &old); err != nil {
+			t.Fatal(err)
+		}
+		used, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pages uint64
+		fmt.Sscan(string(used), &pages)
+		limit := old
+		limit.Cur = pages*uint64(os.Getpagesize()) + 1<<30
+		if err := unix.Setrlimit(unix.RLIMIT_AS, &limit); err != nil {
+			t.Skip("this process may not limit its address space:", err)
+		}
+		defer unix.Setrlimit(unix.RLIMIT_AS, &old)
+	}
+	for range 40 {
+		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: t.TempDir(), Capacity: 64 << 20, Slots: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+	}
 }

@@ -80,7 +80,7 @@ func (r *Reader[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	_, r.direct = c.(codec.Direct)
 	r.noGuard = o.NoFaultGuard
 	r.unhindered = r.plain && r.noGuard
-	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Counters()), m.Geometry.Slots)
+	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Counters()), m.Geometry.Slots, m.Geometry.Capacity)
 	r.slots = layout.NewSlots(m.Mem, m.Geometry)
 	r.news.init(m)
 	runtime.AddCleanup(r, (*member.Member).Discard, m)

@@ -130,7 +130,15 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 			g := want
 			return &g, g.Place(page)
 		},
-		Check: func(g *layout.Geometry) error { return o.agree(g, &want) },
+		Check: func(g *layout.Geometry) error {
+			if err := o.agree(g, &want); err != nil {
+				return err
+			}
+			if sized, ok := c.(codec.Sized); ok && g.Capacity < sized.Size() {
+				return fmt.Errorf("%w: its capacity is %d bytes, each value has %d", ErrCorrupt, g.Capacity, sized.Size())
+			}
+			return nil
+		},
 	}, nil
 }
 
@@ -140,7 +148,7 @@ func (o *Options) agree(g, want *layout.Geometry) error {
 		return fmt.Errorf("%w: it is a %v, not a segment", ErrIncompatible, g.Kind)
 	}
 	if g.CodecID != want.CodecID {
-		return fmt.Errorf("%w: it holds type %s as %s; asked for is type %s as %s",
+		return fmt.Errorf("%w: it holds type %.500q as %.500q; asked for is type %.500q as %.500q",
 			ErrIncompatible, g.TypeName, g.CodecID, want.TypeName, want.CodecID)
 	}
 	for _, f := range []struct {

@@ -33,12 +33,13 @@ type Reader[T any] struct {
 
 	unhindered bool // plain && noGuard && !locking
 
-	mutex  *ipcsync.Mutex // nil if the mapping is read-only
-	codec  codec.Codec[T]
-	member *member.Member
-	name   string
-	news   news
-	cells  sync.Pool // *cell[T]
+	mutex   *ipcsync.Mutex // nil if the mapping is read-only
+	writing uint64         // a Store or Update has the lock
+	codec   codec.Codec[T]
+	member  *member.Member
+	name    string
+	news    news
+	cells   sync.Pool // *cell[T]
 }
 
 // cell is what a Load needs of the heap when a codec is called, as nothing that is passed to one can stay on
@@ -86,7 +87,7 @@ func (r *Reader[T]) loadValue(ctx context.Context, v *T) (err error) {
 }
 
 // LoadInto is Load into *v, whose memory it uses again if the codec can, as codec.Bytes does. It also returns
-// the version of the value, 0 if nothing was stored yet. After an error *v is undefined.
+// the version of the value, 0 if nothing was stored yet. After an error neither is defined.
 func (r *Reader[T]) LoadInto(v *T) (version uint64, err error) {
 	if r.unhindered {
 		// quick, in place; loadInto does all of it again.
@@ -245,7 +246,7 @@ func (r *Reader[T]) load(ctx context.Context, try attempt) (version uint64, err 
 		fence.Acquire(r.member.Key)
 		return version, nil
 	}
-	return 0, r.loadError(err)
+	return version, r.loadError(err)
 }
 
 // loadError is the error of a Load that failed, with err, or that the handle was closed under.
@@ -321,14 +322,23 @@ func (r *Reader[T]) Close() error {
 	r.news.close()
 	if r.mutex != nil {
 		r.mutex.Stop()
-		for pause := 10 * time.Microsecond; r.holdsMutex(); pause = min(2*pause, time.Millisecond) {
-			time.Sleep(pause)
-		}
+		r.quiesce()
 	}
-	return wrap("close", r.name, r.member.Leave(false))
+	err := wrap("close", r.name, r.member.Leave(false))
+	runtime.KeepAlive(r)
+	return err
 }
 
-func (r *Reader[T]) holdsMutex() (held bool) {
-	layout.Guard(r.member.Mem, func() error { held = r.mutex.Held(); return nil })
-	return held
+// quiesce waits until no call of this handle has the lock. The lock's word says so for the short while in which a
+// call has the lock and has not noted it; a word that a peer wrote says nothing for longer.
+func (r *Reader[T]) quiesce() {
+	begun := time.Now()
+	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		held := false
+		layout.Guard(r.member.Mem, func() error { held = r.mutex.Held(); return nil })
+		if atomic.LoadUint64(&r.writing) == 0 && (!held || time.Since(begun) > time.Second) {
+			return
+		}
+		time.Sleep(pause)
+	}
 }

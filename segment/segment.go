@@ -12,11 +12,14 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
+	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
 // Segment is a handle of a shared value, for reading, with the methods of [Reader], and for writing. Close it
@@ -25,8 +28,22 @@ type Segment[T any] struct {
 	Reader[T]
 }
 
+// begin notes that a call of this handle has the lock. Close looks at the note, as the lock's own word may be
+// anything.
+func (s *Segment[T]) begin() { fence.Publish(&s.writing, 1) }
+
+// end ends the call that begin noted, and lets the lock go. It is for after a publication, or none.
+func (s *Segment[T]) end() error {
+	fence.Publish(&s.writing, 0)
+	err := s.mutex.Unlock()
+	if errors.Is(err, ipcsync.ErrNotOwner) {
+		err = fmt.Errorf("%w: a peer took the lock from its live owner", ErrCorrupt)
+	}
+	return err
+}
+
 // Store publishes v as the new version. It waits for other writers, but not for readers. An encoding larger than
-// the capacity is ErrTooLarge; then, and with any other error, the old value stays.
+// the capacity is ErrTooLarge. After an error the old value stays, but for ErrCorrupt, which tells nothing of it.
 func (s *Segment[T]) Store(v T) error { return s.store(context.Background(), &v) }
 
 // StoreContext is Store, but gives up waiting for other writers, one that is stopped perhaps, when ctx is done.
@@ -34,9 +51,9 @@ func (s *Segment[T]) Store(v T) error { return s.store(context.Background(), &v)
 func (s *Segment[T]) StoreContext(ctx context.Context, v T) error { return s.store(ctx, &v) }
 
 // Update publishes what fn makes of the current value, as one step among all processes. fn gets a private copy,
-// T's zero value if nothing was stored yet. If it returns an error, Update returns it and publishes nothing; if
-// it panics, nothing is published either. fn runs with the writers' lock held: it should be short, and it must
-// not store to, update or close the segment.
+// T's zero value if nothing was stored yet. If it returns an error, Update publishes nothing and returns an Error
+// that wraps it; if it panics, nothing is published either. fn runs with the writers' lock held: it should be
+// short, and it must not use the segment.
 func (s *Segment[T]) Update(fn func(v *T) error) error {
 	return s.UpdateContext(context.Background(), fn)
 }
@@ -45,13 +62,13 @@ func (s *Segment[T]) Update(fn func(v *T) error) error {
 // ctx. Once fn runs, ctx no longer counts.
 func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) error {
 	v := new(T)
-	return wrap("update", s.name, s.locked(ctx, func() (bool, error) {
+	return wrap("update", s.name, s.locked(ctx, func(panicOnFault bool) (bool, error) {
 		if _, ok, err := s.read(v); !ok {
 			return false, errCounters
 		} else if err != nil {
 			return false, err
 		}
-		if err := s.unguarded(func() error { return fn(v) }); err != nil {
+		if err := s.unguarded(panicOnFault, func() error { return fn(v) }); err != nil {
 			return false, err
 		}
 		return s.publish(v)
@@ -63,15 +80,16 @@ func (s *Segment[T]) Created() bool { return s.member.Created }
 
 func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 	if !s.noGuard || !s.plain {
-		return wrap("store", s.name, s.locked(ctx, func() (bool, error) { return s.publish(v) }))
+		return wrap("store", s.name, s.locked(ctx, func(bool) (bool, error) { return s.publish(v) }))
 	}
 	// What locked and publish come to if nothing between lock and unlock can fail or panic.
 	if err = s.mutex.Lock(ctx); err == nil {
+		s.begin()
 		version, slot := s.seq.WriteBegin()
 		layout.Put(&s.slots, slot, v)
 		armed := s.news.disarm()
 		s.seq.WriteEnd(version)
-		err = s.mutex.Unlock()
+		err = s.end()
 		s.news.wake(armed)
 	}
 	runtime.KeepAlive(s)
@@ -79,8 +97,9 @@ func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 }
 
 // locked runs publish under the writers' lock, and then wakes the watchers if it says so. However publish ends,
-// by a panic of a codec or a fault perhaps, the lock is let go.
-func (s *Segment[T]) locked(ctx context.Context, publish func() (armed bool, err error)) (err error) {
+// by a panic of a codec or a fault perhaps, the lock is let go. publish learns whether its goroutine had faults
+// made panics before.
+func (s *Segment[T]) locked(ctx context.Context, publish func(panicOnFault bool) (armed bool, err error)) (err error) {
 	var old, held, done bool
 	if !s.noGuard {
 		old = debug.SetPanicOnFault(true)
@@ -91,7 +110,7 @@ func (s *Segment[T]) locked(ctx context.Context, publish func() (armed bool, err
 		}
 		p := recover()
 		if held {
-			layout.Guard(s.member.Mem, s.mutex.Unlock)
+			layout.Guard(s.member.Mem, s.end)
 		}
 		if s.noGuard {
 			old = debug.SetPanicOnFault(false)
@@ -99,11 +118,12 @@ func (s *Segment[T]) locked(ctx context.Context, publish func() (armed bool, err
 		err = layout.Fault(p, s.member.Mem, old)
 	}()
 	if err = s.mutex.Lock(ctx); err == nil {
+		s.begin()
 		held = true
 		var armed bool
-		armed, err = publish()
+		armed, err = publish(old)
 		held = false
-		if e := s.mutex.Unlock(); err == nil {
+		if e := s.end(); err == nil {
 			err = e
 		}
 		s.news.wake(armed)
@@ -117,11 +137,11 @@ func (s *Segment[T]) locked(ctx context.Context, publish func() (armed bool, err
 }
 
 // unguarded runs f, which is not ours, with the setting that its goroutine would have without us.
-func (s *Segment[T]) unguarded(f func() error) error {
+func (s *Segment[T]) unguarded(panicOnFault bool, f func() error) error {
 	if s.noGuard {
 		return f()
 	}
-	debug.SetPanicOnFault(false)
+	debug.SetPanicOnFault(panicOnFault)
 	err := f()
 	debug.SetPanicOnFault(true)
 	return err

@@ -16,7 +16,7 @@ func ExampleSeqLock() {
 		points   [3]point
 	}
 	mem := new(memory)
-	l := ipcsync.NewSeqLock(&mem.counters, len(mem.points))
+	l := ipcsync.NewSeqLock(&mem.counters, len(mem.points), 16)
 
 	// One process at a time, holding a Mutex.
 	write := func(p point) {

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,7 +67,9 @@ type Mutex struct {
 	key    uint64
 	gate   chan struct{} // one goroutine of the handle is in the slow path
 	closed atomic.Bool
-	done   chan struct{}  // closed with the handle
+	done   chan struct{} // closed with the handle
+	stop   sync.Once
+	close  sync.Once
 	member *member.Member // nil if the word is somebody else's
 	guard  bool           // calls run under layout.Guard
 	name   string
@@ -132,25 +135,35 @@ func (m *Mutex) Unlock() error {
 	return m.wrap("unlock", m.unlockGuarded())
 }
 
-// Held reports whether this handle holds the mutex, through whichever goroutine.
-func (m *Mutex) Held() bool { return m.word.Load()&layout.IdentMask == m.self }
+// Held reports whether this handle holds the mutex, through whichever goroutine. It does not if it is closed.
+func (m *Mutex) Held() (held bool) {
+	if m.guard {
+		layout.Guard(m.member.Mem, func() error { held = m.holds(); return nil })
+	} else {
+		held = m.holds()
+	}
+	runtime.KeepAlive(m)
+	return held
+}
+
+func (m *Mutex) holds() bool { return m.word.Load()&layout.IdentMask == m.self }
 
 // Stop ends the handle of a mutex on the caller's own word, as Close does for a named one: Lock returns
 // fs.ErrClosed from now on, also in goroutines that wait. It returns when none waits any more. It does not
 // unlock.
 func (m *Mutex) Stop() {
-	if m.closed.Swap(true) {
-		return
-	}
-	close(m.done)
-	for {
-		park.Wake(m.word, park.All)
-		select {
-		case m.gate <- struct{}{}:
-			return
-		case <-time.After(time.Millisecond):
+	m.stop.Do(func() {
+		m.closed.Store(true)
+		close(m.done)
+		for {
+			park.Wake(m.word, park.All)
+			select {
+			case m.gate <- struct{}{}:
+				return
+			case <-time.After(time.Millisecond):
+			}
 		}
-	}
+	})
 }
 
 // wrap names the mutex in an error, and keeps m's memory mapped until here.
@@ -205,6 +218,12 @@ func (m *Mutex) tryAcquire() (bool, error) {
 	if m.closed.Load() {
 		return false, fs.ErrClosed
 	}
+	select {
+	case m.gate <- struct{}{}:
+	default:
+		return false, nil // a goroutine of this handle waits for the mutex, or repairs what it guards
+	}
+	defer func() { <-m.gate }()
 	w := m.word.Load()
 	if owner := w & layout.IdentMask; owner != 0 && m.owners.Alive(owner) {
 		return false, nil
@@ -227,7 +246,10 @@ func (m *Mutex) take(w, flags uint32) (bool, error) {
 	if err := m.entered(flags & layout.InconsistentBit); err != nil || !died {
 		return true, err
 	}
-	return true, m.mend()
+	if err := m.mend(); err != nil {
+		return true, err
+	}
+	return true, m.entered(0) // unless it was closed meanwhile
 }
 
 // mend repairs what the mutex guards, with the mutex held. If that fails it lets the mutex go, still inconsistent.
@@ -245,8 +267,12 @@ func (m *Mutex) mend() error {
 		return fmt.Errorf("%w: repair: %w", ErrOwnerDied, err)
 	}
 	repaired = true
-	m.word.And(^uint32(layout.InconsistentBit))
-	return nil
+	for w := m.word.Load(); w&layout.IdentMask == m.self; w = m.word.Load() {
+		if m.word.CompareAndSwap(w, w&^layout.InconsistentBit) {
+			return nil
+		}
+	}
+	return ErrNotOwner // Repair unlocked it
 }
 
 func (m *Mutex) acquireSlow(ctx context.Context) error {
@@ -263,6 +289,9 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 	for look := 0; ; look++ {
 		if m.closed.Load() {
 			return fs.ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		w := m.word.Load()
 		if w&layout.IdentMask == 0 {
@@ -301,32 +330,34 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 		}
 		park.Wait(m.word, w, limit)
 		flags = layout.WaitersBit
+		changed := m.word.Load() != w
 		if err := ctx.Err(); err != nil {
+			if changed {
+				park.Wake(m.word, 1) // in case this goroutine was woken, and another could have been
+			}
 			return false, err
 		}
-		if m.closed.Load() || m.word.Load() != w {
+		if changed || m.closed.Load() {
 			return false, nil
 		}
 	}
 }
 
-// release lets the mutex go, which this handle holds, and leaves the given flags.
-func (m *Mutex) release(flags uint32) {
-	fence.Release(m.key)
-	if m.word.Swap(flags)&layout.WaitersBit != 0 {
-		park.Wake(m.word, 1)
-	}
-}
-
 // unlock is Unlock without the guard.
-func (m *Mutex) unlock() error {
+func (m *Mutex) unlock() error { return m.release(0) }
+
+// release lets the mutex go, and adds flags to that which says that it is inconsistent.
+func (m *Mutex) release(flags uint32) error {
+	fence.Release(m.key)
 	for {
 		w := m.word.Load()
 		if w&layout.IdentMask != m.self {
+			if m.closed.Load() {
+				return fs.ErrClosed
+			}
 			return ErrNotOwner
 		}
-		fence.Release(m.key)
-		if m.word.CompareAndSwap(w, 0) {
+		if m.word.CompareAndSwap(w, w&layout.InconsistentBit|flags) {
 			if w&layout.WaitersBit != 0 {
 				park.Wake(m.word, 1)
 			}

@@ -375,8 +375,15 @@ func TestStoppedTakeover(t *testing.T) {
 	var w bench
 	w.leave(1, 0)
 	m := w.handle(2, func() error { t.Error("Repair runs"); return nil })
-	w.asked = m.Stop
-	want(t, lockBy("TryLock", m), fs.ErrClosed)
+	stopped := make(chan error)
+	w.asked = func() {
+		go func() { m.Stop(); stopped <- nil }()
+		for !errors.Is(lockBy("TryLock", m), fs.ErrClosed) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	want(t, lockBy("Lock", m), fs.ErrClosed)
+	must(t, receive(t, stopped))
 	w.is(t, layout.InconsistentBit)
 }
 

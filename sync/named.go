@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -39,6 +40,9 @@ type Options struct {
 // The errors are fs.PathErrors over fs.ErrInvalid (a bad name or mode), fs.ErrPermission, errors.ErrUnsupported,
 // os.ErrDeadlineExceeded (somebody stopped in the midst of an opening) and those that package segment lists:
 // ErrIncompatible (the name is not a mutex's), ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
+//
+// Close the handle when it is no longer used. One that is dropped is closed by the garbage collector in its own
+// time, unless it holds the mutex: then it does until the process ends.
 //
 // If all handles of a mutex that does not persist are gone, by Close or by the end of their processes, the next
 // OpenMutex creates it anew.
@@ -77,12 +81,18 @@ func OpenMutex(name string, o *Options) (*Mutex, error) {
 // Close closes the handle; goroutines that wait in Lock return fs.ErrClosed. It waits for a Repair that is
 // running. If the handle holds the mutex, the next to lock it learns that its owner died. The error says what
 // could not be cleaned up; the handle is closed all the same. A second Close returns nil.
-func (m *Mutex) Close() error {
-	if m.closed.Load() {
-		return nil
-	}
-	m.Stop()
-	held := false
-	layout.Guard(m.member.Mem, func() error { held = m.Held(); return nil })
-	return m.wrap("close", m.member.Leave(held))
+func (m *Mutex) Close() (err error) {
+	m.close.Do(func() {
+		m.Stop()
+		if m.member == nil {
+			return
+		}
+		held := m.Held()
+		for looks := 0; held && looks < 20; looks++ {
+			time.Sleep(50 * time.Microsecond) // a Lock that finds the handle closed has it for a moment
+			held = m.Held()
+		}
+		err = m.wrap("close", m.member.Leave(held))
+	})
+	return err
 }

@@ -50,11 +50,12 @@ type SeqLock struct {
 	slots uint64
 	magic uint64 // 2^(63+l) / slots, rounded up, where l is slots-1's length in bits
 	shift uint   // l - 1
+	large bool   // copies may pass by the order of plain stores
 }
 
 // NewSeqLock returns the sequence lock of c over the given number of slots, at least 2 and the same in all
-// processes. Any number of SeqLocks may refer to the same Counters.
-func NewSeqLock(c *Counters, slots int) SeqLock {
+// processes, of values of up to size bytes. Any number of SeqLocks may refer to the same Counters.
+func NewSeqLock(c *Counters, slots, size int) SeqLock {
 	if slots < 2 {
 		panic("sync: a SeqLock needs at least 2 slots")
 	}
@@ -64,7 +65,7 @@ func NewSeqLock(c *Counters, slots int) SeqLock {
 	if rest != 0 {
 		magic++
 	}
-	return SeqLock{c, n, magic, l - 1}
+	return SeqLock{c, n, magic, l - 1, size >= fence.StreamingSize}
 }
 
 // Version returns the number of the last complete version, 0 if there is none.
@@ -84,8 +85,12 @@ func (l *SeqLock) Slot(version uint64) uint64 {
 // WriteBegin announces the next version, and returns it with the slot to write it to. If the writer gives up, or
 // dies, the next WriteBegin returns the same version.
 func (l *SeqLock) WriteBegin() (version, slot uint64) {
-	version = l.Version() + 1
-	fence.Publish(&l.c[begin], version)
+	version = max(l.Version()+1, 1) // the largest is not reached but by a peer that writes nonsense
+	if l.large {
+		atomic.StoreUint64(&l.c[begin], version)
+	} else {
+		fence.Publish(&l.c[begin], version)
+	}
 	fence.StoreStore()
 	return version, l.Slot(version)
 }

@@ -49,7 +49,7 @@ func seqlockWriter(args []string) error {
 	if err != nil {
 		return err
 	}
-	l := ipcsync.NewSeqLock(&s.counters, slots)
+	l := ipcsync.NewSeqLock(&s.counters, slots, 16)
 	fmt.Println("writing")
 	for {
 		version, slot := l.WriteBegin()
@@ -75,7 +75,7 @@ func seqlockReader(args []string) error {
 		proctest.Await()
 		close(done)
 	}()
-	l := ipcsync.NewSeqLock(&s.counters, slots)
+	l := ipcsync.NewSeqLock(&s.counters, slots, 16)
 	for last := uint64(0); ; {
 		version, slot := l.ReadBegin()
 		copied := s.slots[slot]
@@ -111,7 +111,7 @@ func TestSeqLockOfProcesses(t *testing.T) {
 			proctest.Start(t, "seqlock reader", path, args),
 			proctest.Start(t, "seqlock reader", path, args),
 		}
-		l := ipcsync.NewSeqLock(&s.counters, slots)
+		l := ipcsync.NewSeqLock(&s.counters, slots, 16)
 		for range kills() / 5 {
 			w := proctest.Start(t, "seqlock writer", path, args)
 			w.Expect("writing")

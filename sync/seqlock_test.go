@@ -15,7 +15,7 @@ func TestSlot(t *testing.T) {
 		counts = append(counts, n)
 	}
 	for _, n := range counts {
-		l := ipcsync.NewSeqLock(new(ipcsync.Counters), n)
+		l := ipcsync.NewSeqLock(new(ipcsync.Counters), n, 16)
 		m := uint64(n)
 		top := uint64(1<<63) / m * m // a multiple of n, at most 2^63
 		versions := []uint64{0, 1, m - 1, m, m + 1, 1 << 31, 1<<32 - 1, 1 << 32, 1 << 62, top - m, top - m - 1, top - 1, 1<<63 - 2, 1<<63 - 1}
@@ -42,13 +42,13 @@ func TestTooFewSlots(t *testing.T) {
 					t.Errorf("%d slots did not panic", n)
 				}
 			}()
-			ipcsync.NewSeqLock(new(ipcsync.Counters), n)
+			ipcsync.NewSeqLock(new(ipcsync.Counters), n, 16)
 		}()
 	}
 }
 
 func TestVersions(t *testing.T) {
-	l := ipcsync.NewSeqLock(new(ipcsync.Counters), 2)
+	l := ipcsync.NewSeqLock(new(ipcsync.Counters), 2, 16)
 	for want := uint64(1); want < 10; want++ {
 		for range 3 { // a writer that gives up costs no version
 			if v, slot := l.WriteBegin(); v != want || slot != want%2 {
@@ -182,7 +182,7 @@ func (w *world) read(l seqLock) (retry bool, err error) {
 func TestInterleavings(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		var c ipcsync.Counters
-		l := ipcsync.NewSeqLock(&c, slots)
+		l := ipcsync.NewSeqLock(&c, slots, 16)
 		states, good, fault := explore(&l, &c)
 		t.Logf("%d slots: %d states, %d good reads", slots, states, good)
 		if fault != nil {
@@ -229,12 +229,12 @@ func (l *recheckOffByOne) ReadRetry(v uint64) bool { return l.more.ReadRetry(v) 
 func TestInterleavingsOfMutants(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		var c ipcsync.Counters
-		right := ipcsync.NewSeqLock(&c, slots)
+		right := ipcsync.NewSeqLock(&c, slots, 16)
 		for _, wrong := range []seqLock{
 			&noRecheck{right},
 			&oneSlot{right},
 			&announceLate{right, &c},
-			&recheckOffByOne{right, ipcsync.NewSeqLock(&c, slots+1)},
+			&recheckOffByOne{right, ipcsync.NewSeqLock(&c, slots+1, 16)},
 		} {
 			if _, _, fault := explore(wrong, &c); fault == nil {
 				t.Errorf("%T with %d slots passes", wrong, slots)

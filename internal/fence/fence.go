@@ -9,9 +9,14 @@
 //
 // amd64, 386 and s390x keep loads in order and stores in order by themselves (Intel SDM vol. 3A, 8.2.2;
 // z/Architecture Principles of Operation, "Conceptual Sequence"), so there the functions are empty and only the
-// compiler must keep the order, which it does around calls and atomic operations. Elsewhere they are one
-// barrier instruction each.
+// compiler must keep the order, which it does around calls and atomic operations. Non-temporal stores, with
+// which amd64's memmove copies StreamingSize bytes and more, are not in that order: before those an atomic
+// store must stand, which is a full barrier; memmove itself ends them with one. Elsewhere they are one barrier
+// instruction each, or on arm an atomic addition, which knows what the processor has.
 //
 // Acquire and Release tell the race detector of an order that comes from memory it cannot see. Without -race
 // they are empty.
 package fence
+
+// StreamingSize is the number of bytes from which on a copy may use non-temporal stores.
+const StreamingSize = 1 << 20

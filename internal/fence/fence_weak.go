@@ -1,4 +1,4 @@
-//go:build !amd64 && !386 && !s390x && !wasm
+//go:build !amd64 && !386 && !arm && !s390x && !wasm
 
 package fence
 

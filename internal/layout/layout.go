@@ -127,6 +127,9 @@ type Geometry struct {
 // Size is the length of the whole mapping in bytes.
 func (g *Geometry) Size() int { return g.size }
 
+// PageSize is the size of the memory pages that the mapping is made for.
+func (g *Geometry) PageSize() int { return g.page }
+
 // WaitPage is where the wait page lies: its offset and its length in bytes. The length is 0 if there is none.
 func (g *Geometry) WaitPage() (off, n int) {
 	if g.waitPage == 0 {

@@ -14,7 +14,9 @@
 //	(*Object) Current() (bool, error)                its name still leads to it
 //	(*Object) Info() (Info, error)                   size, mode
 //	(*Object) ReadAt(b, off) (int, error)
-//	(*Object) Reset(mark, size, mode) error          empties it, marks it, reserves size bytes of zeros
+//	(*Object) Created() bool                         by Create
+//	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
+//	(*Object) Reserve(from, to) error                makes it longer, with zeros
 //	(*Object) Map(off, n, writable) ([]byte, error)
 //	(*Object) Unlink() error                         takes the name away
 //	(*Object) Close() error                          drops all its locks
@@ -53,6 +55,13 @@ type Place struct {
 	Mode               fs.FileMode // 0: DefaultMode, and a file of another user is refused
 	SecurityDescriptor string
 	Global             bool
+}
+
+func (p *Place) mode() fs.FileMode {
+	if p.Mode == 0 {
+		return DefaultMode
+	}
+	return p.Mode
 }
 
 // Check refuses a name or a mode that no object can have, before any system call.

@@ -22,6 +22,7 @@ type Object struct {
 	path     string
 	dev, ino uint64
 	readOnly bool
+	created  bool
 }
 
 // Path is the file of a place. It is absolute, as the current directory may change before the object is closed.
@@ -90,15 +91,20 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 // Create creates an empty object.
 func Create(p *Place) (*Object, error) {
 	path := Path(p)
-	fd, err := openat(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(DefaultMode))
+	mode := p.mode()
+	fd, err := openat(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(mode))
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			err = noDir(filepath.Dir(path), err)
 		}
 		return nil, full(err)
 	}
-	o := &Object{fd: fd, path: path}
-	if err := o.identify(p); err != nil {
+	o := &Object{fd: fd, path: path, created: true}
+	err = unix.Fchmod(fd, uint32(mode)) // whatever the umask
+	if err == nil {
+		err = o.identify(p)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -150,6 +156,9 @@ func full(err error) error {
 	return err
 }
 
+// Created reports whether the object was made by Create.
+func (o *Object) Created() bool { return o.created }
+
 // ReadOnly reports whether the object is open for reading only.
 func (o *Object) ReadOnly() bool { return o.readOnly }
 
@@ -181,15 +190,12 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 // Reset makes the file empty, writes mark and reserves size bytes, all zero but the mark; so there is no moment
 // at which it is longer than nothing and has no mark. All its memory is taken now: a sparse file in a full place
 // would kill its users with SIGBUS later. The caller holds the registry and nobody is attached.
-func (o *Object) Reset(mark []byte, size int64, mode fs.FileMode) error {
+func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	info, err := o.Info()
 	if err != nil {
 		return err
 	}
-	if mode == 0 {
-		mode = DefaultMode
-	}
-	if info.Mode != mode {
+	if mode := p.mode(); info.Mode != mode {
 		if err := unix.Fchmod(o.fd, uint32(mode)); err != nil {
 			return fmt.Errorf("set mode %v of %s: %w", mode, o.path, err)
 		}
@@ -200,11 +206,24 @@ func (o *Object) Reset(mark []byte, size int64, mode fs.FileMode) error {
 	if err := o.write(mark, 0); err != nil {
 		return err
 	}
-	_, err = again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, 0, size) })
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return o.fill(int64(len(mark)), size)
+	return o.Reserve(int64(len(mark)), size)
+}
+
+// Reserve makes the file to bytes long, if it is shorter, and takes memory for what lies behind from.
+func (o *Object) Reserve(from, to int64) error {
+	for at := from; at < to; {
+		// A signal undoes a whole call on some kernels, so that a long one might never end.
+		n := min(to-at, 16<<20)
+		_, err := again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, at, n) })
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			return o.fill(at, to)
+		}
+		if err != nil {
+			return full(err)
+		}
+		at += n
 	}
-	return full(err)
+	return nil
 }
 
 // fill reserves what lies between from and to by writing zeros.

@@ -157,7 +157,7 @@ func TestReset(t *testing.T) {
 	o, p := create(t)
 	const size = 1 << 20
 	must(t, os.WriteFile(Path(p), bytes.Repeat([]byte{1}, 2*size), 0o600))
-	must(t, o.Reset(layout.Mark(), size, 0o660))
+	must(t, o.Reset(&Place{Mode: 0o660}, layout.Mark(), size))
 	var st syscall.Stat_t
 	must(t, syscall.Stat(Path(p), &st))
 	if st.Size != size || st.Blocks*512 < size || fs.FileMode(st.Mode).Perm() != 0o660 {
@@ -254,7 +254,7 @@ func TestNames(t *testing.T) {
 func TestMap(t *testing.T) {
 	o, p := create(t)
 	page := PageSize()
-	must(t, o.Reset(nil, int64(2*page), 0))
+	must(t, o.Reset(&Place{}, nil, int64(2*page)))
 	a, err := o.Map(0, 2*page, true)
 	must(t, err)
 	defer Unmap(a)
@@ -271,7 +271,7 @@ func TestMap(t *testing.T) {
 func TestRetire(t *testing.T) {
 	o, p := create(t)
 	const size = 16 << 20
-	must(t, o.Reset([]byte{1, 1}, size, 0))
+	must(t, o.Reset(&Place{}, []byte{1, 1}, size))
 	mem, err := o.Map(0, size, true)
 	must(t, err)
 	mapped := func() bool {
@@ -314,7 +314,7 @@ func TestRetire(t *testing.T) {
 func TestUnprotect(t *testing.T) {
 	w, p := create(t)
 	page := PageSize()
-	must(t, w.Reset(nil, int64(2*page), 0))
+	must(t, w.Reset(&Place{}, nil, int64(2*page)))
 	r, err := Open(p, true)
 	must(t, err)
 	defer r.Close()

@@ -3,8 +3,11 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +23,12 @@ func (o *Object) Map(off int64, n int, writable bool) ([]byte, error) {
 		prot |= unix.PROT_WRITE
 	}
 	p, err := unix.MmapPtr(o.fd, off, nil, uintptr(n), prot, unix.MAP_SHARED)
+	for tries := 0; errors.Is(err, unix.ENOMEM) && tries < 5; tries++ {
+		// The addresses of closed handles come back with the garbage collector.
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+		p, err = unix.MmapPtr(o.fd, off, nil, uintptr(n), prot, unix.MAP_SHARED)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
 	}

@@ -58,7 +58,7 @@ func Remove(p *mapping.Place) error {
 	if err != nil {
 		return err
 	}
-	defer obj.Close()
+	defer leave(obj)
 	return obj.Unlink()
 }
 
@@ -69,7 +69,7 @@ func Sweep(p *mapping.Place) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer obj.Close()
+	defer leave(obj)
 	if marked, err := isMarked(obj); err != nil || !marked {
 		return false, err
 	}
@@ -88,4 +88,10 @@ func isMarked(obj *mapping.Object) (bool, error) {
 	head := make([]byte, len(layout.Magic))
 	n, err := obj.ReadAt(head, 0)
 	return layout.IsMarked(head[:n]), err
+}
+
+// leave undoes enter. Closing alone would leave the lock to a child process that is about to start a program.
+func leave(obj *mapping.Object) {
+	obj.UnlockRegistry()
+	obj.Close()
 }

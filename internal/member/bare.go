@@ -43,8 +43,11 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 		return fmt.Errorf("%w: it is a segment or mutex, with a header, not a bare mapping", layout.ErrIncompatible)
 	}
 	if info.Size == 0 {
-		if err := b.obj.Reset(nil, int64(size), p.Mode); err != nil {
-			b.obj.Unlink()
+		// An empty file may be a peer's that is about to give it a size.
+		if err := b.obj.Reserve(0, int64(size)); err != nil {
+			if b.obj.Created() {
+				b.obj.Unlink()
+			}
 			return err
 		}
 	} else if info.Size < int64(size) {
@@ -69,6 +72,7 @@ func (b *Bare) Leave() error {
 		} else {
 			b.obj.DropReader()
 			err = errors.Join(err, unlinkIfAlone(b.obj))
+			b.obj.UnlockRegistry()
 		}
 	}
 	return errors.Join(err, b.obj.Close())

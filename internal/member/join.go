@@ -74,6 +74,7 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	permissions := 10
 	for deadline := time.Now().Add(registryLimit); ; {
 		obj, err := mapping.Open(p, readOnly)
 		if create && errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +90,13 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 			}
 			obj.Close()
 		}
-		if err != nil && !(create && errors.Is(err, fs.ErrExist)) {
+		switch {
+		case err == nil || create && errors.Is(err, fs.ErrExist):
+		case isPermission(err) && p.Mode&^mapping.DefaultMode != 0 && permissions > 0:
+			// Its creator may be about to lift what the umask took from the mode.
+			permissions--
+			time.Sleep(time.Millisecond)
+		default:
 			return nil, err
 		}
 		if time.Now().After(deadline) {
@@ -201,7 +208,7 @@ func (m *Member) initialise(s *Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := m.obj.Reset(layout.Mark(), int64(g.Size()), s.Place.Mode); err != nil {
+	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {
 		return err
 	}
 	if err := m.view(g, true); err != nil {
@@ -215,6 +222,9 @@ func (m *Member) initialise(s *Spec) error {
 func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if err := s.Check(g); err != nil {
 		return err
+	}
+	if page := mapping.PageSize(); g.PageSize()%page != 0 {
+		return fmt.Errorf("%w: it is made for memory pages of %d bytes, here they have %d", layout.ErrIncompatible, g.PageSize(), page)
 	}
 	if err := m.view(g, writable); err != nil {
 		return err

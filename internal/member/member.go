@@ -13,7 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync/atomic"
+	"sync"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -37,7 +37,7 @@ type Member struct {
 	reader bool
 	ident  layout.Ident // 0 for a reader
 	info   mapping.Info // as of the joining
-	left   atomic.Bool
+	left   sync.Once
 }
 
 // Self is the identity of this handle: never 0, and different from that of any other live handle of the mapping.
@@ -66,11 +66,14 @@ func (m *Member) Alive(ident uint32) bool {
 // there to persist, the mapping is gone. Calls that still use Mem do no harm, and none may begin to wait on it.
 // If a call took the mutex while Leave was under way, Leave lets it go again, unless keepMutex says that the
 // handle is meant to be missed as an owner that died. The error says what was left behind; the handle is closed
-// all the same. A second Leave does nothing.
-func (m *Member) Leave(keepMutex bool) error {
-	if m.left.Swap(true) {
-		return nil
-	}
+// all the same. A second Leave waits for the
+// first, and returns nil.
+func (m *Member) Leave(keepMutex bool) (err error) {
+	m.left.Do(func() { err = m.leave(keepMutex) })
+	return err
+}
+
+func (m *Member) leave(keepMutex bool) error {
 	err := mapping.Retire(m.Mem)
 	if !m.reader && !keepMutex {
 		err = errors.Join(err, m.disown())
@@ -148,12 +151,17 @@ func (m *Member) Free() {
 	}
 }
 
-// Discard closes a handle that was dropped without Leave, as if its owner had died, and frees one that was
-// closed. It is a clean-up function: no call can use the handle, and it does not block.
+// Discard closes a handle that was dropped without Leave, and frees one that was closed. One that was dropped
+// with the mutex held stays as it is until the process ends. It is a clean-up function: no call can use the
+// handle, and it does not block.
 func (m *Member) Discard() {
 	go func() {
-		m.Leave(true)
-		m.Free()
+		owner := false
+		layout.Guard(m.Mem, func() error { owner = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident; return nil })
+		if !owner {
+			m.Leave(false)
+			m.Free()
+		}
 	}()
 }
 
