@@ -23,6 +23,8 @@ const quickReads = 8
 // Reader is a handle of a shared value that can only read. OpenReader makes one whose mapping is read-only; the
 // one in a Segment shares the Segment's mapping and is closed with it.
 type Reader[T any] struct {
+	writing uint64 // a Store or Update has the lock; first, to be aligned on 32-bit machines
+
 	seq     ipcsync.SeqLock
 	slots   layout.Slots
 	closed  atomic.Bool
@@ -33,13 +35,12 @@ type Reader[T any] struct {
 
 	unhindered bool // plain && noGuard && !locking
 
-	mutex   *ipcsync.Mutex // nil if the mapping is read-only
-	writing uint64         // a Store or Update has the lock
-	codec   codec.Codec[T]
-	member  *member.Member
-	name    string
-	news    news
-	cells   sync.Pool // *cell[T]
+	mutex  *ipcsync.Mutex // nil if the mapping is read-only
+	codec  codec.Codec[T]
+	member *member.Member
+	name   string
+	news   news
+	cells  sync.Pool // *cell[T]
 }
 
 // cell is what a Load needs of the heap when a codec is called, as nothing that is passed to one can stay on

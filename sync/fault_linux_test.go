@@ -32,6 +32,9 @@ func TestTruncated(t *testing.T) {
 			want(t, m.Lock(t.Context()), segment.ErrCorrupt)
 			want(t, lockBy("TryLock", m), segment.ErrCorrupt)
 			want(t, m.Unlock(), segment.ErrCorrupt)
+			if m.Held() {
+				t.Error("held")
+			}
 			_, err := ipcsync.OpenMutex("m", o)
 			want(t, err, segment.ErrCorrupt)
 			must(t, m.Close())

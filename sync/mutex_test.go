@@ -387,6 +387,32 @@ func TestStoppedTakeover(t *testing.T) {
 	w.is(t, layout.InconsistentBit)
 }
 
+// Stop waits for a Repair, whoever runs it; nobody else gets in meanwhile, and the handle does not keep the mutex.
+func TestStopDuringRepair(t *testing.T) {
+	for _, call := range []string{"Lock", "TryLock"} {
+		var w bench
+		w.leave(1, 0)
+		repairing, goOn := make(chan bool), make(chan bool)
+		m := w.handle(2, func() error { close(repairing); <-goOn; return nil })
+		got, stopped := make(chan error, 1), make(chan bool)
+		go func() { got <- lockBy(call, m) }()
+		receive(t, repairing)
+		go func() { m.Stop(); close(stopped) }()
+		if locked, err := w.handle(3, nil).TryLock(); locked || err != nil {
+			t.Errorf("TryLock of another = %v, %v", locked, err)
+		}
+		select {
+		case <-stopped:
+			t.Errorf("Stop does not wait for the Repair of %s", call)
+		case <-time.After(20 * time.Millisecond):
+		}
+		close(goOn)
+		want(t, receive(t, got), fs.ErrClosed)
+		receive(t, stopped)
+		w.is(t, 0)
+	}
+}
+
 // Who has parked cannot know whether others have, so its Unlock wakes.
 func TestWaitersBit(t *testing.T) {
 	var w bench

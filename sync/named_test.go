@@ -56,6 +56,7 @@ func TestErrors(t *testing.T) {
 		{"unlock", m.Unlock(), ipcsync.ErrNotOwner},
 		{"lock", closed.Lock(t.Context()), fs.ErrClosed},
 		{"lock", lockBy("TryLock", closed), fs.ErrClosed},
+		{"unlock", closed.Unlock(), fs.ErrClosed},
 	} {
 		path, ok := errors.AsType[*fs.PathError](c.err)
 		if !ok || path.Op != c.op || path.Path != name {

@@ -472,26 +472,28 @@ func TestLeaveWithMutex(t *testing.T) {
 	}
 }
 
-// Discard, the clean-up of a handle that was dropped, closes it, unless it holds the mutex.
+// Discard, the clean-up of a handle that was dropped, ends it, unless it holds the mutex: it is then alive for as
+// long as its process.
 func TestDiscard(t *testing.T) {
 	s := in(t.TempDir())
 	a := join(t, s)
-	owner := join(t, s)
-	a.Words.Mutex().Store(owner.Self())
-	owner.Discard()
 	b, err := Join(OpenOrCreate, s)
 	must(t, err)
-	ident := b.Self()
 	b.Discard()
-	for start := time.Now(); a.Alive(ident); time.Sleep(time.Millisecond) {
+	for start := time.Now(); a.Alive(b.Self()); time.Sleep(time.Millisecond) {
 		if time.Since(start) > proctest.Patience {
 			t.Fatal("alive after Discard")
 		}
 	}
-	if !a.Alive(owner.Self()) || a.Words.Mutex().Load() != owner.Self() {
-		t.Error("a handle that held the mutex was closed")
+
+	owner := join(t, s)
+	a.Words.Mutex().Store(owner.Self() | layout.WaitersBit)
+	owner.Discard()
+	time.Sleep(20 * time.Millisecond)
+	alive(t, a, owner.Self(), true)
+	if got := a.Words.Mutex().Load(); got != owner.Self()|layout.WaitersBit {
+		t.Errorf("the mutex word became %#x", got)
 	}
-	a.Words.Mutex().Store(0)
 }
 
 // A reader maps everything read-only but for the wait page.
