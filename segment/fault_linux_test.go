@@ -22,9 +22,7 @@ import (
 
 // A peer that truncates the file under live handles costs them the value, not the process.
 func TestTruncatedUnderLiveHandles(t *testing.T) {
-	if proctest.Emulated() {
-		t.Skip("qemu-user delivers SIGBUS without the address of the fault")
-	}
+	proctest.NeedsFaultAddress(t)
 	for _, o := range []segment.Options{{}, {Guard: segment.Mutex}} {
 		for _, keep := range []int64{0, 4096, 12288} {
 			t.Run(fmt.Sprint(o.Guard, "/", keep), func(t *testing.T) {
@@ -443,6 +441,9 @@ func TestCloseWithForgedOwner(t *testing.T) {
 
 // Closed handles give their addresses back to those who need them.
 func TestAddressSpace(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
 	if strconv.IntSize == 64 {
 		var old unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_AS, &old); err != nil {

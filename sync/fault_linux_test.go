@@ -3,6 +3,7 @@
 package sync_test
 
 import (
+	"github.com/sharedseg/sharedseg/internal/proctest"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 // A peer that truncates the file costs the others the mutex, not the process.
 func TestTruncated(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
 	for _, held := range []bool{false, true} {
 		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
 			o := &ipcsync.Options{Dir: t.TempDir()}

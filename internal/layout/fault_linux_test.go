@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharedseg/sharedseg/internal/proctest"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,6 +38,7 @@ func truncated(t *testing.T) (mem []byte, page int) {
 
 // A fault in the guarded memory is an error, one elsewhere is somebody else's affair.
 func TestGuardFault(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
 	mem, page := truncated(t)
 	if faultSetting() {
 		t.Fatal("SetPanicOnFault is set")

@@ -53,6 +53,15 @@ func Main(m *testing.M, roles map[string]func(args []string) error) {
 	os.Exit(0)
 }
 
+// NeedsFaultAddress skips a test that lives on where a fault happened: qemu-user delivers SIGBUS without the
+// address.
+func NeedsFaultAddress(t testing.TB) {
+	t.Helper()
+	if Emulated() {
+		t.Skip("this emulator delivers SIGBUS without the address of the fault")
+	}
+}
+
 // Proc is a process that plays a role.
 type Proc struct {
 	t     testing.TB
