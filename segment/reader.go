@@ -61,6 +61,10 @@ type cell[T any] struct {
 // Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is then wrapped as well, and
 // fs.ErrClosed.
 func (r *Reader[T]) Load() (v T, err error) {
+	if r.unhindered && r.quick(&v) != 0 && !r.closed.Load() {
+		fence.Acquire(r.member.Key)
+		return v, nil
+	}
 	err = r.loadValue(context.Background(), &v)
 	return v, err
 }

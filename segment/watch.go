@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"iter"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,8 @@ import (
 )
 
 const (
-	waitSpins = 2000                   // looks at the version before a goroutine parks: a few microseconds
+	waitSpins = 2000                   // looks at the version before a goroutine parks: a microsecond or two
+	eagerFor  = 200 * time.Microsecond // after a wait that was shorter, the next spins as long before it parks
 	parkLimit = 100 * time.Millisecond // a writer that dies between publishing and waking delays a watcher so long
 	pollFirst = 20 * time.Microsecond
 	pollLast  = time.Millisecond
@@ -32,16 +34,23 @@ func (r *Reader[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 }
 
 func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err error) {
+	var begun time.Time // when the first look was in vain
 	for {
-		if version, err = r.spin(after); err != nil {
+		if version, err = r.spin(after, begun); err != nil {
 			return 0, err
 		}
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		if version > after {
+			if !begun.IsZero() {
+				r.news.eager.Store(time.Since(begun) < eagerFor)
+			}
 			fence.Acquire(r.member.Key)
 			return version, nil
+		}
+		if begun.IsZero() {
+			begun = time.Now()
 		}
 		changed, err := r.news.subscribe(version)
 		if err != nil {
@@ -58,13 +67,25 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 	}
 }
 
-// spin looks for a version newer than after for a short while, and returns the current one.
-func (r *Reader[T]) spin(after uint64) (version uint64, err error) {
-	err = layout.Guard(r.member.Mem, func() error {
+// spin looks for a version newer than after for a short while, and returns the current one. The while is longer if
+// the last wait through this handle was short, as the peer then is likely to be as quick again; but not for a
+// goroutine that was in vain once, nor for more than one at a time.
+func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
+	look := func() bool {
 		for range waitSpins {
 			if version = r.seq.Version(); version > after {
-				break
+				return true
 			}
+		}
+		return false
+	}
+	err = layout.Guard(r.member.Mem, func() error {
+		if look() || !begun.IsZero() || !r.news.eager.Load() || !r.news.spinning.CompareAndSwap(false, true) {
+			return nil
+		}
+		defer r.news.spinning.Store(false)
+		for until := time.Now().Add(eagerFor); !look() && !r.closed.Load() && time.Now().Before(until); {
+			runtime.Gosched()
 		}
 		return nil
 	})
@@ -122,6 +143,9 @@ type news struct {
 	version *uint64        // in mem
 	word    *atomic.Uint32 // the half of version that changes
 	flag    *atomic.Uint32 // nil if it may not be written
+
+	eager    atomic.Bool // the last wait was short
+	spinning atomic.Bool // a goroutine spins for longer because of that
 
 	mu          sync.Mutex
 	subscribers int

@@ -3,8 +3,8 @@
 package sync_test
 
 import (
-	"github.com/sharedseg/sharedseg/internal/proctest"
 	"fmt"
+	"github.com/sharedseg/sharedseg/internal/proctest"
 	"os"
 	"path/filepath"
 	"testing"
