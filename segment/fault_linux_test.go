@@ -132,7 +132,7 @@ func TestFullMemory(t *testing.T) {
 	}
 }
 
-// smallTmpfs mounts a tmpfs of 256 KiB, in a namespace of mounts if that takes one.
+// smallTmpfs mounts a tmpfs of 256 KiB, which takes a user who may mount.
 func smallTmpfs(t *testing.T) string {
 	dir := t.TempDir()
 	if err := unix.Mount("sharedseg-test", dir, "tmpfs", 0, "size=256k"); err != nil {
@@ -184,7 +184,7 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// visitor tries what another user may do: DIR WANT…, each want a line of what is expected of one attempt.
+// visitor tries what another user may do with the segments in DIR, and says the values that it watches.
 func visitor(args []string) error {
 	var errs []error
 	check := func(what string, err, want error) {

@@ -74,7 +74,7 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	permissions := 10
+	refusals := 10
 	for deadline := time.Now().Add(registryLimit); ; {
 		obj, err := mapping.Open(p, readOnly)
 		if create && errors.Is(err, fs.ErrNotExist) {
@@ -92,9 +92,9 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 		}
 		switch {
 		case err == nil || create && errors.Is(err, fs.ErrExist):
-		case isPermission(err) && p.Mode&^mapping.DefaultMode != 0 && permissions > 0:
-			// Its creator may be about to lift what the umask took from the mode.
-			permissions--
+		case isPermission(err) && create && p.Mode&^mapping.DefaultMode != 0 && refusals > 0:
+			// Another user, who creates it now, may be about to give back what the umask took from its mode.
+			refusals--
 			time.Sleep(time.Millisecond)
 		default:
 			return nil, err

@@ -66,8 +66,7 @@ func (m *Member) Alive(ident uint32) bool {
 // there to persist, the mapping is gone. Calls that still use Mem do no harm, and none may begin to wait on it.
 // If a call took the mutex while Leave was under way, Leave lets it go again, unless keepMutex says that the
 // handle is meant to be missed as an owner that died. The error says what was left behind; the handle is closed
-// all the same. A second Leave waits for the
-// first, and returns nil.
+// all the same. A second Leave waits for the first, and returns nil.
 func (m *Member) Leave(keepMutex bool) (err error) {
 	m.left.Do(func() { err = m.leave(keepMutex) })
 	return err
