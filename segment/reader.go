@@ -33,7 +33,7 @@ type Reader[T any] struct {
 	noGuard bool
 	locking bool // reads take the mutex
 
-	unhindered bool // plain && noGuard && !locking
+	unhindered bool // plain && noGuard && !locking && !member.Pinning
 
 	mutex  *ipcsync.Mutex // nil if the mapping is read-only
 	codec  codec.Codec[T]
@@ -116,6 +116,12 @@ func (r *Reader[T]) loadInto(ctx context.Context, v *T) (version uint64, err err
 // loadPlain is apart from loadCodec because it lets v stay on its caller's stack, and does the common case, an
 // undisturbed read without a lock, in few steps.
 func (r *Reader[T]) loadPlain(ctx context.Context, v *T) (version uint64, err error) {
+	if member.Pinning {
+		if !r.member.Pin() {
+			return 0, r.loadError(fs.ErrClosed)
+		}
+		defer r.member.Unpin()
+	}
 	if !r.locking {
 		if r.noGuard {
 			version = r.quick(v)
@@ -134,6 +140,12 @@ func (r *Reader[T]) loadPlain(ctx context.Context, v *T) (version uint64, err er
 }
 
 func (r *Reader[T]) loadCodec(ctx context.Context, v *T) (version uint64, err error) {
+	if member.Pinning {
+		if !r.member.Pin() {
+			return 0, r.loadError(fs.ErrClosed)
+		}
+		defer r.member.Unpin()
+	}
 	return r.load(ctx, func() (uint64, bool, error) { return r.readCodec(v) })
 }
 
@@ -311,6 +323,12 @@ var errCounters = fmt.Errorf("%w: the version counters contradict each other", E
 // Version returns the number of the current version: 0 if nothing was stored yet, then 1, 2, 3 …. It is 0 as
 // well if the handle is closed or the segment corrupt, which Load tells.
 func (r *Reader[T]) Version() (version uint64) {
+	if member.Pinning {
+		if !r.member.Pin() {
+			return 0
+		}
+		defer r.member.Unpin()
+	}
 	layout.Guard(r.member.Mem, func() error { version = r.seq.Version(); return nil })
 	runtime.KeepAlive(r)
 	return version

@@ -14,11 +14,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/member"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
@@ -62,14 +64,14 @@ func (s *Segment[T]) Update(fn func(v *T) error) error {
 // ctx. Once fn runs, ctx no longer counts.
 func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) error {
 	v := new(T)
-	return wrap("update", s.name, s.locked(ctx, func(panicOnFault bool) (bool, error) {
+	return wrap("update", s.name, s.locked(ctx, func(panicOnFault bool) (uint64, bool, error) {
 		if _, ok, err := s.read(v); !ok {
-			return false, errCounters
+			return 0, false, errCounters
 		} else if err != nil {
-			return false, err
+			return 0, false, err
 		}
 		if err := s.unguarded(panicOnFault, func() error { return fn(v) }); err != nil {
-			return false, err
+			return 0, false, err
 		}
 		return s.publish(v)
 	}))
@@ -80,7 +82,13 @@ func (s *Segment[T]) Created() bool { return s.member.Created }
 
 func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 	if !s.noGuard || !s.plain {
-		return wrap("store", s.name, s.locked(ctx, func(bool) (bool, error) { return s.publish(v) }))
+		return wrap("store", s.name, s.locked(ctx, func(bool) (uint64, bool, error) { return s.publish(v) }))
+	}
+	if member.Pinning {
+		if !s.member.Pin() {
+			return wrap("store", s.name, fs.ErrClosed)
+		}
+		defer s.member.Unpin()
 	}
 	// What locked and publish come to if nothing between lock and unlock can fail or panic.
 	if err = s.mutex.Lock(ctx); err == nil {
@@ -90,7 +98,7 @@ func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 		armed := s.news.disarm()
 		s.seq.WriteEnd(version)
 		err = s.end()
-		s.news.wake(armed)
+		s.news.wake(version, armed)
 	}
 	runtime.KeepAlive(s)
 	return wrap("store", s.name, err)
@@ -98,8 +106,14 @@ func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 
 // locked runs publish under the writers' lock, and then wakes the watchers if it says so. However publish ends,
 // by a panic of a codec or a fault perhaps, the lock is let go. publish learns whether its goroutine had faults
-// made panics before.
-func (s *Segment[T]) locked(ctx context.Context, publish func(panicOnFault bool) (armed bool, err error)) (err error) {
+// made panics before, and returns what the method publish does.
+func (s *Segment[T]) locked(ctx context.Context, publish func(panicOnFault bool) (version uint64, armed bool, err error)) (err error) {
+	if member.Pinning {
+		if !s.member.Pin() {
+			return fs.ErrClosed
+		}
+		defer s.member.Unpin()
+	}
 	var old, held, done bool
 	if !s.noGuard {
 		old = debug.SetPanicOnFault(true)
@@ -120,13 +134,16 @@ func (s *Segment[T]) locked(ctx context.Context, publish func(panicOnFault bool)
 	if err = s.mutex.Lock(ctx); err == nil {
 		s.begin()
 		held = true
+		var version uint64
 		var armed bool
-		armed, err = publish(old)
+		version, armed, err = publish(old)
 		held = false
 		if e := s.end(); err == nil {
 			err = e
 		}
-		s.news.wake(armed)
+		if version != 0 {
+			s.news.wake(version, armed)
+		}
 	}
 	done = true
 	if !s.noGuard {
@@ -147,9 +164,9 @@ func (s *Segment[T]) unguarded(panicOnFault bool, f func() error) error {
 	return err
 }
 
-// publish writes *v to the next slot and makes it current, and reports whether watchers are to be woken. The
-// lock is held.
-func (s *Segment[T]) publish(v *T) (armed bool, err error) {
+// publish writes *v to the next slot and makes it current. It returns its version, and whether watchers were armed
+// before. The lock is held.
+func (s *Segment[T]) publish(v *T) (version uint64, armed bool, err error) {
 	version, slot := s.seq.WriteBegin()
 	if s.plain {
 		layout.Put(&s.slots, slot, v)
@@ -158,10 +175,10 @@ func (s *Segment[T]) publish(v *T) (armed bool, err error) {
 		space := s.slots.Space(slot)
 		b, err := s.codec.Append(space[:0], *v)
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
 		if len(b) > len(space) {
-			return false, fmt.Errorf("%w: the value takes %d bytes, the segment's capacity is %d; create it with a larger Options.Capacity",
+			return 0, false, fmt.Errorf("%w: the value takes %d bytes, the segment's capacity is %d; create it with a larger Options.Capacity",
 				ErrTooLarge, len(b), len(space))
 		}
 		if !layout.Same(b, space) {
@@ -171,5 +188,5 @@ func (s *Segment[T]) publish(v *T) (armed bool, err error) {
 	}
 	armed = s.news.disarm()
 	s.seq.WriteEnd(version)
-	return armed, nil
+	return version, armed, nil
 }

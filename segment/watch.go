@@ -71,6 +71,12 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 // the last wait through this handle was short, as the peer then is likely to be as quick again; but not for a
 // goroutine that was in vain once, nor for more than one at a time.
 func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
+	if member.Pinning {
+		if !r.member.Pin() {
+			return 0, fs.ErrClosed
+		}
+		defer r.member.Unpin()
+	}
 	look := func() bool {
 		for range waitSpins {
 			if version = r.seq.Version(); version > after {
@@ -140,8 +146,8 @@ func (r *Reader[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 // for the next writer. That a flag is cleared once keeps a watcher that died from costing more than one wake-up.
 type news struct {
 	mem     []byte
+	crowd   *park.Crowd
 	version *uint64        // in mem
-	word    *atomic.Uint32 // the half of version that changes
 	flag    *atomic.Uint32 // nil if it may not be written
 
 	eager    atomic.Bool // the last wait was short
@@ -158,7 +164,7 @@ type news struct {
 func (n *news) init(m *member.Member) {
 	n.mem = m.Mem
 	n.version = &m.Words.Counters()[1]
-	n.word = layout.LowHalf(n.version)
+	n.crowd = m.Crowd
 	if m.WaitPage != nil {
 		n.flag = layout.WaitFlag(m.WaitPage)
 	}
@@ -168,11 +174,12 @@ func (n *news) init(m *member.Member) {
 // disarm clears the flag before a publication, and reports whether it was set.
 func (n *news) disarm() bool { return n.flag.Load() != 0 && n.flag.Swap(0) != 0 }
 
-// wake wakes the watchers of all processes if the flag was or is set. It stands after the unlock that follows
-// the publication, whose compare-and-swap keeps the look at the flag behind the store of the version.
-func (n *news) wake(armed bool) {
+// wake wakes the watchers of all processes, who have seen the version before this one, if the flag was or is set.
+// It stands after the unlock that follows the publication, whose compare-and-swap keeps the look at the flag
+// behind the store of the version.
+func (n *news) wake(version uint64, armed bool) {
 	if armed || n.flag.Load() != 0 {
-		park.Wake(n.word, park.All)
+		n.crowd.Wake(uint32(version - 1))
 	}
 }
 
@@ -211,7 +218,7 @@ func (n *news) run(seen uint64) {
 				seen, pause = now, pollFirst
 				n.broadcast(nil)
 			case n.flag != nil:
-				park.Wait(n.word, uint32(seen), parkLimit)
+				n.crowd.Wait(uint32(seen), parkLimit)
 			default:
 				time.Sleep(pause)
 				pause = min(2*pause, pollLast)
@@ -257,7 +264,7 @@ func (n *news) close() {
 		close(ended)
 	}()
 	for {
-		park.Wake(n.word, park.All)
+		n.crowd.Kick()
 		select {
 		case <-ended:
 			return

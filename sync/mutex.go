@@ -61,6 +61,7 @@ type Owners interface {
 // (2011), mutex 2, with the owner in place of "locked".
 type Mutex struct {
 	word   *atomic.Uint32
+	queue  *park.Queue
 	self   uint32
 	owners Owners
 	repair func() error
@@ -79,10 +80,16 @@ type Mutex struct {
 // long as the handle is used. Options.Repair as in [OpenMutex]. Most users want OpenMutex, which brings word
 // and Owners along. The race detector knows mutexes apart by key; handles of the same word have the same.
 func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint64) *Mutex {
-	return &Mutex{
+	m := &Mutex{
 		word: word, self: owners.Self(), owners: owners, repair: repair, key: key,
 		gate: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	if mb, ok := owners.(*member.Member); ok {
+		m.queue = mb.Queue
+	} else {
+		m.queue = park.NewQueue(word, nil)
+	}
+	return m
 }
 
 // Lock locks the mutex, and blocks until it is free or ctx is done; it then returns ctx's error, within 5 ms. A
@@ -93,6 +100,12 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 // that fails or there is none, Lock unlocks and returns ErrOwnerDied, and so does every Lock until a Repair
 // succeeds. Whenever Lock returns an error, the mutex is not held.
 func (m *Mutex) Lock(ctx context.Context) error {
+	if member.Pinning && m.member != nil {
+		if !m.member.Pin() {
+			return m.wrap("lock", fs.ErrClosed)
+		}
+		defer m.member.Unpin()
+	}
 	// The common case in one step; lock does all of it again.
 	if !m.guard && ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
 		if m.closed.Load() {
@@ -114,6 +127,12 @@ func (m *Mutex) lock(ctx context.Context) error {
 // TryLock locks the mutex if that is possible without waiting, and reports whether it did. It takes over the
 // mutex of an owner that died, as Lock does.
 func (m *Mutex) TryLock() (locked bool, err error) {
+	if member.Pinning && m.member != nil {
+		if !m.member.Pin() {
+			return false, m.wrap("lock", fs.ErrClosed)
+		}
+		defer m.member.Unpin()
+	}
 	if !m.guard {
 		locked, err = m.tryAcquire()
 		return locked, m.wrap("lock", err)
@@ -124,6 +143,12 @@ func (m *Mutex) TryLock() (locked bool, err error) {
 
 // Unlock unlocks the mutex. It returns ErrNotOwner if this handle does not hold it. It does not block.
 func (m *Mutex) Unlock() error {
+	if member.Pinning && m.member != nil {
+		if !m.member.Pin() {
+			return m.wrap("unlock", fs.ErrClosed)
+		}
+		defer m.member.Unpin()
+	}
 	if !m.guard {
 		fence.Release(m.key)
 		if m.word.CompareAndSwap(m.self, 0) { // held, and nobody waits
@@ -137,6 +162,12 @@ func (m *Mutex) Unlock() error {
 
 // Held reports whether this handle holds the mutex, through whichever goroutine. It does not if it is closed.
 func (m *Mutex) Held() (held bool) {
+	if member.Pinning && m.member != nil {
+		if !m.member.Pin() {
+			return false
+		}
+		defer m.member.Unpin()
+	}
 	if m.guard {
 		layout.Guard(m.member.Mem, func() error { held = m.holds(); return nil })
 	} else {
@@ -156,7 +187,7 @@ func (m *Mutex) Stop() {
 		m.closed.Store(true)
 		close(m.done)
 		for {
-			park.Wake(m.word, park.All)
+			m.queue.Kick()
 			select {
 			case m.gate <- struct{}{}:
 				return
@@ -328,12 +359,12 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 			}
 			w |= layout.WaitersBit
 		}
-		park.Wait(m.word, w, limit)
+		m.queue.Wait(w, limit)
 		flags = layout.WaitersBit
 		changed := m.word.Load() != w
 		if err := ctx.Err(); err != nil {
 			if changed {
-				park.Wake(m.word, 1) // in case this goroutine was woken, and another could have been
+				m.queue.Wake() // in case this goroutine was woken, and another could have been
 			}
 			return false, err
 		}
@@ -359,7 +390,7 @@ func (m *Mutex) release(flags uint32) error {
 		}
 		if m.word.CompareAndSwap(w, w&layout.InconsistentBit|flags) {
 			if w&layout.WaitersBit != 0 {
-				park.Wake(m.word, 1)
+				m.queue.Wake()
 			}
 			return nil
 		}

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"golang.org/x/sys/unix"
 )
@@ -54,6 +56,40 @@ func Names(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Enter opens the object that the name leads to, creates it if that is wanted, and takes its registry lock. Between
+// the opening and the lock the name may come to lead elsewhere; then Enter starts again.
+func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
+	refusals := 10
+	for deadline := time.Now().Add(limit); ; {
+		o, err := Open(p, readOnly)
+		if create && errors.Is(err, fs.ErrNotExist) {
+			o, err = Create(p)
+		}
+		var current bool
+		if err == nil {
+			if err = o.LockRegistry(limit); err == nil {
+				current, err = o.Current()
+			}
+			if current {
+				return o, nil
+			}
+			o.Close()
+		}
+		switch {
+		case err == nil || create && errors.Is(err, fs.ErrExist):
+		case errors.Is(err, fs.ErrPermission) && create && p.Mode&^DefaultMode != 0 && refusals > 0:
+			// Another user, who creates it now, may be about to give back what the umask took from its mode.
+			refusals--
+			time.Sleep(time.Millisecond)
+		default:
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("the name has kept changing what it leads to for too long")
+		}
+	}
 }
 
 // Open opens an existing object. It never creates: O_CREAT on another user's file in a sticky directory is
@@ -252,6 +288,12 @@ func (o *Object) write(b []byte, off int64) error {
 	}
 	return nil
 }
+
+// Lasting says that an object outlives those who have it open, until it is unlinked.
+const Lasting = true
+
+// Family returns nothing: files need no kernel objects beside them.
+func (o *Object) Family() *kernel.Family { return nil }
 
 // Unlink takes the name away. The caller knows that it is Current.
 func (o *Object) Unlink() error { return unix.Unlink(o.path) }

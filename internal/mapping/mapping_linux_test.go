@@ -255,13 +255,13 @@ func TestMap(t *testing.T) {
 	o, p := create(t)
 	page := PageSize()
 	must(t, o.Reset(&Place{}, nil, int64(2*page)))
-	a, err := o.Map(0, 2*page, true)
+	a, err := o.Map(2*page, true)
 	must(t, err)
 	defer Unmap(a)
-	b, err := reopen(t, p).Map(int64(page), page, false)
+	b, err := reopen(t, p).Map(page, false)
 	must(t, err)
 	defer Unmap(b)
-	a[page+7] = 42
+	a[7] = 42
 	if b[7] != 42 || cap(a) != 2*page || cap(b) != page {
 		t.Errorf("%d of %d bytes", b[7], cap(b))
 	}
@@ -272,7 +272,7 @@ func TestRetire(t *testing.T) {
 	o, p := create(t)
 	const size = 16 << 20
 	must(t, o.Reset(&Place{}, []byte{1, 1}, size))
-	mem, err := o.Map(0, size, true)
+	mem, err := o.Map(size, true)
 	must(t, err)
 	mapped := func() bool {
 		t.Helper()
@@ -322,14 +322,14 @@ func TestUnprotect(t *testing.T) {
 		t.Error("ReadOnly is wrong")
 	}
 
-	mem, err := r.Map(0, 2*page, false)
+	mem, err := r.Map(2*page, false)
 	must(t, err)
 	defer Unmap(mem)
 	want(t, Unprotect(mem[:page]), fs.ErrPermission)
-	_, err = r.Map(0, page, true)
+	_, err = r.Map(page, true)
 	want(t, err, fs.ErrPermission)
 
-	mem, err = w.Map(0, 2*page, false)
+	mem, err = w.Map(2*page, false)
 	must(t, err)
 	defer Unmap(mem)
 	must(t, Unprotect(mem[page:]))

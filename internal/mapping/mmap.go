@@ -13,21 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PageSize is the granularity of Map's offset.
+// Revocable says that Retire may be called while others use the memory.
+const Revocable = true
+
+// PageSize is the unit of Unprotect.
 func PageSize() int { return os.Getpagesize() }
 
-// Map maps n bytes from the offset off, a multiple of PageSize, shared with all who map them.
-func (o *Object) Map(off int64, n int, writable bool) ([]byte, error) {
+// Map maps the first n bytes, shared with all who map them.
+func (o *Object) Map(n int, writable bool) ([]byte, error) {
 	prot := unix.PROT_READ
 	if writable {
 		prot |= unix.PROT_WRITE
 	}
-	p, err := unix.MmapPtr(o.fd, off, nil, uintptr(n), prot, unix.MAP_SHARED)
+	p, err := unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
 	for tries := 0; errors.Is(err, unix.ENOMEM) && tries < 5; tries++ {
 		// The addresses of closed handles come back with the garbage collector.
 		runtime.GC()
 		time.Sleep(time.Millisecond)
-		p, err = unix.MmapPtr(o.fd, off, nil, uintptr(n), prot, unix.MAP_SHARED)
+		p, err = unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)

@@ -18,6 +18,9 @@ type Bare struct {
 // JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
 // least that long.
 func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
+	if persist && !mapping.Lasting {
+		return nil, errPersist
+	}
 	obj, err := enter(p, true, false)
 	if err != nil {
 		return nil, err
@@ -52,13 +55,13 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 		}
 	} else if info.Size < int64(size) {
 		return fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, info.Size, size)
-	} else if p.Mode != 0 && info.Mode != p.Mode {
+	} else if p.Mode != 0 && info.Mode != 0 && info.Mode != p.Mode {
 		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, info.Mode, p.Mode)
 	}
 	if err := b.obj.HoldReader(); err != nil {
 		return err
 	}
-	b.Mem, err = b.obj.Map(0, size, true)
+	b.Mem, err = b.obj.Map(size, true)
 	return err
 }
 
@@ -66,7 +69,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 // Mem any more.
 func (b *Bare) Leave() error {
 	err := mapping.Unmap(b.Mem)
-	if !b.persist {
+	if !b.persist && mapping.Lasting {
 		if e := b.obj.LockRegistry(registryLimit); e != nil {
 			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 		} else {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/park"
 )
 
 // registryLimit bounds the wait for the registry lock. Its holders need microseconds each, so a thousand that
@@ -68,41 +69,12 @@ func (m *Member) settle(err error) (*Member, error) {
 	return nil, err
 }
 
-// enter opens the object that the place's name leads to, creates it if that is wanted, and takes its registry
-// lock. Between the opening and the lock the name may come to lead elsewhere; then enter starts again.
+// enter opens the object that a place's name leads to, with its registry lock held.
 func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	refusals := 10
-	for deadline := time.Now().Add(registryLimit); ; {
-		obj, err := mapping.Open(p, readOnly)
-		if create && errors.Is(err, fs.ErrNotExist) {
-			obj, err = mapping.Create(p)
-		}
-		var current bool
-		if err == nil {
-			if err = obj.LockRegistry(registryLimit); err == nil {
-				current, err = obj.Current()
-			}
-			if current {
-				return obj, nil
-			}
-			obj.Close()
-		}
-		switch {
-		case err == nil || create && errors.Is(err, fs.ErrExist):
-		case isPermission(err) && create && p.Mode&^mapping.DefaultMode != 0 && refusals > 0:
-			// Another user, who creates it now, may be about to give back what the umask took from its mode.
-			refusals--
-			time.Sleep(time.Millisecond)
-		default:
-			return nil, err
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.New("the name has kept changing what it leads to for too long")
-		}
-	}
+	return mapping.Enter(p, create, readOnly, registryLimit)
 }
 
 func (m *Member) join(how How, s *Spec) error {
@@ -208,6 +180,9 @@ func (m *Member) initialise(s *Spec) error {
 	if err != nil {
 		return err
 	}
+	if g.Persist && !mapping.Lasting {
+		return errPersist
+	}
 	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {
 		return err
 	}
@@ -217,6 +192,10 @@ func (m *Member) initialise(s *Spec) error {
 	m.Created = true
 	return layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
 }
+
+// errPersist is the answer to those who ask for what no mapping of this platform does.
+var errPersist = fmt.Errorf("%w: here the system frees shared memory with its last handle, so nothing persists; "+
+	"let some process keep a handle open", errors.ErrUnsupported)
 
 // attach maps a live mapping if it is what the spec wants.
 func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
@@ -229,18 +208,20 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if err := m.view(g, writable); err != nil {
 		return err
 	}
-	if mode := s.Place.Mode; mode != 0 && mode != m.info.Mode {
+	if mode := s.Place.Mode; mode != 0 && m.info.Mode != 0 && mode != m.info.Mode {
 		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, m.info.Mode, mode)
 	}
 	return nil
 }
 
 func (m *Member) view(g *layout.Geometry, writable bool) error {
-	mem, err := m.obj.Map(0, g.Size(), writable)
+	mem, err := m.obj.Map(g.Size(), writable)
 	if err != nil {
 		return err
 	}
 	m.Geometry, m.Mem, m.Words, m.Key = g, mem, layout.NewWords(mem), m.info.ID
+	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family())
+	m.Crowd = park.NewCrowd(layout.LowHalf(&m.Words.Counters()[1]), m.obj.Family())
 	return nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -33,11 +35,43 @@ type Member struct {
 	// WaitPage is the part of Mem that even a reader may write; nil if the file's permissions forbid that.
 	WaitPage []byte
 
+	Queue *park.Queue // of those who want the mutex
+	Crowd *park.Crowd // of those who wait for a version
+
+	pins    atomic.Int64 // calls that use Mem, where Pinning
+	leaving atomic.Bool
+
 	obj    *mapping.Object
 	reader bool
 	ident  layout.Ident // 0 for a reader
 	info   mapping.Info // as of the joining
 	left   sync.Once
+	gone   bool // Mem is unmapped; for the clean-up
+}
+
+// Pinning says that each call that uses Mem must Pin it: the platform cannot take memory away from those who use
+// it without harm.
+const Pinning = !mapping.Revocable
+
+// Pin keeps Mem in place until Unpin. It reports false once Leave has begun; the caller must then not use Mem.
+func (m *Member) Pin() bool {
+	m.pins.Add(1)
+	if m.leaving.Load() {
+		m.pins.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Unpin ends what Pin began.
+func (m *Member) Unpin() { m.pins.Add(-1) }
+
+// unpinned waits until no call uses Mem any more, and none can begin to.
+func (m *Member) unpinned() {
+	m.leaving.Store(true)
+	for pause := 10 * time.Microsecond; m.pins.Load() != 0; pause = min(2*pause, time.Millisecond) {
+		time.Sleep(pause)
+	}
 }
 
 // Self is the identity of this handle: never 0, and different from that of any other live handle of the mapping.
@@ -62,7 +96,7 @@ func (m *Member) Alive(ident uint32) bool {
 	return held && generation.Load() == id.Generation()
 }
 
-// Leave detaches: afterwards Mem holds private zeros, and if this was the last handle of a mapping that is not
+// Leave detaches: afterwards Mem holds private zeros, or is unmapped where Pinning, and if this was the last handle of a mapping that is not
 // there to persist, the mapping is gone. Calls that still use Mem do no harm, and none may begin to wait on it.
 // If a call took the mutex while Leave was under way, Leave lets it go again, unless keepMutex says that the
 // handle is meant to be missed as an owner that died. The error says what was left behind; the handle is closed
@@ -73,6 +107,10 @@ func (m *Member) Leave(keepMutex bool) (err error) {
 }
 
 func (m *Member) leave(keepMutex bool) error {
+	if Pinning {
+		m.unpinned()
+	}
+	m.gone = Pinning
 	err := mapping.Retire(m.Mem)
 	if !m.reader && !keepMutex {
 		err = errors.Join(err, m.disown())
@@ -83,6 +121,8 @@ func (m *Member) leave(keepMutex bool) error {
 		err = errors.Join(err, m.unlinkIfLast())
 		m.obj.UnlockRegistry()
 	}
+	m.Queue.Close()
+	m.Crowd.Close()
 	return errors.Join(err, m.obj.Close())
 }
 
@@ -95,7 +135,7 @@ func (m *Member) disown() error {
 	if layout.Owner(binary.NativeEndian.Uint32(word[:])) != m.ident {
 		return nil
 	}
-	mem, err := m.obj.Map(0, m.Geometry.Size(), true)
+	mem, err := m.obj.Map(m.Geometry.Size(), true)
 	if err != nil {
 		return err
 	}
@@ -103,7 +143,7 @@ func (m *Member) disown() error {
 	return layout.Guard(mem, func() error {
 		mutex := layout.NewWords(mem).Mutex()
 		if old := mutex.Load(); layout.Owner(old) == m.ident && mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
-			park.Wake(mutex, park.All)
+			park.NewQueue(mutex, m.obj.Family()).Wake()
 		}
 		return nil
 	})
@@ -116,7 +156,7 @@ func (m *Member) unlinkIfLast() error {
 	} else {
 		m.obj.Drop(m.ident.Slot())
 	}
-	if m.Geometry.Persist {
+	if m.Geometry.Persist || !mapping.Lasting {
 		return nil
 	}
 	return unlinkIfAlone(m.obj)
@@ -145,7 +185,7 @@ func unlinkIfAlone(obj *mapping.Object) error {
 
 // Free gives the addresses of a detached handle back. No call may use Mem any more.
 func (m *Member) Free() {
-	if m.Mem != nil {
+	if m.Mem != nil && !m.gone {
 		mapping.Unmap(m.Mem)
 	}
 }
@@ -155,6 +195,9 @@ func (m *Member) Free() {
 // handle, and it does not block.
 func (m *Member) Discard() {
 	go func() {
+		if m.gone {
+			return
+		}
 		owner := false
 		layout.Guard(m.Mem, func() error { owner = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident; return nil })
 		if !owner {

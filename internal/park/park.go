@@ -1,13 +1,15 @@
-// Package park puts a thread to sleep on a 32-bit word in shared memory and wakes the sleepers of all processes.
+// Package park puts threads to sleep on a 32-bit word in shared memory and wakes the sleepers of all processes.
 //
-// A platform has two functions:
+// There are two kinds of places to sleep. In a [Queue] wait those who want a mutex, and one of them is woken at a
+// time. In a [Crowd] wait those who want to see a change, and all are woken. A platform has for each:
 //
-//	Wait(word *atomic.Uint32, old uint32, limit time.Duration)  // sleeps while the word is old, at most limit
-//	Wake(word *atomic.Uint32, n int)                            // wakes up to n sleepers on word
+//	NewQueue(word, family), NewCrowd(word, family)  family is of the word's mapping, nil if it has none
+//	Wait(old, limit)                                sleeps while the word is old, at most limit
+//	Wake()                                          of a Queue: wakes one sleeper
+//	Wake(old)                                       of a Crowd: wakes all who sleep while the word is old
+//	Kick()                                          wakes those who sleep through this handle, and maybe others
+//	Close()                                         nobody sleeps any more
 //
 // Wait may return for no reason, so callers look at the word again, and a wake-up may be lost when its sender
 // dies, so callers give a limit they can afford. Where the platform cannot wake other processes, Wait polls.
 package park
-
-// All is a number of sleepers that means every one.
-const All = 1<<31 - 1

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/sharedseg/sharedseg/internal/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,17 +17,44 @@ import (
 const (
 	futexWait = 0
 	futexWake = 1
+
+	all = 1<<31 - 1
 )
 
-// Wait sleeps while the word is old, until a Wake, for at most limit. It blocks its thread.
-func Wait(word *atomic.Uint32, old uint32, limit time.Duration) {
+// Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
+type Queue struct{ futex }
+
+// NewQueue returns the queue of those who sleep on word.
+func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{futex{word}} }
+
+// Wake wakes one sleeper, of whichever process. It does not block.
+func (q *Queue) Wake() { q.wake(1) }
+
+// Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
+type Crowd struct{ futex }
+
+// NewCrowd returns the crowd of those who sleep on word.
+func NewCrowd(word *atomic.Uint32, _ *kernel.Family) *Crowd { return &Crowd{futex{word}} }
+
+// Wake wakes all sleepers of all processes. It does not block.
+func (c *Crowd) Wake(old uint32) { c.wake(all) }
+
+type futex struct{ word *atomic.Uint32 }
+
+// Wait sleeps while the word is old, until it is woken, for at most limit. It blocks its thread.
+func (f futex) Wait(old uint32, limit time.Duration) {
 	ts := unix.NsecToTimespec(max(limit, 0).Nanoseconds())
-	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(old), uintptr(unsafe.Pointer(&ts)), 0, 0)
-	runtime.KeepAlive(word)
+	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(f.word)), futexWait, uintptr(old), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	runtime.KeepAlive(f.word)
 }
 
-// Wake wakes up to n sleepers on word, in all processes. It does not block.
-func Wake(word *atomic.Uint32, n int) {
-	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, uintptr(n), 0, 0, 0)
-	runtime.KeepAlive(word)
+func (f futex) wake(n int) {
+	unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(f.word)), futexWake, uintptr(n), 0, 0, 0)
+	runtime.KeepAlive(f.word)
 }
+
+// Kick wakes all sleepers, those of this handle among them.
+func (f futex) Kick() { f.wake(all) }
+
+// Close does nothing.
+func (f futex) Close() {}
