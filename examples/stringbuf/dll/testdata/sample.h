@@ -1,0 +1,22 @@
+/* What the sample's sources need from <windows.h> and <tchar.h>, for other systems, too. */
+#ifdef _WIN32
+
+#include <windows.h>
+#include <tchar.h>
+
+#define TEXT16(s) L##s
+
+#else
+
+#include <stdint.h>
+#include <uchar.h>
+
+#define VOID void
+#define __cdecl
+#define __declspec(x)
+#define MAX_PATH 260
+#define TEXT16(s) u##s
+typedef char16_t WCHAR, *LPWSTR;
+typedef uint32_t DWORD;
+
+#endif
