@@ -58,7 +58,7 @@ func Stat(name string, o *Options) (Info, error) {
 func List(o *Options) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		place := o.place("")
-		names, err := mapping.Names(place.Dir)
+		names, err := mapping.Names(&place)
 		if err != nil {
 			yield(Info{}, wrap("list", place.Dir, err))
 			return
@@ -78,6 +78,8 @@ func List(o *Options) iter.Seq2[Info, error] {
 // Remove takes the name away from the segment, mutex or bare mapping that has it. Handles that are open go on with
 // the old one among themselves; the next Open of the name creates another. Options as for [Stat].
 //
+// On Windows a name goes with its last handle, and not before: Remove then is errors.ErrUnsupported.
+//
 // Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission, ErrIncompatible (no regular file).
 func Remove(name string, o *Options) error {
 	place := o.place(name)
@@ -89,7 +91,7 @@ func Remove(name string, o *Options) error {
 // does not attach to them, but gives their memory back. Options as for [Stat].
 func Sweep(o *Options) (removed []string, err error) {
 	place := o.place("")
-	names, err := mapping.Names(place.Dir)
+	names, err := mapping.Names(&place)
 	if err != nil {
 		return nil, wrap("sweep", place.Dir, err)
 	}

@@ -51,15 +51,18 @@ type Options struct {
 	// Slots is the number of versions kept, 2 to 65536. 0: 3. More make it rarer that a reader of a fast
 	// writer's large values has to start again.
 	Slots int
-	// Persist keeps the segment, and its value, when the last handle is gone, until Remove.
+	// Persist keeps the segment, and its value, when the last handle is gone, until Remove. On Windows it needs Dir.
 	Persist bool
 	// Mode is the permission of the segment's file on Unix: read and write bits, the owner's among them. 0: 0600.
 	// With a Mode that grants the group or others something, the file may belong to another user, who is then
-	// trusted not to withhold the lock; without, another user's file is fs.ErrPermission.
+	// trusted not to withhold the lock; without, another user's file is fs.ErrPermission. Windows has no modes.
 	Mode fs.FileMode
-	// Dir is the directory of the segment's file. "": the platform's shared memory, /dev/shm on Linux.
+	// Dir is the directory of the segment's file. "": the platform's shared memory, /dev/shm on Linux, the page file
+	// on Windows, a private directory in os.TempDir elsewhere.
 	Dir string
-	// SecurityDescriptor is the segment's, in SDDL, on Windows. "": only its owner has access.
+	// SecurityDescriptor is the segment's, in SDDL, on Windows, and counts for the one who creates. "": only its
+	// owner has access. With one, the segment may belong to another user, as with a Mode on Unix. Those who are to
+	// write need GA, those who read GR and GX.
 	SecurityDescriptor string
 	// Global puts the segment in the namespace of all sessions, on Windows.
 	Global bool

@@ -327,6 +327,68 @@ func TestLastHandleFrees(t *testing.T) {
 	}
 }
 
+// Whatever else a process does with a segment that it has open, others see that it is in use.
+func TestInUse(t *testing.T) {
+	o := &segment.Options{Dir: t.TempDir()}
+	s := open(t, "x", codec.String(), o)
+	for what, do := range map[string]func() error{
+		"nothing": func() error { return nil },
+		"Stat": func() error {
+			info, err := segment.Stat("x", o)
+			if !info.Live() {
+				t.Errorf("Stat = %+v", info)
+			}
+			return err
+		},
+		"List": func() error {
+			for _, err := range segment.List(o) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"Sweep":  func() error { _, err := segment.Sweep(o); return err },
+		"Create": func() error { _, err := segment.Create("x", codec.String(), o); return is(err, fs.ErrExist) },
+		"Attach": func() error {
+			s, err := segment.Attach("x", codec.String(), o)
+			if err != nil {
+				return err
+			}
+			return s.Close()
+		},
+		"Attach with another codec": func() error {
+			_, err := segment.Attach("x", codec.Bytes(), o)
+			return is(err, segment.ErrIncompatible)
+		},
+		"OpenReader": func() error {
+			r, err := segment.OpenReader("x", codec.String(), o)
+			if err != nil {
+				return err
+			}
+			return r.Close()
+		},
+	} {
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		p := proctest.Start(t, "holder", "x", what, o.Dir)
+		p.Expect("holding false")
+		p.Wait()
+		if v, err := s.Load(); v != what || err != nil {
+			t.Errorf("after %s: Load = %q, %v", what, v, err)
+		}
+	}
+}
+
+// is is nil for the error that is wanted.
+func is(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return fmt.Errorf("%v, want %v", err, target)
+}
+
 func TestKilledOnlyUser(t *testing.T) {
 	name := proctest.Name(t)
 	open(t, proctest.Name(t), codec.String(), nil)

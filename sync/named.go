@@ -17,14 +17,17 @@ type Options struct {
 	// calls Lock, and must not use the mutex. nil: Lock returns ErrOwnerDied.
 	Repair func() error
 	// Persist keeps the mutex when the last handle is gone, and with it the knowledge that its owner died. It
-	// is for mutexes that guard something that outlives the processes, and counts for the one who creates.
+	// is for mutexes that guard something that outlives the processes, and counts for the one who creates. On
+	// Windows it needs Dir.
 	Persist bool
 	// Mode is the permission of the mutex's file: read and write bits, the owner's among them. 0: 0600. With
-	// any other, the file may belong to another user. When the mutex exists, its mode must be the same.
+	// any other, the file may belong to another user. When the mutex exists, its mode must be the same. Windows has
+	// no modes.
 	Mode fs.FileMode
 	// Dir is the directory of the mutex's file. "": the platform's shared memory.
 	Dir string
-	// SecurityDescriptor is the mutex's, in SDDL, on Windows. "": only its owner has access.
+	// SecurityDescriptor is the mutex's, in SDDL, on Windows, and counts for the one who creates. "": only its
+	// owner has access. With one, the mutex may belong to another user; those who use it need GA.
 	SecurityDescriptor string
 	// Global puts the mutex in the namespace of all sessions, on Windows.
 	Global bool

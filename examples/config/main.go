@@ -10,8 +10,9 @@
 //	config watch            prints the settings, and again after each change, until Ctrl-C
 //	config remove           removes them
 //
-// Options.Persist keeps the settings when no process has them open, until remove or the computer's restart. A
-// watch that is running during a remove goes on with the removed settings, and does not see the next ones.
+// Options.Persist keeps the settings when no process has them open, until remove or, in shared memory, the computer's
+// restart. A watch that is running during a remove goes on with the removed settings, and does not see the next
+// ones; on Windows, remove fails while one is running.
 package main
 
 import (
@@ -23,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -36,7 +38,7 @@ const usage = `usage:
   config get              print the settings
   config watch            print the settings, and again after each change, until Ctrl-C
   config remove           remove the settings; restart a watch that is running
-The settings stay in shared memory until you remove them or restart the computer.
+The settings stay until you remove them, or restart the computer.
 `
 
 // Config is what the processes share. It may be anything that encoding/json can handle; 4096 bytes of JSON is the
@@ -79,7 +81,7 @@ func run(name string, args []string) int {
 	case len(args) == 1 && args[0] == "watch":
 		err = watch(ctx, name)
 	case len(args) == 1 && args[0] == "remove":
-		err = segment.Remove(name, nil)
+		err = segment.Remove(name, options())
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return 2
@@ -91,9 +93,18 @@ func run(name string, args []string) int {
 	return 0
 }
 
+// options say that the settings stay when nobody has them open, and where they are.
+func options() *segment.Options {
+	o := &segment.Options{Persist: true}
+	if runtime.GOOS == "windows" {
+		o.Dir = os.TempDir() // its shared memory goes with the last handle; a file does not
+	}
+	return o
+}
+
 // open opens the settings for reading and writing, and creates them if there are none: a zero Config.
 func open(name string) (*segment.Segment[Config], error) {
-	return segment.Open(name, codec.JSON[Config](), &segment.Options{Persist: true})
+	return segment.Open(name, codec.JSON[Config](), options())
 }
 
 // set changes one setting.
@@ -135,7 +146,7 @@ func parse(key, value string) (change func(c *Config), err error) {
 // get prints the settings.
 func get(name string) (err error) {
 	// A Reader cannot write, and OpenReader does not create the segment.
-	r, err := segment.OpenReader(name, codec.JSON[Config](), nil)
+	r, err := segment.OpenReader(name, codec.JSON[Config](), options())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there are no settings; make some with config set KEY VALUE (%w)", err)
 	}

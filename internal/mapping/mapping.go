@@ -6,9 +6,11 @@
 //
 //	Open(p *Place, readOnly bool) (*Object, error)   an existing object; fs.ErrNotExist
 //	Create(p *Place) (*Object, error)                a new, empty one; fs.ErrExist
-//	Names(dir string) ([]string, error)              the names in a place
+//	Enter(p, create, readOnly, limit)                Open, or Create if that is wanted, with the registry locked
+//	Names(p *Place) ([]string, error)                the names where the place is
 //	Path(p *Place) string                            what people call it
 //	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
+//	Revocable                                        Retire does no harm to those who use mem
 //
 //	(*Object) ReadOnly() bool                        as it was opened
 //	(*Object) Current() (bool, error)                its name still leads to it
@@ -17,7 +19,9 @@
 //	(*Object) Created() bool                         by Create
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
 //	(*Object) Reserve(from, to) error                makes it longer, with zeros
-//	(*Object) Map(off, n, writable) ([]byte, error)
+//	(*Object) Map(n, writable) ([]byte, error)
+//	(*Object) Lasting() bool                         stays when nobody has it open, until Unlink
+//	(*Object) Family() *kernel.Family                what processes wait on, where memory alone does not do
 //	(*Object) Unlink() error                         takes the name away
 //	(*Object) Close() error                          drops all its locks
 //

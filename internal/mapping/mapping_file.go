@@ -1,4 +1,4 @@
-//go:build linux && !sharedseg_portable
+//go:build unix && !aix
 
 package mapping
 
@@ -16,38 +16,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const defaultDir = "/dev/shm"
-
 // Object is an open file. Its methods may be called concurrently, but for Close.
 type Object struct {
-	fd       int
+	openFile
 	path     string
-	dev, ino uint64
+	id       inode
 	readOnly bool
 	created  bool
 }
 
 // Path is the file of a place. It is absolute, as the current directory may change before the object is closed.
 func Path(p *Place) string {
-	dir := p.Dir
-	if dir == "" {
-		dir = defaultDir
-	}
-	path := filepath.Join(dir, p.Name)
+	path := filepath.Join(p.dir(), p.Name)
 	if abs, err := filepath.Abs(path); err == nil {
 		return abs
 	}
 	return path
 }
 
-// Names lists the regular files of a directory that could be objects; dir as in Place.
-func Names(dir string) ([]string, error) {
-	if dir == "" {
-		dir = defaultDir
+func (p *Place) dir() string {
+	if p.Dir == "" {
+		return defaultDir()
 	}
-	entries, err := os.ReadDir(dir)
+	return p.Dir
+}
+
+// Names lists the regular files of a directory that could be objects, that of the place.
+func Names(p *Place) ([]string, error) {
+	if err := p.vetDir(); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // Create makes it
+	} else if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(p.dir())
 	if err != nil {
-		return nil, noDir(dir, err)
+		return nil, noDir(p.dir(), err)
 	}
 	var names []string
 	for _, e := range entries {
@@ -99,49 +102,59 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	if readOnly {
 		flags = unix.O_RDONLY
 	}
-	path := Path(p)
-	// O_NONBLOCK: a FIFO planted in the name's place must not block us.
-	fd, err := openat(path, flags|unix.O_NONBLOCK, 0)
-	switch {
-	case errors.Is(err, unix.ELOOP):
-		return nil, fmt.Errorf("%w: %s is a symbolic link; remove it, or name the file itself", layout.ErrIncompatible, path)
-	case errors.Is(err, unix.EISDIR):
-		return nil, fmt.Errorf("%w: %s is a directory", layout.ErrIncompatible, path)
-	case errors.Is(err, unix.ENXIO):
-		return nil, notRegular(path)
-	case errors.Is(err, unix.ENOENT):
-		return nil, noDir(filepath.Dir(path), err)
-	case errors.Is(err, unix.EROFS):
-		return nil, fmt.Errorf("%w: %w", fs.ErrPermission, err)
-	case err != nil:
+	if err := p.vetDir(); err != nil {
 		return nil, err
 	}
-	o := &Object{fd: fd, path: path, readOnly: readOnly}
+	o := &Object{path: Path(p), readOnly: readOnly}
+	// O_NONBLOCK: a FIFO planted in the name's place must not block us.
+	if err := o.open(o.path, flags|unix.O_NONBLOCK, 0); err != nil {
+		return nil, refusal(o.path, err)
+	}
 	if err := o.identify(p); err != nil {
-		unix.Close(fd)
+		o.Close()
 		return nil, err
 	}
 	return o, nil
 }
 
+// refusal says why a path could not be opened. What the system says of a symbolic link, say, differs between systems.
+func refusal(path string, err error) error {
+	st, e := lstat(path)
+	switch {
+	case e == nil && st.kind == unix.S_IFLNK:
+		return fmt.Errorf("%w: %s is a symbolic link; remove it, or name the file itself", layout.ErrIncompatible, path)
+	case e == nil && st.kind == unix.S_IFDIR:
+		return fmt.Errorf("%w: %s is a directory", layout.ErrIncompatible, path)
+	case e == nil && st.kind != unix.S_IFREG:
+		return notRegular(path)
+	case errors.Is(err, unix.ENOENT):
+		return noDir(filepath.Dir(path), err)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
+	}
+	return err
+}
+
 // Create creates an empty object.
 func Create(p *Place) (*Object, error) {
-	path := Path(p)
-	mode := p.mode()
-	fd, err := openat(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(mode))
+	if err := p.makeDir(); err != nil {
+		return nil, full(err)
+	}
+	o := &Object{path: Path(p), created: true}
+	mode := uint32(p.mode())
+	err := o.open(o.path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, mode)
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
-			err = noDir(filepath.Dir(path), err)
+			err = noDir(filepath.Dir(o.path), err)
 		}
 		return nil, full(err)
 	}
-	o := &Object{fd: fd, path: path, created: true}
-	err = unix.Fchmod(fd, uint32(mode)) // whatever the umask
+	err = unix.Fchmod(o.fd, mode) // whatever the umask
 	if err == nil {
 		err = o.identify(p)
 	}
 	if err != nil {
-		unix.Close(fd)
+		o.Close()
 		return nil, err
 	}
 	return o, nil
@@ -155,20 +168,54 @@ func openat(path string, flags int, mode uint32) (int, error) {
 
 // identify remembers which file this is, and refuses what is not a plain file of a user that p trusts.
 func (o *Object) identify(p *Place) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(o.fd, &st); err != nil {
+	st, err := fstat(o.fd)
+	if err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if st.kind != unix.S_IFREG {
 		return notRegular(o.path)
 	}
-	if uid := os.Geteuid(); int(st.Uid) != uid && p.Mode&0o066 == 0 {
+	if uid := os.Geteuid(); st.uid != uid && p.Mode&0o066 == 0 {
 		return fmt.Errorf("%w: %s belongs to user %d, this process is user %d; "+
 			"to share it on purpose set Options.Mode to the mode that the owner gave it, such as 0660",
-			fs.ErrPermission, o.path, st.Uid, uid)
+			fs.ErrPermission, o.path, st.uid, uid)
 	}
-	o.dev, o.ino = uint64(st.Dev), st.Ino
+	o.id = st.id
 	return nil
+}
+
+// status is what the system knows of a file, in types that are the same everywhere.
+type status struct {
+	id   inode
+	kind uint32 // S_IFREG …
+	mode fs.FileMode
+	uid  int
+	size int64
+}
+
+// inode tells a file from all others that exist at the same time.
+type inode struct{ dev, ino uint64 }
+
+func fstat(fd int) (status, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return statusOf(&st), err
+}
+
+func lstat(path string) (status, error) {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	return statusOf(&st), err
+}
+
+func statusOf(st *unix.Stat_t) status {
+	return status{
+		id:   inode{uint64(st.Dev), st.Ino},
+		kind: uint32(st.Mode) & unix.S_IFMT,
+		mode: fs.FileMode(st.Mode & 0o777),
+		uid:  int(st.Uid),
+		size: st.Size,
+	}
 }
 
 func notRegular(path string) error {
@@ -200,27 +247,20 @@ func (o *Object) ReadOnly() bool { return o.readOnly }
 
 // Current reports whether the path still leads to this file.
 func (o *Object) Current() (bool, error) {
-	var st unix.Stat_t
-	err := unix.Lstat(o.path, &st)
+	st, err := lstat(o.path)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
-	return err == nil && uint64(st.Dev) == o.dev && st.Ino == o.ino, err
+	return err == nil && st.id == o.id, err
 }
 
 // Info returns the file's size and mode.
 func (o *Object) Info() (Info, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(o.fd, &st); err != nil {
+	st, err := fstat(o.fd)
+	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: st.Size, Mode: fs.FileMode(st.Mode & 0o777), ID: o.dev<<48 ^ o.ino}, nil
-}
-
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
-func (o *Object) ReadAt(b []byte, off int64) (int, error) {
-	n, err := again(func() (int, error) { return unix.Pread(o.fd, b, off) })
-	return max(n, 0), err
+	return Info{Size: st.size, Mode: st.mode, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
 // Reset makes the file empty, writes mark and reserves size bytes, all zero but the mark; so there is no moment
@@ -243,23 +283,6 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 		return err
 	}
 	return o.Reserve(int64(len(mark)), size)
-}
-
-// Reserve makes the file to bytes long, if it is shorter, and takes memory for what lies behind from.
-func (o *Object) Reserve(from, to int64) error {
-	for at := from; at < to; {
-		// A signal undoes a whole call on some kernels, so that a long one might never end.
-		n := min(to-at, 16<<20)
-		_, err := again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, at, n) })
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return o.fill(at, to)
-		}
-		if err != nil {
-			return full(err)
-		}
-		at += n
-	}
-	return nil
 }
 
 // fill reserves what lies between from and to by writing zeros.
@@ -289,8 +312,8 @@ func (o *Object) write(b []byte, off int64) error {
 	return nil
 }
 
-// Lasting says that an object outlives those who have it open, until it is unlinked.
-const Lasting = true
+// Lasting reports that the object outlives those who have it open, until it is unlinked.
+func (o *Object) Lasting() bool { return true }
 
 // Family returns nothing: files need no kernel objects beside them.
 func (o *Object) Family() *kernel.Family { return nil }
@@ -299,7 +322,7 @@ func (o *Object) Family() *kernel.Family { return nil }
 func (o *Object) Unlink() error { return unix.Unlink(o.path) }
 
 // Close closes the file, which drops its locks. Mappings stay.
-func (o *Object) Close() error { return unix.Close(o.fd) }
+func (o *Object) Close() error { return o.close() }
 
 // again repeats a system call that a signal interrupts; the Go runtime sends itself signals to preempt.
 func again(call func() (int, error)) (int, error) {

@@ -1,4 +1,4 @@
-//go:build !linux || sharedseg_portable
+//go:build (!unix && !windows) || aix
 
 package mapping
 
@@ -8,6 +8,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/sharedseg/sharedseg/internal/kernel"
 )
 
 var errNone = fmt.Errorf("shared memory on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
@@ -15,30 +17,38 @@ var errNone = fmt.Errorf("shared memory on %s/%s: %w", runtime.GOOS, runtime.GOA
 // Object does not exist on this platform: Open and Create fail with an error wrapping errors.ErrUnsupported.
 type Object struct{}
 
-func Path(p *Place) string                                            { return p.Name }
-func Names(dir string) ([]string, error)                              { return nil, errNone }
-func Open(p *Place, readOnly bool) (*Object, error)                   { return nil, errNone }
-func Create(p *Place) (*Object, error)                                { return nil, errNone }
-func PageSize() int                                                   { return os.Getpagesize() }
-func Retire(mem []byte) error                                         { return errNone }
-func Unprotect(mem []byte) error                                      { return errNone }
-func Unmap(mem []byte) error                                          { return errNone }
-func (o *Object) Current() (bool, error)                              { return false, errNone }
-func (o *Object) Info() (Info, error)                                 { return Info{}, errNone }
-func (o *Object) ReadAt(b []byte, off int64) (int, error)             { return 0, errNone }
-func (o *Object) Created() bool                                       { return false }
-func (o *Object) Reset(p *Place, mark []byte, size int64) error       { return errNone }
-func (o *Object) Reserve(from, to int64) error                        { return errNone }
-func (o *Object) Map(off int64, n int, writable bool) ([]byte, error) { return nil, errNone }
-func (o *Object) Unlink() error                                       { return errNone }
-func (o *Object) Close() error                                        { return errNone }
-func (o *Object) LockRegistry(limit time.Duration) error              { return errNone }
-func (o *Object) UnlockRegistry()                                     {}
-func (o *Object) Hold(slot int) (bool, error)                         { return false, errNone }
-func (o *Object) Drop(slot int)                                       {}
-func (o *Object) HoldReader() error                                   { return errNone }
-func (o *Object) DropReader()                                         {}
-func (o *Object) Held(slot int) (bool, error)                         { return false, errNone }
-func (o *Object) AnyHeld() (bool, error)                              { return false, errNone }
-func (o *Object) ReaderHeld() (bool, error)                           { return false, errNone }
-func (o *Object) ReadOnly() bool                                      { return false }
+func Path(p *Place) string                                      { return p.Name }
+func Names(p *Place) ([]string, error)                          { return nil, errNone }
+func Open(p *Place, readOnly bool) (*Object, error)             { return nil, errNone }
+func Create(p *Place) (*Object, error)                          { return nil, errNone }
+func PageSize() int                                             { return os.Getpagesize() }
+func Retire(mem []byte) error                                   { return errNone }
+func Unprotect(mem []byte) error                                { return errNone }
+func Unmap(mem []byte) error                                    { return errNone }
+func (o *Object) Current() (bool, error)                        { return false, errNone }
+func (o *Object) Info() (Info, error)                           { return Info{}, errNone }
+func (o *Object) ReadAt(b []byte, off int64) (int, error)       { return 0, errNone }
+func (o *Object) Created() bool                                 { return false }
+func (o *Object) Reset(p *Place, mark []byte, size int64) error { return errNone }
+func (o *Object) Reserve(from, to int64) error                  { return errNone }
+func (o *Object) Map(n int, writable bool) ([]byte, error)      { return nil, errNone }
+func (o *Object) Unlink() error                                 { return errNone }
+func (o *Object) Close() error                                  { return errNone }
+func (o *Object) LockRegistry(limit time.Duration) error        { return errNone }
+func (o *Object) UnlockRegistry()                               {}
+func (o *Object) Hold(slot int) (bool, error)                   { return false, errNone }
+func (o *Object) Drop(slot int)                                 {}
+func (o *Object) HoldReader() error                             { return errNone }
+func (o *Object) DropReader()                                   {}
+func (o *Object) Held(slot int) (bool, error)                   { return false, errNone }
+func (o *Object) AnyHeld() (bool, error)                        { return false, errNone }
+func (o *Object) ReaderHeld() (bool, error)                     { return false, errNone }
+func (o *Object) ReadOnly() bool                                { return false }
+func (o *Object) Lasting() bool                                 { return false }
+func (o *Object) Family() *kernel.Family                        { return nil }
+
+func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
+	return nil, errNone
+}
+
+const Revocable = true

@@ -5,7 +5,36 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
+
+// roles are the parts that tests play in processes of their own.
+var roles = map[string]func([]string) error{}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+	}
+}
+
+// is fails the test if a question to an object is not answered by want.
+func is(t *testing.T, what string, ask func() (bool, error), want bool) {
+	t.Helper()
+	if got, err := ask(); got != want || err != nil {
+		t.Errorf("%s = %v, %v, want %v", what, got, err, want)
+	}
+}
 
 func TestCheck(t *testing.T) {
 	for _, c := range []struct {

@@ -1,4 +1,4 @@
-//go:build linux && !sharedseg_portable
+//go:build unix && !aix
 
 package mapping
 
@@ -46,7 +46,7 @@ func Unprotect(mem []byte) error { return unix.Mprotect(mem, unix.PROT_READ|unix
 // still reads or writes mem touches nothing that matters. Unmap gives the addresses back later.
 func Retire(mem []byte) error {
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)),
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE)
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|noReserve)
 	return err
 }
 

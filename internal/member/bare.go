@@ -18,9 +18,6 @@ type Bare struct {
 // JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
 // least that long.
 func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
-	if persist && !mapping.Lasting {
-		return nil, errPersist
-	}
 	obj, err := enter(p, true, false)
 	if err != nil {
 		return nil, err
@@ -36,6 +33,9 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 }
 
 func (b *Bare) join(p *mapping.Place, size int) error {
+	if b.persist && !b.obj.Lasting() {
+		return errPersist
+	}
 	info, err := b.obj.Info()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 // Mem any more.
 func (b *Bare) Leave() error {
 	err := mapping.Unmap(b.Mem)
-	if !b.persist && mapping.Lasting {
+	if !b.persist && b.obj.Lasting() {
 		if e := b.obj.LockRegistry(registryLimit); e != nil {
 			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 		} else {

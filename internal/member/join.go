@@ -180,7 +180,7 @@ func (m *Member) initialise(s *Spec) error {
 	if err != nil {
 		return err
 	}
-	if g.Persist && !mapping.Lasting {
+	if g.Persist && !m.obj.Lasting() {
 		return errPersist
 	}
 	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {
@@ -193,9 +193,9 @@ func (m *Member) initialise(s *Spec) error {
 	return layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
 }
 
-// errPersist is the answer to those who ask for what no mapping of this platform does.
-var errPersist = fmt.Errorf("%w: here the system frees shared memory with its last handle, so nothing persists; "+
-	"let some process keep a handle open", errors.ErrUnsupported)
+// errPersist is the answer to those who ask for what the mapping cannot do.
+var errPersist = fmt.Errorf("%w: here the system frees shared memory with its last handle; to make it persist in a "+
+	"file, set Options.Dir", errors.ErrUnsupported)
 
 // attach maps a live mapping if it is what the spec wants.
 func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {

@@ -156,7 +156,7 @@ func (m *Member) unlinkIfLast() error {
 	} else {
 		m.obj.Drop(m.ident.Slot())
 	}
-	if m.Geometry.Persist || !mapping.Lasting {
+	if m.Geometry.Persist || !m.obj.Lasting() {
 		return nil
 	}
 	return unlinkIfAlone(m.obj)
@@ -194,10 +194,10 @@ func (m *Member) Free() {
 // with the mutex held stays as it is until the process ends. It is a clean-up function: no call can use the
 // handle, and it does not block.
 func (m *Member) Discard() {
+	if m.gone {
+		return
+	}
 	go func() {
-		if m.gone {
-			return
-		}
 		owner := false
 		layout.Guard(m.Mem, func() error { owner = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident; return nil })
 		if !owner {

@@ -2,6 +2,7 @@ package park
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,16 +13,18 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-func TestMain(m *testing.M) {
-	proctest.Main(m, map[string]func([]string) error{"ponger": ponger})
-}
+// roles are the parts that tests play in processes of their own.
+var roles = map[string]func([]string) error{"partner": partner}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
 // shared is a word that processes share.
 type shared struct {
-	obj    *mapping.Object
-	mem    []byte
-	word   *atomic.Uint32
-	family *kernel.Family
+	obj     *mapping.Object
+	mem     []byte
+	word    *atomic.Uint32
+	counter *uint64
+	family  *kernel.Family
 }
 
 func share(name string) (*shared, error) {
@@ -41,12 +44,13 @@ func share(name string) (*shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shared{obj, mem, layout.NewWords(mem).Mutex(), obj.Family()}, nil
+	words := layout.NewWords(mem)
+	return &shared{obj, mem, words.Mutex(), &words.Counters()[0], obj.Family()}, nil
 }
 
 func (s *shared) close() {
 	mapping.Unmap(s.mem)
-	if s.obj.Created() && mapping.Lasting {
+	if s.obj.Created() && s.obj.Lasting() {
 		s.obj.Unlink()
 	}
 	s.obj.Close()
@@ -108,42 +112,61 @@ func TestWaitReturns(t *testing.T) {
 
 const rounds = 1000
 
+// work does its part of what two parties do with a place of that kind.
+func (s *shared) work(kind string, party uint32) {
+	if kind == "crowd" {
+		s.volley(party)
+	} else {
+		s.count()
+	}
+}
+
 // volley waits until the word is odd, or even, and adds 1, rounds times.
-func (s *shared) volley(kind string, parity uint32) {
-	queue, crowd := NewQueue(s.word, s.family), NewCrowd(s.word, s.family)
-	defer queue.Close()
+func (s *shared) volley(parity uint32) {
+	crowd := NewCrowd(s.word, s.family)
 	defer crowd.Close()
 	for range rounds {
 		for v := s.word.Load(); v%2 != parity; v = s.word.Load() {
-			if kind == "queue" {
-				queue.Wait(v, time.Hour)
-			} else {
-				crowd.Wait(v, time.Hour)
+			crowd.Wait(v, time.Hour)
+		}
+		crowd.Wake(s.word.Add(1) - 1)
+	}
+}
+
+// count adds 1 to the counter, rounds times, under a mutex: Drepper's second, whose word is 0, 1 if it is locked, 2 if
+// somebody may sleep besides.
+func (s *shared) count() {
+	queue := NewQueue(s.word, s.family)
+	defer queue.Close()
+	for range rounds {
+		if !s.word.CompareAndSwap(0, 1) {
+			for s.word.Swap(2) != 0 {
+				queue.Wait(2, time.Hour)
 			}
 		}
-		v := s.word.Add(1)
-		if kind == "queue" {
+		n := *s.counter
+		runtime.Gosched()
+		*s.counter = n + 1
+		if s.word.Swap(0) == 2 {
 			queue.Wake()
-		} else {
-			crowd.Wake(v - 1)
 		}
 	}
 }
 
-// ponger answers in the word of NAME, KIND of place.
-func ponger(args []string) error {
+// partner is the second party in the memory NAME, with a place of KIND.
+func partner(args []string) error {
 	s, err := share(args[0])
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	fmt.Println("ready")
-	s.volley(args[1], 1)
+	s.work(args[1], 1)
 	return nil
 }
 
 // A Wake reaches who sleeps on another mapping of the same word, in this process or another. Without a limit to
-// rescue it, one lost Wake would stop the volley.
+// rescue it, one lost Wake would stop the two for good.
 func TestWakeAcross(t *testing.T) {
 	for _, where := range []string{"mapping", "process"} {
 		for _, kind := range []string{"queue", "crowd"} {
@@ -155,20 +178,26 @@ func TestWakeAcross(t *testing.T) {
 				}
 				defer s.close()
 				s.word.Store(0)
+				*s.counter = 0
+				var join func()
 				if where == "process" {
-					p := proctest.Start(t, "ponger", name, kind)
+					p := proctest.Start(t, "partner", name, kind)
 					p.Expect("ready")
-					defer p.Wait()
+					join = p.Wait
 				} else {
 					other, err := share(name)
 					if err != nil {
 						t.Fatal(err)
 					}
 					done := make(chan bool)
-					go func() { other.volley(kind, 1); close(done) }()
-					defer func() { <-done; other.close() }()
+					go func() { other.work(kind, 1); close(done) }()
+					join = func() { <-done; other.close() }
 				}
-				within(t, "the volley", func() { s.volley(kind, 0) })
+				within(t, "the work", func() { s.work(kind, 0) })
+				join()
+				if kind == "queue" && *s.counter != 2*rounds {
+					t.Errorf("counted %d, want %d", *s.counter, 2*rounds)
+				}
 			})
 		}
 	}

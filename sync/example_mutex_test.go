@@ -1,4 +1,4 @@
-//go:build !sharedseg_portable
+//go:build unix && !aix
 
 package sync_test
 

@@ -1,15 +1,15 @@
-//go:build !sharedseg_portable
+//go:build unix && !aix
 
 package sync_test
 
 import (
 	"fmt"
-	"github.com/sharedseg/sharedseg/internal/proctest"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )

@@ -1,4 +1,4 @@
-//go:build !sharedseg_portable
+//go:build unix && !aix
 
 package mapping
 
@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,6 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"golang.org/x/sys/unix"
 )
-
-func TestMain(m *testing.M) { proctest.Main(m, nil) }
 
 // create creates an object of the test's own and closes it at the test's end, unless the test does.
 func create(t *testing.T) (*Object, *Place) {
@@ -37,28 +36,6 @@ func reopen(t *testing.T, p *Place) *Object {
 	must(t, err)
 	t.Cleanup(func() { o.Close() })
 	return o
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
-
-// is fails the test if a question to an object is not answered by want.
-func is(t *testing.T, what string, ask func() (bool, error), want bool) {
-	t.Helper()
-	if got, err := ask(); got != want || err != nil {
-		t.Errorf("%s = %v, %v, want %v", what, got, err, want)
-	}
 }
 
 func TestCreateIsExclusive(t *testing.T) {
@@ -217,14 +194,18 @@ func TestRelativeDir(t *testing.T) {
 
 // What is planted in a name's place is refused, and blocks nobody.
 func TestPlanted(t *testing.T) {
+	// A socket's address is too short for some paths.
+	dir := t.TempDir()
+	t.Chdir(dir)
 	for what, plant := range map[string]func(path string) error{
 		"link":          func(path string) error { return os.Symlink("/etc/passwd", path) },
 		"dangling link": func(path string) error { return os.Symlink(path+".target", path) },
 		"directory":     func(path string) error { return os.Mkdir(path, 0o700) },
 		"fifo":          func(path string) error { return unix.Mkfifo(path, 0o600) },
-		"socket":        func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+		"socket":        listen,
 	} {
-		p := &Place{Name: "o", Dir: t.TempDir()}
+		p := &Place{Name: "o", Dir: dir}
+		os.RemoveAll(Path(p))
 		must(t, plant(Path(p)))
 		for _, readOnly := range []bool{false, true} {
 			if _, err := Open(p, readOnly); !errors.Is(err, layout.ErrIncompatible) {
@@ -236,6 +217,16 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
+// listen leaves a socket of a path in the current directory.
+func listen(path string) error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Base(path), Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	return l.Close()
+}
+
 func TestNames(t *testing.T) {
 	_, p := create(t)
 	must(t, os.Mkdir(filepath.Join(p.Dir, "dir"), 0o700))
@@ -243,10 +234,10 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{".hidden", "a b", "b"} {
 		must(t, os.WriteFile(filepath.Join(p.Dir, name), nil, 0o600))
 	}
-	if names, err := Names(p.Dir); err != nil || !slices.Equal(names, []string{"b", "o"}) {
+	if names, err := Names(p); err != nil || !slices.Equal(names, []string{"b", "o"}) {
 		t.Errorf("Names = %q, %v", names, err)
 	}
-	_, err := Names(filepath.Join(p.Dir, "none"))
+	_, err := Names(&Place{Dir: filepath.Join(p.Dir, "none")})
 	want(t, err, fs.ErrNotExist)
 }
 
@@ -274,13 +265,7 @@ func TestRetire(t *testing.T) {
 	must(t, o.Reset(&Place{}, []byte{1, 1}, size))
 	mem, err := o.Map(size, true)
 	must(t, err)
-	mapped := func() bool {
-		t.Helper()
-		maps, err := os.ReadFile("/proc/self/maps")
-		must(t, err)
-		return bytes.Contains(maps, []byte(Path(p)))
-	}
-	if !mapped() {
+	if lines, known := proctest.Mappings(Path(p)); known && lines == nil {
 		t.Fatal("the mapping cannot be seen")
 	}
 	var stop atomic.Bool
@@ -293,8 +278,8 @@ func TestRetire(t *testing.T) {
 	}()
 	time.Sleep(5 * time.Millisecond)
 	must(t, Retire(mem))
-	if mapped() {
-		t.Error("the file is still mapped")
+	if lines, _ := proctest.Mappings(Path(p)); lines != nil {
+		t.Error("the file is still mapped:", lines)
 	}
 	time.Sleep(5 * time.Millisecond)
 	stop.Store(true)

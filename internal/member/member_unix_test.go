@@ -1,4 +1,4 @@
-//go:build !sharedseg_portable
+//go:build unix && !aix
 
 package member
 
@@ -17,7 +17,6 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	"golang.org/x/sys/unix"
 )
 
 var roles = map[string]func([]string) error{
@@ -220,14 +219,7 @@ func TestHostileRotor(t *testing.T) {
 }
 
 func TestTooManyMembers(t *testing.T) {
-	var limit unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
-	if enough := uint64(layout.Members + 200); limit.Cur < enough {
-		old := limit
-		limit.Cur, limit.Max = enough, max(limit.Max, enough)
-		must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
-		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
-	}
+	proctest.AllowFiles(t, layout.Members+200)
 	s := in(t.TempDir())
 	slots := map[int]bool{}
 	var some *Member
@@ -403,11 +395,13 @@ func TestKilledJoiner(t *testing.T) {
 
 // While somebody is attached the mapping is never begun anew, whatever has become of its header.
 func TestHeaderGone(t *testing.T) {
+	g := &layout.Geometry{Kind: layout.KindMutex}
+	must(t, g.Place(mapping.PageSize()))
 	for what, spoil := range map[string]func(path string) error{
 		"truncated to nothing":  func(path string) error { return os.Truncate(path, 0) },
 		"truncated to the mark": func(path string) error { return os.Truncate(path, 16) },
 		"truncated to a page":   func(path string) error { return os.Truncate(path, 4096) },
-		"one byte shorter":      func(path string) error { return os.Truncate(path, 8191) },
+		"one byte shorter":      func(path string) error { return os.Truncate(path, int64(g.Size()-1)) },
 		"longer":                func(path string) error { return os.Truncate(path, 1<<20) },
 		"not ready": func(path string) error {
 			f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package codec_test
 
 import (

@@ -1,0 +1,153 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// Family is the named kernel objects of one mapping. They are called as the mapping's section is, with a '!' and
+// their part after it: no section's name has a '!', so no two objects have the same name. Its methods may be
+// called concurrently.
+type Family struct {
+	base string // the section's name, with its namespace
+	sa   *windows.SecurityAttributes
+}
+
+// NewFamily returns the family of a section, by its name with its namespace. sddl is the security descriptor of all that is created; "": nobody but
+// the user of this process has access.
+func NewFamily(base, sddl string) (*Family, error) {
+	if sddl == "" {
+		var err error
+		if sddl, err = ownerOnly(); err != nil {
+			return nil, err
+		}
+	}
+	sd, err := windows.SecurityDescriptorFromString(sddl)
+	if err != nil {
+		return nil, fmt.Errorf("%w: security descriptor %q: %w", fs.ErrInvalid, sddl, err)
+	}
+	sa := &windows.SecurityAttributes{SecurityDescriptor: sd}
+	sa.Length = uint32(unsafe.Sizeof(*sa))
+	return &Family{base, sa}, nil
+}
+
+// ownerOnly is the security descriptor that lets in the user of this process alone, and names them the owner.
+var ownerOnly = sync.OnceValues(func() (string, error) {
+	user, err := User()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)", user), nil
+})
+
+// User is the user of this process.
+var User = sync.OnceValues(func() (*windows.SID, error) {
+	u, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the user of this process: %w", err)
+	}
+	return u.User.Sid, nil
+})
+
+// Owns reports whether an object with that owner is the user's: of the user, or of what the system takes as the
+// owner of what this process creates, as it does with an administrator's. Wine leaves objects of no security
+// descriptor without an owner, nil; they are taken for the user's.
+func Owns(owner *windows.SID) (bool, error) {
+	user, err := User()
+	if err != nil || owner == nil || user.Equals(owner) {
+		return err == nil, err
+	}
+	var buf [256]byte
+	var n uint32
+	err = windows.GetTokenInformation(windows.GetCurrentProcessToken(), windows.TokenOwner, &buf[0], uint32(len(buf)), &n)
+	if err != nil {
+		return false, fmt.Errorf("ask for the owner that this process gives its objects: %w", err)
+	}
+	return (*(**windows.SID)(unsafe.Pointer(&buf[0]))).Equals(owner), nil
+}
+
+// Base is the name of the section.
+func (f *Family) Base() string { return f.base }
+
+// Attributes are those that every object of the family is created with. Their handles are not inherited.
+func (f *Family) Attributes() *windows.SecurityAttributes { return f.sa }
+
+// name is the name of a part, for a system call.
+func (f *Family) name(part string) *uint16 {
+	p, err := windows.UTF16PtrFromString(f.base + "!" + part)
+	if err != nil {
+		panic(err) // a NUL in a checked name
+	}
+	return p
+}
+
+// Event opens the event of a part, and creates it if there is none. A manual one, once set, stays so; one that is
+// not is reset by the wait that it ends. existed reports whether it was there before.
+func (f *Family) Event(part string, manual bool) (h windows.Handle, existed bool, err error) {
+	var flags uint32
+	if manual {
+		flags = windows.CREATE_EVENT_MANUAL_RESET
+	}
+	h, err = windows.CreateEventEx(f.sa, f.name(part), flags, windows.SYNCHRONIZE|windows.EVENT_MODIFY_STATE)
+	return f.made("event", part, h, err)
+}
+
+// Show makes the event of a part exist until its handle is closed. It takes no more rights than to look at it.
+func (f *Family) Show(part string) (windows.Handle, error) {
+	h, err := windows.CreateEventEx(f.sa, f.name(part), windows.CREATE_EVENT_MANUAL_RESET, windows.SYNCHRONIZE)
+	h, _, err = f.made("event", part, h, err)
+	return h, err
+}
+
+// HasEvent reports whether some process has the event of a part open.
+func (f *Family) HasEvent(part string) (bool, error) {
+	h, err := windows.OpenEvent(windows.SYNCHRONIZE, false, f.name(part))
+	return f.has("event", part, h, err)
+}
+
+// Set sets the event of a part, if some process has it open.
+func (f *Family) Set(part string) {
+	h, err := windows.OpenEvent(windows.EVENT_MODIFY_STATE, false, f.name(part))
+	if err == nil {
+		windows.SetEvent(h)
+		windows.CloseHandle(h)
+	}
+}
+
+// Mutex opens the mutex of a part, and creates it if there is none.
+func (f *Family) Mutex(part string) (windows.Handle, error) {
+	h, err := windows.CreateMutexEx(f.sa, f.name(part), 0, windows.SYNCHRONIZE)
+	h, _, err = f.made("mutex", part, h, err)
+	return h, err
+}
+
+// OpenMutex opens the mutex of a part; fs.ErrNotExist.
+func (f *Family) OpenMutex(part string) (windows.Handle, error) {
+	return windows.OpenMutex(windows.SYNCHRONIZE, false, f.name(part))
+}
+
+func (f *Family) made(kind, part string, h windows.Handle, err error) (windows.Handle, bool, error) {
+	if h != 0 {
+		return h, errors.Is(err, windows.ERROR_ALREADY_EXISTS), nil
+	}
+	if errors.Is(err, windows.ERROR_INVALID_HANDLE) {
+		err = fmt.Errorf("the name belongs to an object of another kind: %w", err)
+	}
+	return 0, false, fmt.Errorf("create the %s %s!%s: %w", kind, f.base, part, err)
+}
+
+func (f *Family) has(kind, part string, h windows.Handle, err error) (bool, error) {
+	if err == nil {
+		windows.CloseHandle(h)
+		return true, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return false, fmt.Errorf("open the %s %s!%s: %w", kind, f.base, part, err)
+}

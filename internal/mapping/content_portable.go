@@ -1,0 +1,33 @@
+//go:build unix && !aix && (!linux || sharedseg_portable)
+
+package mapping
+
+import (
+	"errors"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+)
+
+// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error. It reads through a mapping: where
+// files and mappings are cached apart, as on OpenBSD, read(2) does not show what others have stored in theirs.
+func (o *Object) ReadAt(b []byte, off int64) (int, error) {
+	info, err := o.Info()
+	n := min(int64(len(b)), info.Size-off)
+	if err != nil || n <= 0 {
+		return 0, err
+	}
+	mem, err := o.Map(int(off+n), false)
+	if err != nil {
+		return 0, err
+	}
+	defer Unmap(mem)
+	err = layout.Guard(mem, func() error { copy(b, mem[off:]); return nil })
+	if errors.Is(err, layout.ErrCorrupt) {
+		return 0, nil // somebody has made it shorter just now, maybe to begin it anew
+	}
+	return int(n), err
+}
+
+// Reserve makes the file to bytes long, and takes memory for what lies between from, its length, and that. There is
+// no call for it that all systems have.
+func (o *Object) Reserve(from, to int64) error { return o.fill(from, to) }

@@ -1,0 +1,58 @@
+//go:build unix && !aix && (!linux || sharedseg_portable)
+
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultDir is where segments are unless a Place says otherwise: a directory of the user's own, as there is none for
+// shared memory that all of these systems have.
+func defaultDir() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))
+}
+
+// vetDir refuses a default directory that others may use, or may have planted. One that passes stays the user's: its
+// parent is sticky, or the user's own. A directory that the Place names is the caller's affair.
+func (p *Place) vetDir() error {
+	if p.Dir != "" {
+		return nil
+	}
+	dir := defaultDir()
+	st, err := lstat(dir)
+	var flaw string
+	switch {
+	case err != nil:
+		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
+	case st.kind != unix.S_IFDIR:
+		flaw = "is not a directory"
+	case st.uid != os.Geteuid():
+		flaw = fmt.Sprintf("belongs to user %d, this process is user %d", st.uid, os.Geteuid())
+	case st.mode&0o077 != 0:
+		flaw = fmt.Sprintf("has mode %v, which lets other users in", st.mode)
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s %s; have it removed, or set Options.Dir to a directory that you trust", fs.ErrPermission, dir, flaw)
+}
+
+// makeDir makes the default directory if there is none.
+func (p *Place) makeDir() error {
+	if p.Dir != "" {
+		return nil
+	}
+	if p.Mode&^DefaultMode != 0 {
+		return fmt.Errorf("%w: mode %v is for other users, too, but they cannot reach %s; set Options.Dir",
+			errors.ErrUnsupported, p.Mode, defaultDir())
+	}
+	if err := os.Mkdir(defaultDir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return p.vetDir()
+}

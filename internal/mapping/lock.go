@@ -1,0 +1,107 @@
+//go:build unix && !aix
+
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"golang.org/x/sys/unix"
+)
+
+// LockRegistry takes the registry byte: shared if the file is open read-only, else exclusively. A holder needs
+// it for microseconds; one that is stopped meanwhile makes LockRegistry fail at the limit.
+func (o *Object) LockRegistry(limit time.Duration) error {
+	kind := int16(unix.F_WRLCK)
+	if o.readOnly {
+		kind = unix.F_RDLCK
+	}
+	deadline := time.Now().Add(limit)
+	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		ok, err := o.set(kind, layout.RegistryByte)
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("another process has been opening or closing %s for %v; if it is stopped, continue or end it: %w",
+				o.path, limit, os.ErrDeadlineExceeded)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// UnlockRegistry lets the registry byte go.
+func (o *Object) UnlockRegistry() { o.set(unix.F_UNLCK, layout.RegistryByte) }
+
+// Hold takes the byte of a member slot, and reports whether it was free.
+func (o *Object) Hold(slot int) (bool, error) {
+	return o.set(unix.F_WRLCK, layout.MemberByte+int64(slot))
+}
+
+// Drop lets the byte of a member slot go.
+func (o *Object) Drop(slot int) { o.set(unix.F_UNLCK, layout.MemberByte+int64(slot)) }
+
+// HoldReader takes a share of the readers' byte.
+func (o *Object) HoldReader() error {
+	ok, err := o.set(unix.F_RDLCK, layout.ReaderByte)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: the readers' lock byte is held exclusively, which no correct peer does: %w", o.path, layout.ErrCorrupt)
+	}
+	return err
+}
+
+// DropReader lets the share of the readers' byte go.
+func (o *Object) DropReader() { o.set(unix.F_UNLCK, layout.ReaderByte) }
+
+// Held reports whether another Object holds the byte of a member slot.
+func (o *Object) Held(slot int) (bool, error) {
+	return o.taken(layout.MemberByte+int64(slot), 1)
+}
+
+// ReaderHeld reports whether another Object holds the readers' byte.
+func (o *Object) ReaderHeld() (bool, error) {
+	return o.taken(layout.ReaderByte, 1)
+}
+
+// AnyHeld reports whether another Object holds any slot or the readers' byte.
+func (o *Object) AnyHeld() (bool, error) {
+	return o.taken(layout.ReaderByte, 1+layout.Members)
+}
+
+// set locks or unlocks a byte for the Object, and reports false if another holds it so that this cannot be.
+func (o *Object) set(kind int16, at int64) (bool, error) {
+	ok, err := o.lock(kind, at)
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("lock %s: %w", o.path, err)
+	}
+	return ok, err
+}
+
+// taken reports whether another Object holds any of n bytes.
+func (o *Object) taken(at, n int64) (bool, error) {
+	taken, err := o.locked(at, n)
+	if err != nil {
+		err = fmt.Errorf("ask for the locks of %s: %w", o.path, err)
+	}
+	return taken, err
+}
+
+// setLock asks the kernel for a lock of one byte, by F_SETLK or F_OFD_SETLK.
+func setLock(fd, cmd int, kind int16, at int64) error {
+	lock := unix.Flock_t{Type: kind, Start: at, Len: 1}
+	_, err := again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
+	return err
+}
+
+// getLock asks the kernel whether somebody else has locked any of n bytes, by F_GETLK or F_OFD_GETLK.
+func getLock(fd, cmd int, at, n int64) (bool, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
+	_, err := again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
+	return err == nil && lock.Type != unix.F_UNLCK, err
+}

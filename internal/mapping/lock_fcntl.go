@@ -1,0 +1,161 @@
+//go:build unix && !aix && (!linux || sharedseg_portable)
+
+package mapping
+
+import (
+	"errors"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// POSIX record locks (fcntl(2), F_SETLK) belong to the process: they do not conflict between two open files of one
+// process, and go as soon as the process closes any descriptor of the file, be it one that never locked anything.
+// So the Objects of one process that have the same file open share its descriptors, none of which is closed before
+// the last Object is, and a table says who of them holds what. The kernel's locks are the sum of the table, for
+// other processes to see, and go with the process, however it ends.
+//
+// That breaks if something else in the process opens and closes the file, to copy it for example. Nothing here can
+// prevent it.
+
+// files are what this process has open. The mutex guards all of them, and is held over the system calls: what they
+// say of a file is then true until the table has it.
+var (
+	filesMu sync.Mutex
+	files   = map[inode]*file{}
+)
+
+// file is a file that Objects of this process have open.
+type file struct {
+	id          inode
+	users       int
+	descriptors []descriptor
+	locks       map[int64]map[*openFile]int16 // by byte, then holder: F_RDLCK or F_WRLCK
+}
+
+type descriptor struct {
+	fd     int
+	access int // O_RDONLY or O_RDWR
+}
+
+// openFile is an Object's share of a file.
+type openFile struct {
+	fd   int // one of the file's
+	file *file
+}
+
+// open opens the file of a path, with a descriptor that the process has of it if there is one. A descriptor for
+// both reading and writing does not serve one who wants to read: the mappings could be made writable.
+func (o *openFile) open(path string, flags int, mode uint32) error {
+	filesMu.Lock()
+	defer filesMu.Unlock()
+	access := flags & unix.O_ACCMODE
+	if st, err := lstat(path); err == nil && flags&unix.O_CREAT == 0 {
+		if f := files[st.id]; f != nil {
+			for _, d := range f.descriptors {
+				if d.access == access {
+					o.share(f, d.fd)
+					return nil
+				}
+			}
+		}
+	}
+	fd, err := openat(path, flags, mode)
+	if err != nil {
+		return err
+	}
+	st, err := fstat(fd)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	f := files[st.id]
+	if f == nil {
+		f = &file{id: st.id, locks: map[int64]map[*openFile]int16{}}
+		files[st.id] = f
+	}
+	f.descriptors = append(f.descriptors, descriptor{fd, access})
+	o.share(f, fd)
+	return nil
+}
+
+func (o *openFile) share(f *file, fd int) {
+	f.users++
+	o.fd, o.file = fd, f
+}
+
+func (o *openFile) lock(kind int16, at int64) (bool, error) {
+	filesMu.Lock()
+	defer filesMu.Unlock()
+	f := o.file
+	if f == nil {
+		return false, os.ErrClosed
+	}
+	if kind == unix.F_UNLCK {
+		err := f.unlock(o, at)
+		return err == nil, err
+	}
+	for other, held := range f.locks[at] {
+		if other != o && (held == unix.F_WRLCK || kind == unix.F_WRLCK) {
+			return false, nil
+		}
+	}
+	if err := setLock(o.fd, unix.F_SETLK, kind, at); err != nil {
+		return false, err
+	}
+	if f.locks[at] == nil {
+		f.locks[at] = map[*openFile]int16{}
+	}
+	f.locks[at][o] = kind
+	return true, nil
+}
+
+// unlock lets a byte go, in the kernel if nobody else in this process holds it.
+func (f *file) unlock(o *openFile, at int64) error {
+	if _, held := f.locks[at][o]; !held {
+		return nil
+	}
+	delete(f.locks[at], o)
+	if len(f.locks[at]) > 0 {
+		return nil
+	}
+	delete(f.locks, at)
+	return setLock(o.fd, unix.F_SETLK, unix.F_UNLCK, at)
+}
+
+func (o *openFile) locked(at, n int64) (bool, error) {
+	filesMu.Lock()
+	defer filesMu.Unlock()
+	if o.file == nil {
+		return false, os.ErrClosed
+	}
+	for b, holders := range o.file.locks {
+		_, own := holders[o]
+		if at <= b && b < at+n && (!own || len(holders) > 1) {
+			return true, nil
+		}
+	}
+	return getLock(o.fd, unix.F_GETLK, at, n)
+}
+
+func (o *openFile) close() error {
+	filesMu.Lock()
+	defer filesMu.Unlock()
+	f := o.file
+	if f == nil {
+		return os.ErrClosed
+	}
+	o.file = nil
+	var errs []error
+	for at := range f.locks {
+		errs = append(errs, f.unlock(o, at))
+	}
+	if f.users--; f.users == 0 {
+		delete(files, f.id)
+		for _, d := range f.descriptors {
+			errs = append(errs, unix.Close(d.fd))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,202 @@
+//go:build unix && !aix
+
+package mapping
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+func init() { roles["peer"] = peer }
+
+// peer is another process that has the object NAME in DIR open. It answers what the test asks it, and does what it is
+// told to.
+func peer(args []string) error {
+	o, err := Open(&Place{Name: args[0], Dir: args[1]}, false)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	var slot int
+	for line := proctest.Await(); line != ""; line = proctest.Await() {
+		var answer bool
+		var err error
+		what, rest, _ := strings.Cut(line, " ")
+		fmt.Sscan(rest, &slot)
+		switch what {
+		case "Held":
+			answer, err = o.Held(slot)
+		case "Hold":
+			answer, err = o.Hold(slot)
+		case "AnyHeld":
+			answer, err = o.AnyHeld()
+		case "ReaderHeld":
+			answer, err = o.ReaderHeld()
+		case "LockRegistry":
+			answer = o.LockRegistry(0) == nil
+		case "UnlockRegistry":
+			o.UnlockRegistry()
+		}
+		fmt.Println(answer, err)
+	}
+	return nil
+}
+
+// startPeer starts a peer, and returns how to talk to it: ask fails the test if it answers otherwise.
+func startPeer(t *testing.T, p *Place) (proc *proctest.Proc, ask func(what string, want bool)) {
+	proc = proctest.Start(t, "peer", p.Name, p.Dir)
+	return proc, func(what string, want bool) {
+		t.Helper()
+		proc.Say(what)
+		if got := proc.Line(); got != fmt.Sprint(want, nil) {
+			t.Errorf("another process: %s = %s, want %v", what, got, want)
+		}
+	}
+}
+
+// What an Object of this process holds, other processes see until it lets go, whatever other Objects of this
+// process do meanwhile.
+func TestLocksAcrossProcesses(t *testing.T) {
+	a, p := create(t)
+	_, ask := startPeer(t, p)
+	ask("AnyHeld", false)
+
+	is(t, "Hold", func() (bool, error) { return a.Hold(3) }, true)
+	b := reopen(t, p)
+	is(t, "Hold", func() (bool, error) { return b.Hold(5) }, true)
+	must(t, a.HoldReader())
+	must(t, b.HoldReader())
+	must(t, a.LockRegistry(0))
+	for range 3 {
+		ask("Held 3", true)
+		ask("Held 4", false)
+		ask("Held 5", true)
+		ask("Hold 3", false)
+		ask("AnyHeld", true)
+		ask("ReaderHeld", true)
+		ask("LockRegistry", false)
+		// As somebody does who only looks, and somebody who opens it in vain.
+		for _, readOnly := range []bool{true, false} {
+			o, err := Open(p, readOnly)
+			must(t, err)
+			_, err = o.ReadAt(make([]byte, 8), 0)
+			must(t, err)
+			_, err = o.AnyHeld()
+			must(t, err)
+			must(t, o.Close())
+		}
+		_, err := Open(&Place{Name: p.Name + p.Name, Dir: p.Dir}, false)
+		want(t, err, os.ErrNotExist)
+	}
+
+	must(t, b.Close())
+	ask("Held 3", true)
+	ask("Held 5", false)
+	ask("ReaderHeld", true)
+	ask("LockRegistry", false)
+	a.UnlockRegistry()
+	ask("LockRegistry", true)
+	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
+	ask("UnlockRegistry", false)
+	must(t, a.LockRegistry(proctest.Patience))
+	a.DropReader()
+	ask("ReaderHeld", false)
+	a.Drop(3)
+	ask("AnyHeld", false)
+	ask("Hold 3", true)
+	is(t, "Hold", func() (bool, error) { return a.Hold(3) }, false)
+	is(t, "Hold", func() (bool, error) { return a.Hold(4) }, true)
+	must(t, a.Close())
+	ask("AnyHeld", false)
+	ask("LockRegistry", true)
+}
+
+// The locks of a process go when it is killed.
+func TestKilledHolder(t *testing.T) {
+	a, p := create(t)
+	proc, ask := startPeer(t, p)
+	ask("Hold 1023", true)
+	ask("LockRegistry", true)
+	held := func() (bool, error) { return a.Held(1023) }
+	is(t, "Held", held, true)
+	is(t, "AnyHeld", a.AnyHeld, true)
+	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
+	proc.Kill()
+	is(t, "Held", held, false)
+	is(t, "AnyHeld", a.AnyHeld, false)
+	must(t, a.LockRegistry(0))
+}
+
+// An Object that only reads, and was there first, takes nothing from one that writes, nor becomes one.
+func TestReadOnlyFirst(t *testing.T) {
+	a, p := create(t)
+	must(t, a.Reset(p, nil, int64(PageSize())))
+	must(t, a.Close())
+	r, err := Open(p, true)
+	must(t, err)
+	defer r.Close()
+	must(t, r.LockRegistry(0))
+	w := reopen(t, p)
+	want(t, w.LockRegistry(0), os.ErrDeadlineExceeded)
+	r.UnlockRegistry()
+	must(t, w.LockRegistry(0))
+	is(t, "Hold", func() (bool, error) { return w.Hold(0) }, true)
+	must(t, r.HoldReader())
+	_, ask := startPeer(t, p)
+	ask("Held 0", true)
+	ask("ReaderHeld", true)
+	ask("LockRegistry", false)
+
+	mem, err := w.Map(PageSize(), true)
+	must(t, err)
+	defer Unmap(mem)
+	mem[0] = 7
+	_, err = r.Map(PageSize(), true)
+	want(t, err, os.ErrPermission)
+	must(t, r.Close())
+	ask("Held 0", true)
+	ask("ReaderHeld", false)
+	ask("LockRegistry", false)
+}
+
+// Objects that open, lock and close the same file all the time, exclude each other.
+func TestLocksUnderLoad(t *testing.T) {
+	_, p := create(t)
+	deadline := time.Now().Add(200 * time.Millisecond)
+	var wg sync.WaitGroup
+	var inside, rounds atomic.Int64
+	for i := range 4 {
+		wg.Go(func() {
+			for time.Now().Before(deadline) {
+				o, err := Enter(p, false, false, proctest.Patience)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d hold the registry", n)
+				}
+				if free, err := o.Hold(i); !free || err != nil {
+					t.Errorf("Hold = %v, %v", free, err)
+				}
+				rounds.Add(1)
+				inside.Add(-1)
+				o.UnlockRegistry()
+				if err := o.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if rounds.Load() < 10 {
+		t.Errorf("only %d rounds", rounds.Load())
+	}
+}

@@ -1,0 +1,215 @@
+//go:build windows
+
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/kernel"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"golang.org/x/sys/windows"
+)
+
+// file is a file, for those who set a directory. Nobody can rename, remove or cut it while it is open: it is not
+// shared for that.
+type file struct {
+	place *Place
+	path  string
+	sa    *windows.SecurityAttributes
+	h     windows.Handle // InvalidHandle: not open
+}
+
+// newFile returns a file that is not open yet. The kernel objects beside it are called by the directory's identity,
+// which is the same whatever path leads to it, and are those of all sessions, as the file is.
+func newFile(p *Place) (store, *kernel.Family, error) {
+	dir, err := dirID(p.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	family, err := kernel.NewFamily(fmt.Sprintf(`Global\%s.%s`, dir, strings.ToLower(p.Name)), p.SecurityDescriptor)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &file{place: p, path: Path(p), sa: family.Attributes(), h: windows.InvalidHandle}, family, nil
+}
+
+// dirID is the identity of a directory, on this machine.
+func dirID(dir string) (string, error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return "", err
+	}
+	h, err := windows.CreateFile(name, 0, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE,
+		nil, windows.OPEN_EXISTING, windows.FILE_FLAG_BACKUP_SEMANTICS, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
+	}
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer windows.CloseHandle(h)
+	var info windows.ByHandleFileInformation
+	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
+		return "", &fs.PathError{Op: "identify", Path: dir, Err: err}
+	}
+	return fmt.Sprintf("%x.%x%08x", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), nil
+}
+
+func (f *file) open(readOnly bool) (windows.Handle, int64, error) {
+	if err := f.openFile(readOnly, windows.OPEN_EXISTING); err != nil {
+		return 0, 0, err
+	}
+	info, err := f.info()
+	if err != nil {
+		return 0, 0, err
+	}
+	size := int64(info.FileSizeHigh)<<32 | int64(info.FileSizeLow)
+	if size == 0 {
+		return 0, 0, nil
+	}
+	h, err := f.section(readOnly)
+	return h, size, err
+}
+
+func (f *file) create() error { return f.openFile(false, windows.CREATE_NEW) }
+
+func (f *file) openFile(readOnly bool, how uint32) error {
+	name, err := windows.UTF16PtrFromString(f.path)
+	if err != nil {
+		return err
+	}
+	access := uint32(windows.GENERIC_READ)
+	if !readOnly {
+		access |= windows.GENERIC_WRITE
+	}
+	f.h, err = windows.CreateFile(name, access, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE, f.sa, how,
+		windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_FLAG_OPEN_REPARSE_POINT, 0)
+	if err != nil {
+		if i, e := os.Lstat(f.path); e == nil && !i.Mode().IsRegular() {
+			return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
+		}
+		return full(err)
+	}
+	err = f.check()
+	if err != nil {
+		f.close()
+	}
+	return err
+}
+
+// check refuses what is not a plain file of a user that the place trusts.
+func (f *file) check() error {
+	info, err := f.info()
+	if err != nil {
+		return err
+	}
+	const link = windows.FILE_ATTRIBUTE_REPARSE_POINT | windows.FILE_ATTRIBUTE_DIRECTORY
+	if kind, err := windows.GetFileType(f.h); err != nil || kind != windows.FILE_TYPE_DISK || info.FileAttributes&link != 0 {
+		return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
+	}
+	return identify(f.place, f.h, windows.SE_FILE_OBJECT)
+}
+
+func (f *file) info() (*windows.ByHandleFileInformation, error) {
+	var info windows.ByHandleFileInformation
+	return &info, windows.GetFileInformationByHandle(f.h, &info)
+}
+
+func (f *file) section(readOnly bool) (windows.Handle, error) {
+	protection := uint32(windows.PAGE_READWRITE)
+	if readOnly {
+		protection = windows.PAGE_READONLY
+	}
+	h, err := windows.CreateFileMapping(f.h, f.sa, protection, 0, 0, nil)
+	if h == 0 {
+		return 0, full(fmt.Errorf("map %s: %w", f.path, err))
+	}
+	return h, nil
+}
+
+// reset empties the file, writes the mark and makes it size bytes long; so there is no moment at which it is longer
+// than nothing and has no mark. The system reserves the space now.
+func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
+	if err := f.cut(); err != nil {
+		return 0, err
+	}
+	var n uint32
+	if err := windows.WriteFile(f.h, mark, &n, nil); err != nil {
+		return 0, full(err)
+	}
+	h, _, err := f.reserve(size)
+	return h, err
+}
+
+// cut empties the file. It waits for processes that are ending to let their mappings of it go.
+func (f *file) cut() error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := f.resize(0)
+		if !errors.Is(err, windows.ERROR_USER_MAPPED_FILE) || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+func (f *file) resize(size int64) error {
+	if _, err := windows.Seek(f.h, size, 0); err != nil {
+		return err
+	}
+	return windows.SetEndOfFile(f.h)
+}
+
+func (f *file) reserve(size int64) (windows.Handle, int64, error) {
+	if err := f.resize(size); err != nil {
+		return 0, 0, full(err)
+	}
+	h, err := f.section(false)
+	return h, size, err
+}
+
+func (f *file) lasting() bool { return true }
+
+// unlink removes the file. Its handle is closed before, as it is not shared for that; another process may have it
+// open for a moment, to look at it.
+func (f *file) unlink() error {
+	f.close()
+	for deadline := time.Now().Add(100 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+		err := os.Remove(f.path)
+		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) && time.Now().Before(deadline) {
+			continue
+		}
+		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
+			err = fmt.Errorf("%w: Windows removes no file that a process has open: %w", errors.ErrUnsupported, err)
+		}
+		return err
+	}
+}
+
+func (f *file) close() error {
+	if f.h == windows.InvalidHandle {
+		return nil
+	}
+	h := f.h
+	f.h = windows.InvalidHandle
+	return windows.CloseHandle(h)
+}
+
+// fileNames lists the regular files of a directory that could be objects.
+func fileNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Clean(dir))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && CheckName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}

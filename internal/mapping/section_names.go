@@ -1,0 +1,109 @@
+//go:build windows
+
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// What x/sys/windows does not have. NtOpenDirectoryObject and NtQueryDirectoryObject are documented for user
+// programs (winternl.h); nothing else lists names.
+var (
+	kernel32             = windows.NewLazySystemDLL("kernel32.dll")
+	ntdll                = windows.NewLazySystemDLL("ntdll.dll")
+	procOpenFileMapping  = kernel32.NewProc("OpenFileMappingW")
+	procNtOpenDirectory  = ntdll.NewProc("NtOpenDirectoryObject")
+	procNtQueryDirectory = ntdll.NewProc("NtQueryDirectoryObject")
+)
+
+const (
+	statusSuccess       = windows.NTStatus(0)
+	statusNoMoreEntries = windows.NTStatus(0x8000001A)
+	directoryQuery      = 1
+)
+
+func openFileMapping(access uint32, name string) (windows.Handle, error) {
+	p, err := windows.UTF16PtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	h, _, err := procOpenFileMapping.Call(uintptr(access), 0, uintptr(unsafe.Pointer(p)))
+	if h == 0 {
+		return 0, err
+	}
+	return windows.Handle(h), nil
+}
+
+// Names lists the sections of a namespace, or the files of a directory, that could be objects.
+func Names(p *Place) ([]string, error) {
+	if p.Dir != "" {
+		return fileNames(p.Dir)
+	}
+	dir, err := directory(p.Global)
+	if err != nil {
+		return nil, err
+	}
+	all, err := sections(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return CheckName(name) != nil })
+	slices.Sort(all)
+	return all, nil
+}
+
+// directory is where the system keeps the names of Local\ and of Global\.
+func directory(global bool) (string, error) {
+	const root = `\BaseNamedObjects`
+	var session uint32
+	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &session); err != nil {
+		return "", err
+	}
+	if global || session == 0 {
+		return root, nil
+	}
+	return fmt.Sprintf(`\Sessions\%d`+root, session), nil
+}
+
+// objectEntry is an OBJECT_DIRECTORY_INFORMATION.
+type objectEntry struct {
+	name, kind windows.NTUnicodeString
+}
+
+// sections lists the sections of a directory of the object manager.
+func sections(dir string) ([]string, error) {
+	path, err := windows.NewNTUnicodeString(dir)
+	if err != nil {
+		return nil, err
+	}
+	attributes := windows.OBJECT_ATTRIBUTES{ObjectName: path}
+	attributes.Length = uint32(unsafe.Sizeof(attributes))
+	var h windows.Handle
+	status, _, _ := procNtOpenDirectory.Call(uintptr(unsafe.Pointer(&h)), directoryQuery, uintptr(unsafe.Pointer(&attributes)))
+	if windows.NTStatus(status) != statusSuccess {
+		return nil, windows.NTStatus(status).Errno()
+	}
+	defer windows.CloseHandle(h)
+
+	var names []string
+	buf := make([]objectEntry, 1<<11) // one entry, and its strings behind it
+	for at := uint32(0); ; {
+		const one = 1 // several at a time are more than Wine does
+		status, _, _ := procNtQueryDirectory.Call(uintptr(h), uintptr(unsafe.Pointer(&buf[0])),
+			uintptr(len(buf))*unsafe.Sizeof(buf[0]), one, 0, uintptr(unsafe.Pointer(&at)), 0)
+		switch s := windows.NTStatus(status); s {
+		case statusSuccess:
+		case statusNoMoreEntries:
+			return names, nil
+		default:
+			return nil, s.Errno()
+		}
+		if buf[0].kind.String() == "Section" {
+			names = append(names, buf[0].name.String())
+		}
+	}
+}

@@ -1,0 +1,144 @@
+//go:build windows
+
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/kernel"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"golang.org/x/sys/windows"
+)
+
+// pageFile is a named section of the page file: memory that the system frees, name and all, with its last handle.
+type pageFile struct {
+	place  *Place
+	family *kernel.Family
+}
+
+func newPageFile(p *Place) (store, *kernel.Family, error) {
+	family, err := kernel.NewFamily(Path(p), p.SecurityDescriptor)
+	return &pageFile{p, family}, family, err
+}
+
+func (s *pageFile) open(readOnly bool) (windows.Handle, int64, error) {
+	access := uint32(windows.FILE_MAP_READ | windows.READ_CONTROL)
+	if !readOnly {
+		access |= windows.FILE_MAP_WRITE
+	}
+	h, err := openFileMapping(access, s.family.Base())
+	if errors.Is(err, windows.ERROR_INVALID_HANDLE) {
+		return 0, 0, s.otherKind()
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	size, err := sectionSize(h)
+	if err == nil {
+		err = identify(s.place, h, windows.SE_KERNEL_OBJECT)
+	}
+	if err != nil {
+		windows.CloseHandle(h)
+		return 0, 0, err
+	}
+	return h, size, nil
+}
+
+func (s *pageFile) otherKind() error {
+	return fmt.Errorf("%w: %s is an object of another kind", layout.ErrIncompatible, s.family.Base())
+}
+
+func (s *pageFile) create() error { return nil }
+
+// reset creates the section. One that is there already, and that nobody is attached to, belongs to processes that
+// are ending: reset waits for it to go. The memory is committed now, so a full page file is no error later.
+func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
+	if err := s.awaitEnd(); err != nil {
+		return 0, err
+	}
+	h, existed, err := s.section(size)
+	if err != nil {
+		return 0, err
+	}
+	if existed {
+		err = fmt.Errorf("%w: another program has just created %s", layout.ErrIncompatible, s.family.Base())
+	} else {
+		err = write(h, mark)
+	}
+	if err != nil {
+		windows.CloseHandle(h)
+		return 0, err
+	}
+	return h, nil
+}
+
+// awaitEnd waits until nobody has the section open any more.
+func (s *pageFile) awaitEnd() error {
+	deadline := time.Now().Add(5 * time.Second)
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		h, err := openFileMapping(windows.FILE_MAP_READ, s.family.Base())
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		windows.CloseHandle(h)
+		if time.Now().After(deadline) {
+			return fmt.Errorf("a program keeps %s, whose users are gone, from being freed; end it: %w",
+				s.family.Base(), os.ErrDeadlineExceeded)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// reserve creates the section. One that a program that knows no registry has created meanwhile is as good.
+func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
+	h, existed, err := s.section(size)
+	if err != nil {
+		return 0, 0, err
+	}
+	has, err := sectionSize(h)
+	if err == nil && existed && has < size {
+		err = fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, has, size)
+	}
+	if err != nil {
+		windows.CloseHandle(h)
+		return 0, 0, err
+	}
+	return h, has, nil
+}
+
+// section creates the section, or opens it if it existed.
+func (s *pageFile) section(size int64) (h windows.Handle, existed bool, err error) {
+	name, err := windows.UTF16PtrFromString(s.family.Base())
+	if err != nil {
+		return 0, false, err
+	}
+	h, err = windows.CreateFileMapping(windows.InvalidHandle, s.family.Attributes(), windows.PAGE_READWRITE,
+		uint32(size>>32), uint32(size), name)
+	switch {
+	case h != 0:
+		return h, errors.Is(err, windows.ERROR_ALREADY_EXISTS), nil
+	case errors.Is(err, windows.ERROR_INVALID_HANDLE):
+		err = s.otherKind()
+	case errors.Is(err, fs.ErrPermission) && s.place.Global:
+		err = fmt.Errorf("create %s, for which a process needs the right SeCreateGlobalPrivilege: %w", s.family.Base(), err)
+	default:
+		err = full(fmt.Errorf("create %s with %d bytes: %w", s.family.Base(), size, err))
+	}
+	return 0, false, err
+}
+
+func (s *pageFile) lasting() bool { return false }
+
+// unlink fails: the system has no way to take the name away while somebody has the section open.
+func (s *pageFile) unlink() error {
+	return fmt.Errorf("%w: Windows removes this name when its last handle is closed, and not before", errors.ErrUnsupported)
+}
+
+func (s *pageFile) close() error { return nil }

@@ -1,0 +1,23 @@
+package proctest
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// AllowFiles lets the process have n files open for as long as the test runs.
+func AllowFiles(t testing.TB, n int) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if old.Cur >= uint64(n) {
+		return
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(n), Max: max(old.Max, uint64(n))}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) })
+}

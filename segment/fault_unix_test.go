@@ -1,0 +1,376 @@
+//go:build unix && !aix
+
+package segment_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	"golang.org/x/sys/unix"
+)
+
+// A peer that truncates the file under live handles costs them the value, not the process.
+func TestTruncatedUnderLiveHandles(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
+	for _, o := range []segment.Options{{}, {Guard: segment.Mutex}} {
+		for _, keep := range []int64{0, 4096, 12288} {
+			t.Run(fmt.Sprint(o.Guard, "/", keep), func(t *testing.T) {
+				o.Dir = t.TempDir()
+				plain := open(t, "plain", codec.Fixed[[2048]uint64](), &o)
+				text := open(t, "text", codec.String(), &o)
+				bare, err := segment.OpenBare("bare", 8192, codec.Fixed[[1024]uint64](), &o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer bare.Close()
+				r, err := segment.OpenReader("text", codec.String(), &o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				// Two Stores lead to the third slot, which lies behind what is kept.
+				for range 2 {
+					if err := errors.Join(plain.Store([2048]uint64{1}), text.Store("text")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				watching := make(chan error)
+				go func() {
+					for _, err := range r.Watch(t.Context()) {
+						if err != nil {
+							watching <- err
+							return
+						}
+					}
+				}()
+				for _, name := range []string{"plain", "text", "bare"} {
+					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for what, do := range map[string]func() error{
+					"plain Load":   func() error { _, err := plain.Load(); return err },
+					"plain Store":  func() error { return plain.Store([2048]uint64{}) },
+					"plain Update": func() error { return plain.Update(func(*[2048]uint64) error { return nil }) },
+					"text Load":    func() error { _, err := text.Load(); return err },
+					"text Store":   func() error { return text.Store("more") },
+					"Reader Load":  func() error { _, err := r.Load(); return err },
+				} {
+					if err := do(); !errors.Is(err, segment.ErrCorrupt) || !strings.Contains(err.Error(), "truncated") {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+				if keep == 0 {
+					_, err := bare.Load()
+					want(t, err, segment.ErrCorrupt)
+					want(t, bare.Store([1024]uint64{}), segment.ErrCorrupt)
+					want(t, <-watching, segment.ErrCorrupt)
+					if v := r.Version(); v != 0 {
+						t.Errorf("Version is %d", v)
+					}
+				} else {
+					r.Close()
+					<-watching
+				}
+				_, err = segment.Open("text", codec.String(), &o)
+				want(t, err, segment.ErrCorrupt)
+				// A panic that is not ours goes on.
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Error("a nil dereference in an Update was swallowed")
+						}
+					}()
+					fresh := open(t, "fresh", codec.String(), &o)
+					fresh.Update(func(*string) error { var p *int; *p = 1; return nil })
+				}()
+			})
+		}
+	}
+}
+
+func TestPlanted(t *testing.T) {
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir}
+	target := filepath.Join(dir, "target")
+	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, plant := range []error{
+		os.Symlink(target, filepath.Join(dir, "link")),
+		os.Symlink(filepath.Join(dir, "nothing"), filepath.Join(dir, "dangling")),
+		unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600),
+	} {
+		if plant != nil {
+			t.Fatal(plant)
+		}
+	}
+	for name, text := range map[string]string{
+		"link": "symbolic link", "dangling": "symbolic link", "fifo": "not a regular file",
+	} {
+		for what, do := range map[string]func() error{
+			"Open":       func() error { _, err := segment.Open(name, codec.String(), o); return err },
+			"OpenReader": func() error { _, err := segment.OpenReader(name, codec.String(), o); return err },
+			"OpenBare":   func() error { _, err := segment.OpenBare(name, 8, codec.Bytes(), o); return err },
+			"Stat":       func() error { _, err := segment.Stat(name, o); return err },
+			"Remove":     func() error { return segment.Remove(name, o) },
+		} {
+			if err := do(); !errors.Is(err, segment.ErrIncompatible) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s of a %s: %v", what, name, err)
+			}
+		}
+	}
+	if b, err := os.ReadFile(target); string(b) != "precious" || err != nil {
+		t.Errorf("the link's target holds %q, %v", b, err)
+	}
+}
+
+// visitor tries what another user may do with the segments in DIR, and says the values that it watches.
+func visitor(args []string) error {
+	var errs []error
+	check := func(what string, err, want error) {
+		if !errors.Is(err, want) {
+			errs = append(errs, fmt.Errorf("%s: %v, want %v", what, err, want))
+		}
+	}
+	dir := args[0]
+	private := &segment.Options{Dir: dir}
+	shared := &segment.Options{Dir: dir, Mode: 0o666}
+	readable := &segment.Options{Dir: dir, Mode: 0o644}
+
+	_, err := segment.Open("private", codec.String(), private)
+	check("open of a private one", err, fs.ErrPermission)
+	_, err = segment.OpenReader("private", codec.String(), readable)
+	check("reader of a private one", err, fs.ErrPermission)
+
+	_, err = segment.Open("shared", codec.String(), private)
+	check("open of a shared one without trust", err, fs.ErrPermission)
+	if err != nil && !strings.Contains(err.Error(), "Options.Mode") {
+		errs = append(errs, fmt.Errorf("%q does not say what to do", err))
+	}
+	s, err := segment.Open("shared", codec.String(), shared)
+	check("open of a shared one", err, nil)
+	if err == nil {
+		check("store", s.Store("from the visitor"), nil)
+		check("close", s.Close(), nil)
+	}
+
+	_, err = segment.Attach("readable", codec.String(), readable)
+	check("attach to a readable one", err, fs.ErrPermission)
+	r, err := segment.OpenReader("readable", codec.String(), readable)
+	check("reader of a readable one", err, nil)
+	if err != nil {
+		return errors.Join(errs...)
+	}
+	for v, err := range r.Watch(context.Background()) {
+		check("watch", err, nil)
+		fmt.Println(v)
+		if v != "first" || err != nil {
+			break
+		}
+	}
+	check("close of the reader", r.Close(), nil)
+	return errors.Join(errs...)
+}
+
+func init() { roles["visitor"] = visitor }
+
+func TestAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	if proctest.Emulated() {
+		t.Skip("the visitor would have to start the emulator")
+	}
+	dir, err := os.MkdirTemp("", proctest.NamePrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	// The visitor needs a program that it may execute.
+	exe := filepath.Join(dir, "visitor")
+	cmd := proctest.Command("visitor", dir)
+	self, err := os.ReadFile(cmd.Path)
+	cmd.Path = exe
+	if err == nil {
+		err = os.WriteFile(exe, self, 0o755)
+	}
+	if err := errors.Join(err, os.Chmod(exe, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	open(t, "private", codec.String(), &segment.Options{Dir: dir})
+	shared := open(t, "shared", codec.String(), &segment.Options{Dir: dir, Mode: 0o666})
+	readable := open(t, "readable", codec.String(), &segment.Options{Dir: dir, Mode: 0o644})
+	if err := readable.Store("first"); err != nil {
+		t.Fatal(err)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	p := proctest.StartCmd(t, cmd)
+	p.Expect("first")
+	if err := readable.Store("second"); err != nil {
+		t.Fatal(err)
+	}
+	p.Expect("second")
+	p.Wait()
+	if v, err := shared.Load(); v != "from the visitor" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+}
+
+// registrar is about to open or to close NAME in DIR until its input says something.
+func registrar(args []string) error {
+	o, err := mapping.Enter(&mapping.Place{Name: args[0], Dir: args[1]}, false, false, proctest.Patience)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	fmt.Println("opening")
+	proctest.Await()
+	return nil
+}
+
+func init() { roles["registrar"] = registrar }
+
+// A handle that is stopped while it opens or closes holds others up for a bounded time.
+func TestStoppedOpener(t *testing.T) {
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir}
+	s := open(t, "x", codec.String(), o)
+	p := proctest.Start(t, "registrar", "x", dir)
+	p.Expect("opening")
+	_, err := segment.Open("x", codec.String(), o)
+	want(t, err, os.ErrDeadlineExceeded)
+	if err == nil || !strings.Contains(err.Error(), "stopped") {
+		t.Errorf("%v does not say why", err)
+	}
+	if err := s.Store("goes on"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStoppedWriter(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[block](), nil)
+	p := proctest.Start(t, "block writer", name, "1")
+	p.Line()
+	go func() {
+		for {
+			if _, err := p.Output().Read(make([]byte, 4096)); err != nil {
+				return
+			}
+		}
+	}()
+	for range 100 {
+		p.Signal(syscall.SIGSTOP)
+		// Wherever it stands now, readers go on.
+		for range 100 {
+			b, err := s.Load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Signal(syscall.SIGCONT)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestGrownFile(t *testing.T) {
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir}
+	s := open(t, "x", codec.String(), o)
+	if err := s.Store("x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "x"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.Load(); v != "x" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+	_, err := segment.Open("x", codec.String(), o)
+	want(t, err, segment.ErrCorrupt)
+}
+
+// A header whose capacity is less than the type needs, which a peer may have written, must not let a Store run over
+// its slot.
+func TestCapacityBelowType(t *testing.T) {
+	type big [1 << 20]byte
+	dir := t.TempDir()
+	o := &segment.Options{Dir: dir, Persist: true}
+	for _, capacity := range []int{0, 1<<20 - 1} {
+		fake := open(t, "x", idOf[big]{codec.Bytes()}, &segment.Options{Dir: dir, Persist: true, Capacity: max(capacity, 1)})
+		fake.Close()
+		if capacity == 0 {
+			patch(t, filepath.Join(dir, "x"), 40, 0)
+			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
+		}
+		_, err := segment.Open("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		if err := segment.Remove("x", o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// idOf encodes bytes under the ID of Fixed[T].
+type idOf[T any] struct{ codec.Codec[[]byte] }
+
+func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
+
+func patch(t *testing.T, path string, off int64, v uint64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, v), off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A peer that writes this handle's own name into the lock does not hold up Close.
+func TestCloseWithForgedOwner(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, "x", codec.String(), &segment.Options{Dir: dir})
+	const mutex, generations = 128, 256
+	path := filepath.Join(dir, "x")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := uint32(0) // the first handle's
+	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
+	patch(t, path, mutex, uint64(generation<<10|slot))
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(proctest.Patience):
+		t.Fatal("Close hangs")
+	}
+}
