@@ -1,5 +1,3 @@
-//go:build unix && !aix
-
 package segment_test
 
 import (

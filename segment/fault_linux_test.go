@@ -50,7 +50,7 @@ func TestFullMemory(t *testing.T) {
 
 // smallTmpfs mounts a tmpfs of 256 KiB, which takes a user who may mount.
 func smallTmpfs(t *testing.T) string {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	if err := unix.Mount("sharedseg-test", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Skip("this user may not mount a small tmpfs:", err)
 	}
@@ -113,7 +113,7 @@ func TestAddressSpace(t *testing.T) {
 		defer unix.Setrlimit(unix.RLIMIT_AS, &old)
 	}
 	for range 40 {
-		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: t.TempDir(), Capacity: 64 << 20, Slots: 2})
+		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: proctest.TempDir(t), Capacity: 64 << 20, Slots: 2})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ package segment_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/sharedseg/sharedseg/codec"
-	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 	"golang.org/x/sys/unix"
@@ -28,7 +26,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 	for _, o := range []segment.Options{{}, {Guard: segment.Mutex}} {
 		for _, keep := range []int64{0, 4096, 12288} {
 			t.Run(fmt.Sprint(o.Guard, "/", keep), func(t *testing.T) {
-				o.Dir = t.TempDir()
+				o.Dir = proctest.TempDir(t)
 				plain := open(t, "plain", codec.Fixed[[2048]uint64](), &o)
 				text := open(t, "text", codec.String(), &o)
 				bare, err := segment.OpenBare("bare", 8192, codec.Fixed[[1024]uint64](), &o)
@@ -103,7 +101,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 }
 
 func TestPlanted(t *testing.T) {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
 	target := filepath.Join(dir, "target")
 	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
@@ -233,37 +231,6 @@ func TestAnotherUser(t *testing.T) {
 	}
 }
 
-// registrar is about to open or to close NAME in DIR until its input says something.
-func registrar(args []string) error {
-	o, err := mapping.Enter(&mapping.Place{Name: args[0], Dir: args[1]}, false, false, proctest.Patience)
-	if err != nil {
-		return err
-	}
-	defer o.Close()
-	fmt.Println("opening")
-	proctest.Await()
-	return nil
-}
-
-func init() { roles["registrar"] = registrar }
-
-// A handle that is stopped while it opens or closes holds others up for a bounded time.
-func TestStoppedOpener(t *testing.T) {
-	dir := t.TempDir()
-	o := &segment.Options{Dir: dir}
-	s := open(t, "x", codec.String(), o)
-	p := proctest.Start(t, "registrar", "x", dir)
-	p.Expect("opening")
-	_, err := segment.Open("x", codec.String(), o)
-	want(t, err, os.ErrDeadlineExceeded)
-	if err == nil || !strings.Contains(err.Error(), "stopped") {
-		t.Errorf("%v does not say why", err)
-	}
-	if err := s.Store("goes on"); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestStoppedWriter(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[block](), nil)
@@ -294,7 +261,7 @@ func TestStoppedWriter(t *testing.T) {
 }
 
 func TestGrownFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
 	s := open(t, "x", codec.String(), o)
 	if err := s.Store("x"); err != nil {
@@ -308,69 +275,4 @@ func TestGrownFile(t *testing.T) {
 	}
 	_, err := segment.Open("x", codec.String(), o)
 	want(t, err, segment.ErrCorrupt)
-}
-
-// A header whose capacity is less than the type needs, which a peer may have written, must not let a Store run over
-// its slot.
-func TestCapacityBelowType(t *testing.T) {
-	type big [1 << 20]byte
-	dir := t.TempDir()
-	o := &segment.Options{Dir: dir, Persist: true}
-	for _, capacity := range []int{0, 1<<20 - 1} {
-		fake := open(t, "x", idOf[big]{codec.Bytes()}, &segment.Options{Dir: dir, Persist: true, Capacity: max(capacity, 1)})
-		fake.Close()
-		if capacity == 0 {
-			patch(t, filepath.Join(dir, "x"), 40, 0)
-			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
-		}
-		_, err := segment.Open("x", codec.Fixed[big](), o)
-		want(t, err, segment.ErrCorrupt)
-		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
-		want(t, err, segment.ErrCorrupt)
-		if err := segment.Remove("x", o); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// idOf encodes bytes under the ID of Fixed[T].
-type idOf[T any] struct{ codec.Codec[[]byte] }
-
-func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
-
-func patch(t *testing.T, path string, off int64, v uint64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, v), off); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A peer that writes this handle's own name into the lock does not hold up Close.
-func TestCloseWithForgedOwner(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, "x", codec.String(), &segment.Options{Dir: dir})
-	const mutex, generations = 128, 256
-	path := filepath.Join(dir, "x")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot := uint32(0) // the first handle's
-	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
-	patch(t, path, mutex, uint64(generation<<10|slot))
-	closed := make(chan error)
-	go func() { closed <- s.Close() }()
-	select {
-	case err := <-closed:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(proctest.Patience):
-		t.Fatal("Close hangs")
-	}
 }

@@ -73,7 +73,7 @@ func cProgram(t *testing.T) foreignPeer {
 	if err != nil {
 		t.Skip("neither cc nor gcc, which compiles testdata/peer.c, is in PATH:", err)
 	}
-	exe := filepath.Join(t.TempDir(), "peer")
+	exe := filepath.Join(proctest.TempDir(t), "peer")
 	source := filepath.Join("testdata", "peer.c")
 	if exec.Command(cc, "-o", exe, source).Run() != nil {
 		// Older C libraries have shm_open in a library of its own.
@@ -451,7 +451,7 @@ func TestForeignReadFiles(t *testing.T) {
 	slotArea := int(binary.NativeEndian.Uint64(whole[56:]))
 	stride := int(binary.NativeEndian.Uint64(whole[48:]))
 	const three = "string/utf-8\t3\t\"three\"\n"
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	for _, f := range []struct {
 		name   string
 		change func([]byte) []byte // of a file that persists

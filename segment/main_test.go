@@ -2,7 +2,6 @@ package segment_test
 
 import (
 	"errors"
-	"runtime"
 	"testing"
 
 	"github.com/sharedseg/sharedseg/codec"
@@ -28,9 +27,6 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
 	t.Helper()
 	s, err := segment.Open(name, c, o)
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(runtime.GOOS, "has no shared memory in this build:", err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,8 +57,9 @@ type Options struct {
 	// With a Mode that grants the group or others something, the file may belong to another user, who is then
 	// trusted not to withhold the lock; without, another user's file is fs.ErrPermission. Windows has no modes.
 	Mode fs.FileMode
-	// Dir is the directory of the segment's file. "": the platform's shared memory, /dev/shm on Linux, the page file
-	// on Windows, a private directory in os.TempDir elsewhere.
+	// Dir is the directory of the segment's file, of this machine, and best of segments alone. "": the platform's shared
+	// memory, /dev/shm on Linux, the page file on Windows, elsewhere a directory in os.TempDir that other users
+	// cannot reach.
 	Dir string
 	// SecurityDescriptor is the segment's, in SDDL, on Windows, and counts for the one who creates. "": only its
 	// owner has access. With one, the segment may belong to another user, as with a Mode on Unix. Those who are to

@@ -37,7 +37,7 @@ func TestBarriersOfARM64(t *testing.T) {
 		_, err := os.ReadDir(dir)
 		must(t, err)
 	}
-	exe := filepath.Join(t.TempDir(), "telemetry")
+	exe := filepath.Join(proctest.TempDir(t), "telemetry")
 	run("build", "-o", exe, "../examples/telemetry")
 
 	code := map[string][]string{} // the instructions of each function

@@ -19,7 +19,7 @@ func TestTruncated(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	for _, held := range []bool{false, true} {
 		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
-			o := &ipcsync.Options{Dir: t.TempDir()}
+			o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 			m, waits := open(t, "m", o), open(t, "m", o)
 			got := make(chan error, 1)
 			if held {

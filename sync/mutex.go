@@ -92,7 +92,8 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 	return m
 }
 
-// Lock locks the mutex, and blocks until it is free or ctx is done; it then returns ctx's error, within 5 ms. A
+// Lock locks the mutex, and blocks until it is free or ctx is done; it then returns ctx's error, within 5 ms, or
+// Windows's tick of 16 ms. A
 // goroutine that locks a mutex which its own handle holds waits until it is unlocked, as with the standard
 // library's.
 //

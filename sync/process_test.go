@@ -92,7 +92,7 @@ func counter(args []string) error {
 
 func TestProcessesExclude(t *testing.T) {
 	const procs, rounds = 4, 5000
-	name, path := proctest.Name(t), filepath.Join(t.TempDir(), "pair")
+	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	open(t, name, nil)
 	var ps []*proctest.Proc
 	for range procs {
@@ -193,7 +193,7 @@ func churner(args []string) error {
 
 // Wherever a process is killed, the others go on, and whoever locks finds the pair whole.
 func TestKilledAnywhere(t *testing.T) {
-	name, path := proctest.Name(t), filepath.Join(t.TempDir(), "pair")
+	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)
 	must(t, err)
 	defer p.f.Close()

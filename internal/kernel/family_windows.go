@@ -31,6 +31,9 @@ func NewFamily(base, sddl string) (*Family, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: security descriptor %q: %w", fs.ErrInvalid, sddl, err)
 	}
+	if sd, err = withoutOtherOwner(sd); err != nil {
+		return nil, fmt.Errorf("security descriptor %q: %w", sddl, err)
+	}
 	sa := &windows.SecurityAttributes{SecurityDescriptor: sd}
 	sa.Length = uint32(unsafe.Sizeof(*sa))
 	return &Family{base, sa}, nil
@@ -44,6 +47,23 @@ var ownerOnly = sync.OnceValues(func() (string, error) {
 	}
 	return fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)", user), nil
 })
+
+// withoutOtherOwner takes from a security descriptor an owner that this process may not give to what it creates. All
+// users of a segment can so have the same descriptor, with its first creator's name in it.
+func withoutOtherOwner(sd *windows.SECURITY_DESCRIPTOR) (*windows.SECURITY_DESCRIPTOR, error) {
+	owner, _, err := sd.Owner()
+	if err != nil || owner == nil {
+		return sd, err
+	}
+	if mine, err := Owns(owner); mine || err != nil {
+		return sd, err
+	}
+	absolute, err := sd.ToAbsolute()
+	if err != nil {
+		return nil, err
+	}
+	return absolute, absolute.SetOwner(nil, false)
+}
 
 // User is the user of this process.
 var User = sync.OnceValues(func() (*windows.SID, error) {

@@ -171,6 +171,37 @@ func TestSecurity(t *testing.T) {
 	}
 }
 
+// A descriptor's owner counts only for those who may give it to what they create.
+func TestOthersOwner(t *testing.T) {
+	for sddl, owned := range map[string]bool{"O:SYD:P(A;;GA;;;WD)": false, "D:P(A;;GA;;;WD)": false, "": true} {
+		owner, _, err := family(t, sddl).sa.SecurityDescriptor.Owner()
+		if (owner != nil) != owned || err != nil {
+			t.Errorf("%q: owner %v, %v", sddl, owner, err)
+		}
+	}
+}
+
+// A holder is alive until its handles are closed, which is after its threads are gone, the keeper among them.
+func TestDying(t *testing.T) {
+	f := family(t, "")
+	event, err := f.Show(eventOf("a")) // what the handles of the dying have open
+	if err != nil {
+		t.Fatal(err)
+	}
+	held(t, f, "a", false) // nobody ever held it
+	h, err := f.Mutex("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer windows.CloseHandle(h)
+	held(t, f, "a", true)
+	hold(t, f, "a", false)
+	windows.CloseHandle(event)
+	held(t, f, "a", false)
+	hold(t, f, "a", true)
+	f.Drop("a")
+}
+
 // The keeper's thread goes when nothing is held.
 func TestKeeperRests(t *testing.T) {
 	f := family(t, "")

@@ -11,20 +11,29 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// To be alive is to own a named mutex: the kernel lets go of it when its owner ends, however that is, and tells those
-// who wait for it. An event that merely exists would not do as well: each process that looks whether it exists has
-// it open for a moment, and so keeps it for the next one that looks.
+// To be alive is to own a named mutex, or to have a named event open that is the mutex's companion.
 //
-// A kernel mutex belongs to a thread, so one thread of the process, the keeper, owns them all for as long as they
-// are held. It lives while something is held.
+// The kernel lets go of a mutex when its owner ends, however that is, and tells those who wait for it. But it is
+// owned by a thread, and of a process that is being ended one thread may be gone while another still runs. Handles
+// are closed after the last thread, so that is when the event goes. It would not do alone: each process that looks
+// whether an event exists has it open for a moment, and so keeps it for the next one that looks. They look while they
+// own the mutex, one at a time.
+//
+// One thread of the process, the keeper, owns all mutexes for as long as they are held. It lives while something is
+// held.
 var keeper struct {
 	sync.Mutex
-	held map[string]windows.Handle // by name
-	todo chan func()               // for the keeper's thread; nil if there is none
+	held map[string]holding // by name
+	todo chan func()        // for the keeper's thread; nil if there is none
 }
+
+type holding struct{ mutex, event windows.Handle }
 
 // MemberPart is the mutex that whoever has a member slot holds.
 func MemberPart(slot int) string { return "member" + strconv.Itoa(slot) }
+
+// eventOf is the part of a mutex's companion.
+func eventOf(part string) string { return part + ".alive" }
 
 // Hold takes the mutex of a part, and reports whether it was free. It is held until Drop, or the end of the process.
 func (f *Family) Hold(part string) (free bool, err error) {
@@ -32,22 +41,39 @@ func (f *Family) Hold(part string) (free bool, err error) {
 	defer keeper.Unlock()
 	name := f.base + "!" + part
 	if _, ours := keeper.held[name]; ours {
-		return false, nil
+		return false, nil // the keeper could take it again
 	}
 	h, err := f.Mutex(part)
 	if err != nil {
 		return false, err
 	}
-	keep(func() { free, err = TryAcquire(h) })
+	var event windows.Handle
+	keep(func() { free, event, err = f.take(h, part) })
 	if !free {
 		windows.CloseHandle(h)
 	} else if keeper.held == nil {
-		keeper.held = map[string]windows.Handle{name: h}
+		keeper.held = map[string]holding{name: {h, event}}
 	} else {
-		keeper.held[name] = h
+		keeper.held[name] = holding{h, event}
 	}
 	rest()
 	return free, err
+}
+
+// take makes the calling thread the owner of a part's mutex, and its companion exist, if it was free.
+func (f *Family) take(h windows.Handle, part string) (free bool, event windows.Handle, err error) {
+	acquired, err := TryAcquire(h)
+	if !acquired {
+		return false, 0, err
+	}
+	dying, err := f.HasEvent(eventOf(part))
+	if err == nil && !dying {
+		if event, err = f.Show(eventOf(part)); err == nil {
+			return true, event, nil
+		}
+	}
+	windows.ReleaseMutex(h)
+	return false, 0, err
 }
 
 // Drop lets go of the mutex of a part, which was held.
@@ -57,8 +83,9 @@ func (f *Family) Drop(part string) {
 	name := f.base + "!" + part
 	if h, ok := keeper.held[name]; ok {
 		delete(keeper.held, name)
-		keep(func() { windows.ReleaseMutex(h) })
-		windows.CloseHandle(h)
+		windows.CloseHandle(h.event)
+		keep(func() { windows.ReleaseMutex(h.mutex) })
+		windows.CloseHandle(h.mutex)
 		rest()
 	}
 }
@@ -76,11 +103,19 @@ func (f *Family) Held(part string) (bool, error) {
 	defer windows.CloseHandle(h)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	free, err := TryAcquire(h)
-	if free {
-		windows.ReleaseMutex(h)
+	acquired, err := TryAcquire(h)
+	if !acquired {
+		return true, err
 	}
-	return !free, err
+	return f.Release(h, part)
+}
+
+// Release lets go of the mutex of a part that the calling thread came to own without holding it, and reports whether
+// its last holder is not quite gone yet.
+func (f *Family) Release(h windows.Handle, part string) (dying bool, err error) {
+	dying, err = f.HasEvent(eventOf(part))
+	windows.ReleaseMutex(h)
+	return dying, err
 }
 
 // TryAcquire makes the calling thread the owner of a mutex, if it is free or its owner ended.

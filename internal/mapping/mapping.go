@@ -8,6 +8,7 @@
 //	Create(p *Place) (*Object, error)                a new, empty one; fs.ErrExist
 //	Enter(p, create, readOnly, limit)                Open, or Create if that is wanted, with the registry locked
 //	Names(p *Place) ([]string, error)                the names where the place is
+//	(*Place) Lasting() bool                          an object there outlives those who have it open
 //	Path(p *Place) string                            what people call it
 //	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
 //	Revocable                                        Retire does no harm to those who use mem
@@ -20,7 +21,6 @@
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
 //	(*Object) Reserve(from, to) error                makes it longer, with zeros
 //	(*Object) Map(n, writable) ([]byte, error)
-//	(*Object) Lasting() bool                         stays when nobody has it open, until Unlink
 //	(*Object) Family() *kernel.Family                what processes wait on, where memory alone does not do
 //	(*Object) Unlink() error                         takes the name away
 //	(*Object) Close() error                          drops all its locks

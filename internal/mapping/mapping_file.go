@@ -312,8 +312,8 @@ func (o *Object) write(b []byte, off int64) error {
 	return nil
 }
 
-// Lasting reports that the object outlives those who have it open, until it is unlinked.
-func (o *Object) Lasting() bool { return true }
+// Lasting reports that what is at the place outlives those who have it open, until it is unlinked.
+func (p *Place) Lasting() bool { return true }
 
 // Family returns nothing: files need no kernel objects beside them.
 func (o *Object) Family() *kernel.Family { return nil }

@@ -44,7 +44,7 @@ func (o *Object) Held(slot int) (bool, error)                   { return false, 
 func (o *Object) AnyHeld() (bool, error)                        { return false, errNone }
 func (o *Object) ReaderHeld() (bool, error)                     { return false, errNone }
 func (o *Object) ReadOnly() bool                                { return false }
-func (o *Object) Lasting() bool                                 { return false }
+func (p *Place) Lasting() bool                                  { return false }
 func (o *Object) Family() *kernel.Family                        { return nil }
 
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {

@@ -39,6 +39,7 @@ type Object struct {
 	readOnly bool
 	created  bool
 
+	looking   bool // the registry is locked until Close
 	abandoned bool // the last holder of the registry died with it
 }
 
@@ -52,8 +53,6 @@ type store interface {
 	reset(mark []byte, size int64) (section windows.Handle, err error)
 	// reserve gives a store without memory at least size bytes.
 	reserve(size int64) (section windows.Handle, has int64, err error)
-	// lasting reports whether the store outlives those who have it open, until unlink.
-	lasting() bool
 	unlink() error
 	close() error
 }
@@ -68,11 +67,14 @@ func Path(p *Place) string {
 		}
 		return path
 	}
-	if p.Global {
+	if p.Global || session() == 0 { // one name for one section
 		return `Global\` + p.Name
 	}
 	return `Local\` + p.Name
 }
+
+// Lasting reports whether what is at the place outlives those who have it open, until it is unlinked.
+func (p *Place) Lasting() bool { return p.Dir != "" }
 
 // full turns the errors of a full place into ErrNoSpace.
 func full(err error) error {
@@ -99,13 +101,19 @@ func newObject(p *Place, readOnly bool) (*Object, error) {
 	return o, err
 }
 
-// Open opens an existing section, without its registry.
+// Open opens an existing section, to look at it, until Close in the same goroutine. To look is to have things open for
+// a moment that others take for signs of life, so it is done under the registry lock; without, if a process has been
+// stopped that has it.
 func Open(p *Place, readOnly bool) (*Object, error) {
 	o, err := newObject(p, readOnly)
 	if err != nil {
 		return nil, err
 	}
-	if o.section, o.size, err = o.store.open(readOnly); err != nil {
+	if o.registry, err = o.family.OpenMutex(registryPart); err == nil {
+		o.looking = o.LockRegistry(100*time.Millisecond) == nil
+	}
+	if err = o.open(); err != nil {
+		o.Close()
 		return nil, err
 	}
 	return o, nil
@@ -144,7 +152,7 @@ func (o *Object) open() error {
 	for deadline := time.Now().Add(200 * time.Millisecond); ; time.Sleep(time.Millisecond) {
 		var err error
 		o.section, o.size, err = o.store.open(o.readOnly)
-		if err != nil || !o.abandoned || o.Lasting() {
+		if err != nil || !o.abandoned {
 			return err
 		}
 		head := make([]byte, len(layout.Magic))
@@ -215,6 +223,9 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 
 // Reset gives the section size bytes, all zero but the mark. The caller holds the registry and nobody is attached.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
+	if o.section != 0 && o.size == size && !p.Lasting() {
+		return clean(o.section, mark, size)
+	}
 	if o.section != 0 {
 		windows.CloseHandle(o.section)
 		o.section = 0
@@ -240,9 +251,6 @@ func (o *Object) Reserve(from, to int64) error {
 	return nil
 }
 
-// Lasting reports whether the object outlives those who have it open, until it is unlinked.
-func (o *Object) Lasting() bool { return o.store.lasting() }
-
 // Unlink takes the name away, with the memory. The object is then of no use but to be closed.
 func (o *Object) Unlink() error {
 	if o.section != 0 {
@@ -255,6 +263,10 @@ func (o *Object) Unlink() error {
 // Close closes the section and drops what the object holds. Mappings stay, and keep the memory. A second Close does
 // nothing.
 func (o *Object) Close() error {
+	if o.looking {
+		o.looking = false
+		o.UnlockRegistry()
+	}
 	if o.slot >= 0 {
 		o.Drop(o.slot)
 	}

@@ -5,6 +5,8 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,40 +27,55 @@ type file struct {
 	h     windows.Handle // InvalidHandle: not open
 }
 
-// newFile returns a file that is not open yet. The kernel objects beside it are called by the directory's identity,
-// which is the same whatever path leads to it, and are those of all sessions, as the file is.
+// newFile returns a file that is not open yet. The kernel objects beside it are called by the identity of its
+// directory and its name, so that all ways that lead to it meet: two families for one file would be two owners of
+// one lock. They are those of all sessions, as the file is. The '!' keeps them apart from those of page-file sections.
 func newFile(p *Place) (store, *kernel.Family, error) {
-	dir, err := dirID(p.Dir)
-	if err != nil {
+	if strings.HasSuffix(p.Name, ".") || !filepath.IsLocal(p.Name) {
+		return nil, nil, fmt.Errorf("%w: Windows has no file of the name %q: it takes it for a device, or drops the dots at its end",
+			fs.ErrInvalid, p.Name)
+	}
+	id := fnv.New128a()
+	if err := identifyDir(id, p.Dir); err != nil {
 		return nil, nil, err
 	}
-	family, err := kernel.NewFamily(fmt.Sprintf(`Global\%s.%s`, dir, strings.ToLower(p.Name)), p.SecurityDescriptor)
+	io.WriteString(id, strings.ToLower(p.Name))
+	family, err := kernel.NewFamily(fmt.Sprintf(`Global\!%x`, id.Sum(nil)), p.SecurityDescriptor)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &file{place: p, path: Path(p), sa: family.Attributes(), h: windows.InvalidHandle}, family, nil
 }
 
-// dirID is the identity of a directory, on this machine.
-func dirID(dir string) (string, error) {
+// identifyDir writes the identity of a directory of this machine: a FILE_ID_INFO, whatever path leads to it.
+func identifyDir(w io.Writer, dir string) error {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	h, err := windows.CreateFile(name, 0, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE,
 		nil, windows.OPEN_EXISTING, windows.FILE_FLAG_BACKUP_SEMANTICS, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
+		return fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
 	}
 	if err != nil {
-		return "", &fs.PathError{Op: "open", Path: dir, Err: err}
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer windows.CloseHandle(h)
-	var info windows.ByHandleFileInformation
-	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
-		return "", &fs.PathError{Op: "identify", Path: dir, Err: err}
+	var path [4 * windows.MAX_LONG_PATH]uint16
+	n, err := windows.GetFinalPathNameByHandle(h, &path[0], uint32(len(path)), 0)
+	if err != nil {
+		return &fs.PathError{Op: "identify", Path: dir, Err: err}
 	}
-	return fmt.Sprintf("%x.%x%08x", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), nil
+	if strings.HasPrefix(windows.UTF16ToString(path[:n]), `\\?\UNC\`) {
+		return fmt.Errorf("%w: %s is on another machine, whose locks this one does not see", errors.ErrUnsupported, dir)
+	}
+	var id [24]byte // a volume's serial number, and a file's
+	if err := windows.GetFileInformationByHandleEx(h, windows.FileIdInfo, &id[0], uint32(len(id))); err != nil {
+		return &fs.PathError{Op: "identify", Path: dir, Err: err}
+	}
+	_, err = w.Write(id[:])
+	return err
 }
 
 func (f *file) open(readOnly bool) (windows.Handle, int64, error) {
@@ -74,6 +91,9 @@ func (f *file) open(readOnly bool) (windows.Handle, int64, error) {
 		return 0, 0, nil
 	}
 	h, err := f.section(readOnly)
+	if errors.Is(err, windows.ERROR_FILE_INVALID) {
+		return 0, 0, nil // it was emptied since
+	}
 	return h, size, err
 }
 
@@ -112,6 +132,9 @@ func (f *file) check() error {
 	const link = windows.FILE_ATTRIBUTE_REPARSE_POINT | windows.FILE_ATTRIBUTE_DIRECTORY
 	if kind, err := windows.GetFileType(f.h); err != nil || kind != windows.FILE_TYPE_DISK || info.FileAttributes&link != 0 {
 		return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
+	}
+	if info.NumberOfLinks > 1 {
+		return fmt.Errorf("%w: %s has %d names, so that nobody can say who else has it open", layout.ErrIncompatible, f.path, info.NumberOfLinks)
 	}
 	return identify(f.place, f.h, windows.SE_FILE_OBJECT)
 }
@@ -171,8 +194,6 @@ func (f *file) reserve(size int64) (windows.Handle, int64, error) {
 	h, err := f.section(false)
 	return h, size, err
 }
-
-func (f *file) lasting() bool { return true }
 
 // unlink removes the file. Its handle is closed before, as it is not shared for that; another process may have it
 // open for a moment, to look at it.

@@ -5,6 +5,7 @@ package mapping
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -22,6 +23,7 @@ var (
 
 const (
 	statusSuccess       = windows.NTStatus(0)
+	statusMoreEntries   = windows.NTStatus(0x105)
 	statusNoMoreEntries = windows.NTStatus(0x8000001A)
 	directoryQuery      = 1
 )
@@ -43,10 +45,7 @@ func Names(p *Place) ([]string, error) {
 	if p.Dir != "" {
 		return fileNames(p.Dir)
 	}
-	dir, err := directory(p.Global)
-	if err != nil {
-		return nil, err
-	}
+	dir := directory(p.Global)
 	all, err := sections(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
@@ -57,17 +56,21 @@ func Names(p *Place) ([]string, error) {
 }
 
 // directory is where the system keeps the names of Local\ and of Global\.
-func directory(global bool) (string, error) {
+func directory(global bool) string {
 	const root = `\BaseNamedObjects`
-	var session uint32
-	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &session); err != nil {
-		return "", err
+	if global || session() == 0 {
+		return root
 	}
-	if global || session == 0 {
-		return root, nil
-	}
-	return fmt.Sprintf(`\Sessions\%d`+root, session), nil
+	return fmt.Sprintf(`\Sessions\%d`+root, session())
 }
+
+// session is the number of this process's session. In that of the services, 0, Local\ is Global\.
+var session = sync.OnceValue(func() (id uint32) {
+	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &id); err != nil {
+		panic(err) // there is always a session of one's own
+	}
+	return id
+})
 
 // objectEntry is an OBJECT_DIRECTORY_INFORMATION.
 type objectEntry struct {
@@ -90,20 +93,21 @@ func sections(dir string) ([]string, error) {
 	defer windows.CloseHandle(h)
 
 	var names []string
-	buf := make([]objectEntry, 1<<11) // one entry, and its strings behind it
+	buf := make([]uint64, 8<<10) // one entry, and its strings behind it; no pointers for the garbage collector
+	entry := (*objectEntry)(unsafe.Pointer(&buf[0]))
 	for at := uint32(0); ; {
 		const one = 1 // several at a time are more than Wine does
-		status, _, _ := procNtQueryDirectory.Call(uintptr(h), uintptr(unsafe.Pointer(&buf[0])),
-			uintptr(len(buf))*unsafe.Sizeof(buf[0]), one, 0, uintptr(unsafe.Pointer(&at)), 0)
+		status, _, _ := procNtQueryDirectory.Call(uintptr(h), uintptr(unsafe.Pointer(&buf[0])), uintptr(8*len(buf)),
+			one, 0, uintptr(unsafe.Pointer(&at)), 0)
 		switch s := windows.NTStatus(status); s {
-		case statusSuccess:
+		case statusSuccess, statusMoreEntries:
 		case statusNoMoreEntries:
 			return names, nil
 		default:
 			return nil, s.Errno()
 		}
-		if buf[0].kind.String() == "Section" {
-			names = append(names, buf[0].name.String())
+		if entry.kind.String() == "Section" {
+			names = append(names, entry.name.String())
 		}
 	}
 }

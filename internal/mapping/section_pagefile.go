@@ -54,8 +54,8 @@ func (s *pageFile) otherKind() error {
 
 func (s *pageFile) create() error { return nil }
 
-// reset creates the section. One that is there already, and that nobody is attached to, belongs to processes that
-// are ending: reset waits for it to go. The memory is committed now, so a full page file is no error later.
+// reset creates the section. One of another size, which nobody is attached to, belongs to processes that are ending:
+// reset waits for it to go. The memory is committed now, so a full page file is no error later.
 func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
 	if err := s.awaitEnd(); err != nil {
 		return 0, err
@@ -103,7 +103,10 @@ func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 		return 0, 0, err
 	}
 	has, err := sectionSize(h)
-	if err == nil && existed && has < size {
+	if err == nil && existed {
+		err = identify(s.place, h, windows.SE_KERNEL_OBJECT)
+	}
+	if err == nil && has < size {
 		err = fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, has, size)
 	}
 	if err != nil {
@@ -133,8 +136,6 @@ func (s *pageFile) section(size int64) (h windows.Handle, existed bool, err erro
 	}
 	return 0, false, err
 }
-
-func (s *pageFile) lasting() bool { return false }
 
 // unlink fails: the system has no way to take the name away while somebody has the section open.
 func (s *pageFile) unlink() error {

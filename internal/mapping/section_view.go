@@ -81,6 +81,17 @@ func protect(mem []byte, protection uint32) error {
 	return windows.VirtualProtect(uintptr(unsafe.Pointer(unsafe.SliceData(mem))), uintptr(len(mem)), protection, &old)
 }
 
+// clean makes a section of size bytes zero but the mark, which it writes first.
+func clean(h windows.Handle, mark []byte, size int64) error {
+	addr, err := windows.MapViewOfFile(h, windows.FILE_MAP_WRITE, 0, 0, uintptr(size))
+	if err != nil {
+		return err
+	}
+	mem := bytes(addr, int(size))
+	clear(mem[copy(mem, mark):])
+	return windows.UnmapViewOfFile(addr)
+}
+
 // write writes to the beginning of a section.
 func write(h windows.Handle, b []byte) error {
 	addr, err := windows.MapViewOfFile(h, windows.FILE_MAP_WRITE, 0, 0, uintptr(len(b)))

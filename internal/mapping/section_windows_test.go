@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -68,8 +69,8 @@ func TestSectionLives(t *testing.T) {
 	a := section(t, p)
 	there(t, p, true)
 	b := section(t, p)
-	if !a.Created() || b.Created() || a.Lasting() {
-		t.Errorf("created: %v, %v; lasting: %v", a.Created(), b.Created(), a.Lasting())
+	if !a.Created() || b.Created() || p.Lasting() {
+		t.Errorf("created: %v, %v; lasting: %v", a.Created(), b.Created(), p.Lasting())
 	}
 	other := proctest.Start(t, "sectioner", p.Name)
 	other.Expect("false")
@@ -139,6 +140,38 @@ func TestGlobal(t *testing.T) {
 	must(t, o.Close())
 }
 
+// Whatever sections others name, to list them does no harm.
+func TestForeignNames(t *testing.T) {
+	p := &Place{Name: proctest.Name(t)}
+	section(t, p)
+	for i := range 50 {
+		name, err := windows.UTF16PtrFromString(Path(p) + strings.Repeat("\ubeef", i) + "!x")
+		must(t, err)
+		h, err := windows.CreateFileMapping(windows.InvalidHandle, nil, windows.PAGE_READWRITE, 0, 100, name)
+		if h == 0 {
+			t.Fatal(err)
+		}
+		defer windows.CloseHandle(h)
+	}
+	done := make(chan bool)
+	go func() {
+		for range 20 {
+			runtime.GC()
+		}
+		close(done)
+	}()
+	for {
+		if names, err := Names(&Place{}); err != nil || !slices.Contains(names, p.Name) {
+			t.Fatalf("Names = %q, %v", names, err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
 // An impossible size is a matter of space, found when the section is created.
 func TestNoSpace(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
@@ -149,7 +182,26 @@ func TestNoSpace(t *testing.T) {
 	must(t, o.Close())
 }
 
-// What an ending process still has open is waited for, and what is not about to go is an error.
+// What is left of a section of the right size is used again, even if a stranger has it open.
+func TestResetInPlace(t *testing.T) {
+	p := &Place{Name: proctest.Name(t)}
+	stranger := section(t, p)
+	old, err := stranger.Map(size, true)
+	must(t, err)
+	defer Unmap(old)
+	old[size-1] = 1
+	o, err := Enter(p, true, false, proctest.Patience)
+	must(t, err)
+	defer o.Close()
+	defer o.UnlockRegistry()
+	must(t, o.Reset(p, layout.Mark(), size))
+	got := make([]byte, size)
+	if n, err := o.ReadAt(got, 0); n != size || err != nil || !slices.Equal(got, append(layout.Mark(), make([]byte, size-len(layout.Mark()))...)) {
+		t.Errorf("%d bytes, %v; not the mark and zeros", n, err)
+	}
+}
+
+// What an ending process still has open of a section of another size is waited for.
 func TestResetWaits(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	corpse := section(t, p)
@@ -210,8 +262,8 @@ func registrar(args []string) error {
 func TestFileSection(t *testing.T) {
 	p := &Place{Name: "o", Dir: proctest.TempDir(t)}
 	a := section(t, p)
-	if !a.Created() || !a.Lasting() {
-		t.Errorf("created: %v, lasting: %v", a.Created(), a.Lasting())
+	if !a.Created() || !p.Lasting() {
+		t.Errorf("created: %v, lasting: %v", a.Created(), p.Lasting())
 	}
 	mem, err := a.Map(size, true)
 	must(t, err)
@@ -245,6 +297,15 @@ func TestFileSection(t *testing.T) {
 	}
 	_, err = Enter(&Place{Name: "o", Dir: p.Dir + `\none`}, true, false, proctest.Patience)
 	want(t, err, fs.ErrNotExist)
+	for _, name := range []string{"o.", "o..", "NUL", "con", "COM1", "nul.txt"} {
+		_, err = Enter(&Place{Name: name, Dir: p.Dir}, true, false, proctest.Patience)
+		want(t, err, fs.ErrInvalid)
+	}
+	must(t, os.WriteFile(p.Dir+`\twice`, nil, 0o600))
+	if err := os.Link(p.Dir+`\twice`, p.Dir+`\again`); err == nil {
+		_, err = Enter(&Place{Name: "twice", Dir: p.Dir}, true, false, proctest.Patience)
+		want(t, err, layout.ErrIncompatible)
+	}
 	must(t, os.Mkdir(p.Dir+`\dir`, 0o700))
 	_, err = Enter(&Place{Name: "dir", Dir: p.Dir}, true, false, proctest.Patience)
 	want(t, err, layout.ErrIncompatible)

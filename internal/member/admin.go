@@ -65,14 +65,14 @@ func Remove(p *mapping.Place) error {
 // Sweep removes a mapping that nobody is attached to and that is not there to persist, and reports whether it
 // did. A file that is not ours is fs.ErrNotExist or layout.ErrIncompatible.
 func Sweep(p *mapping.Place) (bool, error) {
+	if !p.Lasting() {
+		return false, nil
+	}
 	obj, err := enter(p, false, false)
 	if err != nil {
 		return false, err
 	}
 	defer leave(obj)
-	if !obj.Lasting() {
-		return false, nil
-	}
 	if marked, err := isMarked(obj); err != nil || !marked {
 		return false, err
 	}

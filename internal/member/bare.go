@@ -13,6 +13,7 @@ type Bare struct {
 	Mem     []byte
 	obj     *mapping.Object
 	persist bool
+	unlinks bool // takes the name away if it is the last
 }
 
 // JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
@@ -22,7 +23,7 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bare{obj: obj, persist: persist}
+	b := &Bare{obj: obj, persist: persist, unlinks: !persist && p.Lasting()}
 	err = b.join(p, size)
 	obj.UnlockRegistry()
 	if err != nil {
@@ -33,7 +34,7 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 }
 
 func (b *Bare) join(p *mapping.Place, size int) error {
-	if b.persist && !b.obj.Lasting() {
+	if b.persist && !p.Lasting() {
 		return errPersist
 	}
 	info, err := b.obj.Info()
@@ -69,7 +70,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 // Mem any more.
 func (b *Bare) Leave() error {
 	err := mapping.Unmap(b.Mem)
-	if !b.persist && b.obj.Lasting() {
+	if b.unlinks {
 		if e := b.obj.LockRegistry(registryLimit); e != nil {
 			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 		} else {

@@ -40,7 +40,7 @@ func Join(how How, s *Spec) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{obj: obj}
+	m := &Member{obj: obj, lasting: s.Place.Lasting()}
 	return m.settle(m.join(how, s))
 }
 
@@ -54,7 +54,7 @@ func JoinReader(s *Spec) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{obj: obj, reader: true}
+	m := &Member{obj: obj, lasting: s.Place.Lasting(), reader: true}
 	return m.settle(m.joinReader(s))
 }
 
@@ -180,7 +180,7 @@ func (m *Member) initialise(s *Spec) error {
 	if err != nil {
 		return err
 	}
-	if g.Persist && !m.obj.Lasting() {
+	if g.Persist && !s.Place.Lasting() {
 		return errPersist
 	}
 	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {

@@ -41,12 +41,13 @@ type Member struct {
 	pins    atomic.Int64 // calls that use Mem, where Pinning
 	leaving atomic.Bool
 
-	obj    *mapping.Object
-	reader bool
-	ident  layout.Ident // 0 for a reader
-	info   mapping.Info // as of the joining
-	left   sync.Once
-	gone   bool // Mem is unmapped; for the clean-up
+	obj     *mapping.Object
+	lasting bool // as the place is
+	reader  bool
+	ident   layout.Ident // 0 for a reader
+	info    mapping.Info // as of the joining
+	left    sync.Once
+	gone    bool // Mem is unmapped; for the clean-up
 }
 
 // Pinning says that each call that uses Mem must Pin it: the platform cannot take memory away from those who use
@@ -143,7 +144,9 @@ func (m *Member) disown() error {
 	return layout.Guard(mem, func() error {
 		mutex := layout.NewWords(mem).Mutex()
 		if old := mutex.Load(); layout.Owner(old) == m.ident && mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
-			park.NewQueue(mutex, m.obj.Family()).Wake()
+			queue := park.NewQueue(mutex, m.obj.Family())
+			queue.Wake()
+			queue.Close()
 		}
 		return nil
 	})
@@ -156,7 +159,7 @@ func (m *Member) unlinkIfLast() error {
 	} else {
 		m.obj.Drop(m.ident.Slot())
 	}
-	if m.Geometry.Persist || !m.obj.Lasting() {
+	if m.Geometry.Persist || !m.lasting {
 		return nil
 	}
 	return unlinkIfAlone(m.obj)

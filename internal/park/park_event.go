@@ -50,7 +50,8 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 	if q.word.Load() != old {
 		return
 	}
-	owner, err := q.family.OpenMutex(kernel.MemberPart(layout.Owner(old).Slot()))
+	part := kernel.MemberPart(layout.Owner(old).Slot())
+	owner, err := q.family.OpenMutex(part)
 	if err != nil {
 		wait(limit, q.unlocked, q.kick)
 		return
@@ -60,7 +61,9 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if wait(limit, q.unlocked, q.kick, owner) == 2 {
-		windows.ReleaseMutex(owner)
+		if dying, _ := q.family.Release(owner, part); dying {
+			wait(min(limit, time.Millisecond), q.unlocked, q.kick)
+		}
 	}
 }
 

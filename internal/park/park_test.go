@@ -20,6 +20,7 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
 // shared is a word that processes share.
 type shared struct {
+	place   *mapping.Place
 	obj     *mapping.Object
 	mem     []byte
 	word    *atomic.Uint32
@@ -45,12 +46,12 @@ func share(name string) (*shared, error) {
 		return nil, err
 	}
 	words := layout.NewWords(mem)
-	return &shared{obj, mem, words.Mutex(), &words.Counters()[0], obj.Family()}, nil
+	return &shared{p, obj, mem, words.Mutex(), &words.Counters()[0], obj.Family()}, nil
 }
 
 func (s *shared) close() {
 	mapping.Unmap(s.mem)
-	if s.obj.Created() && s.obj.Lasting() {
+	if s.obj.Created() && s.place.Lasting() {
 		s.obj.Unlink()
 	}
 	s.obj.Close()

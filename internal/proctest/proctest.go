@@ -6,9 +6,11 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,6 +62,14 @@ func NeedsFaultAddress(t testing.TB) {
 	if Emulated() {
 		t.Skip("this emulator delivers SIGBUS without the address of the fault")
 	}
+}
+
+// Mode is what Stat says of a segment whose mode was asked to be m: Windows has none.
+func Mode(m fs.FileMode) fs.FileMode {
+	if runtime.GOOS == "windows" {
+		return 0
+	}
+	return m
 }
 
 // Proc is a process that plays a role.

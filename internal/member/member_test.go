@@ -1,5 +1,3 @@
-//go:build unix && !aix
-
 package member
 
 import (
@@ -9,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,7 +128,7 @@ func start(t *testing.T, dir string) (*proctest.Proc, uint32) {
 
 // Every live handle has an identity of its own, which lives as long as it does, however it ends.
 func TestIdentities(t *testing.T) {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	a, b := join(t, in(dir)), join(t, in(dir))
 	closes, closed := start(t, dir)
 	dies, died := start(t, dir)
@@ -153,7 +152,7 @@ func TestIdentities(t *testing.T) {
 
 // A slot that is used again does not bring its earlier holders back to life.
 func TestSlotReused(t *testing.T) {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	a := join(t, in(dir))
 	var old []uint32
 	for range 5 {
@@ -176,7 +175,7 @@ func TestSlotReused(t *testing.T) {
 // A handle never gets the identity that the mutex word names, even if generations have come round to it since.
 func TestGenerationInUseIsSkipped(t *testing.T) {
 	const last = 1<<20 - 1
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	a := join(t, s)
 	for _, c := range []struct{ stored, named, want uint32 }{
 		{5, 6, 7},
@@ -205,7 +204,7 @@ func TestGenerationInUseIsSkipped(t *testing.T) {
 
 // Whatever the words that a hostile peer can write say, there is a slot or an error.
 func TestHostileRotor(t *testing.T) {
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	a := join(t, s)
 	for _, v := range []uint32{layout.Members - 1, layout.Members, 1 << 31, 1<<32 - 1} {
 		a.Words.Rotor().Store(v)
@@ -220,7 +219,7 @@ func TestHostileRotor(t *testing.T) {
 
 func TestTooManyMembers(t *testing.T) {
 	proctest.AllowFiles(t, layout.Members+200)
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	slots := map[int]bool{}
 	var some *Member
 	for range layout.Members {
@@ -242,7 +241,7 @@ func TestTooManyMembers(t *testing.T) {
 }
 
 func TestHow(t *testing.T) {
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	_, err := Join(AttachOnly, s)
 	want(t, err, fs.ErrNotExist)
 	_, err = JoinReader(s)
@@ -267,7 +266,7 @@ func TestHow(t *testing.T) {
 
 // The last to leave takes the file away, be it a reader; unless it is there to persist.
 func TestLastLeaves(t *testing.T) {
-	s := segment(in(t.TempDir()))
+	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
 	b := join(t, s)
 	r := stay(t)(JoinReader(s))
@@ -279,7 +278,7 @@ func TestLastLeaves(t *testing.T) {
 	exists(t, s, false)
 	must(t, r.Leave(false))
 
-	s = persistent(in(t.TempDir()))
+	s = persistent(in(proctest.TempDir(t)))
 	a = join(t, s)
 	must(t, a.Leave(false))
 	exists(t, s, true)
@@ -290,7 +289,10 @@ func TestLastLeaves(t *testing.T) {
 
 // A name that leads elsewhere by now is not taken away.
 func TestLeaveWhenReplaced(t *testing.T) {
-	s := in(t.TempDir())
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows keeps the name of a file that is open")
+	}
+	s := in(proctest.TempDir(t))
 	path := mapping.Path(&s.Place)
 	a := join(t, s)
 	must(t, Remove(&s.Place))
@@ -337,7 +339,7 @@ func TestHalfInitialised(t *testing.T) {
 		"and garbage":     garbage,
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := in(t.TempDir())
+			s := in(proctest.TempDir(t))
 			must(t, os.WriteFile(mapping.Path(&s.Place), content, 0o600))
 			_, err := Join(AttachOnly, s)
 			want(t, err, fs.ErrNotExist)
@@ -375,7 +377,7 @@ func TestKilledJoiner(t *testing.T) {
 	if testing.Short() {
 		kills = 10
 	}
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	lives := proctest.Start(t, "joiner", s.Place.Dir)
 	lives.Expect("joined")
 	for i := range kills {
@@ -414,9 +416,13 @@ func TestHeaderGone(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := in(t.TempDir())
+			s := in(proctest.TempDir(t))
 			a := join(t, s)
-			must(t, spoil(mapping.Path(&s.Place)))
+			err := spoil(mapping.Path(&s.Place))
+			if err != nil && runtime.GOOS == "windows" {
+				return // it cuts no file that is mapped
+			}
+			must(t, err)
 			for range 2 {
 				for _, how := range []How{OpenOrCreate, CreateOnly, AttachOnly} {
 					_, err := Join(how, s)
@@ -444,7 +450,7 @@ func TestLeaveWithMutex(t *testing.T) {
 		{false, layout.InconsistentBit | layout.WaitersBit, layout.InconsistentBit},
 		{true, layout.WaitersBit, layout.WaitersBit},
 	} {
-		s := in(t.TempDir())
+		s := in(proctest.TempDir(t))
 		a, b := join(t, s), join(t, s)
 		a.Words.Mutex().Store(b.Self() | c.flags)
 		must(t, b.Leave(c.keep))
@@ -460,6 +466,9 @@ func TestLeaveWithMutex(t *testing.T) {
 		if got := a.Words.Mutex().Load(); got != a.Self() {
 			t.Errorf("another's mutex became %#x", got)
 		}
+		if Pinning {
+			continue // the memory is gone
+		}
 		if b.Mem[layout.MutexOff] = 1; a.Words.Mutex().Load() != a.Self() {
 			t.Error("the memory of one that left is still shared")
 		}
@@ -469,7 +478,7 @@ func TestLeaveWithMutex(t *testing.T) {
 // Discard, the clean-up of a handle that was dropped, ends it, unless it holds the mutex: it is then alive for as
 // long as its process.
 func TestDiscard(t *testing.T) {
-	s := in(t.TempDir())
+	s := in(proctest.TempDir(t))
 	a := join(t, s)
 	b, err := Join(OpenOrCreate, s)
 	must(t, err)
@@ -492,7 +501,7 @@ func TestDiscard(t *testing.T) {
 
 // A reader maps everything read-only but for the wait page.
 func TestReader(t *testing.T) {
-	s := segment(in(t.TempDir()))
+	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
 	r := stay(t)(JoinReader(s))
 	off, n := a.Geometry.WaitPage()
@@ -512,7 +521,7 @@ func TestReader(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
-	s := segment(in(t.TempDir()))
+	s := segment(in(proctest.TempDir(t)))
 	for _, err := range []error{
 		Remove(&s.Place),
 		func() error { _, err := Stat(&s.Place); return err }(),
@@ -523,18 +532,22 @@ func TestAdmin(t *testing.T) {
 	a, b := join(t, s), join(t, s)
 	stay(t)(JoinReader(s))
 	st, err := Stat(&s.Place)
-	if err != nil || st.Writers != 2 || !st.Readers || st.Mode != mapping.DefaultMode || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
+	if err != nil || st.Writers != 2 || !st.Readers || st.Mode != proctest.Mode(mapping.DefaultMode) || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
 		t.Errorf("Stat = %+v, %v", st, err)
 	}
 	if swept, err := Sweep(&s.Place); swept || err != nil {
 		t.Errorf("Sweep of a live mapping = %v, %v", swept, err)
 	}
-	must(t, Remove(&s.Place))
-	exists(t, s, false)
+	if err := Remove(&s.Place); runtime.GOOS == "windows" {
+		want(t, err, errors.ErrUnsupported)
+	} else {
+		must(t, err)
+		exists(t, s, false)
+	}
 	alive(t, a, b.Self(), true)
 
 	// What its dead users left is swept, unless it persists.
-	s = in(t.TempDir())
+	s = in(proctest.TempDir(t))
 	p, _ := start(t, s.Place.Dir)
 	p.Kill()
 	if swept, err := Sweep(&s.Place); !swept || err != nil {
@@ -554,7 +567,7 @@ func TestAdmin(t *testing.T) {
 }
 
 func TestBare(t *testing.T) {
-	p := &mapping.Place{Name: "b", Dir: t.TempDir()}
+	p := &mapping.Place{Name: "b", Dir: proctest.TempDir(t)}
 	s := &Spec{Place: *p}
 	a, err := JoinBare(p, 100, false)
 	must(t, err)
@@ -579,7 +592,7 @@ func TestBare(t *testing.T) {
 	// Neither kind takes the other for its own.
 	_, err = Join(OpenOrCreate, &Spec{Place: *p, New: in("").New, Check: in("").Check})
 	want(t, err, layout.ErrIncompatible)
-	s = in(t.TempDir())
+	s = in(proctest.TempDir(t))
 	join(t, s)
 	_, err = JoinBare(&s.Place, 100, false)
 	want(t, err, layout.ErrIncompatible)

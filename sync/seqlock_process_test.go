@@ -1,19 +1,15 @@
-//go:build unix
-
 package sync_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
-	"golang.org/x/sys/unix"
 )
 
 // shared is a mapping of the tests' own: the sequence lock's words, and slots whose words are all the same number.
@@ -28,22 +24,37 @@ func init() {
 	roles["seqlock reader"] = seqlockReader
 }
 
-func mapShared(path string, prot int) (*shared, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+// mapShared maps the memory NAME, and creates it, zero, if there is none.
+func mapShared(name string, writable bool) (*shared, func(), error) {
+	p := &mapping.Place{Name: name}
+	obj, err := mapping.Enter(p, true, false, proctest.Patience)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer f.Close()
-	mem, err := unix.Mmap(int(f.Fd()), 0, int(unsafe.Sizeof(shared{})), prot, unix.MAP_SHARED)
+	defer obj.UnlockRegistry()
+	size := int(unsafe.Sizeof(shared{}))
+	if obj.Created() {
+		if err := obj.Reserve(0, int64(size)); err != nil {
+			return nil, nil, err
+		}
+	}
+	mem, err := obj.Map(size, writable)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return (*shared)(unsafe.Pointer(unsafe.SliceData(mem))), nil
+	end := func() {
+		mapping.Unmap(mem)
+		if obj.Created() && p.Lasting() {
+			obj.Unlink()
+		}
+		obj.Close()
+	}
+	return (*shared)(unsafe.Pointer(unsafe.SliceData(mem))), end, nil
 }
 
-// seqlockWriter writes versions to FILE of SLOTS until it is killed.
+// seqlockWriter writes versions to the memory NAME of SLOTS until it is killed.
 func seqlockWriter(args []string) error {
-	s, err := mapShared(args[0], unix.PROT_READ|unix.PROT_WRITE)
+	s, _, err := mapShared(args[0], true)
 	if err != nil {
 		return err
 	}
@@ -62,9 +73,9 @@ func seqlockWriter(args []string) error {
 	}
 }
 
-// seqlockReader reads FILE of SLOTS, through a read-only mapping, until its input ends.
+// seqlockReader reads the memory NAME of SLOTS, through a read-only mapping, until its input ends.
 func seqlockReader(args []string) error {
-	s, err := mapShared(args[0], unix.PROT_READ)
+	s, _, err := mapShared(args[0], false)
 	if err != nil {
 		return err
 	}
@@ -104,18 +115,17 @@ func seqlockReader(args []string) error {
 // Readers in other processes see no torn value while writers write, die and are replaced.
 func TestSeqLockOfProcesses(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
-		path, args := filepath.Join(t.TempDir(), "shared"), strconv.Itoa(slots)
-		must(t, os.WriteFile(path, make([]byte, unsafe.Sizeof(shared{})), 0o600))
-		s, err := mapShared(path, unix.PROT_READ)
+		name, args := proctest.Name(t), strconv.Itoa(slots)
+		s, end, err := mapShared(name, false)
 		must(t, err)
-		defer unix.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(s)), unsafe.Sizeof(*s)))
+		defer end()
 		readers := []*proctest.Proc{
-			proctest.Start(t, "seqlock reader", path, args),
-			proctest.Start(t, "seqlock reader", path, args),
+			proctest.Start(t, "seqlock reader", name, args),
+			proctest.Start(t, "seqlock reader", name, args),
 		}
 		l := ipcsync.NewSeqLock(&s.counters, slots, 16)
 		for range kills() / 5 {
-			w := proctest.Start(t, "seqlock writer", path, args)
+			w := proctest.Start(t, "seqlock writer", name, args)
 			w.Expect("writing")
 			for from, wait := l.Version(), time.Now(); l.Version() < from+20000; time.Sleep(time.Millisecond) {
 				if time.Since(wait) > proctest.Patience {

@@ -1,0 +1,62 @@
+package member
+
+import (
+	"context"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"golang.org/x/sys/windows"
+)
+
+// Whatever a handle opened is closed when it leaves, or was refused.
+func TestHandles(t *testing.T) {
+	handles := func() (n uint32) {
+		count := windows.NewLazySystemDLL("kernel32.dll").NewProc("GetProcessHandleCount")
+		proc := windows.CurrentProcess()
+		ok, _, err := count.Call(uintptr(proc), uintptr(unsafe.Pointer(&n)))
+		if ok == 0 {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for what, place := range map[string]mapping.Place{
+		"page file": {Name: proctest.Name(t)},
+		"file":      {Name: "m", Dir: proctest.TempDir(t)},
+	} {
+		s := segment(in(""))
+		s.Place = place
+		use := func() {
+			m, err := Join(OpenOrCreate, s)
+			must(t, err)
+			r, err := JoinReader(s)
+			must(t, err)
+			m.Queue.Wait(0, time.Millisecond)
+			m.Queue.Wake()
+			m.Crowd.Wait(0, time.Millisecond)
+			m.Crowd.Wake(0)
+			_, err = Stat(&s.Place)
+			must(t, err)
+			refuses := *s
+			refuses.Check = func(*layout.Geometry) error { return context.Canceled }
+			_, err = Join(AttachOnly, &refuses)
+			want(t, err, context.Canceled)
+			must(t, m.Leave(false))
+			must(t, r.Leave(false))
+		}
+		for range 10 {
+			use()
+		}
+		before := handles()
+		for range 100 {
+			use()
+		}
+		// The runtime has a few for each of its threads.
+		if after := handles(); after > before+50 {
+			t.Errorf("%s: %d handles, before %d", what, after, before)
+		}
+	}
+}

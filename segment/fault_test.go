@@ -1,0 +1,112 @@
+package segment_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// registrar is about to open or to close NAME in DIR until its input says something.
+func registrar(args []string) error {
+	o, err := mapping.Enter(&mapping.Place{Name: args[0], Dir: args[1]}, false, false, proctest.Patience)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	fmt.Println("opening")
+	proctest.Await()
+	return nil
+}
+
+func init() { roles["registrar"] = registrar }
+
+// A handle that is stopped while it opens or closes holds others up for a bounded time.
+func TestStoppedOpener(t *testing.T) {
+	dir := proctest.TempDir(t)
+	o := &segment.Options{Dir: dir}
+	s := open(t, "x", codec.String(), o)
+	p := proctest.Start(t, "registrar", "x", dir)
+	p.Expect("opening")
+	_, err := segment.Open("x", codec.String(), o)
+	want(t, err, os.ErrDeadlineExceeded)
+	if err == nil || !strings.Contains(err.Error(), "stopped") {
+		t.Errorf("%v does not say why", err)
+	}
+	if err := s.Store("goes on"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A header whose capacity is less than the type needs, which a peer may have written, must not let a Store run over
+// its slot.
+func TestCapacityBelowType(t *testing.T) {
+	type big [1 << 20]byte
+	dir := proctest.TempDir(t)
+	o := &segment.Options{Dir: dir, Persist: true}
+	for _, capacity := range []int{0, 1<<20 - 1} {
+		fake := open(t, "x", idOf[big]{codec.Bytes()}, &segment.Options{Dir: dir, Persist: true, Capacity: max(capacity, 1)})
+		fake.Close()
+		if capacity == 0 {
+			patch(t, filepath.Join(dir, "x"), 40, 0)
+			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
+		}
+		_, err := segment.Open("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
+		want(t, err, segment.ErrCorrupt)
+		if err := segment.Remove("x", o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// idOf encodes bytes under the ID of Fixed[T].
+type idOf[T any] struct{ codec.Codec[[]byte] }
+
+func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
+
+func patch(t *testing.T, path string, off int64, v uint64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, v), off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A peer that writes this handle's own name into the lock does not hold up Close.
+func TestCloseWithForgedOwner(t *testing.T) {
+	dir := proctest.TempDir(t)
+	s := open(t, "x", codec.String(), &segment.Options{Dir: dir})
+	const mutex, generations = 128, 256
+	path := filepath.Join(dir, "x")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := uint32(0) // the first handle's
+	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
+	patch(t, path, mutex, uint64(generation<<10|slot))
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(proctest.Patience):
+		t.Fatal("Close hangs")
+	}
+}
