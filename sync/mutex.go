@@ -93,9 +93,8 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 }
 
 // Lock locks the mutex, and blocks until it is free or ctx is done; it then returns ctx's error, within 5 ms, or
-// Windows's tick of 16 ms. A
-// goroutine that locks a mutex which its own handle holds waits until it is unlocked, as with the standard
-// library's.
+// Windows's tick of 16 ms. A goroutine that locks a mutex which its own handle holds waits until it is unlocked, as
+// with the standard library's.
 //
 // If an owner died while it held the mutex, Lock runs Options.Repair, holding the mutex, before it returns. If
 // that fails or there is none, Lock unlocks and returns ErrOwnerDied, and so does every Lock until a Repair
