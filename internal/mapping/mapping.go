@@ -4,9 +4,9 @@
 //
 // A platform has one type, Object, with these functions:
 //
-//	Open(p *Place, readOnly bool) (*Object, error)   an existing object; fs.ErrNotExist
-//	Create(p *Place) (*Object, error)                a new, empty one; fs.ErrExist
-//	Enter(p, create, readOnly, limit)                Open, or Create if that is wanted, with the registry locked
+//	Open(p *Place, readOnly bool) (*Object, error)   an existing object, to look at it; fs.ErrNotExist
+//	Enter(p, create, readOnly, limit)                the same to attach or detach, with the registry locked; a new,
+//	                                                 empty one if there is none and create says so
 //	Names(p *Place) ([]string, error)                the names where the place is
 //	(*Place) Lasting() bool                          an object there outlives those who have it open
 //	Path(p *Place) string                            what people call it
@@ -17,7 +17,7 @@
 //	(*Object) Current() (bool, error)                its name still leads to it
 //	(*Object) Info() (Info, error)                   size, mode
 //	(*Object) ReadAt(b, off) (int, error)
-//	(*Object) Created() bool                         by Create
+//	(*Object) Created() bool                         by Enter
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
 //	(*Object) Reserve(from, to) error                makes it longer, with zeros
 //	(*Object) Map(n, writable) ([]byte, error)
@@ -31,8 +31,8 @@
 //	(*Object) Hold(slot) (bool, error), Drop(slot)   a member slot, for as long as the object is open
 //	(*Object) HoldReader() error, DropReader()       the place that all readers share
 //	(*Object) Held(slot) (bool, error)               by any other object
-//	(*Object) ReaderHeld() (bool, error)             the readers' place by any other object
-//	(*Object) AnyHeld() (bool, error)                any slot or reader place by any other object
+//	(*Object) ReaderHeld() (bool, error)             the readers' place by any other object; and
+//	(*Object) AnyHeld() (bool, error)                any slot or the readers' place; asked by those who hold none
 //
 // Locks belong to the Object, not to the process: two Objects of one process exclude each other.
 package mapping
