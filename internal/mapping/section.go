@@ -112,7 +112,7 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	if o.registry, err = o.family.OpenMutex(registryPart); err == nil {
 		o.looking = o.LockRegistry(100*time.Millisecond) == nil
 	}
-	if err = o.open(); err != nil {
+	if err = o.open(p); err != nil {
 		o.Close()
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		o.Close()
 		return nil, err
 	}
-	err = o.open()
+	err = o.open(p)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		o.created = true
 		err = o.store.create()
@@ -148,11 +148,11 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 
 // open opens the section. If the last holder of the registry died, a section without a mark may be one that it was
 // about to initialise: such a one goes with that process, and is waited for.
-func (o *Object) open() error {
+func (o *Object) open(p *Place) error {
 	for deadline := time.Now().Add(200 * time.Millisecond); ; time.Sleep(time.Millisecond) {
 		var err error
 		o.section, o.size, err = o.store.open(o.readOnly)
-		if err != nil || !o.abandoned {
+		if err != nil || !o.abandoned || p.Lasting() {
 			return err
 		}
 		head := make([]byte, len(layout.Magic))

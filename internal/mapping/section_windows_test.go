@@ -219,8 +219,11 @@ func TestResetWaits(t *testing.T) {
 // The registry of one who died with it is free, and what it was about to create is waited for.
 func TestAbandonedRegistry(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
-	for _, made := range []string{"nothing", "unmarked", "marked"} {
-		dies := proctest.Start(t, "registrar", p.Name, made)
+	for _, made := range []string{"nothing", "unmarked", "marked", "file"} {
+		if made == "file" {
+			p.Dir = proctest.TempDir(t)
+		}
+		dies := proctest.Start(t, "registrar", p.Name, made, p.Dir)
 		dies.Expect("locked")
 		_, err := Enter(p, true, false, 50*time.Millisecond)
 		want(t, err, os.ErrDeadlineExceeded)
@@ -239,7 +242,7 @@ func TestAbandonedRegistry(t *testing.T) {
 
 // registrar dies with the registry of NAME, having MADE some of its section.
 func registrar(args []string) error {
-	p := &Place{Name: args[0]}
+	p := &Place{Name: args[0], Dir: args[2]}
 	o, err := Enter(p, true, false, proctest.Patience)
 	if err != nil {
 		return err
