@@ -14,6 +14,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/step"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
@@ -97,7 +98,9 @@ func (r *Reader[T]) LoadInto(v *T) (version uint64, err error) {
 	if r.unhindered {
 		// quick, in place; loadInto does all of it again.
 		version, slot := r.seq.ReadBegin()
+		step.At(step.ReadBegun)
 		layout.Get(&r.slots, slot, v)
+		step.At(step.ReadCopied)
 		if !r.seq.ReadRetry(version) && version != 0 && !r.closed.Load() {
 			fence.Acquire(r.member.Key)
 			return version, nil
@@ -152,7 +155,9 @@ func (r *Reader[T]) loadCodec(ctx context.Context, v *T) (version uint64, err er
 // quick copies a plain value. It returns version 0 if there is none, or if a writer disturbed it.
 func (r *Reader[T]) quick(v *T) uint64 {
 	version, slot := r.seq.ReadBegin()
+	step.At(step.ReadBegun)
 	layout.Get(&r.slots, slot, v)
+	step.At(step.ReadCopied)
 	if r.seq.ReadRetry(version) {
 		return 0
 	}
@@ -190,7 +195,9 @@ func (r *Reader[T]) readPlain(v *T) (version uint64, ok bool, err error) {
 		*v = zero
 		return 0, true, nil
 	}
+	step.At(step.ReadBegun)
 	layout.Get(&r.slots, slot, v)
+	step.At(step.ReadCopied)
 	return version, !r.seq.ReadRetry(version), nil
 }
 
@@ -201,6 +208,7 @@ func (r *Reader[T]) readCodec(v *T) (version uint64, ok bool, err error) {
 		*v = zero
 		return 0, true, nil
 	}
+	step.At(step.ReadBegun)
 	b, err := r.slots.Value(slot)
 	switch {
 	case err != nil:
@@ -211,6 +219,7 @@ func (r *Reader[T]) readCodec(v *T) (version uint64, ok bool, err error) {
 		c := r.cell()
 		defer r.free(c)
 		c.buf = append(c.buf[:0], b...)
+		step.At(step.ReadCopied)
 		if r.seq.ReadRetry(version) {
 			return version, false, nil
 		}
@@ -343,9 +352,11 @@ func (r *Reader[T]) Close() error {
 		return nil
 	}
 	r.news.close()
+	step.At(step.WaitsEnded)
 	if r.mutex != nil {
 		r.mutex.Stop()
 		r.quiesce()
+		step.At(step.StoresEnded)
 	}
 	err := wrap("close", r.name, r.member.Leave(false))
 	runtime.KeepAlive(r)

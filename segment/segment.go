@@ -21,6 +21,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/step"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
@@ -94,9 +95,13 @@ func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 	if err = s.mutex.Lock(ctx); err == nil {
 		s.begin()
 		version, slot := s.seq.WriteBegin()
+		step.At(step.WriteBegun)
 		layout.Put(&s.slots, slot, v)
+		step.At(step.WriteFilled)
 		armed := s.news.disarm()
+		step.At(step.WatchersDisarmed)
 		s.seq.WriteEnd(version)
+		step.At(step.WriteEnded)
 		err = s.end()
 		s.news.wake(version, armed)
 	}
@@ -168,6 +173,7 @@ func (s *Segment[T]) unguarded(panicOnFault bool, f func() error) error {
 // before. The lock is held.
 func (s *Segment[T]) publish(v *T) (version uint64, armed bool, err error) {
 	version, slot := s.seq.WriteBegin()
+	step.At(step.WriteBegun)
 	if s.plain {
 		layout.Put(&s.slots, slot, v)
 	} else {
@@ -184,9 +190,13 @@ func (s *Segment[T]) publish(v *T) (version uint64, armed bool, err error) {
 		if !layout.Same(b, space) {
 			copy(space, b)
 		}
+		step.At(step.WriteEncoded)
 		s.slots.SetLen(slot, len(b))
 	}
+	step.At(step.WriteFilled)
 	armed = s.news.disarm()
+	step.At(step.WatchersDisarmed)
 	s.seq.WriteEnd(version)
+	step.At(step.WriteEnded)
 	return version, armed, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
 )
 
 const (
@@ -179,7 +180,9 @@ func (n *news) disarm() bool { return n.flag.Load() != 0 && n.flag.Swap(0) != 0 
 // behind the store of the version.
 func (n *news) wake(version uint64, armed bool) {
 	if armed || n.flag.Load() != 0 {
+		step.At(step.WatchersWaking)
 		n.crowd.Wake(uint32(version - 1))
+		step.At(step.WatchersWoken)
 	}
 }
 
@@ -211,6 +214,7 @@ func (n *news) run(seen uint64) {
 		err := layout.Guard(n.mem, func() error {
 			if n.flag != nil {
 				n.flag.Store(1)
+				step.At(step.WatchArmed)
 			}
 			now := atomic.LoadUint64(n.version)
 			switch {
@@ -218,7 +222,9 @@ func (n *news) run(seen uint64) {
 				seen, pause = now, pollFirst
 				n.broadcast(nil)
 			case n.flag != nil:
+				step.At(step.WatchParking)
 				n.crowd.Wait(uint32(seen), parkLimit)
+				step.At(step.WatchAwake)
 			default:
 				time.Sleep(pause)
 				pause = min(2*pause, pollLast)

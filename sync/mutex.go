@@ -24,6 +24,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
 )
 
 // Errors of a Mutex, to be tested for with errors.Is. The use of a closed one is fs.ErrClosed.
@@ -108,6 +109,7 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	}
 	// The common case in one step; lock does all of it again.
 	if !m.guard && ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
+		step.At(step.LockTaken)
 		if m.closed.Load() {
 			return m.wrap("lock", m.entered(0))
 		}
@@ -150,8 +152,10 @@ func (m *Mutex) Unlock() error {
 		defer m.member.Unpin()
 	}
 	if !m.guard {
+		step.At(step.Unlocking)
 		fence.Release(m.key)
 		if m.word.CompareAndSwap(m.self, 0) { // held, and nobody waits
+			step.At(step.Unlocked)
 			runtime.KeepAlive(m)
 			return nil
 		}
@@ -212,6 +216,7 @@ func (m *Mutex) acquire(ctx context.Context) error {
 		return err
 	}
 	if m.word.CompareAndSwap(0, m.self) {
+		step.At(step.LockTaken)
 		return m.entered(0)
 	}
 	return m.acquireSlow(ctx)
@@ -243,6 +248,7 @@ func (m *Mutex) entered(flags uint32) error {
 
 func (m *Mutex) tryAcquire() (bool, error) {
 	if m.word.CompareAndSwap(0, m.self) {
+		step.At(step.LockTaken)
 		err := m.entered(0)
 		return err == nil, err
 	}
@@ -271,9 +277,11 @@ func (m *Mutex) take(w, flags uint32) (bool, error) {
 	if died {
 		flags |= layout.InconsistentBit
 	}
+	step.At(step.LockTaking)
 	if !m.word.CompareAndSwap(w, m.self|flags) {
 		return false, nil
 	}
+	step.At(step.LockTakenOver)
 	if err := m.entered(flags & layout.InconsistentBit); err != nil || !died {
 		return true, err
 	}
@@ -291,6 +299,7 @@ func (m *Mutex) mend() error {
 			m.release(layout.InconsistentBit)
 		}
 	}()
+	step.At(step.LockRepairing)
 	if m.repair == nil {
 		return ErrOwnerDied
 	}
@@ -298,12 +307,14 @@ func (m *Mutex) mend() error {
 		return fmt.Errorf("%w: repair: %w", ErrOwnerDied, err)
 	}
 	repaired = true
+	step.At(step.LockRepaired)
 	for w := m.word.Load(); w&layout.IdentMask == m.self; w = m.word.Load() {
 		if m.word.CompareAndSwap(w, w&^layout.InconsistentBit) {
+			step.At(step.LockConsistent)
 			return nil
 		}
 	}
-	return ErrNotOwner // Repair unlocked it
+	return fmt.Errorf("%w: Repair unlocked it, or a peer took it: %w", layout.ErrCorrupt, ErrNotOwner)
 }
 
 func (m *Mutex) acquireSlow(ctx context.Context) error {
@@ -315,6 +326,7 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 		return fs.ErrClosed
 	}
 	defer func() { <-m.gate }()
+	step.At(step.LockQueued)
 
 	var flags uint32 // once this goroutine has parked, others may be parked that only its Unlock wakes
 	for look := 0; ; look++ {
@@ -358,8 +370,11 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 				return false, nil
 			}
 			w |= layout.WaitersBit
+			step.At(step.LockWaitersSet)
 		}
+		step.At(step.LockParking)
 		m.queue.Wait(w, limit)
+		step.At(step.LockAwake)
 		flags = layout.WaitersBit
 		changed := m.word.Load() != w
 		if err := ctx.Err(); err != nil {
@@ -388,9 +403,13 @@ func (m *Mutex) release(flags uint32) error {
 			}
 			return ErrNotOwner
 		}
+		step.At(step.Unlocking)
 		if m.word.CompareAndSwap(w, w&layout.InconsistentBit|flags) {
+			step.At(step.Unlocked)
 			if w&layout.WaitersBit != 0 {
+				step.At(step.LockWaking)
 				m.queue.Wake()
+				step.At(step.LockWoken)
 			}
 			return nil
 		}

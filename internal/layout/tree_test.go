@@ -86,6 +86,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"internal/fence":   2,
 		"internal/layout":  1,
 		"internal/kernel":  1,
+		"internal/step":    1,
 		"codec":            1,
 	}
 	seen := map[string]bool{}

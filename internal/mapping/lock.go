@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/step"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +35,11 @@ func (o *Object) LockRegistry(limit time.Duration) error {
 }
 
 // UnlockRegistry lets the registry byte go.
-func (o *Object) UnlockRegistry() { o.set(unix.F_UNLCK, layout.RegistryByte) }
+func (o *Object) UnlockRegistry() {
+	step.At(step.RegistryUnlocking)
+	o.set(unix.F_UNLCK, layout.RegistryByte)
+	step.At(step.RegistryUnlocked)
+}
 
 // Hold takes the byte of a member slot, and reports whether it was free.
 func (o *Object) Hold(slot int) (bool, error) {

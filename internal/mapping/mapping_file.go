@@ -13,6 +13,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/step"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +51,7 @@ func Names(p *Place) ([]string, error) {
 	}
 	entries, err := os.ReadDir(p.dir())
 	if err != nil {
-		return nil, noDir(p.dir(), err)
+		return nil, advise(p.dir(), err)
 	}
 	var names []string
 	for _, e := range entries {
@@ -72,7 +73,9 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		}
 		var current bool
 		if err == nil {
+			step.At(step.FileOpened)
 			if err = o.LockRegistry(limit); err == nil {
+				step.At(step.RegistryLocked)
 				current, err = o.Current()
 			}
 			if current {
@@ -127,29 +130,47 @@ func refusal(path string, err error) error {
 		return fmt.Errorf("%w: %s is a directory", layout.ErrIncompatible, path)
 	case e == nil && st.kind != unix.S_IFREG:
 		return notRegular(path)
-	case errors.Is(err, unix.ENOENT):
-		return noDir(filepath.Dir(path), err)
-	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
+	case e == nil && errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s belongs to user %d and has mode %v, this process is user %d: have its owner change that; "+
+			"OpenReader needs no more than read permission: %w", path, st.uid, st.mode, os.Geteuid(), err)
 	}
-	return err
+	return advise(filepath.Dir(path), err)
+}
+
+// advise adds to an error of the system's, about a file in dir, what to do.
+func advise(dir string, err error) error {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return noDir(dir, err)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %s is not a directory: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("user %d may not use %s: change its permissions, or set Options.Dir to another: %w", os.Geteuid(), dir, err)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w: nothing can be written in %s: set Options.Dir to another; OpenReader reads what is there: %w",
+			fs.ErrPermission, dir, err)
+	case errors.Is(err, unix.EMFILE):
+		return fmt.Errorf("each handle takes a file descriptor: close some, or raise RLIMIT_NOFILE (ulimit -n): %w", err)
+	case errors.Is(err, unix.ENFILE):
+		return fmt.Errorf("each handle takes a file descriptor: close some, or raise the system's limit (sysctl fs.file-max): %w", err)
+	}
+	return full(err)
 }
 
 // Create creates an empty object.
 func Create(p *Place) (*Object, error) {
-	if err := p.makeDir(); err != nil {
-		return nil, full(err)
-	}
 	o := &Object{path: Path(p), created: true}
+	if err := p.makeDir(); err != nil {
+		return nil, advise(filepath.Dir(o.path), err)
+	}
 	mode := uint32(p.mode())
 	err := o.open(o.path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, mode)
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			err = noDir(filepath.Dir(o.path), err)
-		}
-		return nil, full(err)
+		return nil, advise(filepath.Dir(o.path), err)
 	}
+	step.At(step.FileCreated)
 	err = unix.Fchmod(o.fd, mode) // whatever the umask
+	step.At(step.FileModeSet)
 	if err == nil {
 		err = o.identify(p)
 	}
@@ -231,10 +252,13 @@ func noDir(dir string, err error) error {
 
 // full turns the errors of a full place into ErrNoSpace.
 func full(err error) error {
-	for _, no := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EFBIG} {
+	for _, no := range []unix.Errno{unix.ENOSPC, unix.EDQUOT} {
 		if errors.Is(err, no) {
 			return fmt.Errorf("%w: free some or set Options.Dir to another place: %w", ErrNoSpace, err)
 		}
+	}
+	if errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("%w: take a smaller Options.Capacity, or raise RLIMIT_FSIZE (ulimit -f): %w", ErrNoSpace, err)
 	}
 	return err
 }
@@ -279,10 +303,14 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	if err := unix.Ftruncate(o.fd, 0); err != nil {
 		return err
 	}
+	step.At(step.FileEmptied)
 	if err := o.write(mark, 0); err != nil {
 		return err
 	}
-	return o.Reserve(int64(len(mark)), size)
+	step.At(step.FileMarked)
+	err = o.Reserve(int64(len(mark)), size)
+	step.At(step.FileReserved)
+	return err
 }
 
 // fill reserves what lies between from and to by writing zeros.
@@ -319,7 +347,12 @@ func (p *Place) Lasting() bool { return true }
 func (o *Object) Family() *kernel.Family { return nil }
 
 // Unlink takes the name away. The caller knows that it is Current.
-func (o *Object) Unlink() error { return unix.Unlink(o.path) }
+func (o *Object) Unlink() error {
+	step.At(step.Unlinking)
+	err := unix.Unlink(o.path)
+	step.At(step.Unlinked)
+	return err
+}
 
 // Close closes the file, which drops its locks. Mappings stay.
 func (o *Object) Close() error { return o.close() }

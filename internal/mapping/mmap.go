@@ -32,6 +32,9 @@ func (o *Object) Map(n int, writable bool) ([]byte, error) {
 		time.Sleep(time.Millisecond)
 		p, err = unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
 	}
+	if errors.Is(err, unix.ENOMEM) {
+		return nil, fmt.Errorf("map %d bytes of %s: no addresses are left: close handles, or raise RLIMIT_AS (ulimit -v): %w", n, o.path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
 )
 
 // registryLimit bounds the wait for the registry lock. Its holders need microseconds each, so a thousand that
@@ -82,6 +83,7 @@ func (m *Member) join(how How, s *Spec) error {
 	if err != nil {
 		return err
 	}
+	step.At(step.Inspected)
 	if g == nil && how == AttachOnly {
 		return fs.ErrNotExist
 	}
@@ -107,6 +109,7 @@ func (m *Member) joinReader(s *Spec) error {
 	if err != nil {
 		return err
 	}
+	step.At(step.Inspected)
 	if g == nil {
 		return fs.ErrNotExist
 	}
@@ -120,7 +123,9 @@ func (m *Member) joinReader(s *Spec) error {
 	} else if !isPermission(err) {
 		return err
 	}
-	return m.obj.HoldReader()
+	err = m.obj.HoldReader()
+	step.At(step.ReaderHeld)
+	return err
 }
 
 // inspect returns the geometry of the live mapping that m is about to attach to. It is nil if there is none: if the
@@ -189,8 +194,11 @@ func (m *Member) initialise(s *Spec) error {
 	if err := m.view(g, true); err != nil {
 		return err
 	}
+	step.At(step.HeaderMapped)
 	m.Created = true
-	return layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
+	err = layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
+	step.At(step.HeaderReady)
+	return err
 }
 
 // errPersist is the answer to those who ask for what the mapping cannot do.
@@ -239,13 +247,16 @@ func (m *Member) claim() error {
 		if !free {
 			continue
 		}
+		step.At(step.SlotHeld)
 		generation := m.Words.Generation(slot)
 		next := layout.NextGeneration(generation.Load())
 		if layout.Owner(m.Words.Mutex().Load()) == layout.NewIdent(slot, next) {
 			next = layout.NextGeneration(next)
 		}
 		generation.Store(next)
+		step.At(step.GenerationRaised)
 		rotor.Store(uint32(slot+1) % layout.Members)
+		step.At(step.RotorMoved)
 		m.ident = layout.NewIdent(slot, next)
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
 )
 
 // ErrTooManyMembers means that all layout.Members slots are taken. Package segment exports it.
@@ -113,12 +114,15 @@ func (m *Member) leave(keepMutex bool) error {
 	}
 	m.gone = Pinning
 	err := mapping.Retire(m.Mem)
+	step.At(step.MemoryRetired)
 	if !m.reader && !keepMutex {
 		err = errors.Join(err, m.disown())
+		step.At(step.LockDisowned)
 	}
 	if e := m.obj.LockRegistry(registryLimit); e != nil {
 		err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 	} else {
+		step.At(step.RegistryRelocked)
 		err = errors.Join(err, m.unlinkIfLast())
 		m.obj.UnlockRegistry()
 	}
@@ -159,6 +163,7 @@ func (m *Member) unlinkIfLast() error {
 	} else {
 		m.obj.Drop(m.ident.Slot())
 	}
+	step.At(step.PlaceDropped)
 	if m.Geometry.Persist || !m.lasting {
 		return nil
 	}

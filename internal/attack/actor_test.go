@@ -1,0 +1,268 @@
+//go:build sharedseg_steps && linux
+
+package attack
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// A value tells whether it is whole, and which life of the segment it belongs to: each initialisation begins one.
+type value struct {
+	Life uint64 // 0 if nothing was stored in it
+	N    uint64 // the version, if the value is only ever updated
+	Fill [62]uint64
+}
+
+func newValue(life, n uint64) (v value) {
+	v.Life, v.N = life, n
+	for i := range v.Fill {
+		v.Fill[i] = life*uint64(2*i+3) + n
+	}
+	return v
+}
+
+func (v *value) check() error {
+	if whole := newValue(v.Life, v.N); *v != whole {
+		return fmt.Errorf("torn: %+v", *v)
+	}
+	return nil
+}
+
+// halves is a codec that can be killed half-way.
+type halves struct{}
+
+func (halves) ID() string { return "sharedseg-test/halves" }
+
+func (halves) Append(b []byte, v value) ([]byte, error) {
+	b = binary.LittleEndian.AppendUint64(b, v.Life)
+	b = binary.LittleEndian.AppendUint64(b, v.N)
+	for i, w := range v.Fill {
+		if i == len(v.Fill)/2 {
+			step.At(step.WriteHalf)
+		}
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b, nil
+}
+
+func (halves) Decode(b []byte, v *value) error {
+	if len(b) != binary.Size(v) {
+		return fmt.Errorf("%w: %d bytes", codec.ErrMalformed, len(b))
+	}
+	_, err := binary.Decode(b, binary.LittleEndian, v)
+	return err
+}
+
+// flavour is a way to open a segment.
+type flavour struct {
+	codec   codec.Codec[value]
+	options segment.Options
+}
+
+var (
+	fixed   = &flavour{codec.Fixed[value](), segment.Options{NoFaultGuard: true}}
+	guarded = &flavour{codec.Fixed[value](), segment.Options{}}
+	encoded = &flavour{halves{}, segment.Options{}}
+	locking = &flavour{codec.Fixed[value](), segment.Options{Guard: segment.Mutex}}
+
+	persistent = &flavour{codec.Fixed[value](), segment.Options{Persist: true}}
+)
+
+// patience is a context that ends what would otherwise hang.
+func patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), proctest.Patience)
+}
+
+// An actor uses a segment, and looks at what it sees with a critical eye.
+type actor struct {
+	*flavour
+	name, dir string
+	counts    bool // there are no Stores but those of Updates, so that each value has its version as N
+	s         *segment.Segment[value]
+
+	// what the handle has seen
+	life, version, n uint64
+}
+
+func (a *actor) place() *segment.Options {
+	o := a.options
+	o.Dir = a.dir
+	return &o
+}
+
+func (a *actor) open() (err error) {
+	a.s, err = segment.Open(a.name, a.codec, a.place())
+	a.life, a.version, a.n = 0, 0, 0
+	return err
+}
+
+func (a *actor) close() error { return a.s.Close() }
+
+// saw checks a value that was loaded.
+func (a *actor) saw(v *value, version uint64) error {
+	if err := v.check(); err != nil {
+		return err
+	}
+	switch {
+	case version < a.version:
+		return fmt.Errorf("version %d after version %d", version, a.version)
+	case version != 0 && version == a.version && v.N != a.n:
+		return fmt.Errorf("version %d was %d and is %d", version, a.n, v.N)
+	case a.counts && v.N != version:
+		return fmt.Errorf("version %d is update %d", version, v.N)
+	case a.life != 0 && v.Life != a.life:
+		return fmt.Errorf("life %#x has become %#x: it was initialised while it was open", a.life, v.Life)
+	}
+	a.life, a.version, a.n = v.Life, version, v.N
+	return nil
+}
+
+func (a *actor) load() error {
+	var v value
+	version, err := a.s.LoadInto(&v)
+	if err != nil {
+		return err
+	}
+	return a.saw(&v, version)
+}
+
+// update makes one update, and notes its version.
+func (a *actor) update(ctx context.Context, during func()) error {
+	var life, n uint64
+	err := a.s.UpdateContext(ctx, func(v *value) error {
+		if err := v.check(); err != nil {
+			return err
+		}
+		during()
+		if life, n = v.Life, v.N+1; life == 0 {
+			life = rand.Uint64() | 1
+		}
+		*v = newValue(life, n)
+		return nil
+	})
+	if err != nil || !a.counts {
+		return err
+	}
+	v := newValue(life, n)
+	return a.saw(&v, n)
+}
+
+// store stores some value, or updates the one there is if that is all that is allowed.
+func (a *actor) store(ctx context.Context) error {
+	if a.life == 0 {
+		if err := a.load(); err != nil {
+			return err
+		}
+	}
+	if a.counts || a.life == 0 {
+		return a.update(ctx, func() {})
+	}
+	if err := a.s.StoreContext(ctx, newValue(a.life, rand.Uint64())); err != nil {
+		return err
+	}
+	return a.load()
+}
+
+// beside does something through another handle of the same segment.
+func (a *actor) beside(do func(b *actor) error) error {
+	b := &actor{flavour: a.flavour, name: a.name, dir: a.dir, counts: a.counts}
+	if err := b.open(); err != nil {
+		return err
+	}
+	if b.s.Created() {
+		return errors.New("created although it is open")
+	}
+	b.life, b.version, b.n = a.life, a.version, a.n
+	return errors.Join(do(b), b.close())
+}
+
+// read loads through a reader.
+func (a *actor) read(during func(r *segment.Reader[value]) error) error {
+	r, err := segment.OpenReader(a.name, a.codec, a.place())
+	if err != nil {
+		return err
+	}
+	var v value
+	version, err := r.LoadInto(&v)
+	if err == nil {
+		err = a.saw(&v, version)
+	}
+	if err == nil && during != nil {
+		err = during(r)
+	}
+	return errors.Join(err, r.Close())
+}
+
+// pair is what a named mutex guards: two numbers that are the same, but while one is changed.
+type pair struct{ A, B uint64 }
+
+// A keeper uses a named mutex and the pair that it guards.
+type keeper struct {
+	m       *ipcsync.Mutex
+	b       *segment.Bare[pair]
+	repairs atomic.Int64
+	last    uint64
+}
+
+func openKeeper(name, dir string, noGuard bool) (*keeper, error) {
+	k := new(keeper)
+	var err error
+	if k.b, err = segment.OpenBare(name+".pair", 16, codec.Fixed[pair](), &segment.Options{Dir: dir}); err != nil {
+		return nil, err
+	}
+	k.m, err = ipcsync.OpenMutex(name, &ipcsync.Options{Dir: dir, Repair: k.repair, NoFaultGuard: noGuard})
+	return k, err
+}
+
+func (k *keeper) close() error { return errors.Join(k.m.Close(), k.b.Close()) }
+
+func (k *keeper) repair() error {
+	k.repairs.Add(1)
+	p, err := k.b.Load()
+	if err != nil {
+		return err
+	}
+	if p.B != p.A && p.B != p.A-1 {
+		return fmt.Errorf("beyond repair: %+v", p)
+	}
+	return k.b.Store(pair{p.A, p.A})
+}
+
+// increment increments the pair, with the mutex held, and lets it go.
+func (k *keeper) increment() error {
+	p, err := k.b.Load()
+	if err != nil {
+		return err
+	}
+	if p.A != p.B || p.A < k.last {
+		return fmt.Errorf("the pair is %+v after %d", p, k.last)
+	}
+	k.last = p.A + 1
+	return errors.Join(k.b.Store(pair{p.A + 1, p.B}), k.b.Store(pair{p.A + 1, p.B + 1}), k.m.Unlock())
+}
+
+func (k *keeper) lock(ctx context.Context) error {
+	if err := k.m.Lock(ctx); err != nil {
+		return err
+	}
+	return k.increment()
+}
+
+func (k *keeper) tryLock() error {
+	locked, err := k.m.TryLock()
+	if err != nil || !locked {
+		return err
+	}
+	return k.increment()
+}

@@ -1,0 +1,473 @@
+//go:build sharedseg_steps && linux
+
+package attack
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"golang.org/x/sys/unix"
+)
+
+// A prey is a victim as the driver sees it.
+type prey struct {
+	*proctest.Proc
+	at    chan struct{} // it is about to be killed or stopped
+	done  chan struct{} // it is done after all
+	ended chan struct{} // its output ended
+	acked atomic.Uint64 // the last version it stored
+}
+
+func spawn(t *testing.T) *prey {
+	p := &prey{
+		Proc: proctest.Start(t, "victim"),
+		at:   make(chan struct{}, 1), done: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	go func() {
+		defer close(p.ended)
+		for lines := bufio.NewScanner(p.Output()); lines.Scan(); {
+			switch line := lines.Text(); line {
+			case "at":
+				p.at <- struct{}{}
+			case "done":
+				p.done <- struct{}{}
+			default:
+				if n, err := strconv.ParseUint(line, 10, 64); err == nil {
+					p.acked.Store(n)
+				}
+			}
+		}
+	}()
+	return p
+}
+
+// await waits for something of a prey that is yet to end.
+func (p *prey) await(c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-p.ended:
+		select {
+		case <-c:
+			return nil
+		default:
+			return errors.New("the victim has ended")
+		}
+	case <-time.After(2 * proctest.Patience):
+		return errors.New("the victim hangs")
+	}
+}
+
+// stopped waits until the process is stopped.
+func (p *prey) stopped() error {
+	for begun := time.Now(); time.Since(begun) < proctest.Patience; time.Sleep(50 * time.Microsecond) {
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PID, p.Pid(), &info, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		if err == nil && info.Signo != 0 {
+			return nil
+		}
+	}
+	return errors.New("the victim does not stop")
+}
+
+// A driver has a victim suffer at each step of an operation, and looks at what comes of it.
+type driver struct {
+	*testing.T
+	*player
+	op        int
+	operation *operation
+	action    string
+	name, dir string
+	alone     bool // but for victims
+	next      *prey
+	peers     []*proctest.Proc
+	file      *os.File // in a steady scene
+	seen      atomic.Uint64
+	stale     []byte // what a segment looks like that a process left when it died
+}
+
+func (d *driver) must(err error) {
+	d.Helper()
+	if err != nil {
+		d.Fatal(err)
+	}
+}
+
+// take returns a victim that has just been started, and starts the next, which takes a while.
+func (d *driver) take() *prey {
+	p := d.next
+	d.next = spawn(d.T)
+	return p
+}
+
+// command makes a victim begin.
+func (d *driver) command(p *prey, action string, op int, at step.Step, nth int) {
+	p.Say(fmt.Sprintf("%d %d %d %s %s %s", op, at, nth, action, d.name, d.dir))
+}
+
+func (d *driver) path() string { return filepath.Join(d.dir, d.name) }
+
+// run makes rounds at each step of an operation, with that many peers, and returns how many.
+func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
+	d := &driver{T: t, op: op, operation: operations[op], action: action, name: proctest.Name(t), dir: "/dev/shm", alone: peers == 0}
+	if d.operation.scene == swept {
+		d.dir = proctest.TempDir(t) // a Sweep is for all that is there
+	}
+	var err error
+	d.player, err = d.operation.enter(d.name, d.dir)
+	d.must(err)
+	watched := func() error { return nil }
+	switch d.operation.scene {
+	case steady:
+		watched = d.watch(&d.seen)
+		d.file, err = os.OpenFile(d.path(), os.O_RDWR, 0)
+		d.must(err)
+	case swept:
+		d.must(d.open())
+		d.stale, err = os.ReadFile(d.path())
+		d.must(errors.Join(err, d.actor.close()))
+	case kept:
+		d.must(live(d.player))
+	}
+	for range peers {
+		d.peers = append(d.peers, proctest.Start(t, "peer", strconv.Itoa(op), d.name, d.dir))
+	}
+	for _, p := range d.peers {
+		p.Expect("ready")
+	}
+	d.next = spawn(t)
+	for _, at := range d.operation.steps {
+		for round := range rounds {
+			d.round(at, 1+round%3)
+			n++
+		}
+	}
+	for _, p := range d.peers {
+		p.Wait()
+	}
+	d.must(watched())
+	d.must(d.operation.leave(d.player))
+	switch d.operation.scene {
+	case steady:
+		d.file.Close()
+	case kept:
+		d.must(segment.Remove(d.name, d.place()))
+	}
+	d.gone()
+	return n
+}
+
+// round has a victim suffer at the nth passage of a step.
+func (d *driver) round(at step.Step, nth int) {
+	defer func() {
+		if d.Failed() {
+			d.Errorf("that was at step %v, passage %d", at, nth)
+		}
+	}()
+	repairs := int64(0)
+	if d.keeper != nil {
+		repairs = d.repairs.Load()
+	}
+	var generations []byte
+	if d.alone && d.file != nil {
+		generations = d.generations()
+	}
+	p := d.next
+	if d.action == "kill" {
+		p = d.take()
+	}
+	d.command(p, d.action, d.op, at, nth)
+	ctx, cancel := context.WithCancel(d.Context())
+	defer cancel()
+	busy := make(chan error, 1)
+	go func() {
+		if beside := d.operation.beside; beside != nil {
+			if err := beside(ctx, d); err != nil {
+				p.Slay() // it may wait for what does not come any more
+				busy <- err
+			}
+		}
+		close(busy)
+	}()
+	idle := sync.OnceValue(func() error {
+		cancel()
+		return <-busy
+	})
+	if err := p.await(p.at); err != nil {
+		d.Fatal(errors.Join(idle(), err))
+	}
+	if d.action == "kill" {
+		<-p.ended
+		p.Kill()
+		d.must(idle())
+	} else {
+		d.must(p.stopped())
+		if s := d.operation.scene; s == steady || s == mutual {
+			d.must(idle())
+			d.pause(at)
+		} else {
+			time.Sleep(5 * time.Millisecond) // the registry may be locked
+		}
+		p.Signal(unix.SIGCONT)
+		d.must(idle())
+		d.must(p.await(p.done))
+	}
+	d.after(p.acked.Load())
+	if d.keeper != nil && d.alone && d.operation.beside == nil {
+		want := int64(0)
+		if d.action == "kill" && d.operation.holds(at) {
+			want = 1
+		}
+		if got := d.repairs.Load() - repairs; got != want {
+			d.Fatalf("%d repairs, want %d", got, want)
+		}
+	}
+	if generations != nil {
+		d.succeed(generations)
+	}
+}
+
+// pause is while the victim is stopped. Whatever needs its lock waits for it until a context ends that, and nothing
+// else waits.
+func (d *driver) pause(at step.Step) {
+	holds := d.operation.holds(at)
+	locking := func(do func(ctx context.Context) error) {
+		d.Helper()
+		ctx, cancel := patience()
+		if holds {
+			ctx, cancel = context.WithTimeout(context.Background(), 3*time.Millisecond)
+		}
+		defer cancel()
+		if err := do(ctx); errors.Is(err, context.DeadlineExceeded) != holds || err != nil && !holds {
+			d.Fatalf("the victim has the lock: %v; another who wants it gets: %v", holds, err)
+		}
+	}
+	if d.operation.scene == mutual {
+		locking(d.lock)
+		if locked, err := d.m.TryLock(); err != nil || locked && holds {
+			d.Fatalf("TryLock = %v, %v", locked, err)
+		} else if locked {
+			d.must(d.increment())
+		}
+		return
+	}
+	if d.options.Guard == segment.Mutex {
+		locking(func(ctx context.Context) error { _, err := d.s.LoadContext(ctx); return err })
+	} else {
+		d.must(d.load())
+	}
+	for range 2 * segment.DefaultSlots { // if the victim reads, the slot that it reads is written meanwhile
+		locking(func(ctx context.Context) error { return d.update(ctx, func() {}) })
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := d.s.Wait(ctx, d.s.Version()); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		d.Fatal(err)
+	}
+}
+
+// after is when the victim is dead or done. It had stored that version.
+func (d *driver) after(acked uint64) {
+	switch d.operation.scene {
+	case mutual:
+		d.must(d.locks())
+		if d.last <= acked {
+			d.Fatalf("%d increments, of which one was number %d", d.last, acked)
+		}
+		return
+	case steady:
+		d.must(d.load())
+		if d.version < acked {
+			d.Fatalf("version %d was stored, the current one is %d", acked, d.version)
+		}
+		d.must(sees(&d.seen, d.version))
+		d.must(d.updates())
+		d.must(sees(&d.seen, d.version))
+		if info, err := segment.Stat(d.name, d.place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers) {
+			d.Fatalf("Stat = %+v, %v", info, err)
+		}
+		return
+	case kept:
+		d.must(d.open())
+		d.must(d.load())
+		if d.s.Created() || d.version < acked {
+			d.Fatalf("version %d was stored, the current one is %d, Created is %v", acked, d.version, d.s.Created())
+		}
+		d.must(d.updates())
+		d.must(d.actor.close())
+		return
+	case swept:
+		_, err := segment.Sweep(d.place())
+		d.must(err)
+	}
+	if d.alone {
+		if info, err := segment.Stat(d.name, d.place()); err == nil && info.Live() {
+			d.Fatalf("Stat = %+v", info)
+		}
+		if s, err := segment.Attach(d.name, d.codec, d.place()); !errors.Is(err, fs.ErrNotExist) {
+			if err == nil {
+				s.Close()
+			}
+			d.Fatal("Attach:", err)
+		}
+	}
+	d.must(d.open())
+	if d.alone && (!d.s.Created() || d.s.Version() != 0) {
+		d.Fatalf("Created is %v at version %d", d.s.Created(), d.s.Version())
+	}
+	d.must(d.load())
+	d.must(d.updates())
+	d.must(d.load())
+	d.must(d.actor.close())
+	if d.alone {
+		d.gone()
+	}
+}
+
+// gone fails unless the last one to close has freed what there was.
+func (d *driver) gone() {
+	if _, err := os.Lstat(d.path()); !errors.Is(err, fs.ErrNotExist) {
+		d.Fatal("it is still there:", err)
+	}
+}
+
+// Where the header has what a driver looks at, as docs/format.md says.
+const (
+	rotorOff      = 84
+	generationOff = 256
+)
+
+func (d *driver) generations() []byte {
+	b := make([]byte, 4*layout.Members)
+	_, err := d.file.ReadAt(b, generationOff)
+	d.must(err)
+	return b
+}
+
+func generation(table []byte, slot int) uint32 { return binary.NativeEndian.Uint32(table[4*slot:]) }
+
+// succeed opens a handle in each member slot that the victim had, and in that which it may have been about to take.
+// Nobody else opens the segment.
+func (d *driver) succeed(before []byte) {
+	now := d.generations()
+	rotor := make([]byte, 4)
+	_, err := d.file.ReadAt(rotor, rotorOff)
+	d.must(err)
+	next := int(binary.NativeEndian.Uint32(rotor))
+	for slot := 1; slot < layout.Members; slot++ { // the driver has slot 0
+		if slot != next && generation(now, slot) == generation(before, slot) {
+			continue
+		}
+		binary.NativeEndian.PutUint32(rotor, uint32(slot))
+		_, err := d.file.WriteAt(rotor, rotorOff)
+		d.must(err)
+		d.must(d.actor.beside(func(*actor) error { return nil }))
+		if got, old := generation(d.generations(), slot), generation(now, slot); got != old+1 {
+			d.Fatalf("generation %d of slot %d was followed by %d", old, slot, got)
+		}
+	}
+}
+
+// What the driver does meanwhile. Each ends with its context, without an error.
+
+// until repeats do until ctx is done, with a pause after each.
+func until(ctx context.Context, pause time.Duration, do func() error) error {
+	for ctx.Err() == nil {
+		if err := do(); err != nil && ctx.Err() == nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// hold holds the lock again and again.
+func hold(ctx context.Context, d *driver) error {
+	return until(ctx, 100*time.Microsecond, func() error {
+		return d.update(ctx, func() { time.Sleep(time.Millisecond) })
+	})
+}
+
+// tell stores something new again and again.
+func tell(ctx context.Context, d *driver) error {
+	return until(ctx, 2*time.Millisecond, func() error { return d.update(ctx, func() {}) })
+}
+
+// die has others die with the lock again and again.
+func die(ctx context.Context, d *driver) error {
+	return until(ctx, 0, func() error {
+		p := spawn(d.T)
+		defer p.Kill()
+		d.command(p, "kill", d.op, step.LockTaken, 1)
+		select {
+		case <-p.ended:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+}
+
+// holdMutex is hold for a mutex.
+func holdMutex(ctx context.Context, d *driver) error {
+	return until(ctx, 100*time.Microsecond, func() error {
+		if err := d.m.Lock(ctx); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+		return d.increment()
+	})
+}
+
+// abandonMutex leaves the mutex locked by a handle that is gone again and again. It pauses for longer than others park,
+// so that they come first.
+func abandonMutex(ctx context.Context, d *driver) error {
+	return until(ctx, 6*time.Millisecond, func() error {
+		m, err := ipcsync.OpenMutex(d.name, &ipcsync.Options{Dir: d.dir, Repair: d.repair})
+		if err != nil {
+			return err
+		}
+		err = m.Lock(ctx)
+		return errors.Join(err, m.Close())
+	})
+}
+
+// litter puts a segment that nobody has open in the victim's way again and again.
+func litter(ctx context.Context, d *driver) error {
+	hidden := filepath.Join(d.dir, ".litter")
+	return until(ctx, 200*time.Microsecond, func() error {
+		if err := os.WriteFile(hidden, d.stale, 0o600); err != nil {
+			return err
+		}
+		if err := os.Link(hidden, d.path()); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return os.Remove(hidden)
+	})
+}
+
+// makeNames opens and closes segments, whose name the victim takes away.
+func makeNames(ctx context.Context, d *driver) error {
+	return until(ctx, 100*time.Microsecond, func() error {
+		p := &player{actor: &actor{flavour: d.flavour, name: d.name, dir: d.dir, counts: d.counts}}
+		return live(p)
+	})
+}

@@ -1,0 +1,227 @@
+//go:build sharedseg_steps && linux
+
+package attack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// scene says what the victim and its peers do it to.
+type scene int
+
+const (
+	steady  scene = iota // a segment that the driver has open all the time
+	passing              // a segment that nobody keeps open, so that it is made and freed again and again
+	swept                // the same, and there is litter in its place at times
+	renamed              // the same, and its name is taken away at times
+	kept                 // a segment that persists, and that nobody keeps open
+	mutual               // a named mutex
+)
+
+// An operation is what a victim does again and again until it comes by a step for the nth time.
+type operation struct {
+	name  string
+	scene scene
+	*flavour
+	counts bool // as of an actor; there are Stores if not
+	// reads says that the lock is held at the steps of reading.
+	reads  bool
+	do     func(v *player) error
+	beside func(ctx context.Context, d *driver) error // what the driver does meanwhile
+	steps  []step.Step
+}
+
+// player is a victim's or a peer's part: an actor in most scenes, a keeper in the last.
+type player struct {
+	*actor
+	*keeper
+}
+
+func (p *player) acked() uint64 {
+	if p.keeper != nil {
+		return p.last
+	}
+	return p.version
+}
+
+func steps(groups ...[]step.Step) (all []step.Step) {
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
+
+// from returns the steps from one to another, both included.
+func from(first, last step.Step) (all []step.Step) {
+	for s := first; s <= last; s++ {
+		all = append(all, s)
+	}
+	return all
+}
+
+var (
+	entering  = from(step.FileOpened, step.Inspected)
+	claiming  = from(step.SlotHeld, step.RotorMoved)
+	leaving   = from(step.RegistryUnlocking, step.RegistryUnlocked)
+	unlinking = from(step.Unlinking, step.Unlinked)
+	queueing  = from(step.LockQueued, step.LockAwake)
+	seizing   = from(step.LockTaking, step.LockTakenOver)
+	mending   = from(step.LockTaking, step.LockConsistent)
+	reading   = from(step.ReadBegun, step.ReadCopied)
+	assigning = []step.Step{step.WriteBegun, step.WriteFilled, step.WatchersDisarmed, step.WriteEnded}
+	encoding  = from(step.WriteBegun, step.WriteEnded)
+	unlocking = from(step.Unlocking, step.Unlocked)
+	waking    = from(step.WatchersWaking, step.WatchersWoken)
+	locked    = []step.Step{step.LockTaken}
+)
+
+// held are the steps at which the process that passes them has the lock.
+var held = func() map[step.Step]bool {
+	held := map[step.Step]bool{}
+	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, []step.Step{step.Unlocking}) {
+		held[s] = true
+	}
+	return held
+}()
+
+func (op *operation) holds(s step.Step) bool {
+	return held[s] || op.reads && (s == step.ReadBegun || s == step.ReadCopied)
+}
+
+var operations = []*operation{
+	{
+		name: "create and close last", scene: passing, flavour: fixed, counts: true, do: live,
+		steps: steps(from(step.FileCreated, step.RotorMoved), leaving, from(step.WaitsEnded, step.Unlinked)),
+	}, {
+		name: "close last reader", scene: passing, flavour: encoded, counts: true, do: leaveReader,
+		steps: steps([]step.Step{step.ReaderHeld, step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}, unlinking, leaving),
+	}, {
+		name: "open and close", scene: steady, flavour: guarded, counts: true, do: visit,
+		steps: steps(entering, claiming, leaving, from(step.WaitsEnded, step.PlaceDropped)),
+	}, {
+		name: "open and close reader", scene: steady, flavour: guarded, counts: true, do: visitAsReader,
+		steps: steps(entering, []step.Step{step.ReaderHeld}, leaving, reading,
+			[]step.Step{step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}),
+	}, {
+		name: "sweep", scene: swept, flavour: fixed, counts: true, do: sweep, beside: litter,
+		steps: steps([]step.Step{step.FileOpened, step.RegistryLocked}, unlinking, leaving),
+	}, {
+		name: "remove", scene: renamed, flavour: fixed, counts: true, do: remove, beside: makeNames,
+		steps: steps([]step.Step{step.FileOpened, step.RegistryLocked}, unlinking, leaving),
+	},
+	{
+		name: "use what persists", scene: kept, flavour: persistent, counts: true, reads: true, do: live,
+		steps: steps(entering, claiming, leaving, locked, reading, assigning, unlocking, from(step.WaitsEnded, step.PlaceDropped)),
+	},
+	{name: "load", scene: steady, flavour: fixed, do: (*player).loads, steps: reading},
+	{name: "load encoded", scene: steady, flavour: encoded, do: (*player).loads, steps: reading},
+	{
+		name: "load locked", scene: steady, flavour: locking, reads: true, do: (*player).loads,
+		steps: steps(locked, reading, unlocking),
+	},
+	{name: "store", scene: steady, flavour: fixed, do: (*player).stores, steps: steps(locked, assigning, unlocking, waking)},
+	{name: "store encoded", scene: steady, flavour: encoded, do: (*player).stores, steps: steps(locked, encoding, unlocking, waking)},
+	{
+		name: "update", scene: steady, flavour: guarded, counts: true, reads: true, do: (*player).updates,
+		steps: steps(locked, reading, assigning, unlocking, waking),
+	}, {
+		name: "update encoded", scene: steady, flavour: encoded, counts: true, reads: true, do: (*player).updates,
+		steps: steps(locked, reading, encoding, unlocking, waking),
+	}, {
+		name: "update contended", scene: steady, flavour: guarded, counts: true, reads: true, do: (*player).updates, beside: hold,
+		steps: steps(queueing, seizing, assigning, from(step.Unlocking, step.LockWoken)),
+	}, {
+		name: "update after a death", scene: steady, flavour: encoded, counts: true, reads: true, do: (*player).updates, beside: die,
+		steps: steps(mending, reading, encoding, unlocking),
+	}, {
+		name: "wait", scene: steady, flavour: fixed, counts: true, do: (*player).waits, beside: tell,
+		steps: from(step.WatchArmed, step.WatchAwake),
+	},
+	{name: "lock", scene: mutual, do: (*player).locks, steps: steps(locked, unlocking)},
+	{
+		name: "lock contended", scene: mutual, do: (*player).locks, beside: holdMutex,
+		steps: steps(queueing, seizing, from(step.Unlocking, step.LockWoken)),
+	},
+	{name: "lock after a death", scene: mutual, do: (*player).locks, beside: abandonMutex, steps: mending},
+	{name: "try lock after a death", scene: mutual, do: (*player).tries, beside: abandonMutex, steps: steps(locked, mending, unlocking)},
+}
+
+// What victims do.
+
+// live opens the segment, creates it perhaps, and closes it again, as the last perhaps.
+func live(v *player) error {
+	if err := v.open(); err != nil {
+		return err
+	}
+	return errors.Join(v.updates(), v.load(), v.actor.close())
+}
+
+// leaveReader leaves a reader alone with the segment.
+func leaveReader(v *player) error {
+	if err := v.open(); err != nil {
+		return err
+	}
+	if err := v.updates(); err != nil {
+		return err
+	}
+	return v.read(func(r *segment.Reader[value]) error {
+		err := v.actor.close()
+		_, e := r.Load()
+		return errors.Join(err, e)
+	})
+}
+
+func visit(v *player) error {
+	return v.actor.beside(func(b *actor) error { return b.load() })
+}
+
+func visitAsReader(v *player) error { return v.read(nil) }
+
+func sweep(v *player) error {
+	_, err := segment.Sweep(v.place())
+	return err
+}
+
+func remove(v *player) error {
+	if err := segment.Remove(v.name, v.place()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (v *player) loads() error { return v.load() }
+
+func (v *player) stores() error {
+	ctx, cancel := patience()
+	defer cancel()
+	return v.store(ctx)
+}
+
+func (v *player) updates() error {
+	ctx, cancel := patience()
+	defer cancel()
+	return v.update(ctx, func() {})
+}
+
+func (v *player) waits() error {
+	ctx, cancel := patience()
+	defer cancel()
+	if _, err := v.s.Wait(ctx, v.version); err != nil {
+		return fmt.Errorf("waited for a version after %d, the current one is %d: %w", v.version, v.s.Version(), err)
+	}
+	return v.load()
+}
+
+func (v *player) locks() error {
+	ctx, cancel := patience()
+	defer cancel()
+	return v.lock(ctx)
+}
+
+func (v *player) tries() error { return v.tryLock() }

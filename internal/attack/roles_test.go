@@ -1,0 +1,226 @@
+//go:build sharedseg_steps && linux
+
+package attack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/segment"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	proctest.Main(m, map[string]func([]string) error{"victim": victim, "peer": peer})
+}
+
+// enter is what a player has to have before it can play its part in an operation.
+func (op *operation) enter(name, dir string) (p *player, err error) {
+	p = new(player)
+	if op.scene == mutual {
+		p.keeper, err = openKeeper(name, dir, op.beside == nil)
+		return p, err
+	}
+	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts}
+	if op.scene == steady {
+		if err = p.open(); err == nil {
+			err = p.updates()
+		}
+	}
+	return p, err
+}
+
+func (op *operation) leave(p *player) error {
+	switch op.scene {
+	case mutual:
+		return p.keeper.close()
+	case steady:
+		return p.actor.close()
+	}
+	return nil
+}
+
+// victim does what its input says: operation number OP again and again on NAME in DIR, until it passes STEP for the
+// NTH time, where ACTION is done to it. It says what it is about to suffer, which versions it has stored, and when it
+// is done after all.
+func victim([]string) error {
+	for line := proctest.Await(); line != ""; line = proctest.Await() {
+		var i, nth int
+		var at step.Step
+		var action, name, dir string
+		if _, err := fmt.Sscan(line, &i, &at, &nth, &action, &name, &dir); err != nil {
+			return err
+		}
+		op := operations[i]
+		v, err := op.enter(name, dir)
+		if err != nil {
+			return err
+		}
+		var sprung atomic.Bool
+		step.Arm(at, nth, func() {
+			os.Stdout.WriteString("at\n")
+			sprung.Store(true) // here, as this may not be the goroutine that looks at it
+			suffer(action)
+		})
+		for begun := time.Now(); !sprung.Load(); {
+			if time.Since(begun) > proctest.Patience {
+				return fmt.Errorf("never came by step %v", at)
+			}
+			if err := op.do(v); err != nil {
+				return err
+			}
+			fmt.Println(v.acked())
+		}
+		if err := op.leave(v); err != nil {
+			return err
+		}
+		fmt.Println("done")
+	}
+	return nil
+}
+
+// suffer kills or stops this process. The signal is the thread's own, so that it goes no step further.
+func suffer(action string) {
+	if action == "kill" {
+		unix.Kill(unix.Getpid(), unix.SIGKILL)
+		select {}
+	}
+	runtime.LockOSThread()
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	runtime.UnlockOSThread()
+}
+
+// peer does all sorts of things with NAME in DIR, as it is right beside operation OP, until its input ends. It returns
+// whatever goes wrong.
+func peer(args []string) error {
+	i, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	op, name, dir := operations[i], args[1], args[2]
+	p, err := op.enter(name, dir)
+	if err != nil {
+		return err
+	}
+	var over atomic.Bool
+	go func() {
+		proctest.Await()
+		over.Store(true)
+	}()
+	watched := func() error { return nil }
+	if op.scene == steady {
+		watched = p.watch(new(atomic.Uint64))
+	}
+	fmt.Println("ready")
+	for !over.Load() {
+		if err := op.something(p); err != nil {
+			return err
+		}
+		time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+	}
+	if err := errors.Join(watched(), op.leave(p)); err != nil {
+		return err
+	}
+	if lines, _ := proctest.Mappings(name); lines != nil {
+		return fmt.Errorf("mappings left: %q", lines)
+	}
+	if fds := proctest.Descriptors(name); fds != nil {
+		return fmt.Errorf("descriptors left: %q", fds)
+	}
+	return nil
+}
+
+// something is what a peer does next.
+func (op *operation) something(p *player) error {
+	switch {
+	case op.scene == mutual && rand.IntN(2) == 0:
+		return p.tries()
+	case op.scene == mutual:
+		return p.locks()
+	case op.scene == steady:
+		return p.dabble()
+	}
+	if err := p.open(); err != nil {
+		return err
+	}
+	for range rand.IntN(4) {
+		var err error
+		if op.scene == renamed {
+			err = p.updates() // another handle need not be one of the same segment
+		} else {
+			err = p.dabble()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.load(), p.actor.close())
+}
+
+// dabble does one thing with an open segment.
+func (p *player) dabble() error {
+	switch rand.IntN(5) {
+	case 0:
+		return p.load()
+	case 1:
+		return p.updates()
+	case 2:
+		return p.stores()
+	case 3:
+		return p.actor.beside(func(b *actor) error { return b.load() })
+	}
+	return p.read(func(r *segment.Reader[value]) error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		_, err := r.Wait(ctx, p.version)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = nil
+		}
+		return err
+	})
+}
+
+// watch watches the segment, and keeps in seen the version that was seen last. The function that it returns ends
+// that, and returns an error unless the watcher sees the version that is current then.
+func (p *player) watch(seen *atomic.Uint64) func() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			version, err := p.s.Wait(ctx, seen.Load())
+			if err != nil {
+				ended <- err
+				return
+			}
+			seen.Store(version)
+		}
+	}()
+	return func() error {
+		err := sees(seen, p.s.Version())
+		cancel()
+		if e := <-ended; !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}
+}
+
+// sees waits until a watcher has seen a version.
+func sees(seen *atomic.Uint64, version uint64) error {
+	for begun := time.Now(); seen.Load() < version; time.Sleep(100 * time.Microsecond) {
+		if time.Since(begun) > proctest.Patience {
+			return fmt.Errorf("a watcher is stuck at version %d, the current one is %d", seen.Load(), version)
+		}
+	}
+	return nil
+}

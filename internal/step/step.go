@@ -1,0 +1,103 @@
+// Package step names the moments within an operation at which a process may be killed or stopped to see what that
+// does to the others. At marks them in the code. It is empty, and compiled to nothing, but under the build tag
+// sharedseg_steps, with which a test chooses what happens at one of them.
+package step
+
+// Step is a moment in the life of a mapping, its locks and its value.
+type Step int
+
+// The steps, in the order in which a process that does everything passes them.
+const (
+	// Opening. The registry is locked from RegistryLocked to RegistryUnlocking.
+	FileCreated Step = iota // there is an empty file that has what the umask left of its mode
+	FileModeSet
+	FileOpened
+	RegistryLocked // the name may have come to lead elsewhere
+	Inspected
+
+	// Initialising.
+	FileEmptied
+	FileMarked
+	FileReserved
+	HeaderMapped
+	HeaderReady
+
+	// Attaching, and letting the registry go, after which the handle is open, or closed.
+	SlotHeld // and still of its last holder's generation
+	GenerationRaised
+	RotorMoved
+	ReaderHeld
+	RegistryUnlocking
+	RegistryUnlocked
+
+	// Locking.
+	LockTaken // at once
+	LockQueued
+	LockWaitersSet
+	LockParking
+	LockAwake
+	LockTaking // free after a wait, or a dead owner's
+	LockTakenOver
+	LockRepairing // on behalf of a dead owner
+	LockRepaired
+	LockConsistent
+
+	// Reading.
+	ReadBegun
+	ReadCopied
+
+	// Publishing.
+	WriteBegun
+	WriteHalf // of an encoding; for the codecs of tests to mark
+	WriteEncoded
+	WriteFilled
+	WatchersDisarmed
+	WriteEnded
+
+	// Unlocking, and waking others.
+	Unlocking
+	Unlocked
+	LockWaking
+	LockWoken
+	WatchersWaking
+	WatchersWoken
+
+	// Waiting for a version.
+	WatchArmed
+	WatchParking
+	WatchAwake
+
+	// Closing.
+	WaitsEnded
+	StoresEnded
+	MemoryRetired
+	LockDisowned
+	RegistryRelocked
+	PlaceDropped
+	Unlinking
+	Unlinked
+
+	Count // the number of steps
+)
+
+var names = [Count]string{
+	FileCreated: "FileCreated", FileModeSet: "FileModeSet", FileOpened: "FileOpened",
+	RegistryLocked: "RegistryLocked", Inspected: "Inspected",
+	FileEmptied: "FileEmptied", FileMarked: "FileMarked", FileReserved: "FileReserved",
+	HeaderMapped: "HeaderMapped", HeaderReady: "HeaderReady",
+	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", RotorMoved: "RotorMoved", ReaderHeld: "ReaderHeld",
+	RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
+	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",
+	LockAwake: "LockAwake", LockTaking: "LockTaking", LockTakenOver: "LockTakenOver",
+	LockRepairing: "LockRepairing", LockRepaired: "LockRepaired", LockConsistent: "LockConsistent",
+	ReadBegun: "ReadBegun", ReadCopied: "ReadCopied",
+	WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded", WriteFilled: "WriteFilled",
+	WatchersDisarmed: "WatchersDisarmed", WriteEnded: "WriteEnded",
+	Unlocking: "Unlocking", Unlocked: "Unlocked", LockWaking: "LockWaking", LockWoken: "LockWoken",
+	WatchersWaking: "WatchersWaking", WatchersWoken: "WatchersWoken",
+	WatchArmed: "WatchArmed", WatchParking: "WatchParking", WatchAwake: "WatchAwake",
+	WaitsEnded: "WaitsEnded", StoresEnded: "StoresEnded", MemoryRetired: "MemoryRetired", LockDisowned: "LockDisowned",
+	RegistryRelocked: "RegistryRelocked", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
+}
+
+func (s Step) String() string { return names[s] }

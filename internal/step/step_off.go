@@ -1,0 +1,6 @@
+//go:build !sharedseg_steps
+
+package step
+
+// At does nothing.
+func At(Step) {}
