@@ -478,7 +478,7 @@ func fuzzDecode[T any](f *testing.F, c codec.Codec[T], seeds ...T) {
 		f.Add(append(b, 2))
 		f.Add(b[:len(b)/2])
 	}
-	opts := cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.AddrPort{})}
+	opts := cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateNaNs(), cmpopts.EquateComparable(netip.AddrPort{})}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
 		var first, second T

@@ -1,0 +1,187 @@
+package layout
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/bits"
+	"testing"
+	"unsafe"
+)
+
+// within fails the test unless b lies in mem from offset at on, with n bytes and no more to grow into.
+func within(t *testing.T, what string, mem, b []byte, at, n int) {
+	t.Helper()
+	if cap(b) == 0 && n == 0 {
+		return // which needs no address
+	}
+	off := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
+	if len(b) != n || cap(b) != n || off != uintptr(at) || at+n > len(mem) {
+		t.Fatalf("%s: %d of %d bytes at %d of %d, want %d at %d", what, len(b), cap(b), off, len(mem), n, at)
+	}
+}
+
+// FuzzGeometry makes headers in which everything agrees with everything, but for one patch. So it reaches what lies
+// behind the checks that a header of any bytes, as FuzzRead makes them, does not pass.
+func FuzzGeometry(f *testing.F) {
+	for _, g := range geometries(f) {
+		f.Add(uint32(g.Kind), uint32(g.Slots), uint64(g.Capacity), uint32(g.page), uint32(len(g.CodecID)), uint32(len(g.TypeName)), uint8(0), uint64(0))
+	}
+	for _, capacity := range []uint64{math.MaxInt / 4, math.MaxInt/4 + 1, math.MaxInt64, math.MaxUint64, math.MaxUint64 - 63, 1 << 47} {
+		f.Add(uint32(KindSegment), uint32(MaxSlots), capacity, uint32(4096), uint32(7), uint32(6), uint8(0), uint64(0))
+		f.Add(uint32(KindSegment), uint32(2), capacity, uint32(1<<24), uint32(maxText), uint32(maxText), uint8(0), uint64(0))
+	}
+	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(4096), uint32(math.MaxUint32), uint32(math.MaxUint32), uint8(0), uint64(0))
+	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(0), uint32(7), uint32(6), uint8(0), uint64(0))
+	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(4096), uint32(7), uint32(6), uint8(slotAreaOff), uint64(textOff))
+	f.Add(uint32(KindMutex), uint32(0), uint64(0), uint32(4096), uint32(0), uint32(0), uint8(slotAreaOff), uint64(1))
+	f.Fuzz(func(t *testing.T, kind, slots uint32, capacity uint64, page, codecLen, typeLen uint32, patchOff uint8, patch uint64) {
+		// The sums are those of Place, but they wrap around, as a peer's may who wants them to.
+		up := func(n, to uint64) uint64 {
+			if to == 0 {
+				return n
+			}
+			return (n + to - 1) / to * to
+		}
+		wait := up(textOff+uint64(codecLen)+uint64(typeLen), uint64(page))
+		area := wait + uint64(page)
+		stride := SlotHeader + up(capacity, align)
+		size := up(area+stride*uint64(slots), uint64(page))
+		if kind != uint32(KindSegment) {
+			size, wait, area, stride = wait, 0, 0, 0
+		}
+		head := make([]byte, textOff+int(min(codecLen, maxText))+int(min(typeLen, maxText)))
+		copy(head, Mark())
+		for _, w := range []struct {
+			off int
+			v   uint32
+		}{
+			{readyOff, Format}, {kindOff, kind}, {membersOff, Members}, {slotsOff, slots},
+			{pageOff, page}, {codecLenOff, codecLen}, {typeLenOff, typeLen},
+		} {
+			binary.NativeEndian.PutUint32(head[w.off:], w.v)
+		}
+		for _, w := range []struct {
+			off int
+			v   uint64
+		}{{sizeOff, size}, {capacityOff, capacity}, {strideOff, stride}, {slotAreaOff, area}, {waitPageOff, wait}} {
+			binary.NativeEndian.PutUint64(head[w.off:], w.v)
+		}
+		if patchOff != 0 {
+			binary.NativeEndian.PutUint64(head[patchOff:], patch)
+		}
+
+		if ready, err := Ready(head); err == nil && ready {
+			if n := HeadLen(head); n > textOff+2*maxText {
+				t.Fatalf("HeadLen is %d", n)
+			}
+		}
+		checkRead(t, head, int64(size))
+		g, err := Read(head, int64(size))
+		if err != nil {
+			return
+		}
+		if g.Kind == KindSegment {
+			over, used := bits.Mul64(uint64(g.stride), uint64(g.Slots))
+			end, carry := bits.Add64(uint64(g.slotArea), used, 0)
+			if over != 0 || carry != 0 || end > uint64(g.Size()) || g.Size() > math.MaxInt/2+page24 {
+				t.Fatalf("%d slots of %d bytes at %d, in %d", g.Slots, g.stride, g.slotArea, g.Size())
+			}
+		}
+		if g.Size() > 1<<17 {
+			return
+		}
+		words := make([]uint64, g.Size()/8)
+		mem := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), g.Size())
+		copy(mem, head)
+		touch(t, mem, g)
+	})
+}
+
+const page24 = 1 << 24 // the largest page, to which a size is rounded up
+
+// touch uses every accessor of a mapping on all that it has.
+func touch(t *testing.T, mem []byte, g *Geometry) {
+	t.Helper()
+	w := NewWords(mem)
+	w.Mutex().Add(1)
+	w.Rotor().Add(1)
+	w.Counters()[1]++
+	LowHalf(&w.Counters()[1]).Load()
+	w.Generation(Members - 1).Add(1)
+	if g.Kind != KindSegment {
+		return
+	}
+	off, n := g.WaitPage()
+	within(t, "wait page", mem, mem[off:off+n:off+n], off, g.PageSize())
+	WaitFlag(mem[off : off+n]).Store(1)
+	s := NewSlots(mem, g)
+	for i := range uint64(g.Slots) {
+		at := g.slotArea + int(i)*g.stride + SlotHeader
+		space := s.Space(i)
+		within(t, "Space", mem, space, at, g.Capacity)
+		clear(space)
+		s.SetLen(i, g.Capacity)
+		b, err := s.Value(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, "Value", mem, b, at, g.Capacity)
+	}
+}
+
+// FuzzSlots has slots that say they hold any number of bytes.
+func FuzzSlots(f *testing.F) {
+	f.Add(uint8(3), uint16(100), []byte{1, 0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 100}, uint64(1))
+	f.Add(uint8(2), uint16(0), []byte{0, 0, 0, 0, 0, 0, 0, 0x80, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, uint64(2))
+	f.Add(uint8(2), uint16(64), []byte{64, 0, 0, 0, 1, 0, 0, 0, 65}, uint64(math.MaxUint64))
+	f.Fuzz(func(t *testing.T, slots uint8, capacity uint16, lens []byte, i uint64) {
+		g := &Geometry{Kind: KindSegment, Slots: max(int(slots%16), 2), Capacity: int(capacity % 512)}
+		if err := g.Place(1 << 10); err != nil {
+			t.Fatal(err)
+		}
+		mem := image(g)
+		for k := 0; k < g.Slots; k++ {
+			at := g.slotArea + k*g.stride
+			copy(mem[at:at+8], lens[min(8*k, len(lens)):])
+		}
+		s := NewSlots(mem, g)
+		for k := range uint64(g.Slots) {
+			at := g.slotArea + int(k)*g.stride
+			n := binary.NativeEndian.Uint64(mem[at:])
+			b, err := s.Value(k)
+			if (err == nil) != (n <= uint64(g.Capacity)) || err != nil && (!errors.Is(err, ErrCorrupt) || b != nil) {
+				t.Fatalf("slot %d says %d bytes, the capacity is %d: %d bytes, %v", k, n, g.Capacity, len(b), err)
+			}
+			if err == nil {
+				within(t, "Value", mem, b, at+SlotHeader, int(n))
+			}
+			within(t, "Space", mem, s.Space(k), at+SlotHeader, g.Capacity)
+		}
+		if i >= uint64(g.Slots) && !panics(func() { s.Value(i) }) {
+			t.Fatalf("there is a slot %d", i)
+		}
+	})
+}
+
+// FuzzMutexWord takes a word of any value, and a generation of any, apart.
+func FuzzMutexWord(f *testing.F) {
+	f.Add(uint32(0), uint32(0), uint16(0))
+	f.Add(uint32(math.MaxUint32), uint32(math.MaxUint32), uint16(math.MaxUint16))
+	f.Add(uint32(WaitersBit|InconsistentBit), uint32(genMask), uint16(Members-1))
+	w := NewWords(image(geometries(f)["mutex"]))
+	f.Fuzz(func(t *testing.T, word, generation uint32, slot uint16) {
+		owner := Owner(word)
+		if owner.Slot() < 0 || owner.Slot() >= Members || owner.Generation() > genMask || NewIdent(owner.Slot(), owner.Generation()) != owner {
+			t.Errorf("the owner in %#x is %d of generation %d", word, owner.Slot(), owner.Generation())
+		}
+		w.Generation(owner.Slot()).Store(generation)
+		next := NextGeneration(generation)
+		if next == 0 || next > genMask || next == generation&genMask {
+			t.Errorf("generation %#x is followed by %#x", generation, next)
+		}
+		if id := NewIdent(int(slot), next); id == 0 || id&^IdentMask != 0 || id.Generation() != next || id.Slot() != int(slot)%Members {
+			t.Errorf("slot %d of generation %#x is %#x", slot, next, id)
+		}
+	})
+}
