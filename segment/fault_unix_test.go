@@ -204,17 +204,8 @@ func TestAnotherUser(t *testing.T) {
 	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
-	// The visitor needs a program that it may execute.
-	exe := filepath.Join(dir, "visitor")
 	cmd := proctest.Command("visitor", dir)
-	self, err := os.ReadFile(cmd.Path)
-	cmd.Path = exe
-	if err == nil {
-		err = os.WriteFile(exe, self, 0o755)
-	}
-	if err := errors.Join(err, os.Chmod(exe, 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	executable(t, cmd)
 	open(t, "private", codec.String(), &segment.Options{Dir: dir})
 	shared := open(t, "shared", codec.String(), &segment.Options{Dir: dir, Mode: 0o666})
 	readable := open(t, "readable", codec.String(), &segment.Options{Dir: dir, Mode: 0o644})

@@ -340,6 +340,9 @@ func (r *Reader[T]) Version() (version uint64) {
 	}
 	layout.Guard(r.member.Mem, func() error { version = r.seq.Version(); return nil })
 	runtime.KeepAlive(r)
+	if r.closed.Load() {
+		return 0
+	}
 	return version
 }
 

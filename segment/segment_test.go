@@ -401,75 +401,6 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// Every method against Close, with the real memory gone under the ones that are late.
-func TestCloseRace(t *testing.T) {
-	for round := range 200 {
-		o := &segment.Options{NoFaultGuard: round%2 == 0, Guard: segment.Guard(round / 2 % 2)}
-		name := proctest.Name(t)
-		s, err := segment.Open(name, codec.Fixed[[64]uint64](), o)
-		if errors.Is(err, errors.ErrUnsupported) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		other := open(t, name, codec.Fixed[[64]uint64](), nil)
-		ctx := t.Context()
-		var wg sync.WaitGroup
-		for _, op := range []func() error{
-			func() error {
-				v, err := s.Load()
-				for _, w := range v {
-					if err == nil && w != v[0] {
-						return fmt.Errorf("torn: %v", v)
-					}
-				}
-				return err
-			},
-			func() error { v := uint64(round); return s.Store([64]uint64{0: v, 63: v}) },
-			func() error { return s.Store([64]uint64{}) },
-			func() error { return s.Update(func(v *[64]uint64) error { *v = [64]uint64{}; return nil }) },
-			func() error { _, err := s.Wait(ctx, s.Version()); return err },
-			func() error {
-				for _, err := range s.Watch(ctx) {
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			},
-		}[2:] {
-			wg.Go(func() {
-				for {
-					if err := op(); err != nil {
-						want(t, err, fs.ErrClosed)
-						return
-					}
-				}
-			})
-		}
-		wg.Go(func() {
-			for {
-				if _, err := s.Load(); err != nil {
-					want(t, err, fs.ErrClosed)
-					return
-				}
-			}
-		})
-		time.Sleep(time.Duration(round%10) * 100 * time.Microsecond)
-		wg.Go(func() { s.Close() })
-		s.Close()
-		wg.Wait()
-		// Whatever the late ones did, the lock is free.
-		ctx2, cancel := context.WithTimeout(ctx, proctest.Patience)
-		if err := other.StoreContext(ctx2, [64]uint64{}); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
-		other.Close()
-	}
-}
-
 func TestWait(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.String(), nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -527,29 +458,6 @@ func TestManyWatchers(t *testing.T) {
 		time.Sleep(100 * time.Microsecond)
 	}
 	wg.Wait()
-}
-
-func TestDroppedHandles(t *testing.T) {
-	// TestMain sees what is left if the garbage collector does not close them.
-	for range 10 {
-		s, err := segment.Open(proctest.Name(t), codec.String(), nil)
-		if errors.Is(err, errors.ErrUnsupported) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Store("dropped"); err != nil {
-			t.Fatal(err)
-		}
-		b, err := segment.OpenBare(proctest.Name(t), 64, codec.UTF16(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Store("dropped"); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // A codec that keeps to the interface but not to the habits of the others.

@@ -43,3 +43,28 @@ func TestTruncated(t *testing.T) {
 		})
 	}
 }
+
+// Whose name is taken away goes on with the old mutex, and those who open the name then have another.
+func TestUnlinked(t *testing.T) {
+	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
+	path := filepath.Join(o.Dir, "m")
+	a, b := open(t, "m", o), open(t, "m", o)
+	must(t, os.Remove(path))
+	fresh := open(t, "m", o)
+	must(t, a.Lock(t.Context()))
+	if locked, err := b.TryLock(); locked || err != nil {
+		t.Errorf("TryLock of the same = %v, %v", locked, err)
+	}
+	must(t, fresh.Lock(patient(t)))
+	must(t, fresh.Unlock())
+	must(t, a.Close())
+	want(t, b.Lock(patient(t)), ipcsync.ErrOwnerDied)
+	must(t, b.Close())
+	if _, err := os.Lstat(path); err != nil {
+		t.Error("the old handles took the new one's name: ", err)
+	}
+	must(t, open(t, "m", o).Lock(patient(t)))
+	if locked, err := fresh.TryLock(); locked || err != nil {
+		t.Errorf("TryLock of the new one = %v, %v", locked, err)
+	}
+}

@@ -196,6 +196,10 @@ func (o *Object) identify(p *Place) error {
 	if st.kind != unix.S_IFREG {
 		return notRegular(o.path)
 	}
+	if st.links > 1 {
+		return fmt.Errorf("%w: %s is one of several names of its file, which may be another's doing: remove this one",
+			layout.ErrIncompatible, o.path)
+	}
 	if uid := os.Geteuid(); st.uid != uid && p.Mode&0o066 == 0 {
 		return fmt.Errorf("%w: %s belongs to user %d, this process is user %d; "+
 			"to share it on purpose set Options.Mode to the mode that the owner gave it, such as 0660",
@@ -211,7 +215,9 @@ type status struct {
 	kind uint32 // S_IFREG …
 	mode fs.FileMode
 	uid  int
-	size int64
+	// links is the number of names.
+	links uint64
+	size  int64
 }
 
 // inode tells a file from all others that exist at the same time.
@@ -231,11 +237,12 @@ func lstat(path string) (status, error) {
 
 func statusOf(st *unix.Stat_t) status {
 	return status{
-		id:   inode{uint64(st.Dev), st.Ino},
-		kind: uint32(st.Mode) & unix.S_IFMT,
-		mode: fs.FileMode(st.Mode & 0o777),
-		uid:  int(st.Uid),
-		size: st.Size,
+		id:    inode{uint64(st.Dev), st.Ino},
+		kind:  uint32(st.Mode) & unix.S_IFMT,
+		mode:  fs.FileMode(st.Mode & 0o777),
+		uid:   int(st.Uid),
+		links: uint64(st.Nlink),
+		size:  st.Size,
 	}
 }
 

@@ -144,7 +144,7 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 		return nil, err
 	}
 	if head == nil && attached {
-		return nil, fmt.Errorf("%w: its header is gone although it is in use", layout.ErrCorrupt)
+		return nil, fmt.Errorf("%w: its header is gone although it is in use; it begins anew once all who have it open have closed it", layout.ErrCorrupt)
 	}
 	if head == nil || !attached && !layout.Persists(head) {
 		return nil, nil

@@ -24,7 +24,7 @@ import (
 )
 
 // ErrTooManyMembers means that all layout.Members slots are taken. Package segment exports it.
-var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping has room for %d that write", layout.Members)
+var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping has room for %d that write; close some, or use a Reader", layout.Members)
 
 // Member is a handle's attachment. Its methods may be called concurrently.
 type Member struct {

@@ -106,20 +106,28 @@ func Command(role string, args ...string) *exec.Cmd {
 // StartCmd starts a command as Start does.
 func StartCmd(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
-	in, err := cmd.StdinPipe()
+	p, err := tryCmd(t, cmd)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return p
+}
+
+func tryCmd(t testing.TB, cmd *exec.Cmd) (*Proc, error) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	p := &Proc{t: t, cmd: cmd, in: in, out: bufio.NewReader(out), pipe: out}
 	t.Cleanup(func() { p.Kill() })
-	return p
+	return p, nil
 }
 
 // Line returns the next line of the role's output. The test fails if there is none.

@@ -1,0 +1,50 @@
+package segment_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Clocks may be set while processes wait. Go's deadlines and timers, and the time-outs that the system is given, are
+// by the monotonic clock, as long as nobody asks a time.Time what the wall clock says. Nobody does.
+func TestNoWallClock(t *testing.T) {
+	wall := map[string]bool{
+		"Unix": true, "UnixMilli": true, "UnixMicro": true, "UnixNano": true, "Round": true, "UTC": true, "Local": true, "AddDate": true,
+		"Date": true, "ClockGettime": true, "Gettimeofday": true, "GetSystemTimeAsFileTime": true,
+	}
+	files := 0
+	for _, dir := range []string{".", "../sync", "../codec", "../internal"} {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && (e.Name() == "proctest" || e.Name() == "attack") {
+				return fs.SkipDir // which only tests use
+			}
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			set := token.NewFileSet()
+			f, err := parser.ParseFile(set, path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && wall[s.Sel.Name] {
+					t.Errorf("%v: %s may read the wall clock", set.Position(s.Pos()), s.Sel.Name)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 20 {
+		t.Fatalf("only %d files looked at", files)
+	}
+}

@@ -1,0 +1,233 @@
+package segment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// A cell is a value of one number, which is never 0: memory that was let go holds zeros.
+type cell [64]uint64
+
+func cellOf(n uint64) (c cell) {
+	for i := range c {
+		c[i] = n
+	}
+	return c
+}
+
+func (c *cell) check() error {
+	for _, w := range c {
+		if w == 0 || w != c[0] {
+			return fmt.Errorf("a value that nobody stored: %v", *c)
+		}
+	}
+	return nil
+}
+
+// Every method against Close: a call either does what it says or returns fs.ErrClosed, the latter always if it began
+// after Close had returned; the memory is let go by then, and the lock is free, whatever the late ones did.
+func TestCloseRace(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds = 20
+	}
+	for round := range rounds {
+		closeRace(t, round, &segment.Options{NoFaultGuard: round%2 == 0, Guard: segment.Guard(round / 2 % 2)})
+	}
+}
+
+func closeRace(t *testing.T, round int, o *segment.Options) {
+	name, bareName := proctest.Name(t), proctest.Name(t)
+	other := open(t, name, codec.Fixed[cell](), &segment.Options{Guard: o.Guard})
+	if err := other.Store(cellOf(1)); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := proctest.Mappings(name)
+	s := open(t, name, codec.Fixed[cell](), o)
+	r, err := segment.OpenReader(name, codec.Fixed[cell](), &segment.Options{NoFaultGuard: o.NoFaultGuard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := segment.OpenBare(bareName, 512, codec.Fixed[cell](), &segment.Options{NoFaultGuard: o.NoFaultGuard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var closed atomic.Bool // each Close has returned
+	var calls, closes sync.WaitGroup
+	try := func(what string, call func() error) {
+		for range 2 {
+			calls.Go(func() {
+				for ; ; runtime.Gosched() { // without it each waits for the time slices of all others
+					late := closed.Load()
+					err := call()
+					if errors.Is(err, fs.ErrClosed) || closed.Load() && errors.Is(err, context.DeadlineExceeded) {
+						return
+					}
+					if err != nil || late {
+						t.Errorf("%s, begun after Close: %v: %v", what, late, err)
+						return
+					}
+				}
+			})
+		}
+	}
+	ctx := t.Context()
+	change := func(v *cell) error { *v = cellOf(v[0] + 1); return v.check() }
+	for _, h := range []*segment.Reader[cell]{&s.Reader, r} {
+		try("Load", func() error {
+			v, err := h.Load()
+			return errors.Join(err, checkIf(err == nil, &v))
+		})
+		try("LoadContext", func() error {
+			v, err := h.LoadContext(ctx)
+			return errors.Join(err, checkIf(err == nil, &v))
+		})
+		try("LoadInto", func() error {
+			var v cell
+			_, err := h.LoadInto(&v)
+			return errors.Join(err, checkIf(err == nil, &v))
+		})
+		try("Wait", func() error { _, err := h.Wait(ctx, h.Version()); return err })
+		try("Watch", func() error {
+			for v, err := range h.Watch(ctx) {
+				if err := errors.Join(err, checkIf(err == nil, &v)); err != nil {
+					return err
+				}
+			}
+			return errors.New("the loop ended without an error")
+		})
+		try("Version", func() error {
+			if h.Version() == 0 {
+				return fs.ErrClosed
+			}
+			return nil
+		})
+	}
+	try("Store", func() error { return s.Store(cellOf(uint64(round + 1))) })
+	try("StoreContext", func() error {
+		soon, cancel := context.WithTimeout(ctx, 50*time.Microsecond)
+		defer cancel()
+		err := s.StoreContext(soon, cellOf(uint64(round+2)))
+		if errors.Is(err, context.DeadlineExceeded) && !closed.Load() {
+			return nil
+		}
+		return err
+	})
+	try("Update", func() error { return s.Update(change) })
+	try("UpdateContext", func() error { return s.UpdateContext(ctx, change) })
+	try("Created", func() error {
+		if s.Created() {
+			return errors.New("true")
+		}
+		if closed.Load() {
+			return fs.ErrClosed
+		}
+		return nil
+	})
+	try("Bare Load", func() error { _, err := b.Load(); return err })
+	try("Bare Store", func() error { return b.Store(cellOf(1)) })
+
+	time.Sleep(time.Duration(round%10) * 100 * time.Microsecond)
+	for _, h := range []interface{ Close() error }{s, r, b} {
+		for range 3 {
+			closes.Go(func() {
+				if err := h.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	closes.Wait()
+	closed.Store(true)
+	if after, _ := proctest.Mappings(name); len(after) != len(before) {
+		t.Errorf("after Close the memory is mapped still: %v", after)
+	}
+	if after, _ := proctest.Mappings(bareName); len(after) != 0 {
+		t.Errorf("after Close the bare memory is mapped still: %v", after)
+	}
+	calls.Wait()
+	soon, cancel := context.WithTimeout(ctx, proctest.Patience)
+	defer cancel()
+	if err := other.StoreContext(soon, cellOf(1)); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+}
+
+func checkIf(valid bool, c *cell) error {
+	if !valid {
+		return nil
+	}
+	return c.check()
+}
+
+// The garbage collector closes handles that nobody can use any more.
+func TestDroppedHandles(t *testing.T) {
+	var names []string
+	name := func() string {
+		names = append(names, proctest.Name(t))
+		return names[len(names)-1]
+	}
+	keptName := proctest.Name(t)
+	kept := open(t, keptName, codec.String(), nil)
+	for range 10 {
+		s, err := segment.Open(name(), codec.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Store("dropped"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		if _, err := s.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		cancel()
+		b, err := segment.OpenBare(name(), 64, codec.UTF16(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Store("dropped"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := segment.OpenReader(keptName, codec.String(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := segment.Open(keptName, codec.String(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() (left []string) {
+		for _, name := range names {
+			if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+				left = append(left, fmt.Sprint(name, ": ", err))
+			}
+		}
+		if info, err := segment.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers {
+			left = append(left, fmt.Sprintf("%+v, %v", info, err))
+		}
+		return left
+	}
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		runtime.GC()
+		if left := left(); left == nil {
+			break
+		} else if time.Since(start) > proctest.Patience {
+			t.Fatal("not closed: ", left)
+		}
+	}
+	if err := kept.Store("lives"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,243 @@
+package segment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	"golang.org/x/sys/unix"
+)
+
+// The limits of a process, which each role sets for its own. They differ between systems, the handling does not.
+
+func init() {
+	roles["few files"] = fewFiles
+	roles["short files"] = shortFiles
+	roles["few addresses"] = fewAddresses
+}
+
+// complaints collects what is wrong with the errors of a role.
+type complaints struct{ all []error }
+
+// check wants an error that is target and says all texts.
+func (c *complaints) check(what string, err, target error, texts ...string) {
+	if !errors.Is(err, target) {
+		c.all = append(c.all, fmt.Errorf("%s: %v, want %v", what, err, target))
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			c.all = append(c.all, fmt.Errorf("%s: %q does not say %q", what, err, text))
+		}
+	}
+}
+
+// loads checks what a Load returned.
+func (c *complaints) loads(v string, err error) {
+	if v != "value" || err != nil {
+		c.all = append(c.all, fmt.Errorf("load = %q, %w", v, err))
+	}
+}
+
+func (c *complaints) err() error { return errors.Join(c.all...) }
+
+func limitTo(resource int, n uint64) error {
+	return unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n})
+}
+
+// goesOn checks that a handle works.
+func (c *complaints) goesOn(s *segment.Segment[string]) {
+	c.check("store", s.Store("value"), nil)
+	c.loads(s.Load())
+	soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, err := s.Wait(soon, s.Version())
+	c.check("wait", err, context.DeadlineExceeded)
+}
+
+// fewFiles opens segments in DIR until it may open no more files.
+func fewFiles(args []string) error {
+	var c complaints
+	o := &segment.Options{Dir: args[0], Persist: true}
+	s, err := segment.Open("first", codec.String(), o)
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Nanosecond) // Go takes descriptors for its first timer, and ends a process that has none left
+	before, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	const limit = 40
+	if err := limitTo(unix.RLIMIT_NOFILE, limit); err != nil {
+		return err
+	}
+	var segs []*segment.Segment[string]
+	for err == nil && len(segs) < limit {
+		var s *segment.Segment[string]
+		if s, err = segment.Open(fmt.Sprint("x", len(segs)), codec.String(), o); err == nil {
+			segs = append(segs, s)
+		}
+	}
+	c.check("Open", err, unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
+	for kind, do := range kinds("other", o) {
+		c.check(kind, do(), unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
+	}
+	_, err = segment.Sweep(o)
+	c.check("Sweep", err, unix.EMFILE, "RLIMIT_NOFILE")
+	c.goesOn(s)
+	c.check("Close", s.Close(), nil)
+	c.check("Open after that", closed(segment.Open("new", codec.String(), &segment.Options{Dir: args[0]})), nil)
+	for _, s := range segs {
+		c.check("Close", s.Close(), nil)
+	}
+	after, err := os.ReadDir("/proc/self/fd")
+	if err != nil || len(after) != len(before)-1 {
+		c.all = append(c.all, fmt.Errorf("%d descriptors before, %d after, %w", len(before), len(after), err))
+	}
+	return c.err()
+}
+
+// Each handle takes a descriptor. A process that has none left gets an error for each way to open, and keeps what it
+// has.
+func TestFileLimit(t *testing.T) {
+	dir := proctest.TempDir(t)
+	open(t, "other", codec.String(), &segment.Options{Dir: dir})
+	proctest.Start(t, "few files", dir).Wait()
+}
+
+// shortFiles opens what there is in DIR, and creates more, while it may write no file of two pages.
+func shortFiles(args []string) error {
+	var c complaints
+	if err := limitTo(unix.RLIMIT_FSIZE, 4096); err != nil {
+		return err
+	}
+	o := &segment.Options{Dir: args[0]}
+	s, err := segment.Attach("there", codec.String(), o)
+	if err != nil {
+		return err
+	}
+	c.goesOn(s)
+	c.check("Close", s.Close(), nil)
+	for _, kind := range []string{"Open", "Create", "OpenMutex"} {
+		c.check(kind, kinds("new", o)[kind](), segment.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+	}
+	c.check("OpenBare", closed(segment.OpenBare("new", 8192, codec.Bytes(), o)), segment.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+	_, err = os.Lstat(args[0] + "/new")
+	c.check("the file of a failed Open", err, fs.ErrNotExist)
+	return c.err()
+}
+
+// A limit of the length of files is an error, not a signal.
+func TestFileSizeLimit(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
+	dir := proctest.TempDir(t)
+	open(t, "there", codec.String(), &segment.Options{Dir: dir})
+	proctest.Start(t, "short files", dir).Wait()
+}
+
+// fewAddresses opens what is larger than the addresses that are left to it.
+func fewAddresses(args []string) error {
+	var c complaints
+	s, err := segment.Open("small", codec.String(), &segment.Options{Dir: args[0]})
+	if err != nil {
+		return err
+	}
+	used, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return err
+	}
+	var pages uint64
+	fmt.Sscan(string(used), &pages)
+	if err := limitTo(unix.RLIMIT_AS, pages*uint64(os.Getpagesize())+120<<20); err != nil {
+		return err
+	}
+	o := &segment.Options{Dir: args[0], Capacity: 64 << 20, Slots: 2}
+	_, err = segment.Open("new", codec.Bytes(), o)
+	c.check("Open", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	_, err = segment.Attach("large", codec.Bytes(), o)
+	c.check("Attach", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	_, err = segment.OpenReader("large", codec.Bytes(), o)
+	c.check("OpenReader", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	_, err = segment.OpenBare("bare", 128<<20, codec.Bytes(), o)
+	c.check("OpenBare", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	_, err = os.Lstat(args[0] + "/new")
+	c.check("the file of a failed Open", err, fs.ErrNotExist)
+	c.goesOn(s)
+	c.check("Close", s.Close(), nil)
+	return c.err()
+}
+
+// A mapping for which there is no room is an error, and nobody else's trouble.
+func TestAddressLimit(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
+	dir := proctest.TempDir(t)
+	large := open(t, "large", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 64 << 20, Slots: 2})
+	proctest.Start(t, "few addresses", dir).Wait()
+	if info, err := segment.Stat("large", &segment.Options{Dir: dir}); err != nil || info.Writers != 1 || info.Readers {
+		t.Errorf("Stat = %+v, %v", info, err)
+	}
+	if err := large.Store([]byte("value")); err != nil {
+		t.Error(err)
+	}
+}
+
+// The member table has room for 1024 handles that write, and for any number of Readers besides.
+func TestTooManyHandles(t *testing.T) {
+	const members = 1024
+	proctest.AllowFiles(t, members+200)
+	o := &segment.Options{Dir: proctest.TempDir(t), Capacity: 1}
+	var segs []*segment.Segment[string]
+	for range members {
+		segs = append(segs, open(t, "x", codec.String(), o))
+	}
+	for _, kind := range []string{"Open", "Attach"} {
+		err := kinds("x", o)[kind]()
+		want(t, err, segment.ErrTooManyMembers)
+		if err == nil || !strings.Contains(err.Error(), "1024") {
+			t.Errorf("%s: %v does not name the limit", kind, err)
+		}
+	}
+	if err := kinds("x", o)["OpenReader"](); err != nil {
+		t.Error(err)
+	}
+	if info, err := segment.Stat("x", o); info.Writers != members || err != nil {
+		t.Errorf("Stat = %+v, %v", info, err)
+	}
+	if err := segs[0].Store("x"); err != nil {
+		t.Error(err)
+	}
+	segs[500].Close()
+	last := open(t, "x", codec.String(), o)
+	if v, err := last.Load(); v != "x" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+}
+
+// A file system may have room for no more files, rather than for no more bytes.
+func TestNoFilesLeft(t *testing.T) {
+	dir := proctest.TempDir(t)
+	if err := unix.Mount("sharedseg-test", dir, "tmpfs", 0, "nr_inodes=3"); err != nil {
+		t.Skip("this user may not mount a small tmpfs:", err)
+	}
+	defer unix.Unmount(dir, 0)
+	o := &segment.Options{Dir: dir}
+	a, b := open(t, "a", codec.String(), o), open(t, "b", codec.String(), o)
+	_, err := segment.Open("c", codec.String(), o)
+	want(t, err, segment.ErrNoSpace)
+	a.Close()
+	open(t, "c", codec.String(), o).Close()
+	b.Close()
+}

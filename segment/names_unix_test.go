@@ -1,0 +1,368 @@
+//go:build unix && !aix
+
+package segment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"golang.org/x/sys/unix"
+)
+
+// What a name may lead to, and what may become of it: nothing any more, another's file, one that may not be written.
+
+// Those whose file lost its name, to another or to none, go on among themselves; those who open the name then have
+// another segment; and neither takes the other's name away in the end.
+func TestUnlinkedUnderLiveHandles(t *testing.T) {
+	for what, take := range map[string]func(path string) error{
+		"unlinked": os.Remove,
+		"moved":    func(path string) error { return os.Rename(path, path+".moved") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := &segment.Options{Dir: proctest.TempDir(t)}
+			path := filepath.Join(o.Dir, "x")
+			a, b := open(t, "x", codec.String(), o), open(t, "x", codec.String(), o)
+			r, err := segment.OpenReader("x", codec.String(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			bare, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer bare.Close()
+			if err := errors.Join(a.Store("old"), take(path), take(filepath.Join(o.Dir, "bare"))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := segment.Attach("x", codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
+				t.Error("attach to a name that leads nowhere: ", err)
+			}
+			fresh := open(t, "x", codec.String(), o)
+			if err := fresh.Store("new"); err != nil || !fresh.Created() {
+				t.Error("the next to open it did not begin anew: ", err)
+			}
+			freshBare, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer freshBare.Close()
+			if err := errors.Join(freshBare.Store("new"), bare.Store("old")); err != nil {
+				t.Fatal(err)
+			}
+
+			news := make(chan string)
+			go func() {
+				for v, err := range r.Watch(t.Context()) {
+					if err == nil {
+						news <- v
+					}
+				}
+				close(news)
+			}()
+			if v := <-news; v != "old" {
+				t.Errorf("the reader sees %q", v)
+			}
+			if err := b.Store("older"); err != nil {
+				t.Error(err)
+			}
+			if v := <-news; v != "older" {
+				t.Errorf("the reader sees %q", v)
+			}
+			if v, err := a.Load(); v != "older" || err != nil {
+				t.Errorf("Load of the old one = %q, %v", v, err)
+			}
+			if v, err := bare.Load(); v != "old" || err != nil {
+				t.Errorf("Load of the old bare one = %q, %v", v, err)
+			}
+			for _, h := range []interface{ Close() error }{a, b, r, bare} {
+				if err := h.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			<-news
+			late, err := segment.Attach("x", codec.String(), o)
+			if err != nil {
+				t.Fatal("the old handles took the new one's name: ", err)
+			}
+			defer late.Close()
+			if v, err := late.Load(); v != "new" || err != nil {
+				t.Errorf("Load of the new one = %q, %v", v, err)
+			}
+			if v, err := freshBare.Load(); v != "new" || err != nil {
+				t.Errorf("Load of the new bare one = %q, %v", v, err)
+			}
+			if removed, err := segment.Sweep(o); err != nil || what == "moved" && !slices.Equal(removed, []string{"x.moved"}) {
+				t.Errorf("Sweep = %v, %v", removed, err)
+			}
+		})
+	}
+}
+
+// kinds are all ways to open the name NAME.
+func kinds(name string, o *segment.Options) map[string]func() error {
+	return map[string]func() error{
+		"Open":       func() error { return closed(segment.Open(name, codec.String(), o)) },
+		"Create":     func() error { return closed(segment.Create(name, codec.String(), o)) },
+		"Attach":     func() error { return closed(segment.Attach(name, codec.String(), o)) },
+		"OpenReader": func() error { return closed(segment.OpenReader(name, codec.String(), o)) },
+		"OpenBare":   func() error { return closed(segment.OpenBare(name, 8, codec.Bytes(), o)) },
+		"OpenMutex": func() error {
+			return closed(ipcsync.OpenMutex(name, &ipcsync.Options{Dir: o.Dir, Mode: o.Mode}))
+		},
+		"Stat":   func() error { _, err := segment.Stat(name, o); return err },
+		"Remove": func() error { return segment.Remove(name, o) },
+	}
+}
+
+// closed closes what was opened, if it was.
+func closed[H interface{ Close() error }](h H, err error) error {
+	if err == nil {
+		return h.Close()
+	}
+	return err
+}
+
+// In a directory that everyone may write, as /dev/shm is, what another user has put in the place of a name is neither
+// used nor changed, whatever it is, and holds nobody up.
+func TestPlantedByAnother(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const stranger = 65534
+	dir := proctest.TempDir(t)
+	o := &segment.Options{Dir: dir}
+	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name, content string) error { return os.WriteFile(in(name), []byte(content), 0o666) }
+	open(t, "trap", codec.String(), &segment.Options{Dir: dir, Persist: true}).Close()
+	if err := errors.Join(
+		write("precious", "precious"),
+		write("empty", ""),
+		write("own", ""),
+		os.Link(in("own"), in("empty-link")),
+		write("text", "some text"),
+		write("mark", "sharedsg"),
+		os.Symlink(in("precious"), in("link")),
+		os.Symlink(in("nowhere"), in("dangling")),
+		os.Symlink(in("trap"), in("trap-link")),
+		os.Mkdir(in("directory"), 0o777),
+		unix.Mkfifo(in("fifo"), 0o666),
+		os.Link(in("precious"), in("hard-link")),
+		os.Chmod(in("trap"), 0o666),
+	); err != nil {
+		t.Fatal(err)
+	}
+	plants := map[string]struct {
+		is   error
+		text string
+	}{
+		"empty":     {fs.ErrPermission, "belongs to user 65534"},
+		"text":      {fs.ErrPermission, "belongs to user 65534"},
+		"mark":      {fs.ErrPermission, "belongs to user 65534"},
+		"trap":      {fs.ErrPermission, "belongs to user 65534"},
+		"link":      {segment.ErrIncompatible, "symbolic link"},
+		"dangling":  {segment.ErrIncompatible, "symbolic link"},
+		"trap-link": {segment.ErrIncompatible, "symbolic link"},
+		"directory": {segment.ErrIncompatible, in("directory") + " is "},
+		"fifo":      {segment.ErrIncompatible, "not a regular file"},
+	}
+	before := map[string]fs.FileInfo{}
+	for name := range plants {
+		if err := os.Lchown(in(name), stranger, stranger); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(in(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[name] = info
+	}
+	for name, want := range plants {
+		for kind, do := range kinds(name, o) {
+			if err := do(); !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.text) {
+				t.Errorf("%s of %s: %v", kind, name, err)
+			}
+		}
+	}
+	// A hard link is another's way to have one's own file used for what it is not.
+	for _, name := range []string{"hard-link", "empty-link"} {
+		for kind, do := range kinds(name, o) {
+			if err := do(); !errors.Is(err, segment.ErrIncompatible) || !strings.Contains(err.Error(), "several names") {
+				t.Errorf("%s of %s: %v", kind, name, err)
+			}
+		}
+	}
+	for info, err := range segment.List(o) {
+		t.Errorf("List gives %+v, %v", info, err)
+	}
+	if removed, err := segment.Sweep(o); removed != nil || err != nil {
+		t.Errorf("Sweep = %v, %v", removed, err)
+	}
+	for name, info := range before {
+		now, err := os.Lstat(in(name))
+		if err != nil || !os.SameFile(now, info) || now.Size() != info.Size() || now.Mode() != info.Mode() || now.ModTime() != info.ModTime() {
+			t.Errorf("%s was changed: %v, %v", name, now, err)
+		}
+	}
+	if b, err := os.ReadFile(in("precious")); string(b) != "precious" || err != nil {
+		t.Errorf("precious holds %q, %v", b, err)
+	}
+	if _, err := os.Lstat(in("nowhere")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a dangling link was followed: ", err)
+	}
+}
+
+// clerk tries what a user may do with files and directories in DIR that permissions keep it from writing.
+func clerk(args []string) (err error) {
+	dir := args[0]
+	o := &segment.Options{Dir: dir}
+	check := func(what string, got, want error, texts ...string) {
+		if !errors.Is(got, want) {
+			err = errors.Join(err, fmt.Errorf("%s: %v, want %v", what, got, want))
+		}
+		for _, text := range texts {
+			if got == nil || !strings.Contains(got.Error(), text) {
+				err = errors.Join(err, fmt.Errorf("%s: %q does not say %q", what, got, text))
+			}
+		}
+	}
+	path := filepath.Join(dir, "kept")
+	s, e := segment.Open("kept", codec.String(), &segment.Options{Dir: dir, Persist: true})
+	if e != nil {
+		return e
+	}
+	check("store", s.Store("value"), nil)
+	check("close", s.Close(), nil)
+
+	// A file that may only be read.
+	check("chmod", os.Chmod(path, 0o444), nil)
+	for kind, do := range kinds("kept", o) {
+		switch kind {
+		case "Stat", "OpenReader":
+			check(kind+" of a read-only file", do(), nil)
+		default:
+			check(kind+" of a read-only file", do(), fs.ErrPermission, path, "-r--r--r--", "OpenReader")
+		}
+	}
+	r, e := segment.OpenReader("kept", codec.String(), o)
+	check("reader of a read-only file", e, nil)
+	if e != nil {
+		return err
+	}
+	v, e := r.Load()
+	check("load", e, nil)
+	if v != "value" {
+		err = errors.Join(err, fmt.Errorf("the reader loads %q", v))
+	}
+	soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	_, e = r.Wait(soon, 1)
+	check("wait", e, context.DeadlineExceeded)
+	check("close of the reader", r.Close(), nil)
+
+	// One that may not even be read.
+	check("chmod", os.Chmod(path, 0), nil)
+	for kind, do := range kinds("kept", o) {
+		check(kind+" of a forbidden file", do(), fs.ErrPermission, path, "----------")
+	}
+	for info, e := range segment.List(o) {
+		check(fmt.Sprint("list gives ", info), e, nil, "nothing")
+	}
+
+	// A directory in which nothing may be created, and one that may not be entered.
+	check("chmod", os.Chmod(dir, 0o500), nil)
+	for _, kind := range []string{"Open", "Create", "OpenBare", "OpenMutex"} {
+		check(kind+" in a read-only directory", kinds("x", o)[kind](), fs.ErrPermission, dir, "Options.Dir")
+	}
+	check("chmod", os.Chmod(dir, 0), nil)
+	for kind, do := range kinds("x", o) {
+		check(kind+" in a forbidden directory", do(), fs.ErrPermission, dir, "Options.Dir")
+	}
+	_, e = segment.Sweep(o)
+	check("sweep of a forbidden directory", e, fs.ErrPermission, dir, "Options.Dir")
+	check("chmod", os.Chmod(dir, 0o700), nil)
+	return err
+}
+
+func init() { roles["clerk"] = clerk }
+
+func TestReadOnlyFile(t *testing.T) {
+	dir := proctest.TempDir(t)
+	p := asNobody(t, "clerk", dir)
+	p.Wait()
+}
+
+// asNobody starts a role that owns DIR, its first argument, as a user whom permissions count for: another one, if this
+// is root.
+func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
+	t.Helper()
+	cmd := proctest.Command(role, append([]string{dir}, args...)...)
+	if os.Geteuid() == 0 {
+		if proctest.Emulated() {
+			t.Skip("another user would have to start the emulator")
+		}
+		const nobody = 65534
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		executable(t, cmd)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	return proctest.StartCmd(t, cmd)
+}
+
+// executable makes the program of a command one that another user may execute, by a copy.
+func executable(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	dir := proctest.TempDir(t)
+	exe := filepath.Join(dir, "program")
+	self, err := os.ReadFile(cmd.Path)
+	cmd.Path = exe
+	if err == nil {
+		err = os.WriteFile(exe, self, 0o755)
+	}
+	if err := errors.Join(err, os.Chmod(exe, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A place that is no directory.
+func TestNoDirectory(t *testing.T) {
+	dir := proctest.TempDir(t)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for place, is := range map[string]error{file: fs.ErrInvalid, filepath.Join(dir, "none"): fs.ErrNotExist} {
+		o := &segment.Options{Dir: place}
+		doings := kinds("x", o)
+		doings["Sweep"] = func() error { _, err := segment.Sweep(o); return err }
+		doings["List"] = func() (err error) {
+			for _, err = range segment.List(o) {
+			}
+			return err
+		}
+		for kind, do := range doings {
+			if err := do(); !errors.Is(err, is) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "Options.Dir") {
+				t.Errorf("%s in %s: %v", kind, place, err)
+			}
+		}
+	}
+}

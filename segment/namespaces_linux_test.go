@@ -1,0 +1,249 @@
+package segment_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"golang.org/x/sys/unix"
+)
+
+// Processes that see different process IDs, clocks and file systems, as in containers.
+
+func init() {
+	roles["contained"] = contained
+	roles["read-only mount"] = readOnlyMount
+	roles["no shared memory"] = noSharedMemory
+}
+
+// contained stays in an Update of the segment "x" in DIR, with the mutex "m" locked, until its input says something;
+// then it waits for a version of "x" after that of the Update, and says its value.
+func contained(args []string) error {
+	o := &segment.Options{Dir: args[0]}
+	s, err := segment.Open("x", codec.String(), o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	m, err := ipcsync.OpenMutex("m", &ipcsync.Options{Dir: args[0], Repair: func() error { return nil }})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.Lock(context.Background()); err != nil {
+		return err
+	}
+	var version uint64
+	err = s.Update(func(v *string) error {
+		version = s.Version() + 1
+		*v = "contained"
+		fmt.Println(os.Getpid(), "holds both")
+		proctest.Await()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.Unlock(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
+	defer cancel()
+	if _, err := s.Wait(ctx, version); err != nil {
+		return err
+	}
+	v, err := s.Load()
+	if err != nil {
+		return err
+	}
+	fmt.Println(v)
+	return nil
+}
+
+// share makes the processes that start starts share a segment and a mutex with this one: each is missed when it is
+// killed, is not while it lives, and takes part in the end.
+func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
+	dir := proctest.TempDir(t)
+	o := &segment.Options{Dir: dir}
+	s := open(t, "x", codec.String(), o)
+	m, err := ipcsync.OpenMutex("m", &ipcsync.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := s.Store("old"); err != nil {
+		t.Fatal(err)
+	}
+	begin := func() *proctest.Proc {
+		t.Helper()
+		p := start(dir)
+		line := p.Line()
+		if !strings.HasSuffix(line, " holds both") || pid != "" && line != pid+" holds both" {
+			t.Fatalf("it says %q", line)
+		}
+		return p
+	}
+	for range 3 {
+		p := begin()
+		soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		want(t, s.StoreContext(soon, "robbed"), context.DeadlineExceeded)
+		want(t, m.Lock(soon), context.DeadlineExceeded)
+		cancel()
+		if info, err := segment.Stat("x", o); info.Writers != 2 || err != nil {
+			t.Errorf("Stat = %+v, %v", info, err)
+		}
+		p.Kill()
+		patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+		want(t, m.Lock(patient), ipcsync.ErrOwnerDied)
+		if v, err := s.Load(); v != "old" || err != nil {
+			t.Errorf("Load = %q, %v", v, err)
+		}
+		if err := s.StoreContext(patient, "old"); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+
+	// One that is killed while another of its kind waits for what it holds.
+	dies, lives := begin(), start(dir)
+	time.Sleep(10 * time.Millisecond)
+	dies.Kill()
+	if line := lives.Line(); !strings.HasSuffix(line, " holds both") {
+		t.Fatalf("it says %q", line)
+	}
+	after := s.Version()
+	lives.Say("go on")
+	patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+	defer cancel()
+	if _, err := s.Wait(patient, after); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.Load(); v != "contained" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+	if err := s.Store("end"); err != nil {
+		t.Fatal(err)
+	}
+	lives.Expect("end")
+	lives.Wait()
+}
+
+// Processes of different PID namespaces, all of which think they are process 1, tell each other apart, and the dead
+// from the living.
+func TestPIDNamespaces(t *testing.T) {
+	share(t, "1", func(dir string) *proctest.Proc {
+		return proctest.StartIn(t, syscall.CLONE_NEWPID, "contained", dir)
+	})
+}
+
+// No clock's reading is shared: those whose monotonic clocks are weeks apart work together.
+func TestTimeNamespaces(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the program would have to start the emulator")
+	}
+	share(t, "", func(dir string) *proctest.Proc { return proctest.StartAhead(t, "3000000", "contained", dir) })
+}
+
+// privateMounts keeps what this process mounts from all others.
+func privateMounts() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }
+
+// mounting starts a role that mounts, in a mount namespace of its own. It says "mounted" when it could.
+func mounting(t *testing.T, role string, args ...string) {
+	t.Helper()
+	p := proctest.StartIn(t, syscall.CLONE_NEWNS, role, args...)
+	if line := p.Line(); line != "mounted" {
+		t.Skip("this user, or this container, may not mount: ", line)
+	}
+	p.Wait()
+}
+
+// readOnlyMount works in DIR after it has made that read-only.
+func readOnlyMount(args []string) error {
+	dir := args[0]
+	o := &segment.Options{Dir: dir}
+	err := privateMounts()
+	if err == nil {
+		err = unix.Mount("sharedseg-test", dir, "tmpfs", 0, "size=1m")
+	}
+	if err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	s, err := segment.Open("x", codec.String(), &segment.Options{Dir: dir, Persist: true})
+	if err != nil {
+		return err
+	}
+	if err := s.Store("value"); err != nil {
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	fmt.Println("mounted")
+	var c complaints
+	for _, name := range []string{"x", "new"} {
+		for kind, do := range kinds(name, o) {
+			switch {
+			case kind == "OpenReader" || kind == "Stat" || name == "new" && (kind == "Attach" || kind == "Remove"):
+			default:
+				c.check(kind+" of "+name, do(), fs.ErrPermission, dir, "Options.Dir", "read-only")
+			}
+		}
+	}
+	r, err := segment.OpenReader("x", codec.String(), o)
+	c.check("OpenReader", err, nil)
+	if err != nil {
+		return c.err()
+	}
+	c.loads(r.Load())
+	c.check("close", r.Close(), nil)
+	c.check("Stat", kinds("x", o)["Stat"](), nil)
+	return c.err()
+}
+
+func TestReadOnlyMount(t *testing.T) { mounting(t, "read-only mount", proctest.TempDir(t)) }
+
+// noSharedMemory works where there is no /dev/shm.
+func noSharedMemory([]string) error {
+	dir := mapping.Path(&mapping.Place{Name: "x"})
+	if !strings.HasPrefix(dir, "/dev/shm/") {
+		fmt.Println("this build has its segments in", dir)
+		return nil
+	}
+	err := privateMounts()
+	if err == nil {
+		err = unix.Mount("sharedseg-test", "/dev", "tmpfs", 0, "size=64k")
+	}
+	if err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	fmt.Println("mounted")
+	var c complaints
+	doings := kinds("x", &segment.Options{})
+	doings["Sweep"] = func() error { _, err := segment.Sweep(nil); return err }
+	for kind, do := range doings {
+		c.check(kind, do(), fs.ErrNotExist, "directory /dev/shm does not exist", "create it", "Options.Dir")
+	}
+	if err := os.Mkdir("/dev/shm", 0o777); err != nil {
+		return err
+	}
+	c.check("Open once it is there", closed(segment.Open("x", codec.String(), nil)), nil)
+	return c.err()
+}
+
+func TestNoSharedMemory(t *testing.T) { mounting(t, "no shared memory") }

@@ -1,0 +1,99 @@
+package segment_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// agedSegment returns the options of a segment "x" that persists, with as many versions as the number says behind it.
+func agedSegment(t *testing.T, guard segment.Guard, slots int, version uint64) *segment.Options {
+	t.Helper()
+	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true, Guard: guard, Slots: slots}
+	open(t, "x", codec.Fixed[cell](), o).Close()
+	const begin, end = 192, 200
+	patch(t, filepath.Join(o.Dir, "x"), begin, version)
+	patch(t, filepath.Join(o.Dir, "x"), end, version)
+	return o
+}
+
+// Versions go on over the end of 32 bits, of which the futex sees the lower, and of 63, which the division by the
+// number of slots is made for; and watchers miss none.
+func TestVersionsGoOn(t *testing.T) {
+	for _, start := range []uint64{1<<32 - 3, 1<<33 - 3, 1<<63 - 3, 1<<64 - 8} {
+		for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+			for _, slots := range []int{2, 3, 7} {
+				t.Run(fmt.Sprint(start, guard, slots), func(t *testing.T) {
+					o := agedSegment(t, guard, slots, start)
+					s := open(t, "x", codec.Fixed[cell](), o)
+					other := open(t, "x", codec.Fixed[cell](), o)
+					r, err := segment.OpenReader("x", codec.Fixed[cell](), o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer r.Close()
+					watches, stop := context.WithTimeout(t.Context(), proctest.Patience)
+					defer stop()
+					seen := make(chan uint64)
+					go func() {
+						defer close(seen)
+						for v, err := range r.Watch(watches) {
+							if err != nil {
+								if !errors.Is(err, context.Canceled) {
+									t.Error(err)
+								}
+								return
+							}
+							seen <- v[0]
+						}
+					}()
+					<-seen
+					for n := start + 1; n < start+7; n++ {
+						if err := s.Store(cellOf(n)); err != nil {
+							t.Fatal(err)
+						}
+						if v := <-seen; v != n {
+							t.Fatalf("the watcher sees %d instead of %d", v, n)
+						}
+						for _, h := range []*segment.Reader[cell]{&s.Reader, &other.Reader, r} {
+							var v cell
+							version, err := h.LoadInto(&v)
+							if version != n || v != cellOf(n) || err != nil {
+								t.Fatalf("LoadInto = %d, version %d, %v, want %d", v[0], version, err, n)
+							}
+						}
+						s, other = other, s
+					}
+					stop()
+					for range seen {
+					}
+				})
+			}
+		}
+	}
+}
+
+// The last version of all is one that only a peer's nonsense leads to. The next Store begins again with 1.
+func TestLastVersion(t *testing.T) {
+	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+		s := open(t, "x", codec.Fixed[cell](), agedSegment(t, guard, 3, math.MaxUint64))
+		if _, err := s.Load(); err != nil {
+			t.Error(err)
+		}
+		for n := range uint64(5) {
+			if err := s.Store(cellOf(n + 1)); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := s.Load(); v != cellOf(n+1) || err != nil || s.Version() != n+1 {
+				t.Errorf("Load = %d, version %d, %v, want %d", v[0], s.Version(), err, n+1)
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+func init() { roles["dropper"] = dropper }
+
+// Every method against Close, and Stop before it: a call either does what it says or returns fs.ErrClosed, the latter
+// always if it began after Close had returned; the memory is let go by then, and the others get the mutex.
+func TestCloseRace(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds = 20
+	}
+	for round := range rounds {
+		closeRace(t, round, &ipcsync.Options{NoFaultGuard: round%2 == 0})
+	}
+}
+
+func closeRace(t *testing.T, round int, o *ipcsync.Options) {
+	name := proctest.Name(t)
+	other := open(t, name, &ipcsync.Options{Repair: func() error { return nil }})
+	before, _ := proctest.Mappings(name)
+	o.Repair = func() error { return nil }
+	m := open(t, name, o)
+	var closed atomic.Bool // Close has returned
+	var calls, closes sync.WaitGroup
+	// What a call returns may be one of the errors that are allowed, too.
+	try := func(what string, call func() error, allowed ...error) {
+		for range 2 {
+			calls.Go(func() {
+				for ; ; runtime.Gosched() {
+					late := closed.Load()
+					err := call()
+					if errors.Is(err, fs.ErrClosed) {
+						return
+					}
+					for _, a := range allowed {
+						if errors.Is(err, a) {
+							err = nil
+						}
+					}
+					if err != nil || late {
+						t.Errorf("%s, begun after Close: %v: %v", what, late, err)
+						return
+					}
+				}
+			})
+		}
+	}
+	ctx := patient(t)
+	// Any goroutine may unlock, so those who do so without having locked make others' Unlock fail.
+	try("Lock", func() error { return m.Lock(ctx) })
+	try("Lock and Unlock", func() error {
+		if err := m.Lock(ctx); err != nil {
+			return err
+		}
+		return m.Unlock()
+	}, ipcsync.ErrNotOwner)
+	try("Lock with little time", func() error {
+		soon, cancel := context.WithTimeout(ctx, 50*time.Microsecond)
+		defer cancel()
+		err := m.Lock(soon)
+		if closed.Load() && errors.Is(err, context.DeadlineExceeded) {
+			return fs.ErrClosed
+		}
+		return err
+	}, context.DeadlineExceeded)
+	try("TryLock", func() error { _, err := m.TryLock(); return err })
+	try("Unlock", m.Unlock, ipcsync.ErrNotOwner)
+	try("Held", func() error {
+		if closed.Load() && !m.Held() {
+			return fs.ErrClosed
+		}
+		return nil
+	})
+	try("another's Lock and Unlock", func() error {
+		if closed.Load() {
+			return fs.ErrClosed
+		}
+		if err := other.Lock(ctx); err != nil {
+			return err
+		}
+		return other.Unlock()
+	}, ipcsync.ErrNotOwner)
+
+	time.Sleep(time.Duration(round%10) * 100 * time.Microsecond)
+	for i := range 3 {
+		closes.Go(func() {
+			if i == 0 && round%4 < 2 {
+				m.Stop()
+			}
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	closes.Wait()
+	closed.Store(true)
+	if after, _ := proctest.Mappings(name); len(after) != len(before) {
+		t.Errorf("after Close the memory is mapped still: %v", after)
+	}
+	calls.Wait()
+	must(t, other.Lock(ctx))
+	must(t, other.Unlock())
+	must(t, other.Close())
+}
+
+// The garbage collector closes handles that nobody can use any more.
+func TestDroppedHandles(t *testing.T) {
+	var names []string
+	for range 10 {
+		names = append(names, proctest.Name(t))
+		m, err := ipcsync.OpenMutex(names[len(names)-1], nil)
+		must(t, err)
+		must(t, m.Lock(t.Context()))
+		must(t, m.Unlock())
+	}
+	for _, name := range names {
+		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			runtime.GC()
+			if _, err := segment.Stat(name, nil); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if time.Since(start) > proctest.Patience {
+				t.Fatal("not closed: ", err)
+			}
+		}
+	}
+}
+
+// dropper locks the mutex NAME and forgets its handle.
+func dropper(args []string) error {
+	m, err := ipcsync.OpenMutex(args[0], nil)
+	if err != nil {
+		return err
+	}
+	if err := m.Lock(context.Background()); err != nil {
+		return err
+	}
+	for range 5 {
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	fmt.Println("dropped")
+	proctest.Await()
+	return nil
+}
+
+// A handle that is dropped while it holds the mutex, which no clean-up may unlock, holds it until its process ends.
+func TestDroppedOwner(t *testing.T) {
+	name := proctest.Name(t)
+	m := open(t, name, nil)
+	p := proctest.Start(t, "dropper", name)
+	p.Expect("dropped")
+	if locked, err := m.TryLock(); locked || err != nil {
+		t.Errorf("TryLock = %v, %v", locked, err)
+	}
+	p.Wait()
+	want(t, m.Lock(patient(t)), ipcsync.ErrOwnerDied)
+}
