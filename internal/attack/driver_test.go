@@ -457,10 +457,11 @@ func litter(ctx context.Context, d *driver) error {
 		if err := os.WriteFile(hidden, d.stale, 0o600); err != nil {
 			return err
 		}
-		if err := os.Link(hidden, d.path()); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		err := unix.Renameat2(unix.AT_FDCWD, hidden, unix.AT_FDCWD, d.path(), unix.RENAME_NOREPLACE)
+		if errors.Is(err, fs.ErrExist) {
+			return os.Remove(hidden)
 		}
-		return os.Remove(hidden)
+		return err
 	})
 }
 
