@@ -19,7 +19,7 @@ import (
 const (
 	waitSpins = 2000                   // looks at the version before a goroutine parks: a microsecond or two
 	eagerFor  = 200 * time.Microsecond // after a wait that was shorter, the next spins as long before it parks
-	parkLimit = 100 * time.Millisecond // a writer that dies between publishing and waking delays a watcher so long
+	parkLimit = 100 * time.Millisecond // a writer that dies between disarming and waking delays a watcher so long
 	pollFirst = 20 * time.Microsecond
 	pollLast  = time.Millisecond
 )

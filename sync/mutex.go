@@ -330,10 +330,14 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 
 	var flags uint32 // once this goroutine has parked, others may be parked that only its Unlock wakes
 	for look := 0; ; look++ {
+		err := ctx.Err()
 		if m.closed.Load() {
-			return fs.ErrClosed
+			err = fs.ErrClosed
 		}
-		if err := ctx.Err(); err != nil {
+		if err != nil {
+			if flags != 0 {
+				m.queue.Wake() // in case this goroutine was woken, and another could have been
+			}
 			return err
 		}
 		w := m.word.Load()
@@ -376,14 +380,7 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 		m.queue.Wait(w, limit)
 		step.At(step.LockAwake)
 		flags = layout.WaitersBit
-		changed := m.word.Load() != w
-		if err := ctx.Err(); err != nil {
-			if changed {
-				m.queue.Wake() // in case this goroutine was woken, and another could have been
-			}
-			return false, err
-		}
-		if changed || m.closed.Load() {
+		if m.word.Load() != w || ctx.Err() != nil || m.closed.Load() {
 			return false, nil
 		}
 	}

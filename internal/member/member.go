@@ -147,10 +147,17 @@ func (m *Member) disown() error {
 	defer mapping.Unmap(mem)
 	return layout.Guard(mem, func() error {
 		mutex := layout.NewWords(mem).Mutex()
-		if old := mutex.Load(); layout.Owner(old) == m.ident && mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
-			queue := park.NewQueue(mutex, m.obj.Family())
-			queue.Wake()
-			queue.Close()
+		for range 2 { // a waiter may set its bit meanwhile, once
+			old := mutex.Load()
+			if layout.Owner(old) != m.ident {
+				break
+			}
+			if mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
+				queue := park.NewQueue(mutex, m.obj.Family())
+				queue.Wake()
+				queue.Close()
+				break
+			}
 		}
 		return nil
 	})

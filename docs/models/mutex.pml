@@ -1,0 +1,395 @@
+/*
+ * The mutex word, with owners and waiters that die at any step, and member slots that are used again:
+ * sync/mutex.go, internal/member (Alive, claim, disown), internal/layout/ident.go. A comment that quotes Go stands
+ * at the statement that is its model.
+ *
+ * Two parts, as all of it together has too many states: -DPART=SLEEP has three handles, and is about who wakes whom;
+ * -DPART=REUSE has two at one time, which others follow, and is about who is taken for alive, and about repair.
+ *
+ * Memory is sequentially consistent here. One goroutine of each handle uses the mutex.
+ */
+
+#define SLEEP 1
+#define REUSE 2
+#ifndef PART
+#error which part: -DPART=…
+#endif
+
+#if PART == SLEEP
+#define HANDLES 3
+#else
+#define HANDLES 2 /* at one time */
+#endif
+#ifndef CLAIMS
+#define CLAIMS 4  /* handles altogether, if they are followed by others */
+#endif
+#ifndef LOCKS
+#define LOCKS 4   /* Locks and TryLocks altogether */
+#endif
+
+/* The word. An identity is a member slot and its generation, 1 to 7, and never 0. There are more generations than
+   a slot has holders: that the same identity comes up again while somebody is between asking for its owner and
+   taking the mutex from it is left out, as it takes a million holders. */
+#define IDENT 31
+#define INCONSISTENT 32
+#define WAITERS 64
+#define MAKE(slot, gen) ((gen) * 4 + (slot))
+#define SLOT(ident) ((ident) & 3)
+#define GEN(ident) (((ident) & IDENT) / 4)
+#define NEXT(gen) ((gen) % 7 + 1)
+
+byte word;
+byte generation[HANDLES]; /* of the member slots, of which there are as many */
+bool held[HANDLES];       /* the slots' lock bytes, which the kernel drops with their holder */
+
+/* The kernel's: who sleeps on the word. */
+bool asleep[HANDLES];
+
+/* What only the properties know. */
+byte live[HANDLES];    /* identity of a handle that is open */
+byte holder;           /* who is between Lock and Unlock, and lives: 1 + the handle */
+bool dirty;            /* an owner died, and what the mutex guards was not repaired since */
+bool waking[HANDLES];  /* lives, has taken the waiters bit out of the word, and not woken anybody yet */
+bool woken[HANDLES];   /* lives, was woken, and has not passed that on yet */
+bool excused[HANDLES]; /* while it slept, one died that was waking or woken */
+bool sure[HANDLES];    /* asks for an owner who was dead before, and no slot was claimed meanwhile */
+bool calm;             /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+byte claims, locks;
+
+#if HANDLES == 3
+#define ANY(x) (x(0) || x(1) || x(2))
+#define LIVES(ident) ((ident) != 0 && (live[0] == (ident) || live[1] == (ident) || live[2] == (ident)))
+#else
+#define ANY(x) (x(0) || x(1))
+#define LIVES(ident) ((ident) != 0 && (live[0] == (ident) || live[1] == (ident)))
+#endif
+#define OWNER (word & IDENT)
+#define ASLEEP(h) asleep[h]
+#define EXCUSE(h) excused[h] = excused[h] || asleep[h]
+
+/* Between any two accesses to what it shares a process goes on or is killed. */
+#define OR_DIE :: !calm -> goto dead; fi
+
+inline wake_one() { /* m.queue.Wake(): one of those who sleep, whichever */
+	if
+	:: asleep[0] -> asleep[0] = false; excused[0] = false; woken[0] = true
+	:: asleep[1] -> asleep[1] = false; excused[1] = false; woken[1] = true
+#if HANDLES == 3
+	:: asleep[2] -> asleep[2] = false; excused[2] = false; woken[2] = true
+#endif
+	:: !ANY(ASLEEP)
+	fi;
+	waking[id] = false
+}
+
+inline acquired() {
+	assert(holder == 0); /* only one holds the mutex */
+	holder = 1 + id;
+	woken[id] = false;
+	w = 0; flags = 0
+}
+
+#ifdef MUTANT_TAKE_LOSES_WAITERS
+#define KEPT(w) 0
+#else
+#define KEPT(w) ((w) & WAITERS)
+#endif
+#ifdef MUTANT_TAKE_STORES
+#define SAME(w) true
+#else
+#define SAME(w) (word == w)
+#endif
+
+/* take: died := w&^layout.WaitersBit != 0; flags |= w & layout.WaitersBit; if died { flags |= layout.InconsistentBit };
+   m.word.CompareAndSwap(w, m.self|flags) */
+inline take() {
+	if
+	:: atomic { SAME(w) ->
+		assert(!LIVES(w & IDENT)); /* a live owner is never robbed */
+		died = (w & ~WAITERS) != 0;
+		assert(!died || dirty);    /* nobody is told of a death that was none */
+		word = me | flags | KEPT(w) | (died -> INCONSISTENT : 0);
+		acquired();
+		goto locked }
+	:: !SAME(w)
+	OR_DIE
+}
+
+proctype handle(byte id) {
+	byte slot, me, w, flags;
+	bool try, died;
+
+#if PART == SLEEP
+	me = MAKE(id, 1);
+#else
+open:
+	if /* claim: m.obj.Hold(slot), of the first that is free. The rotor only says where the search begins. */
+	:: atomic { claims < CLAIMS -> claims++;
+		slot = (held[0] -> 1 : 0);
+		held[slot] = true;
+		sure[0] = false; sure[1] = false }
+	:: atomic { claims == CLAIMS -> goto done }
+	fi;
+	if /* claim: next := layout.NextGeneration(generation.Load()), and again if the word names this identity */
+	:: atomic { true -> me = MAKE(slot, NEXT(generation[slot]));
+#ifndef MUTANT_GENERATION_NOT_SKIPPED
+		if
+		:: OWNER == me -> me = MAKE(slot, NEXT(GEN(me)))
+		:: else
+		fi
+#endif
+	}
+	OR_DIE;
+	if /* claim: generation.Store(next) */
+	:: atomic { true -> generation[slot] = GEN(me);
+		assert(!LIVES(me));  /* no two handles that are open have the same identity */
+		assert(OWNER != me); /* the word does not name a handle that has not locked it */
+		live[id] = me }
+	OR_DIE;
+#endif
+
+round:
+	atomic {
+		w = 0; flags = 0; died = false; try = false; woken[id] = false;
+		if
+		:: locks == LOCKS -> goto leave
+		:: locks < LOCKS -> locks++
+		:: locks < LOCKS -> locks++; try = true
+		fi
+	};
+	if /* acquire, tryAcquire: m.word.CompareAndSwap(0, m.self) */
+	:: atomic { word == 0 -> word = me; acquired(); goto locked }
+	:: word != 0
+	OR_DIE;
+look:
+	if /* acquireSlow: m.closed.Load(), ctx.Err() != nil */
+	:: true
+	:: !try && flags != 0 -> goto give_up
+	fi;
+	if /* acquireSlow, tryAcquire: w := m.word.Load() */
+	:: w = word
+	OR_DIE;
+	if /* acquireSlow: if w&layout.IdentMask == 0 { m.take(w, flags) } */
+	:: (w & IDENT) == 0 ->
+		take();
+		if
+		:: try -> goto round
+		:: else -> goto look
+		fi
+	:: else
+	fi;
+await: /* the hundred looks before it are looks at the word like this one */
+#if PART == SLEEP
+	if /* m.owners.Alive(w & layout.IdentMask) */
+	:: !LIVES(w & IDENT) -> goto take_over
+	:: LIVES(w & IDENT)
+	OR_DIE;
+#else
+	sure[id] = !LIVES(w & IDENT) && (!held[SLOT(w)] || GEN(w) != generation[SLOT(w)]);
+	if /* Alive: if id == m.ident { return true } */
+	:: (w & IDENT) == me -> goto alive
+	:: else
+	fi;
+#ifndef MUTANT_GENERATION_NOT_COMPARED
+	if /* Alive: if generation.Load() != id.Generation() { return false } */
+	:: generation[SLOT(w)] != GEN(w) -> goto take_over
+	:: generation[SLOT(w)] == GEN(w)
+	OR_DIE;
+#endif
+	if /* Alive: held, err := m.obj.Held(id.Slot()) */
+	:: !held[SLOT(w)] -> goto take_over
+	:: held[SLOT(w)]
+	OR_DIE;
+#ifndef MUTANT_GENERATION_NOT_COMPARED
+	if /* Alive: return held && generation.Load() == id.Generation() */
+	:: generation[SLOT(w)] != GEN(w) -> goto take_over
+	:: generation[SLOT(w)] == GEN(w)
+	OR_DIE;
+#endif
+alive:
+	assert(!sure[id]); /* a dead owner is not taken for alive but while somebody claims its slot */
+#endif
+#ifdef MUTANT_ROBS
+	if
+	:: goto take_over
+	:: true
+	fi;
+#endif
+	if /* tryAcquire: return false, nil */
+	:: try -> goto round
+	:: else
+	fi;
+	if /* await: if w&layout.WaitersBit == 0 */
+	:: w & WAITERS
+	:: !(w & WAITERS) ->
+		if /* m.word.CompareAndSwap(w, w|layout.WaitersBit) */
+		:: atomic { word == w -> w = w | WAITERS; word = w }
+		:: atomic { word != w -> flags = WAITERS; goto look }
+		OR_DIE
+	fi;
+	if /* m.queue.Wait(w, limit): the kernel looks at the word and puts to sleep in one step */
+#ifdef MUTANT_SLEEPS_BLINDLY
+	:: atomic { true -> asleep[id] = true; woken[id] = false }
+#else
+	:: atomic { word == w -> asleep[id] = true; woken[id] = false }
+	:: word != w
+#endif
+	OR_DIE;
+	if
+	:: !asleep[id]
+	:: atomic { asleep[id] && (!calm || excused[id] || OWNER != 0 && !LIVES(OWNER)) -> /* limit */
+		asleep[id] = false; excused[id] = false }
+	OR_DIE;
+#ifndef MUTANT_PARKED_LOSES_WAITERS
+	flags = WAITERS; /* flags = layout.WaitersBit, in await, and in acquireSlow for the next */
+#endif
+	if /* m.word.Load() != w */
+	:: atomic { word != w -> w = 0; goto look }
+	:: word == w ->
+		if
+		:: goto await
+		:: goto give_up /* m.closed.Load(), ctx.Err() != nil */
+		fi
+	OR_DIE;
+
+take_over:
+	take(); /* await: if !m.owners.Alive(w & layout.IdentMask) { return m.take(w, flags) } */
+	if
+	:: try -> goto round
+	:: else -> flags = WAITERS; goto look
+	fi;
+
+give_up:
+#ifndef MUTANT_GIVES_UP_SILENTLY
+	if /* if flags != 0 { m.queue.Wake() }: it may have been woken, and another could have been */
+	:: atomic { true -> wake_one(); woken[id] = false }
+	OR_DIE;
+#endif
+	goto round;
+
+locked:
+#if PART == REUSE
+	if
+	:: true
+	:: goto disown /* the handle was closed, and its memory retired before entered could release the word */
+	fi;
+#endif
+	if
+	:: died ->
+#if PART == REUSE
+		if
+		:: atomic { true -> dirty = false }            /* mend: m.repair() */
+		:: flags = INCONSISTENT; goto release          /* mend: m.release(layout.InconsistentBit) */
+		OR_DIE;
+#else
+		dirty = false;
+#endif
+		if /* mend: m.word.CompareAndSwap(w, w&^layout.InconsistentBit), until it succeeds */
+		:: atomic { true -> word = word & ~INCONSISTENT; died = false }
+		OR_DIE
+	:: else
+	fi;
+	assert(!dirty); /* whoever gets the mutex finds repaired what it guards */
+
+release:
+	if /* release: w := m.word.Load(); m.word.CompareAndSwap(w, w&layout.InconsistentBit|flags), until it succeeds.
+	      Unlock's CompareAndSwap(m.self, 0) is the first try of the same. */
+#ifdef MUTANT_UNLOCK_STORES
+	:: w = word
+	OR_DIE;
+	if
+	:: atomic { true ->
+#else
+	:: atomic { true -> w = word;
+#endif
+		assert(OWNER == me); /* nobody took the mutex from its owner */
+		word = (w & INCONSISTENT) | flags;
+		holder = 0;
+		waking[id] = (w & WAITERS) != 0;
+		w = 0; flags = 0 }
+	OR_DIE;
+	if /* if w&layout.WaitersBit != 0 { m.queue.Wake() } */
+	:: atomic { waking[id] -> wake_one() }
+	:: !waking[id]
+	OR_DIE;
+	goto round;
+
+#if PART == REUSE
+disown:
+	if /* disown: old := mutex.Load() */
+	:: w = word
+	OR_DIE;
+	if /* disown: mutex.CompareAndSwap(old, old&layout.InconsistentBit), until it succeeds */
+#ifdef MUTANT_DISOWN_FORGETS
+	:: atomic { word == w -> word = 0; holder = 0; waking[id] = true }
+#else
+	:: atomic { word == w -> word = w & INCONSISTENT; holder = 0; waking[id] = true }
+#endif
+#ifdef MUTANT_DISOWNS_ONCE
+	:: atomic { word != w -> holder = 0; goto leave }
+#else
+	:: word != w -> goto disown
+#endif
+	OR_DIE;
+	if /* disown: queue.Wake() */
+	:: atomic { true -> wake_one() }
+	OR_DIE;
+#endif
+
+leave: /* unlinkIfLast: m.obj.Drop(m.ident.Slot()), which to the others is what death is */
+dead:
+	atomic {
+		if
+		:: holder == 1 + id -> holder = 0; dirty = true
+		:: else
+		fi;
+		asleep[id] = false;
+		if
+		:: waking[id] || woken[id] -> EXCUSE(0); EXCUSE(1)
+#if HANDLES == 3
+			; EXCUSE(2)
+#endif
+		:: else
+		fi;
+		waking[id] = false; woken[id] = false; excused[id] = false; sure[id] = false;
+		live[id] = 0;
+#if PART == REUSE
+		held[slot] = false;
+		slot = 0; me = 0; w = 0; flags = 0; died = false; try = false;
+		goto open
+#endif
+	};
+done:
+	skip
+}
+
+#define DUE(h) (waking[h] || woken[h])
+#define FORGOTTEN(h) (asleep[h] && !excused[h])
+
+active proctype monitor() {
+	bool sleeper_is_forgotten;
+end_never:
+	atomic {
+		ANY(FORGOTTEN) && !ANY(DUE) && (OWNER == 0 || LIVES(OWNER) && !(word & WAITERS)) -> sleeper_is_forgotten = true;
+		assert(!sleeper_is_forgotten) /* nobody sleeps when the owner is not dead and nobody alive will wake it */
+	}
+}
+
+init {
+	atomic {
+#if PART == REUSE
+		if
+		:: true
+		/* Slot 0 is about to have again the generation in which an owner died, a million holders ago. */
+		:: generation[0] = 7; word = MAKE(0, 1); dirty = true
+		fi;
+#endif
+		run handle(0);
+		run handle(1);
+#if HANDLES == 3
+		run handle(2);
+		live[0] = MAKE(0, 1); live[1] = MAKE(1, 1); live[2] = MAKE(2, 1)
+#endif
+	};
+	calm = true
+}

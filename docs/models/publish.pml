@@ -1,0 +1,266 @@
+/*
+ * Publish, load and watch, with processes that die at any step: sync/seqlock.go, segment/segment.go,
+ * segment/reader.go, segment/watch.go. A comment that quotes Go stands at the statement that is its model.
+ *
+ * Two parts share the writer, as loads and watches have nothing to do with each other: -DPART=LOAD has a reader, and
+ * a value to copy; -DPART=WATCH has watchers, and no value.
+ *
+ * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears;
+ * mutex.pml is about how that comes to be.
+ */
+
+#define LOAD 1
+#define WATCH 2
+#ifndef PART
+#error which part: -DPART=…
+#endif
+
+#ifndef K
+#define K 2        /* slots */
+#endif
+#ifndef STORES
+#define STORES 4   /* begun altogether, whether or not the writer lives to end them */
+#endif
+#ifndef WATCHERS
+#define WATCHERS 2 /* 1 or 2 */
+#endif
+#define LOADS 2    /* of the one reader */
+
+/* What the processes share. There are two writers at one time, and one that dies is followed by another. */
+byte cBegin, cEnd;       /* Counters: the version that is being written, or was last, and the current one */
+byte low[K], high[K];    /* a value is two words, and whole if both are of one Store */
+bool flag;               /* on the wait page: somebody may be parked */
+byte locked;             /* the writers' mutex: who holds it */
+
+/* The kernel's: who sleeps on the low half of cEnd. */
+bool asleep[2];
+
+/* What only the properties know. */
+byte stores;             /* begun */
+byte stored[STORES + 1]; /* which Store made each version */
+byte over;               /* writers that will not store any more */
+bool due[2];             /* a writer that lives has cleared the flag, or published, and not woken or looked since */
+byte seen[2];            /* by each watcher */
+bool excused[2];         /* since this watcher set the flag, a writer died that was to wake somebody */
+bool calm;               /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+
+#if PART == LOAD
+#define NOTE(x) x
+#else
+#define NOTE(x)
+#endif
+
+#ifdef MUTANT_CURRENT_SLOT
+#define SLOT(v) 0
+#else
+#define SLOT(v) ((v) % K) /* Slot: the version modulo the number of slots */
+#endif
+
+#ifdef MUTANT_NO_RECHECK
+#define RETRY(v) false
+#elif defined(MUTANT_RECHECK_OFF_BY_ONE)
+#define RETRY(v) (((cBegin - (v)) & 255) > K)
+#else
+#define RETRY(v) (((cBegin - (v)) & 255) >= K) /* ReadRetry: atomic.LoadUint64(&l.c[begin])-version >= l.slots */
+#endif
+
+#ifdef MUTANT_ONE_LOOK
+#define WANTED armed
+#else
+#define WANTED (armed || flag != 0)
+#endif
+
+/* Between any two accesses to what it shares a process goes on or is killed. */
+#define OR_DIE :: !calm -> goto dead; fi
+
+proctype writer(byte id) {
+	byte v, n;
+	bool armed;
+again:
+	if /* Segment.store, locked: s.mutex.Lock(ctx) */
+	:: atomic { locked == 0 && stores < STORES -> locked = 1 + id; stores++; NOTE(n = stores) }
+	:: atomic { stores == STORES -> over++; goto done }
+	fi;
+
+#ifndef MUTANT_ANNOUNCE_LATE
+	if /* WriteBegin: version = l.Version()+1; fence.Publish(&l.c[begin], version). The load is no step of its own, as
+	      nobody else may change the version meanwhile. */
+	:: atomic { true -> v = cEnd + 1; cBegin = v }
+	OR_DIE;
+#else
+	v = cEnd + 1;
+#endif
+#ifdef MUTANT_END_EARLY
+	atomic { cEnd = v; NOTE(stored[v] = n) };
+#endif
+#if PART == LOAD
+	if /* publish: layout.Put(&s.slots, slot, v), or s.codec.Append(space[:0], *v) and s.slots.SetLen(slot, len(b)) */
+	:: low[SLOT(v)] = n
+	OR_DIE;
+	if
+	:: high[SLOT(v)] = n
+	OR_DIE;
+#endif
+#ifdef MUTANT_ANNOUNCE_LATE
+	cBegin = v;
+#endif
+#if PART == WATCH && !defined(MUTANT_FLAG_AFTER)
+	if /* disarm: n.flag.Load() != 0 && … */
+	:: flag == 0
+	:: flag != 0 ->
+		if /* … n.flag.Swap(0) != 0 */
+		:: atomic { true -> armed = flag; flag = 0; due[id] = armed }
+		OR_DIE
+	OR_DIE;
+#endif
+	if /* WriteEnd: fence.Publish(&l.c[end], version) */
+	:: atomic { true -> cEnd = v; NOTE(stored[v] = n); due[id] = true }
+	OR_DIE;
+#if PART == WATCH && defined(MUTANT_FLAG_AFTER)
+	if
+	:: atomic { true -> armed = flag; flag = 0 }
+	OR_DIE;
+#endif
+	if /* Segment.end: s.mutex.Unlock() */
+	:: locked = 0
+	OR_DIE;
+#if PART == WATCH
+	if /* wake: if armed || n.flag.Load() != 0 */
+	:: atomic { !WANTED -> due[id] = false }
+	:: WANTED ->
+		if /* n.crowd.Wake(uint32(version - 1)), which wakes all */
+		:: atomic { true -> asleep[0] = false; asleep[1] = false; due[id] = false }
+		OR_DIE
+	OR_DIE;
+#endif
+	atomic { v = 0; n = 0; armed = false; goto again };
+
+dead:
+	atomic {
+		if
+		:: locked == 1 + id -> locked = 0
+		:: else
+		fi;
+#if PART == WATCH
+		if
+		:: due[id] && (armed || flag != 0) -> excused[0] = true; excused[1] = true
+		:: else
+		fi;
+#endif
+		due[id] = false;
+		v = 0; n = 0; armed = false; goto again
+	};
+done:
+	skip
+}
+
+#if PART == LOAD
+
+proctype reader(byte id) {
+	byte v, a, b, oldest, loads;
+	bool holds;
+again:
+	/* readPlain, readCodec: version, slot := r.seq.ReadBegin() */
+	atomic { v = cEnd; oldest = cEnd };
+attempt:
+	if
+	:: v == 0 -> assert(oldest == 0)        /* nothing had been stored when Load returns that */
+	:: v != 0 ->
+		/* layout.Get(&r.slots, slot, v), or append(c.buf[:0], b...), or r.codec.Decode(b, v) */
+		a = low[SLOT(v)];
+		b = high[SLOT(v)];
+		if /* !r.seq.ReadRetry(version) */
+		:: atomic { !RETRY(v) ->
+			assert(a == b);         /* a value is not torn */
+			assert(a == stored[v]); /* a value is that of the Store which ended its version */
+			assert(v >= oldest) }   /* a value is not older than what was current when Load began */
+		:: atomic { RETRY(v) -> a = 0; b = 0;
+			assert(!holds) };       /* with the lock, readLocked never says errCounters */
+			assert(cEnd != v);      /* without, loadLockFree never says errCounters */
+			if
+			:: atomic { true -> v = cEnd; goto attempt }
+			:: atomic { locked == 0 -> locked = 3 + id; holds = true }; /* r.mutex.TryLock() */
+				if /* readLocked: try() */
+				:: atomic { true -> v = cEnd; goto attempt }
+				OR_DIE
+			fi
+		fi
+	fi;
+	if /* readLocked: r.mutex.Unlock() */
+	:: atomic { holds -> locked = 0; holds = false }
+	:: !holds
+	OR_DIE;
+	atomic { v = 0; a = 0; b = 0; oldest = 0; loads++ };
+	if
+	:: loads < LOADS -> goto again
+	:: else -> goto done
+	fi;
+dead:
+	if
+	:: holds -> locked = 0
+	:: else
+	fi;
+done:
+	skip
+}
+
+#else
+
+/* The pump of a handle with subscribers: news.run. */
+proctype watcher(byte id) {
+	byte now;
+#ifndef MUTANT_FLAG_ONCE
+again:
+#endif
+	if /* n.flag.Store(1) */
+	:: atomic { true -> flag = 1; excused[id] = false }
+	OR_DIE;
+#ifdef MUTANT_FLAG_ONCE
+again:
+#endif
+	now = cEnd; /* now := atomic.LoadUint64(n.version) */
+	if /* case now != seen: seen = now; n.broadcast(nil) */
+	:: now != seen[id] -> seen[id] = now; goto again
+	:: else
+	fi;
+	if /* n.crowd.Wait(uint32(seen), parkLimit): the kernel looks at the word and puts to sleep in one step */
+	:: atomic { cEnd == seen[id] -> asleep[id] = true }
+	:: cEnd != seen[id] -> goto again
+	OR_DIE;
+	if
+	:: !asleep[id] -> goto again
+	:: atomic { asleep[id] && (!calm || excused[id]) -> asleep[id] = false; goto again } /* parkLimit */
+	:: atomic { over == 2 && cEnd == seen[id] -> goto dead } /* there will be no more news */
+	OR_DIE;
+dead:
+	atomic { asleep[id] = false; seen[id] = 0; excused[id] = false } /* its flag stays */
+}
+
+#define SLEEPS_THROUGH(w) (asleep[w] && seen[w] != cEnd && !excused[w] && !due[0] && !due[1])
+
+active proctype monitor() {
+	bool asleep_through_a_store;
+end_never:
+	atomic {
+		SLEEPS_THROUGH(0) || SLEEPS_THROUGH(1) -> asleep_through_a_store = true;
+		assert(!asleep_through_a_store) /* no watcher sleeps while there is news and nobody alive is about to wake it */
+	}
+}
+
+#endif
+
+init {
+	atomic {
+		run writer(0);
+		run writer(1);
+#if PART == LOAD
+		run reader(0)
+#else
+		run watcher(0);
+#if WATCHERS == 2
+		run watcher(1)
+#endif
+#endif
+	};
+	calm = true
+}
