@@ -171,8 +171,10 @@ func fewAddresses(args []string) error {
 	c.check("OpenReader", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
 	_, err = segment.OpenBare("bare", 128<<20, codec.Bytes(), o)
 	c.check("OpenBare", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
-	_, err = os.Lstat(args[0] + "/new")
-	c.check("the file of a failed Open", err, fs.ErrNotExist)
+	for _, name := range []string{"new", "bare"} {
+		_, err = os.Lstat(args[0] + "/" + name)
+		c.check("the file "+name+" of a failed call", err, fs.ErrNotExist)
+	}
 	c.goesOn(s)
 	c.check("Close", s.Close(), nil)
 	return c.err()

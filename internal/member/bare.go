@@ -25,6 +25,9 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	}
 	b := &Bare{obj: obj, persist: persist, unlinks: !persist && p.Lasting()}
 	err = b.join(p, size)
+	if err != nil && obj.Created() {
+		obj.Unlink()
+	}
 	obj.UnlockRegistry()
 	if err != nil {
 		obj.Close()
@@ -49,9 +52,6 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 	if info.Size == 0 {
 		// An empty file may be a peer's that is about to give it a size.
 		if err := b.obj.Reserve(0, int64(size)); err != nil {
-			if b.obj.Created() {
-				b.obj.Unlink()
-			}
 			return err
 		}
 	} else if info.Size < int64(size) {
@@ -62,7 +62,9 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 	if err := b.obj.HoldReader(); err != nil {
 		return err
 	}
-	b.Mem, err = b.obj.Map(size, true)
+	if b.Mem, err = b.obj.Map(size, true); err != nil {
+		b.obj.DropReader() // under the registry, for those who leave ask whether anybody is there
+	}
 	return err
 }
 
