@@ -587,6 +587,11 @@ func TestForeignDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const pidAt, pidOnPage = 132, 4711
+	if pid := binary.NativeEndian.Uint32(file[pidAt:]); pid != uint32(os.Getpid()) {
+		t.Errorf("ownerPid is %d, want %d", pid, os.Getpid())
+	}
+	binary.NativeEndian.PutUint32(file[pidAt:], pidOnPage)
 	if diff := cmp.Diff(dump, foreignHexdump(file)); diff != "" {
 		t.Errorf("docs/format.md is not what a segment looks like (-page +segment):\n%s", diff)
 	}

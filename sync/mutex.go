@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -39,8 +40,12 @@ var (
 const (
 	spins     = 100                    // looks at a held word before parking: about a microsecond
 	firstPark = 100 * time.Microsecond // doubled at each timeout
+	longPark  = 8 * firstPark          // from then on the end of the owner's process ends it
 	lastPark  = 5 * time.Millisecond   // the longest that a dead owner, or a done context, goes unnoticed
 )
+
+// pid is that of this process.
+var pid = uint32(os.Getpid())
 
 // Owners tells a Mutex about the handles that share its word.
 type Owners interface {
@@ -57,11 +62,13 @@ type Owners interface {
 //
 // Uncontended, Lock and Unlock are one compare-and-swap each and no system call. Under contention, one
 // goroutine of each handle competes for the word: it looks a few times, then parks in the kernel, and asks at
-// growing intervals, 5 ms at most, whether the owner is alive. A live owner is never robbed, however long it is
+// growing intervals, 5 ms at most, whether the owner is alive; on Linux and Windows usually as soon as the owner's
+// process has ended. A live owner is never robbed, however long it is
 // stopped; that is what Lock's context is for. The word's states are those of Drepper's "Futexes Are Tricky"
 // (2011), mutex 2, with the owner in place of "locked".
 type Mutex struct {
 	word   *atomic.Uint32
+	pid    *atomic.Uint32 // of who took the mutex last; one of this handle's own if the word has none
 	queue  *park.Queue
 	self   uint32
 	owners Owners
@@ -86,9 +93,9 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 		gate: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if mb, ok := owners.(*member.Member); ok {
-		m.queue = mb.Queue
+		m.queue, m.pid = mb.Queue, mb.Words.OwnerPid()
 	} else {
-		m.queue = park.NewQueue(word, nil)
+		m.queue, m.pid = park.NewQueue(word, nil), new(atomic.Uint32)
 	}
 	return m
 }
@@ -107,23 +114,43 @@ func (m *Mutex) Lock(ctx context.Context) error {
 		}
 		defer m.member.Unpin()
 	}
-	// The common case in one step; lock does all of it again.
-	if !m.guard && ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
+	if m.guard {
+		return m.lockGuarded(ctx)
+	}
+	// The common case in one step; acquire does all of it again.
+	if ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
 		step.At(step.LockTaken)
 		if m.closed.Load() {
 			return m.wrap("lock", m.entered(0))
 		}
+		m.sign()
 		fence.Acquire(m.key)
 		return nil
 	}
-	return m.lock(ctx)
+	return m.wrap("lock", m.acquire(ctx))
 }
 
-func (m *Mutex) lock(ctx context.Context) error {
-	if !m.guard {
-		return m.wrap("lock", m.acquire(ctx))
+// lockGuarded is Lock under layout.Guard, with less to do in the common case.
+func (m *Mutex) lockGuarded(ctx context.Context) (err error) {
+	old, done := debug.SetPanicOnFault(true), false
+	defer func() {
+		if !done {
+			err = m.wrap("lock", layout.Fault(recover(), m.member.Mem, old))
+		}
+	}()
+	if ctx.Err() == nil && m.word.CompareAndSwap(0, m.self) {
+		step.At(step.LockTaken)
+		err = m.entered(0)
+	} else {
+		err = m.acquire(ctx)
 	}
-	return m.wrap("lock", m.acquireGuarded(ctx))
+	done = true
+	debug.SetPanicOnFault(old)
+	if err != nil {
+		return m.wrap("lock", err)
+	}
+	runtime.KeepAlive(m)
+	return nil
 }
 
 // TryLock locks the mutex if that is possible without waiting, and reports whether it did. It takes over the
@@ -151,17 +178,41 @@ func (m *Mutex) Unlock() error {
 		}
 		defer m.member.Unpin()
 	}
-	if !m.guard {
-		step.At(step.Unlocking)
-		fence.Release(m.key)
-		if m.word.CompareAndSwap(m.self, 0) { // held, and nobody waits
-			step.At(step.Unlocked)
-			runtime.KeepAlive(m)
-			return nil
-		}
-		return m.wrap("unlock", m.unlock())
+	if m.guard {
+		return m.unlockGuarded()
 	}
-	return m.wrap("unlock", m.unlockGuarded())
+	step.At(step.Unlocking)
+	fence.Release(m.key)
+	if m.word.CompareAndSwap(m.self, 0) { // held, and nobody waits
+		step.At(step.Unlocked)
+		runtime.KeepAlive(m)
+		return nil
+	}
+	return m.wrap("unlock", m.release(0))
+}
+
+// unlockGuarded is Unlock under layout.Guard, with less to do in the common case.
+func (m *Mutex) unlockGuarded() (err error) {
+	old, done := debug.SetPanicOnFault(true), false
+	defer func() {
+		if !done {
+			err = m.wrap("unlock", layout.Fault(recover(), m.member.Mem, old))
+		}
+	}()
+	step.At(step.Unlocking)
+	fence.Release(m.key)
+	if m.word.CompareAndSwap(m.self, 0) {
+		step.At(step.Unlocked)
+	} else {
+		err = m.release(0)
+	}
+	done = true
+	debug.SetPanicOnFault(old)
+	if err != nil {
+		return m.wrap("unlock", err)
+	}
+	runtime.KeepAlive(m)
+	return nil
 }
 
 // Held reports whether this handle holds the mutex, through whichever goroutine. It does not if it is closed.
@@ -222,28 +273,22 @@ func (m *Mutex) acquire(ctx context.Context) error {
 	return m.acquireSlow(ctx)
 }
 
-// acquireGuarded is layout.Guard of acquire, but cheaper.
-func (m *Mutex) acquireGuarded(ctx context.Context) (err error) {
-	old, done := debug.SetPanicOnFault(true), false
-	defer func() {
-		if !done {
-			err = layout.Fault(recover(), m.member.Mem, old)
-		}
-	}()
-	err = m.acquire(ctx)
-	done = true
-	debug.SetPanicOnFault(old)
-	return err
-}
-
 // entered ends an acquisition. A handle that was closed meanwhile must not keep the mutex; then it leaves flags.
 func (m *Mutex) entered(flags uint32) error {
 	if m.closed.Load() {
 		m.release(flags)
 		return fs.ErrClosed
 	}
+	m.sign()
 	fence.Acquire(m.key)
 	return nil
+}
+
+// sign tells those who will wait whose end they may wait for besides.
+func (m *Mutex) sign() {
+	if m.pid.Load() != pid {
+		m.pid.Store(pid)
+	}
 }
 
 func (m *Mutex) tryAcquire() (bool, error) {
@@ -362,10 +407,13 @@ func (m *Mutex) acquireSlow(ctx context.Context) error {
 }
 
 // await parks until the word, last seen as w with an owner, may have changed. It takes the mutex over if the
-// owner is dead, for which it asks before it parks, and then at each timeout. flags are those to take it with if
-// that is before it parks.
+// owner is dead, for which it asks before it parks, and then at each timeout; and when the process ends that signed
+// the mutex last, once the wait has been long. flags are those to take it with if that is before it parks.
 func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err error) {
 	for limit := firstPark; ; limit = min(2*limit, lastPark) {
+		if limit == longPark {
+			defer m.queue.KickAtEnd(m.pid.Load())()
+		}
 		if !m.owners.Alive(w & layout.IdentMask) {
 			return m.take(w, flags)
 		}
@@ -385,9 +433,6 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 		}
 	}
 }
-
-// unlock is Unlock without the guard.
-func (m *Mutex) unlock() error { return m.release(0) }
 
 // release lets the mutex go, and adds flags to that which says that it is inconsistent.
 func (m *Mutex) release(flags uint32) error {
@@ -411,18 +456,4 @@ func (m *Mutex) release(flags uint32) error {
 			return nil
 		}
 	}
-}
-
-// unlockGuarded is layout.Guard of unlock, but cheaper.
-func (m *Mutex) unlockGuarded() (err error) {
-	old, done := debug.SetPanicOnFault(true), false
-	defer func() {
-		if !done {
-			err = layout.Fault(recover(), m.member.Mem, old)
-		}
-	}()
-	err = m.unlock()
-	done = true
-	debug.SetPanicOnFault(old)
-	return err
 }

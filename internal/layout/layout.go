@@ -22,6 +22,8 @@ import (
 	"math"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/step"
 )
 
 // Errors about the content of a mapping. Package segment exports them under the same names.
@@ -65,6 +67,7 @@ const (
 	staticSize  = 88
 
 	MutexOff  = 128 // uint32
+	pidOff    = 132 // uint32: process ID of the mutex's last owner, a hint
 	BeginOff  = 192 // uint64
 	EndOff    = 200 // uint64
 	memberOff = 256 // Members x uint32
@@ -200,6 +203,7 @@ func (g *Geometry) Init(mem []byte) {
 	put(typeLenOff, len(g.TypeName))
 	copy(mem[textOff:], g.CodecID)
 	copy(mem[textOff+len(g.CodecID):], g.TypeName)
+	step.At(step.HeaderWritten)
 	word32(mem, readyOff).Store(Format)
 }
 
@@ -316,6 +320,10 @@ func NewWords(mem []byte) Words { return Words{mem[:textOff:textOff]} }
 
 // Mutex is the mutex word.
 func (w Words) Mutex() *atomic.Uint32 { return word32(w.mem, MutexOff) }
+
+// OwnerPid is the process ID of whoever took the mutex last, as its own PID namespace numbers it, and untrusted. It is
+// a hint when to ask whether the owner lives, never the answer.
+func (w Words) OwnerPid() *atomic.Uint32 { return word32(w.mem, pidOff) }
 
 // Rotor is the member slot to try first. Its value is untrusted.
 func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }

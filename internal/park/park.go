@@ -8,6 +8,7 @@
 //	Wake()                                          of a Queue: wakes one sleeper
 //	Wake(old)                                       of a Crowd: wakes all who sleep while the word is old
 //	Kick()                                          wakes those who sleep through this handle, and maybe others
+//	KickAtEnd(pid)                                  of a Queue: does so when a process ends, if the platform can tell
 //	Close()                                         nobody sleeps any more
 //
 // Wait may return for no reason, so callers look at the word again, and a wake-up may be lost when its sender

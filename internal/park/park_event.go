@@ -74,6 +74,9 @@ func (q *Queue) Wake() {
 	}
 }
 
+// KickAtEnd does nothing: Wait itself ends with the owner.
+func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
+
 // Close frees the events.
 func (q *Queue) Close() { q.close(&q.unlocked) }
 

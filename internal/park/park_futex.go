@@ -3,6 +3,7 @@
 package park
 
 import (
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,40 @@ func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{fute
 
 // Wake wakes one sleeper, of whichever process. It does not block.
 func (q *Queue) Wake() { q.wake(1) }
+
+// KickAtEnd kicks again and again from when the process of that ID, in this process's PID namespace, has ended until
+// stop is called. There may be none, or another, or the kernel (before Linux 5.10) may not tell; then it does nothing.
+func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
+	fd, err := unix.PidfdOpen(int(int32(pid)), unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return func() {}
+	}
+	process := os.NewFile(uintptr(fd), "pidfd")
+	stopped := make(chan struct{})
+	go func() {
+		conn, err := process.SyscallConn()
+		if err != nil {
+			return
+		}
+		// A goroutine that waits so blocks no thread.
+		err = conn.Read(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || err != nil && err != unix.EINTR
+		})
+		for err == nil { // a kick is lost on those who are about to sleep
+			q.Kick()
+			select {
+			case <-stopped:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		close(stopped)
+		process.Close()
+	}
+}
 
 // Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
 type Crowd struct{ futex }

@@ -18,6 +18,9 @@ func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{poll
 // Wake does nothing: the sleepers look by themselves.
 func (q *Queue) Wake() {}
 
+// KickAtEnd does nothing.
+func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
+
 // Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
 type Crowd struct{ poll }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // roles are the parts that tests play in processes of their own.
-var roles = map[string]func([]string) error{"partner": partner}
+var roles = map[string]func([]string) error{"partner": partner, "sleeper": sleeper}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
@@ -163,6 +163,13 @@ func partner(args []string) error {
 	defer s.close()
 	fmt.Println("ready")
 	s.work(args[1], 1)
+	return nil
+}
+
+// sleeper does nothing until it is killed.
+func sleeper([]string) error {
+	fmt.Println("ready")
+	proctest.Await()
 	return nil
 }
 

@@ -20,6 +20,7 @@ const (
 	FileMarked
 	FileReserved
 	HeaderMapped
+	HeaderWritten // all but the word that says so
 	HeaderReady
 
 	// Attaching, and letting the registry go, after which the handle is open, or closed.
@@ -84,7 +85,7 @@ var names = [Count]string{
 	FileCreated: "FileCreated", FileModeSet: "FileModeSet", FileOpened: "FileOpened",
 	RegistryLocked: "RegistryLocked", Inspected: "Inspected",
 	FileEmptied: "FileEmptied", FileMarked: "FileMarked", FileReserved: "FileReserved",
-	HeaderMapped: "HeaderMapped", HeaderReady: "HeaderReady",
+	HeaderMapped: "HeaderMapped", HeaderWritten: "HeaderWritten", HeaderReady: "HeaderReady",
 	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", RotorMoved: "RotorMoved", ReaderHeld: "ReaderHeld",
 	RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
 	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",

@@ -1,0 +1,44 @@
+//go:build !sharedseg_portable
+
+package park
+
+import (
+	"math"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+// Who sleeps is woken when a process ends, and so is who falls asleep after that.
+func TestKickAtEnd(t *testing.T) {
+	s, err := share(proctest.Name(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	s.word.Store(1)
+	queue := NewQueue(s.word, s.family)
+	p := proctest.Start(t, "sleeper")
+	p.Expect("ready")
+	for _, pid := range []uint32{0, math.MaxUint32, 1 << 30, uint32(os.Getpid()), uint32(p.Pid())} {
+		defer queue.KickAtEnd(pid)()
+	}
+	var ended atomic.Bool
+	woken := make(chan bool)
+	go func() {
+		for wakes := 0; wakes < 2; {
+			queue.Wait(1, time.Hour)
+			if ended.Load() {
+				woken <- true
+				wakes++
+			}
+		}
+	}()
+	ended.Store(true)
+	p.Kill()
+	within(t, "a sleeper", func() { <-woken })
+	within(t, "who sleeps later", func() { <-woken })
+}
