@@ -5,6 +5,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
@@ -83,5 +84,8 @@ func (r *Reader[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Counters()), m.Geometry.Slots, m.Geometry.Capacity)
 	r.slots = layout.NewSlots(m.Mem, m.Geometry)
 	r.news.init(m)
+	if o.Populate {
+		mapping.Populate(m.Mem)
+	}
 	runtime.AddCleanup(r, (*member.Member).Discard, m)
 }

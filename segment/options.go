@@ -67,6 +67,11 @@ type Options struct {
 	SecurityDescriptor string
 	// Global puts the segment in the namespace of all sessions, on Windows.
 	Global bool
+	// Populate has this handle's pages mapped when it is opened, on Linux 5.14 and later, and counts for nothing
+	// elsewhere. Otherwise the first access to each page costs about 2 µs for a Store and 0.5 µs for a
+	// Load; all at once they cost 0.4 µs each. It is for values from about 1 MiB on whose first access should be as
+	// fast as the others.
+	Populate bool
 	// NoFaultGuard leaves out the guard that turns the access to a file that somebody truncated into ErrCorrupt;
 	// the access then ends the process. The guard costs 15 to 20 ns for each call. It is this handle's
 	// choice, and not stored in the segment.

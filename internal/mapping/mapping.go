@@ -11,6 +11,7 @@
 //	(*Place) Lasting() bool                          an object there outlives those who have it open
 //	Path(p *Place) string                            what people call it
 //	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
+//	Populate(mem)                                    makes its pages present, where the system can be asked to
 //	Revocable                                        Retire does no harm to those who use mem
 //
 //	(*Object) ReadOnly() bool                        as it was opened

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package mapping
+
+// Populate does nothing.
+func Populate([]byte) {}

@@ -1,0 +1,71 @@
+package segment_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// resident is how much of its mappings of a file this process has present, in bytes.
+func resident(t *testing.T, path string) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, ours := 0, false
+	for line := range strings.Lines(string(maps)) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "Rss: %d kB", &kib); err == nil && ours {
+			sum += kib << 10
+		} else if strings.Contains(line, "-") && strings.Contains(line, "/") {
+			ours = strings.HasSuffix(line, " "+path+"\n")
+		}
+	}
+	return sum
+}
+
+// With Populate, and only with it, all pages are there before the first Load or Store.
+func TestPopulate(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the emulator's maps are not the program's")
+	}
+	const capacity = 4 << 20
+	for _, populate := range []bool{false, true} {
+		o := &segment.Options{Dir: proctest.TempDir(t), Capacity: capacity, Populate: populate}
+		check := func(what, path string) {
+			t.Helper()
+			if got, all := resident(t, path), segment.DefaultSlots*capacity; populate != (got >= all) {
+				t.Errorf("%s, Populate %v: %d of %d bytes are present", what, populate, got, all)
+			}
+		}
+		s := open(t, "x", codec.Bytes(), o)
+		info, err := segment.Stat("x", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check("Open", info.Path)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		o.Persist = true
+		if err := open(t, "y", codec.Bytes(), o).Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := segment.OpenReader("y", codec.Bytes(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if info, err = segment.Stat("y", o); err != nil {
+			t.Fatal(err)
+		}
+		check("OpenReader", info.Path)
+	}
+}
