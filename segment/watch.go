@@ -18,6 +18,7 @@ import (
 
 const (
 	waitSpins = 2000                   // looks at the version before a goroutine parks: a microsecond or two
+	many      = 8                      // goroutines that wait through one handle, from which on none spins
 	eagerFor  = 200 * time.Microsecond // after a wait that was shorter, the next spins as long before it parks
 	parkLimit = 100 * time.Millisecond // a writer that dies between disarming and waking delays a watcher so long
 	pollFirst = 20 * time.Microsecond
@@ -70,7 +71,8 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 
 // spin looks for a version newer than after for a short while, and returns the current one. The while is longer if
 // the last wait through this handle was short, as the peer then is likely to be as quick again; but not for a
-// goroutine that was in vain once, nor for more than one at a time.
+// goroutine that was in vain once. One goroutine at a time spins, the others look once; none does beside many, who
+// need the processor.
 func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
 	if member.Pinning {
 		if !r.member.Pin() {
@@ -87,10 +89,14 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 		return false
 	}
 	err = layout.Guard(r.member.Mem, func() error {
-		if look() || !begun.IsZero() || !r.news.eager.Load() || !r.news.spinning.CompareAndSwap(false, true) {
+		version = r.seq.Version()
+		if version > after || r.news.subscribers.Load() >= many || !r.news.spinning.CompareAndSwap(false, true) {
 			return nil
 		}
 		defer r.news.spinning.Store(false)
+		if look() || !begun.IsZero() || !r.news.eager.Load() {
+			return nil
+		}
 		for until := time.Now().Add(eagerFor); !look() && !r.closed.Load() && time.Now().Before(until); {
 			runtime.Gosched()
 		}
@@ -152,10 +158,10 @@ type news struct {
 	flag    *atomic.Uint32 // nil if it may not be written
 
 	eager    atomic.Bool // the last wait was short
-	spinning atomic.Bool // a goroutine spins for longer because of that
+	spinning atomic.Bool // a goroutine spins
 
 	mu          sync.Mutex
-	subscribers int
+	subscribers atomic.Int32 // changes under mu
 	changed     chan struct{}
 	pumping     bool
 	failed      error // why there can be no news any more
@@ -193,7 +199,7 @@ func (n *news) subscribe(seen uint64) (<-chan struct{}, error) {
 	if n.failed != nil {
 		return nil, n.failed
 	}
-	n.subscribers++
+	n.subscribers.Add(1)
 	if !n.pumping {
 		n.pumping = true
 		n.pump.Go(func() { n.run(seen) })
@@ -203,7 +209,7 @@ func (n *news) subscribe(seen uint64) (<-chan struct{}, error) {
 
 func (n *news) unsubscribe() {
 	n.mu.Lock()
-	n.subscribers--
+	n.subscribers.Add(-1)
 	n.mu.Unlock()
 }
 
@@ -241,7 +247,7 @@ func (n *news) run(seen uint64) {
 func (n *news) wanted() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.pumping = n.subscribers > 0 && n.failed == nil
+	n.pumping = n.subscribers.Load() > 0 && n.failed == nil
 	return n.pumping
 }
 
