@@ -19,7 +19,6 @@ import (
 const (
 	waitSpins = 2000                   // looks at the version before a goroutine parks: a microsecond or two
 	many      = 8                      // goroutines that wait through one handle, from which on none spins
-	eagerFor  = 200 * time.Microsecond // after a wait that was shorter, the next spins as long before it parks
 	parkLimit = 100 * time.Millisecond // a writer that dies between disarming and waking delays a watcher so long
 	pollFirst = 20 * time.Microsecond
 	pollLast  = time.Millisecond
@@ -46,7 +45,7 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 		}
 		if version > after {
 			if !begun.IsZero() {
-				r.news.eager.Store(time.Since(begun) < eagerFor)
+				r.news.eager.waited(time.Since(begun))
 			}
 			fence.Acquire(r.member.Key)
 			return version, nil
@@ -70,9 +69,8 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 }
 
 // spin looks for a version newer than after for a short while, and returns the current one. The while is longer if
-// the last wait through this handle was short, as the peer then is likely to be as quick again; but not for a
-// goroutine that was in vain once. One goroutine at a time spins, the others look once; none does beside many, who
-// need the processor.
+// that promises something, but not for a goroutine that was in vain once. One goroutine at a time spins, the others
+// look once; none does beside many, who need the processor.
 func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
 	if member.Pinning {
 		if !r.member.Pin() {
@@ -94,11 +92,17 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 			return nil
 		}
 		defer r.news.spinning.Store(false)
-		if look() || !begun.IsZero() || !r.news.eager.Load() {
-			return nil
+		found := look()
+		if !found && begun.IsZero() && r.news.eager.spins() {
+			for until := time.Now().Add(eagerFor); !found && !r.closed.Load() && time.Now().Before(until); found = look() {
+				runtime.Gosched()
+			}
+			if !found {
+				r.news.eager.vain()
+			}
 		}
-		for until := time.Now().Add(eagerFor); !look() && !r.closed.Load() && time.Now().Before(until); {
-			runtime.Gosched()
+		if found {
+			r.news.eager.fruitful()
 		}
 		return nil
 	})
@@ -157,7 +161,7 @@ type news struct {
 	version *uint64        // in mem
 	flag    *atomic.Uint32 // nil if it may not be written
 
-	eager    atomic.Bool // the last wait was short
+	eager    eagerness
 	spinning atomic.Bool // a goroutine spins
 
 	mu          sync.Mutex
@@ -227,6 +231,8 @@ func (n *news) run(seen uint64) {
 			case now != seen:
 				seen, pause = now, pollFirst
 				n.broadcast(nil)
+				// Those who were told come first: parked, this goroutine would keep its P from them for a while.
+				runtime.Gosched()
 			case n.flag != nil:
 				step.At(step.WatchParking)
 				n.crowd.Wait(uint32(seen), parkLimit)
