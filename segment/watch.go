@@ -19,7 +19,8 @@ import (
 const (
 	waitSpins = 2000                   // looks at the version before a goroutine parks: a microsecond or two
 	many      = 8                      // goroutines that wait through one handle, from which on none spins
-	parkLimit = 100 * time.Millisecond // a writer that dies between disarming and waking delays a watcher so long
+	parkFirst = 100 * time.Millisecond // a writer that dies between disarming and waking delays a watcher so long,
+	parkLast  = time.Second            // or up to that if nothing happened for as long: more looks would cost CPU
 	pollFirst = 20 * time.Microsecond
 	pollLast  = time.Millisecond
 )
@@ -219,7 +220,7 @@ func (n *news) unsubscribe() {
 
 // run is the pump. seen is the version that the subscriber who started it knows.
 func (n *news) run(seen uint64) {
-	pause := pollFirst
+	pause, limit := pollFirst, parkFirst
 	for n.wanted() {
 		err := layout.Guard(n.mem, func() error {
 			if n.flag != nil {
@@ -229,14 +230,15 @@ func (n *news) run(seen uint64) {
 			now := atomic.LoadUint64(n.version)
 			switch {
 			case now != seen:
-				seen, pause = now, pollFirst
+				seen, pause, limit = now, pollFirst, parkFirst
 				n.broadcast(nil)
 				// Those who were told come first: parked, this goroutine would keep its P from them for a while.
 				runtime.Gosched()
 			case n.flag != nil:
 				step.At(step.WatchParking)
-				n.crowd.Wait(uint32(seen), parkLimit)
+				n.crowd.Wait(uint32(seen), limit)
 				step.At(step.WatchAwake)
+				limit = min(2*limit, parkLast)
 			default:
 				time.Sleep(pause)
 				pause = min(2*pause, pollLast)

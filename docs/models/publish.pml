@@ -223,13 +223,13 @@ again:
 	:: now != seen[id] -> seen[id] = now; goto again
 	:: else
 	fi;
-	if /* n.crowd.Wait(uint32(seen), parkLimit): the kernel looks at the word and puts to sleep in one step */
+	if /* n.crowd.Wait(uint32(seen), limit): the kernel looks at the word and puts to sleep in one step */
 	:: atomic { cEnd == seen[id] -> asleep[id] = true }
 	:: cEnd != seen[id] -> goto again
 	OR_DIE;
 	if
 	:: !asleep[id] -> goto again
-	:: atomic { asleep[id] && (!calm || excused[id]) -> asleep[id] = false; goto again } /* parkLimit */
+	:: atomic { asleep[id] && (!calm || excused[id]) -> asleep[id] = false; goto again } /* limit */
 	:: atomic { over == 2 && cEnd == seen[id] -> goto dead } /* there will be no more news */
 	OR_DIE;
 dead:
