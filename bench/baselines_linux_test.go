@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -16,9 +17,9 @@ const slotHeader = 64
 func mapped(b *testing.B, content []byte, n int) [][]byte {
 	name, stride := proctest.Name(b), slotHeader+(len(content)+63)&^63
 	f, err := createShm(name, n*stride, nil)
-	keep(b, f, err)
+	harness.Keep(b, f, err)
 	mem, err := mapShm(name)
-	keep(b, mem, err)
+	harness.Keep(b, mem, err)
 	pieces := slices.Collect(slices.Chunk([]byte(mem), stride))
 	for i := range pieces {
 		pieces[i] = pieces[i][slotHeader:][:len(content):len(content)]

@@ -2,32 +2,53 @@
 // beside what one would use without the library, and beside what the machine gives at best.
 //
 //	go test -run '^$' -bench . ./bench
-//	go run ./bench/budgets        # the same, as the tables of docs/benchmarks.md
+//	go test -run '^$' -bench Takeover ./bench -deaths 1000   # rather than 100 in each operation
+//	go -C bench/peers run ./report                           # these and those of package peers, as docs/benchmarks.md
 //
-// All of it takes about four minutes, and needs two processors that are otherwise idle.
+// All of it takes about five minutes, and needs two processors that are otherwise idle.
 //
 // What is measured, by the regular expression that selects it:
 //
 //	Load       one value, mapping to heap
 //	Store      one value, heap to mapping
-//	Lock       lock and unlock; procs=2: while another process does nothing but the same
+//	Lock       lock and unlock; procs=2, 4: so many processes do nothing but that for a second
 //	OpenClose  attach to what another handle has open, and let go
-//	Readers    loads per second of one process, of two at a time, and the ratio
+//	First      the same around the first Store or Load of a large value; populate=on: Options.Populate
+//	Readers    loads per second of one process, of two at a time, and the ratio; nobody stores
+//	FanOut     stores per second of one process, and loads per second of all of readers=N others, meanwhile
+//	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
 //	Takeover   a lock whose owner was killed: from its death to the next owner
-//	RoundTrip  64 bytes to another process and back; load=idle: with 1 ms of rest after each
+//	RoundTrip  64 bytes to another process and back; load=idle: with 1 ms of rest before each
+//
+// Besides the units of package testing there are
+//
+//	ns/op                    of Lock with several processes: the time per acquisition by any of them
+//	min-share                the fewest acquisitions of one process, by what it would have if all had the same
+//	p50-ns, p99-ns, p99.9-ns quantiles of the times of all operations, within 1 %
+//	first-ns                 of First: the Store or Load alone
+//	loads/s, stores/s        of FanOut; stores make a new value each time, loads look at eight words of it
+//	torn-%                   of these loads, those of parts of two values; a mechanism that is to prevent that fails
+//	ns/watcher               ns/op by the number of watchers
+//	p50-spread-ns            from when the first watcher has a value until the last has it
+//	threads                  of the process that watches, on Linux
+//	idle-cpu-%               its use of one processor during a second without stores, on Linux
 //
 // The rest of a name is key=value parts, the first of which says what is measured, the mechanism:
 //
 //	segment                 segment.Segment, with the codec, guard and fault guard of the other parts
 //	ipcsync.Mutex           this library's named mutex
-//	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind
+//	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind;
+//	                        nothing keeps readers from half of a value
 //	copyring                copy into three places of the mapping in turn, as a segment of three slots does
 //	mutex, rwmutex          copy under a lock of package sync, which is no use between processes
 //	convert                 string(mapped bytes), one allocation and a copy
 //	codec                   the codec on the heap, nothing shared
-//	sync.Mutex, flock, ofd  other locks; ofd is fcntl(2) with F_OFD_SETLKW
+//	sync.Mutex, flock, ofd  other locks, the first with goroutines=N instead of processes; ofd is fcntl(2) with
+//	                        F_OFD_SETLKW; in FanOut, flock is an assignment under LOCK_SH and LOCK_EX
 //	mmap                    open, fstat, mmap, munmap and close
-//	pipe, unix              os.Pipe, and a stream socket of the unix domain
+//	chan                    goroutines of one process that wait until a channel is closed
+//	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface
+//	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //
 // The size of a value is that of its encoding. So, with benchstat, mechanisms become columns by
 //

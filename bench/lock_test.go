@@ -4,38 +4,35 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
-// A lock is a handle of one that processes can share.
-type lock interface {
-	Lock() error
-	Unlock() error
-	Close() error
-}
-
-type lockOpener func(name string) (lock, error)
-
 const ipcMutex = "ipcsync.Mutex"
 
 // locks are the locks between processes, by mechanism.
-var locks = func() map[string]lockOpener {
+var locks = func() harness.Locks {
 	all := maps.Clone(fileLocks)
-	all[ipcMutex] = func(name string) (lock, error) {
-		m, err := openMutex(name, true)
-		return blocking{m}, err
+	for key, faultGuard := range map[string]bool{ipcMutex: true, ipcMutex + "/fault=on": true, ipcMutex + "/fault=off": false} {
+		all[key] = func(name string) (harness.Lock, error) {
+			m, err := openMutex(name, faultGuard)
+			return blocking{m}, err
+		}
 	}
 	return all
 }()
+
+// contenders are those of locks that processes contend for.
+func contenders() []string {
+	return append(slices.Sorted(maps.Keys(fileLocks)), ipcMutex+"/fault=on", ipcMutex+"/fault=off")
+}
 
 func openMutex(name string, faultGuard bool) (*ipcsync.Mutex, error) {
 	// There is nothing to mend in what a benchmark guards.
@@ -49,9 +46,9 @@ func (m blocking) Lock() error { return m.Mutex.Lock(context.Background()) }
 
 func BenchmarkLock(b *testing.B) {
 	for _, faultGuard := range []bool{true, false} {
-		run(b, fmt.Sprintf("impl=%s/procs=1/fault=%s", ipcMutex, onOff(faultGuard)), 0, func(b *testing.B) {
+		harness.Run(b, fmt.Sprintf("impl=%s/procs=1/fault=%s", ipcMutex, onOff(faultGuard)), 0, func(b *testing.B) {
 			opened, err := openMutex(proctest.Name(b), faultGuard)
-			m := keep(b, opened, err)
+			m := harness.Keep(b, opened, err)
 			ctx := context.Background()
 			for b.Loop() {
 				if err := m.Lock(ctx); err != nil {
@@ -63,14 +60,14 @@ func BenchmarkLock(b *testing.B) {
 			}
 		})
 	}
-	run(b, "impl=sync.Mutex/procs=1", 0, func(b *testing.B) {
+	harness.Run(b, "impl=sync.Mutex/procs=1", 0, func(b *testing.B) {
 		mu := new(sync.Mutex)
 		for b.Loop() {
 			mu.Lock()
 			mu.Unlock() //lint:ignore SA2001 it is what is measured
 		}
 	})
-	run(b, "impl=sync.RWMutex/procs=1", 0, func(b *testing.B) {
+	harness.Run(b, "impl=sync.RWMutex/procs=1", 0, func(b *testing.B) {
 		mu := new(sync.RWMutex)
 		for b.Loop() {
 			mu.RLock()
@@ -78,142 +75,45 @@ func BenchmarkLock(b *testing.B) {
 		}
 	})
 	for _, impl := range slices.Sorted(maps.Keys(fileLocks)) {
-		run(b, "impl="+impl+"/procs=1", 0, func(b *testing.B) {
-			opened, err := fileLocks[impl](proctest.Name(b))
-			lockUnlock(b, keep(b, opened, err))
+		locks.Uncontended(b, impl)
+	}
+	for _, n := range []int{2, 4} {
+		for _, impl := range contenders() {
+			locks.Contended(b, impl, n)
+		}
+		b.Run(fmt.Sprintf("impl=sync.Mutex/goroutines=%d", n), func(b *testing.B) {
+			harness.Shares(b, func() []harness.Work { return goroutinesContend(n) })
 		})
 	}
-	for _, impl := range slices.Sorted(maps.Keys(locks)) {
-		run(b, "impl="+impl+"/procs=2", 0, func(b *testing.B) { contended(b, impl) })
-	}
 }
 
-func lockUnlock(b *testing.B, l lock) {
-	for b.Loop() {
-		if err := l.Lock(); err != nil {
-			b.Fatal(err)
-		}
-		if err := l.Unlock(); err != nil {
-			b.Fatal(err)
-		}
+// goroutinesContend is to a sync.Mutex and goroutines what a window of Locks.Contended is to locks and processes.
+func goroutinesContend(n int) []harness.Work {
+	var (
+		mu   sync.Mutex
+		stop atomic.Bool
+		done = make([]harness.Work, n)
+		all  sync.WaitGroup
+	)
+	start := time.Now()
+	for i := range done {
+		all.Go(func() {
+			turns := 0
+			for ; !stop.Load(); turns++ {
+				mu.Lock()
+				mu.Unlock() //lint:ignore SA2001 it is what is measured
+			}
+			done[i] = harness.Work{N: turns, Time: time.Since(start)}
+		})
 	}
+	time.Sleep(harness.WindowLength())
+	stop.Store(true)
+	all.Wait()
+	return done
 }
 
-// contended also reports how often the other process had the lock in the time of one operation: a lock may be fast
-// at the other's expense.
-func contended(b *testing.B, impl string) {
-	name := proctest.Name(b)
-	opened, err := locks[impl](name)
-	l := keep(b, opened, err)
-	other := proctest.Start(b, "hammer", impl, name)
-	other.Expect("ready")
-	lockUnlock(b, l)
-	other.Say("stop")
-	turns, err := strconv.Atoi(other.Line())
-	must(b, err)
-	other.Wait()
-	b.ReportMetric(float64(turns)/float64(b.N), "peer-locks/op")
-}
-
-// hammer IMPL NAME locks and unlocks until it is told to stop, and says how often it did.
-func hammer(args []string) error {
-	opener, err := find(locks, args[0])
-	if err != nil {
-		return err
-	}
-	l, err := opener(args[1])
-	if err != nil {
-		return err
-	}
-	var stop atomic.Bool
-	go func() {
-		proctest.Await()
-		stop.Store(true)
-	}()
-	fmt.Println("ready")
-	turns := 0
-	for ; !stop.Load(); turns++ {
-		if err := l.Lock(); err != nil {
-			return err
-		}
-		if err := l.Unlock(); err != nil {
-			return err
-		}
-	}
-	fmt.Println(turns)
-	return l.Close()
-}
-
-// BenchmarkTakeover measures one death after another: of an owner that nobody was waiting for, from when its process
-// has been reaped (waiter=late), and of one that somebody had been waiting for so long that looks at it are at
-// their rarest, from the kill (waiter=parked).
 func BenchmarkTakeover(b *testing.B) {
-	for _, impl := range slices.Sorted(maps.Keys(locks)) {
-		b.Run("impl="+impl+"/waiter=late", func(b *testing.B) {
-			takeover(b, impl, func(l lock, owner *proctest.Proc) (time.Duration, error) {
-				owner.Kill()
-				start := time.Now()
-				err := l.Lock()
-				return time.Since(start), err
-			})
-		})
-		b.Run("impl="+impl+"/waiter=parked", func(b *testing.B) {
-			takeover(b, impl, func(l lock, owner *proctest.Proc) (time.Duration, error) {
-				var locked time.Time
-				done := make(chan error)
-				go func() {
-					err := l.Lock()
-					locked = time.Now()
-					done <- err
-				}()
-				time.Sleep(10*time.Millisecond + rand.N(5*time.Millisecond))
-				start := time.Now()
-				owner.Kill()
-				err := <-done
-				return locked.Sub(start), err
-			})
-		})
+	for _, impl := range append(slices.Sorted(maps.Keys(fileLocks)), ipcMutex) {
+		locks.Takeover(b, impl)
 	}
-}
-
-// takeover measures with once, which locks l and on the way kills the process that has it locked. An operation is
-// a hundred deaths, as their p99 is of interest, and takes seconds.
-func takeover(b *testing.B, impl string, once func(l lock, owner *proctest.Proc) (time.Duration, error)) {
-	name := proctest.Name(b)
-	opened, err := locks[impl](name)
-	l := keep(b, opened, err)
-	deaths := 100
-	if testing.Short() {
-		deaths = 2
-	}
-	times := newLatencies()
-	for b.Loop() {
-		for range deaths {
-			owner := proctest.Start(b, "owner", impl, name)
-			owner.Expect("locked")
-			d, err := once(l, owner)
-			must(b, err)
-			times.add(d)
-			must(b, l.Unlock())
-		}
-	}
-	times.report(b)
-}
-
-// owner IMPL NAME locks and never unlocks.
-func owner(args []string) error {
-	opener, err := find(locks, args[0])
-	if err != nil {
-		return err
-	}
-	l, err := opener(args[1])
-	if err != nil {
-		return err
-	}
-	if err := l.Lock(); err != nil {
-		return err
-	}
-	fmt.Println("locked")
-	proctest.Await()
-	return nil
 }

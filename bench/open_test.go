@@ -1,9 +1,14 @@
 package bench
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"testing"
+	"time"
 
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -30,10 +35,10 @@ func openings() []opening {
 
 func BenchmarkOpenClose(b *testing.B) {
 	for _, o := range openings() {
-		run(b, o.name, 0, func(b *testing.B) {
+		harness.Run(b, o.name, 0, func(b *testing.B) {
 			name := proctest.Name(b)
 			held, err := o.hold(name)
-			keep(b, held, err)
+			harness.Keep(b, held, err)
 			for b.Loop() {
 				h, err := o.open(name)
 				if err != nil {
@@ -45,4 +50,47 @@ func BenchmarkOpenClose(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFirst measures Open, the first Store or Load, and Close, with Options.Populate and without.
+func BenchmarkFirst(b *testing.B) {
+	for _, size := range []int{1 << 20, 16 << 20} {
+		for _, call := range []string{"Store", "LoadInto"} {
+			for _, populate := range []bool{false, true} {
+				name := fmt.Sprintf("impl=segment/size=%s/call=%s/populate=%s", sizeName(size), call, onOff(populate))
+				harness.Run(b, name, size, func(b *testing.B) { first(b, size, call == "Store", populate) })
+			}
+		}
+	}
+}
+
+// first also reports how long the Store or Load alone took.
+func first(b *testing.B, size int, store, populate bool) {
+	name, value := proctest.Name(b), noise(size)
+	held := open(b, name, codec.Bytes(), &segment.Options{Capacity: size, Slots: 2})
+	for range 2 { // so that the system has found memory for both slots
+		harness.Must(b, held.Store(value))
+	}
+	got := make([]byte, size)
+	times := time.Duration(0)
+	for b.Loop() {
+		s, err := segment.Attach(name, codec.Bytes(), &segment.Options{Populate: populate})
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := time.Now()
+		if store {
+			err = s.Store(value)
+		} else {
+			_, err = s.LoadInto(&got)
+		}
+		times += time.Since(start)
+		if err = errors.Join(err, s.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := held.LoadInto(&got); err != nil || !bytes.Equal(got, value) {
+		b.Fatalf("another value arrived, %v", err)
+	}
+	b.ReportMetric(float64(times)/float64(b.N), "first-ns")
 }

@@ -2,14 +2,22 @@
 
 package bench
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
+)
 
 // What other platforms leave out.
 
 var (
-	fileLocks   = map[string]lockOpener{}
+	fileLocks   = harness.Locks{}
 	rawOpenings []opening
 	rawReaders  = map[string]readerKind{}
 )
 
 func (s *sample[T]) baselines(*testing.B, direction) {}
+
+func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) { return nil }
+
+func usageSoFar() usage { return usage{} }

@@ -1,11 +1,14 @@
 package bench
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"golang.org/x/sys/unix"
 )
 
@@ -88,18 +91,87 @@ var rawReaders = map[string]readerKind{
 	},
 }
 
+// rawWords is what FanOut is measured against: a mapping without protection, and one that is read under a shared flock
+// and written under an exclusive one.
+func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) {
+	return map[string]func(string) (sharedWords[T], error){
+		unprotected: func(name string) (sharedWords[T], error) {
+			m, err := mapWords[T](name)
+			store := func(v *T) error {
+				*m.words = *v
+				return nil
+			}
+			load := func(v *T) error {
+				*v = *m.words
+				return nil
+			}
+			return sharedWords[T]{m, store, load}, err
+		},
+		"flock": func(name string) (sharedWords[T], error) {
+			m, err := mapWords[T](name)
+			locked := func(how int, dst, src *T) error {
+				if err := flock(m.fd, how); err != nil {
+					return err
+				}
+				*dst = *src
+				return flock(m.fd, unix.LOCK_UN)
+			}
+			store := func(v *T) error { return locked(unix.LOCK_EX, m.words, v) }
+			load := func(v *T) error { return locked(unix.LOCK_SH, v, m.words) }
+			return sharedWords[T]{m, store, load}, err
+		},
+	}
+}
+
+// mappedWords are a T in a mapping.
+type mappedWords[T any] struct {
+	shmFile
+	fd    int
+	mem   shmMapping
+	words *T
+}
+
+func mapWords[T any](name string) (*mappedWords[T], error) {
+	f, err := createShm(name, int(unsafe.Sizeof(*new(T))), nil)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := mapShm(name)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &mappedWords[T]{f, int(f.Fd()), mem, at[T](mem)}, nil
+}
+
+func (m *mappedWords[T]) Close() error { return errors.Join(m.mem.Close(), m.shmFile.Close()) }
+
 // fileLocks are locks that the kernel keeps for a file. All are released with the last descriptor.
-var fileLocks = map[string]lockOpener{
+var fileLocks = harness.Locks{
 	"flock": fileLockOpener(
-		func(fd int) error { return unix.Flock(fd, unix.LOCK_EX) },
-		func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) }),
+		func(fd int) error { return flock(fd, unix.LOCK_EX) },
+		func(fd int) error { return flock(fd, unix.LOCK_UN) }),
 	"ofd": fileLockOpener(
 		func(fd int) error { return setOFD(fd, unix.F_WRLCK) },
 		func(fd int) error { return setOFD(fd, unix.F_UNLCK) }),
 }
 
+func flock(fd, how int) error {
+	return uninterrupted(func() error { return unix.Flock(fd, how) })
+}
+
 func setOFD(fd int, what int16) error {
-	return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &unix.Flock_t{Type: what, Whence: io.SeekStart, Len: 1})
+	lock := unix.Flock_t{Type: what, Whence: io.SeekStart, Len: 1}
+	return uninterrupted(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock) })
+}
+
+// uninterrupted starts again when a signal ends a wait, as those of the Go scheduler do.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // fileLock is one descriptor of a file.
@@ -109,8 +181,8 @@ type fileLock struct {
 	acquire, release func(fd int) error
 }
 
-func fileLockOpener(acquire, release func(fd int) error) lockOpener {
-	return func(name string) (lock, error) {
+func fileLockOpener(acquire, release func(fd int) error) harness.LockOpener {
+	return func(name string) (harness.Lock, error) {
 		f, err := openShm(name)
 		if err != nil {
 			return nil, err
@@ -119,13 +191,17 @@ func fileLockOpener(acquire, release func(fd int) error) lockOpener {
 	}
 }
 
-// Lock starts again when a signal ends the wait, as those of the Go scheduler do.
-func (l *fileLock) Lock() error {
-	for {
-		if err := l.acquire(l.fd); err != unix.EINTR {
-			return err
-		}
-	}
-}
+func (l *fileLock) Lock() error { return l.acquire(l.fd) }
 
 func (l *fileLock) Unlock() error { return l.release(l.fd) }
+
+func usageSoFar() (u usage) {
+	if threads, err := os.ReadDir("/proc/self/task"); err == nil {
+		u.threads = len(threads)
+	}
+	var r unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &r) == nil {
+		u.cpu = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	return u
+}

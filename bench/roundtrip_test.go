@@ -2,201 +2,170 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"net"
+	"net/rpc"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
-	"time"
 
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-type message [64]byte
+func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 
-// A link is one end of a connection of two processes.
-type link interface {
-	send(m *message) error
-	receive(m *message) error
+// echoes are the connections to a process, by mechanism.
+var echoes = harness.Echoes{
+	"segment": {Dial: dialSegments, Serve: serveSegments},
+	"pipe":    {Dial: dialPipes, Serve: servePipes},
+	"unix":    {Dial: dialUnix, Serve: serveConn("unix")},
+	"tcp":     {Dial: dialTCP, Serve: serveConn("tcp")},
+	"netrpc":  {Dial: dialRPC, Serve: serveRPC},
 }
 
-// A linkKind is a kind of connection to a process that plays echo.
-type linkKind struct {
-	dial func(b *testing.B) link           // starts the process
-	echo func(args []string) (link, error) // the other end, in that process
-}
-
-var linkKinds = map[string]linkKind{
-	"segment": {dialSegments, echoSegments},
-	"pipe":    {dialPipes, echoPipes},
-	"unix":    {dialUnix, echoUnix},
-}
-
-func BenchmarkRoundTrip(b *testing.B) {
-	for _, impl := range slices.Sorted(maps.Keys(linkKinds)) {
-		for _, busy := range []bool{true, false} {
-			load := "idle"
-			if busy {
-				load = "busy"
-			}
-			run(b, fmt.Sprintf("impl=%s/size=64B/load=%s", impl, load), 0, func(b *testing.B) {
-				l, times := linkKinds[impl].dial(b), newLatencies()
-				sent, got := new(message), new(message)
-				must(b, roundTrip(l, sent, got))
-				start := time.Now()
-				for n := uint64(1); b.Loop(); n++ {
-					if !busy {
-						time.Sleep(time.Millisecond)
-						start = time.Now()
-					}
-					binary.NativeEndian.PutUint64(sent[:], n)
-					if err := roundTrip(l, sent, got); err != nil {
-						b.Fatal(err)
-					}
-					end := time.Now()
-					times.add(end.Sub(start))
-					start = end
-				}
-				times.report(b)
-			})
-		}
-	}
-}
-
-func roundTrip(l link, sent, got *message) error {
-	if err := l.send(sent); err != nil {
-		return err
-	}
-	if err := l.receive(got); err != nil {
-		return err
-	}
-	if *got != *sent {
-		return fmt.Errorf("sent %x, got %x", *sent, *got)
-	}
-	return nil
-}
-
-// echo KIND ARGS sends back what it receives until the other end is closed.
-func echo(args []string) error {
-	kind, err := find(linkKinds, args[0])
-	if err != nil {
-		return err
-	}
-	l, err := kind.echo(args[1:])
-	if err != nil {
-		return err
-	}
-	for m := new(message); ; {
-		if err := l.receive(m); errors.Is(err, io.EOF) || errors.Is(err, fs.ErrClosed) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := l.send(m); err != nil {
-			return err
-		}
-	}
-}
-
-// segmentLink is a segment for each direction.
-type segmentLink struct {
-	out, in *segment.Segment[message]
+// segmentPair is a segment for each direction.
+type segmentPair struct {
+	out, in *segment.Segment[harness.Message]
 	seen    uint64 // version
 }
 
-func (l *segmentLink) send(m *message) error { return l.out.Store(*m) }
+func (p *segmentPair) send(m *harness.Message) error { return p.out.Store(*m) }
 
-func (l *segmentLink) receive(m *message) (err error) {
-	if _, err = l.in.Wait(context.Background(), l.seen); err != nil {
+func (p *segmentPair) receive(m *harness.Message) (err error) {
+	if _, err = p.in.Wait(context.Background(), p.seen); err != nil {
 		return err
 	}
-	l.seen, err = l.in.LoadInto(m)
+	p.seen, err = p.in.LoadInto(m)
 	return err
 }
 
-func dialSegments(b *testing.B) link {
-	there, back, c := proctest.Name(b), proctest.Name(b), codec.Fixed[message]()
-	l := &segmentLink{out: open(b, there, c, nil), in: open(b, back, c, nil)}
+func dialSegments(b *testing.B) harness.RoundTrip {
+	there, back, c := proctest.Name(b), proctest.Name(b), codec.Fixed[harness.Message]()
+	p := &segmentPair{out: open(b, there, c, nil), in: open(b, back, c, nil)}
 	proctest.Start(b, "echo", "segment", there, back).Expect("ready")
-	return l
+	return func(sent, got *harness.Message) error {
+		if err := p.send(sent); err != nil {
+			return err
+		}
+		return p.receive(got)
+	}
 }
 
-func echoSegments(args []string) (link, error) {
-	c := codec.Fixed[message]()
+func serveSegments(args []string) error {
+	c := codec.Fixed[harness.Message]()
 	in, err := segment.Attach(args[0], c, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	out, err := segment.Attach(args[1], c, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	go func() {
 		proctest.Await()
 		in.Close()
 	}()
 	fmt.Println("ready")
-	return &segmentLink{out: out, in: in}, nil
+	p := &segmentPair{out: out, in: in}
+	for m := new(harness.Message); ; {
+		if err := p.receive(m); errors.Is(err, fs.ErrClosed) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := p.send(m); err != nil {
+			return err
+		}
+	}
 }
 
-// streamLink is a stream for each direction.
-type streamLink struct {
-	out io.Writer
-	in  io.Reader
-}
-
-func (l streamLink) send(m *message) error {
-	_, err := l.out.Write(m[:])
-	return err
-}
-
-func (l streamLink) receive(m *message) error {
-	_, err := io.ReadFull(l.in, m[:])
-	return err
-}
-
-func dialPipes(b *testing.B) link {
+func dialPipes(b *testing.B) harness.RoundTrip {
 	cmd := proctest.Command("echo", "pipe")
 	out, err := cmd.StdinPipe()
-	must(b, err)
+	harness.Must(b, err)
 	in, err := cmd.StdoutPipe()
-	must(b, err)
-	must(b, cmd.Start())
+	harness.Must(b, err)
+	harness.Must(b, cmd.Start())
 	b.Cleanup(func() {
 		out.Close()
-		must(b, cmd.Wait())
+		harness.Must(b, cmd.Wait())
 	})
-	return streamLink{out, in}
+	return harness.OverStream(out, in)
 }
 
-func echoPipes([]string) (link, error) { return streamLink{os.Stdout, os.Stdin}, nil }
+func servePipes([]string) error { return harness.ServeStream(os.Stdout, os.Stdin) }
 
-func dialUnix(b *testing.B) link {
-	// The path of a socket may have about a hundred bytes, which those of b.TempDir easily exceed.
+func dialUnix(b *testing.B) harness.RoundTrip {
+	conn := accept(b, "unix", socketPath(b), "unix")
+	return harness.OverStream(conn, conn)
+}
+
+// dialTCP leaves TCP_NODELAY on, as package net has it.
+func dialTCP(b *testing.B) harness.RoundTrip {
+	conn := accept(b, "tcp", "127.0.0.1:0", "tcp")
+	return harness.OverStream(conn, conn)
+}
+
+func serveConn(network string) func(args []string) error {
+	return func(args []string) error {
+		conn, err := net.Dial(network, args[0])
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return harness.ServeStream(conn, conn)
+	}
+}
+
+// socketPath is short: the path of a socket may have about a hundred bytes, which those of b.TempDir easily exceed.
+func socketPath(b *testing.B) string {
 	dir, err := os.MkdirTemp("", "bench")
-	must(b, err)
+	harness.Must(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "socket")
-	listener, err := net.Listen("unix", socket)
+	return filepath.Join(dir, "socket")
+}
+
+// accept starts the process that plays echo for a mechanism, and returns its connection to an address.
+func accept(b *testing.B, network, address, impl string) net.Conn {
+	listener, err := net.Listen(network, address)
 	if no, ok := errors.AsType[*os.SyscallError](err); ok && no.Syscall == "socket" {
 		b.Skip("this system has no such sockets, as Wine has none:", err)
 	}
-	keep(b, listener, err)
-	proctest.Start(b, "echo", "unix", socket)
+	harness.Keep(b, listener, err)
+	proctest.Start(b, "echo", impl, listener.Addr().String())
 	conn, err := listener.Accept()
-	keep(b, conn, err)
-	return streamLink{conn, conn}
+	return harness.Keep(b, conn, err)
 }
 
-func echoUnix(args []string) (link, error) {
+// dialRPC has net/rpc over a unix socket, with the encoding that it has by itself, gob.
+func dialRPC(b *testing.B) harness.RoundTrip {
+	client := rpc.NewClient(accept(b, "unix", socketPath(b), "netrpc"))
+	return func(sent, got *harness.Message) error { return client.Call("Echoer.Echo", sent, got) }
+}
+
+func serveRPC(args []string) error {
+	server := rpc.NewServer()
+	if err := server.Register(Echoer{}); err != nil {
+		return err
+	}
 	conn, err := net.Dial("unix", args[0])
-	return streamLink{conn, conn}, err
+	if err != nil {
+		return err
+	}
+	server.ServeConn(conn) // until the client hangs up
+	return nil
+}
+
+// Echoer is exported, with its method, for net/rpc.
+type Echoer struct{}
+
+// Echo answers with what it is sent.
+func (Echoer) Echo(sent, got *harness.Message) error {
+	*got = *sent
+	return nil
 }

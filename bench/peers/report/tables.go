@@ -29,7 +29,8 @@ const (
 const (
 	usual     = "/guard=SeqLock/fault=on"
 	fixed64   = "/codec=Fixed/size=64B"
-	mutex     = "Lock/impl=ipcsync.Mutex/procs=1/fault="
+	contended = "Lock/impl=ipcsync.Mutex/procs="
+	mutex     = contended + "1/fault="
 	roundTrip = "/size=64B/load="
 )
 
@@ -39,6 +40,10 @@ func budgets() []budget {
 			than: "sync.Mutex", base: nsPerOp("Lock/impl=sync.Mutex/procs=1"), limit: 2},
 		{what: "Lock+Unlock, uncontended, NoFaultGuard", ours: nsPerOp(mutex + "off"),
 			than: "sync.Mutex", base: nsPerOp("Lock/impl=sync.Mutex/procs=1"), limit: 2},
+		{what: "Lock+Unlock, 2 processes contending, per acquisition", ours: nsPerOp(contended + "2/fault=on"), limit: 40},
+		{what: "Lock+Unlock, 2 processes contending, per acquisition, NoFaultGuard", ours: nsPerOp(contended + "2/fault=off"), limit: 40},
+		{what: "Lock+Unlock, 4 processes contending, the least share (1 is even)", limit: 0.2, least: true,
+			ours: measure{contended + "4/fault=on", "min-share"}},
 		{what: "Load, Fixed, 64 B", ours: nsPerOp("Load/impl=segment" + fixed64 + "/call=Load" + usual),
 			than: "RWMutex and copy", base: nsPerOp("Load/impl=rwmutex" + fixed64), limit: 1},
 		{what: "Load, Fixed, 64 B, NoFaultGuard", ours: nsPerOp("Load/impl=segment" + fixed64 + "/call=Load/guard=SeqLock/fault=off"),
@@ -80,27 +85,63 @@ func budgets() []budget {
 			ours: measure{"Readers/impl=assign/size=64B", "ratio"}},
 		{what: "64 B there and back, busy, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "busy", "p50-ns"}, limit: 500},
 		{what: "64 B there and back, busy, mean", ours: nsPerOp("RoundTrip/impl=segment" + roundTrip + "busy"), limit: 2 * microsecond},
+		{what: "64 B there and back, busy, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "busy", "p50-ns"},
+			than: "unix socket", base: measure{"RoundTrip/impl=unix" + roundTrip + "busy", "p50-ns"}, limit: 0.1},
 		{what: "64 B there and back, idle, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "idle", "p50-ns"},
 			than: "pipe", base: measure{"RoundTrip/impl=pipe" + roundTrip + "idle", "p50-ns"}, limit: 1},
+		{what: "Takeover, nobody waiting, p50", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=late", "p50-ns"}, limit: math.NaN()},
 		{what: "Takeover, nobody waiting, p99", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=late", "p99-ns"}, limit: 15 * millisecond},
+		{what: "Takeover, somebody waiting, p50", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=parked", "p50-ns"}, limit: math.NaN()},
 		{what: "Takeover, somebody waiting, p99", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=parked", "p99-ns"}, limit: 15 * millisecond},
+		{what: "Threads of a process with 1,000 watchers", ours: measure{"Watchers/impl=segment/watchers=1000", "threads"}, limit: 49},
 		{what: "Open+Close, existing segment", ours: nsPerOp("OpenClose/impl=segment/call=Open"), limit: 60 * microsecond},
 	}...)
 }
 
 func nsPerOp(bench string) measure { return measure{bench, "ns/op"} }
 
+// writeMachine says where and how it was measured, as far as that is known.
+func writeMachine(w io.Writer, r *results) {
+	platform := ""
+	if os, arch := r.config["goos"], r.config["goarch"]; os != "" && arch != "" {
+		platform = os + "/" + arch
+	}
+	processors := r.config["cpu"]
+	if n := r.config[configCPUs]; n != "" {
+		processors = fmt.Sprintf("%s processors (%s)", n, processors)
+	}
+	where := slices.DeleteFunc([]string{r.config[configVersion], platform, processors}, func(s string) bool { return s == "" })
+	rounds := 0
+	for _, v := range r.values {
+		rounds = max(rounds, len(v))
+	}
+	how := fmt.Sprintf("Medians of %d rounds", rounds)
+	if rounds == 1 {
+		how = "One round"
+	}
+	if t := r.config[configTime]; t != "" {
+		how += " of " + t + " each"
+	}
+	if n := r.config[configDeaths]; n != "" {
+		how += "; Takeover: one of " + n + " deaths"
+	}
+	fmt.Fprintf(w, "%s. %s.\n", strings.Join(where, ", "), how)
+}
+
 // writeBudgets leaves out what was not measured.
 func writeBudgets(w io.Writer, r *results) {
 	fmt.Fprintln(w, "| what | budget | measured | met |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- |")
 	for _, b := range budgets() {
-		ours := r.median(b.ours)
-		got, limit, measured := ours, format(b.limit, b.ours.unit), format(ours, b.ours.unit)
-		if b.than != "" {
-			got = r.ratio(b.ours, b.base)
+		ours := summary(r.values[b.ours])
+		got, limit, measured := ours.Center, format(b.limit, b.ours.unit), format(ours.Center, b.ours.unit)
+		if b.than == "" {
+			measured += spread(ours)
+		} else {
+			ratio := summary(r.ratios(b.ours, b.base))
+			got = ratio.Center
 			limit = fmt.Sprintf("%g x %s", b.limit, b.than)
-			measured = fmt.Sprintf("%.2f (%s : %s)", got, measured, format(r.median(b.base), b.base.unit))
+			measured = fmt.Sprintf("%s%s (%s : %s)", number(got), spread(ratio), measured, format(r.median(b.base), b.base.unit))
 		}
 		switch {
 		case math.IsNaN(got):
@@ -124,15 +165,16 @@ func writeMedians(w io.Writer, r *results) {
 		fmt.Fprintf(w, "| `%s` ", name)
 		for _, unit := range columns {
 			cell := ""
-			if v := r.median(measure{name, unit}); !math.IsNaN(v) {
-				cell = number(v)
+			if s := summary(r.values[measure{name, unit}]); !math.IsNaN(s.Center) {
+				cell = number(s.Center) + spread(s)
 			}
 			fmt.Fprintf(w, "| %s ", cell)
 		}
 		var others []string
 		for m := range r.values {
 			if m.bench == name && !slices.Contains(columns, m.unit) {
-				others = append(others, number(r.median(m))+" "+m.unit)
+				s := summary(r.values[m])
+				others = append(others, number(s.Center)+spread(s)+" "+m.unit)
 			}
 		}
 		slices.Sort(others)

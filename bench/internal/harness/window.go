@@ -1,0 +1,82 @@
+package harness
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+// Work is what a process has done in a window of time.
+type Work struct {
+	N    int           // how often
+	Torn int           // of these, how often what it loaded was torn
+	Time time.Duration // how long that took
+	End  time.Time     // when it ended
+}
+
+// PerSecond is the rate.
+func (w Work) PerSecond() float64 { return float64(w.N) / w.Time.Seconds() }
+
+// WindowLength is how long a window should be: a second, and less in short mode.
+func WindowLength() time.Duration {
+	if testing.Short() {
+		return 20 * time.Millisecond
+	}
+	return time.Second
+}
+
+// Window lets processes work at the same time for as long as that, and returns what each has done. They are in
+// ServeWindows.
+func Window(tb testing.TB, procs []*proctest.Proc, length time.Duration) []Work {
+	tb.Helper()
+	beginWindow(procs, length)
+	return endWindow(tb, procs)
+}
+
+// windowLead is how long after it is announced a window starts.
+const windowLead = 5 * time.Millisecond
+
+func beginWindow(procs []*proctest.Proc, length time.Duration) {
+	start := time.Now().Add(windowLead)
+	for _, p := range procs {
+		p.Say(fmt.Sprint(start.UnixNano(), start.Add(length).UnixNano()))
+	}
+}
+
+func endWindow(tb testing.TB, procs []*proctest.Proc) []Work {
+	tb.Helper()
+	done := make([]Work, len(procs))
+	for i, p := range procs {
+		var end int64
+		_, err := fmt.Sscan(p.Line(), &done[i].N, &done[i].Torn, (*int64)(&done[i].Time), &end)
+		Must(tb, err)
+		done[i].End = time.Unix(0, end)
+	}
+	return done
+}
+
+// ServeWindows is a process's part of Window. For each window it calls work, which does something until stop is set and
+// returns how often it did. It returns when standard input ends, or work fails.
+func ServeWindows(work func(stop *atomic.Bool) (Work, error)) error {
+	fmt.Println("ready")
+	for proctest.Stdin.Scan() {
+		var start, end int64
+		if _, err := fmt.Sscan(proctest.Stdin.Text(), &start, &end); err != nil {
+			return err
+		}
+		var stop atomic.Bool
+		time.Sleep(time.Until(time.Unix(0, start)))
+		begun := time.Now()
+		time.AfterFunc(time.Until(time.Unix(0, end)), func() { stop.Store(true) })
+		w, err := work(&stop)
+		if err != nil {
+			return err
+		}
+		ended := time.Now()
+		fmt.Println(w.N, w.Torn, ended.Sub(begun).Nanoseconds(), ended.UnixNano())
+	}
+	return nil
+}

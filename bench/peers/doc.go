@@ -1,0 +1,25 @@
+// Package peers has benchmarks only, of what other modules have for what this library does. They have the names, the
+// methods and the units of those in package bench, so that benchstat shows both as columns of one table. They are a
+// module of their own, so that nobody who uses the library comes to require the modules that it is compared with.
+//
+//	cd bench/peers && go test -run '^$' -bench .
+//
+// Load, Store, Lock, OpenClose, Takeover and RoundTrip are what package bench describes. The mechanisms:
+//
+//	mmap-go       github.com/edsrzf/mmap-go: copy to and from its mapping; OpenClose is open, Map, close and Unmap
+//	gofrs-flock   github.com/gofrs/flock: flock(2) on a file that Lock opens and Unlock closes
+//	go-filemutex  github.com/alexflint/go-filemutex: flock(2) on a file that stays open
+//	juju-mutex    github.com/juju/mutex/v2: flock(2) in a goroutine, on a file that Acquire opens and Release closes
+//	pthread       a robust pthread_mutex_t in a mapped file, through cgo; only on Linux with cgo
+//	grpc          google.golang.org/grpc: a unary call of its benchmark service, on a socket of the unix domain
+//
+// On Windows, instead of flock(2), gofrs-flock and go-filemutex use LockFileEx, and juju-mutex a mutex of the kernel.
+//
+// Not all of them do as much as this library. With mmap-go nothing keeps a reader from half of a value, or a process
+// alive whose file was truncated. The locks wait without a limit or a context, which those of files could only have
+// by polling or by leaving a goroutine behind. Of them pthread alone learns that the last owner died; its owner is
+// a thread, to which Lock ties the goroutine. A call of grpc has framing, headers and flow control, which messages of
+// 64 bytes do not need.
+//
+// Files are where segments are on Linux, in /dev/shm, so that no disk is measured, and elsewhere in os.TempDir.
+package peers

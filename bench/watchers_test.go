@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/bench/internal/harness"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// signal is what watchers wait for.
+type signal struct {
+	Round uint64
+	Time  int64 // when it was stored, in Unix nanoseconds
+}
+
+// BenchmarkWatchers stores, after a rest in which all watchers of one process have come to wait, and measures until
+// the last of them has the value: by the wall clock, which processes share, and which ticks every half millisecond on
+// Windows.
+func BenchmarkWatchers(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("impl=segment/watchers=%d", n), func(b *testing.B) { watchSegment(b, n) })
+		b.Run(fmt.Sprintf("impl=chan/watchers=%d", n), func(b *testing.B) { watchChan(b, n) })
+	}
+}
+
+// A seeing is what a crowd of watchers tells of a value that all have seen.
+type seeing struct {
+	round  uint64
+	last   time.Duration // from the store until the last had it
+	spread time.Duration // from when the first had it until the last had it
+}
+
+// measureWatchers lets n watchers see one value after another.
+func measureWatchers(b *testing.B, n int, store func(v signal) error, wait func() seeing) {
+	times, spreads := new(harness.Histogram), new(harness.Histogram)
+	for round := uint64(1); b.Loop(); round++ {
+		time.Sleep(time.Millisecond)
+		if err := store(signal{round, time.Now().UnixNano()}); err != nil {
+			b.Fatal(err)
+		}
+		seen := wait()
+		if seen.round != round {
+			b.Fatalf("all have seen %d, not %d", seen.round, round)
+		}
+		times.Add(seen.last)
+		spreads.Add(seen.spread)
+	}
+	times.Report(b)
+	b.ReportMetric(times.Mean()/float64(n), "ns/watcher")
+	b.ReportMetric(spreads.Quantile(0.5), "p50-spread-ns")
+}
+
+// watchSegment also reports the threads of the watching process, and the CPU that it takes while nothing is stored.
+func watchSegment(b *testing.B, n int) {
+	name := proctest.Name(b)
+	s := open(b, name, codec.Fixed[signal](), nil)
+	harness.Must(b, s.Store(signal{}))
+	p := proctest.Start(b, "watchers", name, strconv.Itoa(n))
+	wait := func() (seen seeing) {
+		_, err := fmt.Sscan(p.Line(), &seen.round, (*int64)(&seen.last), (*int64)(&seen.spread))
+		harness.Must(b, err)
+		return seen
+	}
+	wait()
+	measureWatchers(b, n, s.Store, wait)
+	time.Sleep(harness.WindowLength()) // the watchers have not been idle yet
+	before := askUsage(b, p)
+	time.Sleep(harness.WindowLength())
+	after := askUsage(b, p)
+	p.Wait()
+	if after.threads > 0 {
+		b.ReportMetric(float64(after.threads), "threads")
+		b.ReportMetric(100*float64(after.cpu-before.cpu)/float64(after.at-before.at), "idle-cpu-%")
+	}
+}
+
+// watchChan has goroutines of this process wait for the close of a channel, the least that the wake-ups can cost.
+func watchChan(b *testing.B, n int) {
+	type link struct {
+		stored chan struct{}
+		value  signal
+		next   *link // nil at the end
+	}
+	newest := &link{stored: make(chan struct{})}
+	seen := make(chan seeing, 1)
+	all := newCrowd(n, func(s seeing) { seen <- s })
+	var watching sync.WaitGroup
+	for range n {
+		l := newest
+		watching.Go(func() {
+			for {
+				<-l.stored
+				if l.next == nil {
+					return
+				}
+				all.saw(l.value)
+				l = l.next
+			}
+		})
+	}
+	measureWatchers(b, n, func(v signal) error {
+		next := &link{stored: make(chan struct{})}
+		l := newest
+		l.value, l.next, newest = v, next, next
+		close(l.stored)
+		return nil
+	}, func() seeing { return <-seen })
+	close(newest.stored)
+	watching.Wait()
+}
+
+// usage is what a process has used so far.
+type usage struct {
+	at      int64 // Unix nanoseconds
+	threads int   // 0 where it is not known
+	cpu     time.Duration
+}
+
+// askUsage has the process tell its own.
+func askUsage(b *testing.B, p *proctest.Proc) (u usage) {
+	b.Helper()
+	p.Say("usage")
+	_, err := fmt.Sscan(p.Line(), &u.at, &u.threads, (*int64)(&u.cpu))
+	harness.Must(b, err)
+	return u
+}
+
+// watchers NAME N watches with N goroutines, through one handle. When all have seen a value, it says which one that was,
+// how long after its store the last had it, and how long before that the first had it. When it is asked, it says
+// what the process has used.
+func watchers(args []string) error {
+	s, err := segment.Attach(args[0], codec.Fixed[signal](), nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	all := newCrowd(n, func(s seeing) { fmt.Println(s.round, s.last.Nanoseconds(), s.spread.Nanoseconds()) })
+	ended := make(chan error, n+1)
+	for range n {
+		go func() {
+			next := uint64(0)
+			for v, err := range s.Watch(context.Background()) {
+				if err == nil && v.Round != next {
+					err = fmt.Errorf("watched %d, not %d", v.Round, next)
+				}
+				if err != nil {
+					ended <- err
+					return
+				}
+				all.saw(v)
+				next++
+			}
+		}()
+	}
+	go func() {
+		for proctest.Stdin.Scan() {
+			u := usageSoFar()
+			fmt.Println(time.Now().UnixNano(), u.threads, u.cpu.Nanoseconds())
+		}
+		ended <- nil
+	}()
+	return <-ended
+}
+
+// crowd are the watchers of a process.
+type crowd struct {
+	size        int64
+	report      func(seeing)
+	seen        atomic.Int64
+	first, last atomic.Int64 // Unix nanoseconds
+}
+
+func newCrowd(size int, report func(seeing)) *crowd {
+	c := &crowd{size: int64(size), report: report}
+	c.first.Store(math.MaxInt64)
+	return c
+}
+
+// saw is called by each of them for each value.
+func (c *crowd) saw(v signal) {
+	now := time.Now().UnixNano()
+	for old := c.first.Load(); now < old && !c.first.CompareAndSwap(old, now); old = c.first.Load() {
+	}
+	for old := c.last.Load(); now > old && !c.last.CompareAndSwap(old, now); old = c.last.Load() {
+	}
+	if c.seen.Add(1) < c.size {
+		return
+	}
+	// Nobody else is here before the next store, which is after the report.
+	first, last := c.first.Load(), c.last.Load()
+	c.first.Store(math.MaxInt64)
+	c.last.Store(0)
+	c.seen.Store(0)
+	c.report(seeing{v.Round, time.Duration(last - v.Time), time.Duration(last - first)})
+}
