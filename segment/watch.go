@@ -70,8 +70,8 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 }
 
 // spin looks for a version newer than after for a short while, and returns the current one. The while is longer if
-// that promises something, but not for a goroutine that was in vain once. One goroutine at a time spins, the others
-// look once; none does beside many, who need the processor.
+// that promises something, but not for a goroutine that was in vain once, nor for more than one at a time. Beside
+// many, who need the processor, it looks once.
 func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
 	if member.Pinning {
 		if !r.member.Pin() {
@@ -89,12 +89,12 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 	}
 	err = layout.Guard(r.member.Mem, func() error {
 		version = r.seq.Version()
-		if version > after || r.news.subscribers.Load() >= many || !r.news.spinning.CompareAndSwap(false, true) {
+		if version > after || r.news.subscribers.Load() >= many {
 			return nil
 		}
-		defer r.news.spinning.Store(false)
 		found := look()
-		if !found && begun.IsZero() && r.news.eager.spins() {
+		if !found && begun.IsZero() && r.news.eager.spins() && r.news.spinning.CompareAndSwap(false, true) {
+			defer r.news.spinning.Store(false)
 			for until := time.Now().Add(eagerFor); !found && !r.closed.Load() && time.Now().Before(until); found = look() {
 				runtime.Gosched()
 			}
@@ -163,7 +163,7 @@ type news struct {
 	flag    *atomic.Uint32 // nil if it may not be written
 
 	eager    eagerness
-	spinning atomic.Bool // a goroutine spins
+	spinning atomic.Bool // a goroutine spins for longer because of that
 
 	mu          sync.Mutex
 	subscribers atomic.Int32 // changes under mu

@@ -106,7 +106,7 @@ func roundTripChart(r *results) (*figure, error) {
 	}
 	for _, load := range []struct{ value, title string }{
 		{"busy", "busy: the next one at once"},
-		{"idle", "idle: 1 ms of rest after each"},
+		{"idle", "idle: 1 ms of rest before each"},
 	} {
 		d.panels = append(d.panels, r.quantilePanel(load.title, "RoundTrip", "load", load.value, "size"))
 	}
