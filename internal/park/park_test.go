@@ -14,7 +14,7 @@ import (
 )
 
 // roles are the parts that tests play in processes of their own.
-var roles = map[string]func([]string) error{"partner": partner, "sleeper": sleeper}
+var roles = map[string]func([]string) error{"partner": partner, "idler": idler}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
@@ -166,8 +166,8 @@ func partner(args []string) error {
 	return nil
 }
 
-// sleeper does nothing until it is killed.
-func sleeper([]string) error {
+// idler does nothing until it is killed.
+func idler([]string) error {
 	fmt.Println("ready")
 	proctest.Await()
 	return nil
