@@ -14,6 +14,7 @@ type Bare struct {
 	obj     *mapping.Object
 	persist bool
 	unlinks bool // takes the name away if it is the last
+	began   bool // it made the object, and nobody gave it a size before
 }
 
 // JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
@@ -25,7 +26,7 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	}
 	b := &Bare{obj: obj, persist: persist, unlinks: !persist && p.Lasting()}
 	err = b.join(p, size)
-	if err != nil && obj.Created() {
+	if err != nil && b.began {
 		obj.Unlink()
 	}
 	obj.UnlockRegistry()
@@ -50,6 +51,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 		return fmt.Errorf("%w: it is a segment or mutex, with a header, not a bare mapping", layout.ErrIncompatible)
 	}
 	if info.Size == 0 {
+		b.began = b.obj.Created()
 		// An empty file may be a peer's that is about to give it a size.
 		if err := b.obj.Reserve(0, int64(size)); err != nil {
 			return err

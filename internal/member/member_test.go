@@ -566,6 +566,33 @@ func TestAdmin(t *testing.T) {
 	exists(t, s, true)
 }
 
+// Whoever cannot attach, as another was faster with a smaller one, leaves it alone.
+func TestBareRace(t *testing.T) {
+	s := &Spec{Place: mapping.Place{Name: "b", Dir: proctest.TempDir(t)}}
+	rounds := 500
+	if testing.Short() {
+		rounds = 100
+	}
+	for range rounds {
+		large := make(chan *Bare)
+		go func() {
+			b, err := JoinBare(&s.Place, 8192, false)
+			if err != nil && !errors.Is(err, layout.ErrIncompatible) {
+				t.Error(err)
+			}
+			large <- b
+		}()
+		small, err := JoinBare(&s.Place, 4096, false)
+		must(t, err)
+		other := <-large
+		exists(t, s, true)
+		must(t, small.Leave())
+		if other != nil {
+			must(t, other.Leave())
+		}
+	}
+}
+
 func TestBare(t *testing.T) {
 	p := &mapping.Place{Name: "b", Dir: proctest.TempDir(t)}
 	s := &Spec{Place: *p}
