@@ -16,7 +16,7 @@ const (
 // before the next, 63 at most. Its methods may be called concurrently.
 type eagerness struct {
 	short atomic.Bool  // the last wait was
-	rests atomic.Int32 // short waits that are to go by
+	rests atomic.Int32 // short waits that are to go by, that of the last spin among them
 	last  atomic.Int32 // how many those were at first, after the last spin; 0 if it was not in vain
 }
 
@@ -31,11 +31,11 @@ func (e *eagerness) fruitful() {
 	}
 }
 
-// vain records that a spin of eagerFor was in vain.
+// vain records that a spin of eagerFor was in vain. The wait that it began goes on.
 func (e *eagerness) vain() {
 	rests := min(2*e.last.Load()+1, maxRests)
 	e.last.Store(rests)
-	e.rests.Store(rests)
+	e.rests.Store(rests + 1)
 }
 
 // waited records how long a goroutine waited that did not spin, or spun in vain before.

@@ -70,7 +70,8 @@ type Options struct {
 	// Populate has this handle's pages mapped when it is opened, on Linux 5.14 and later, and counts for nothing
 	// elsewhere. The first Store and Load of a large value are then as fast as the others. Otherwise a Store takes
 	// about 2 µs more for each page that it is the first to use, a Load 0.3 µs; Populate takes 0.6 µs for each of all
-	// slots' pages, so it pays for handles that store, and for readers whose first Load must not be late.
+	// slots' pages, so it pays for handles that store, and for readers whose first Load must not be late. It is for shared
+	// memory: with a Dir on a disk it reads the whole file, and first Stores are slow all the same.
 	Populate bool
 	// NoFaultGuard leaves out the guard that turns the access to a file that somebody truncated into ErrCorrupt;
 	// the access then ends the process. The guard costs 15 to 20 ns for each call. It is this handle's

@@ -98,7 +98,7 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 			for until := time.Now().Add(eagerFor); !found && !r.closed.Load() && time.Now().Before(until); found = look() {
 				runtime.Gosched()
 			}
-			if !found {
+			if !found && !r.closed.Load() {
 				r.news.eager.vain()
 			}
 		}
@@ -236,9 +236,12 @@ func (n *news) run(seen uint64) {
 				runtime.Gosched()
 			case n.flag != nil:
 				step.At(step.WatchParking)
+				begun := time.Now()
 				n.crowd.Wait(uint32(seen), limit)
 				step.At(step.WatchAwake)
-				limit = min(2*limit, parkLast)
+				if time.Since(begun) >= limit { // else it was woken, perhaps in vain
+					limit = min(2*limit, parkLast)
+				}
 			default:
 				time.Sleep(pause)
 				pause = min(2*pause, pollLast)

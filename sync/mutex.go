@@ -5,7 +5,7 @@
 //
 // A [Mutex] is one 32-bit word that names its owner. The owner holds, besides, something that the kernel takes
 // back when its process ends, SIGKILL included; so whoever waits can find out that the owner is dead, and takes
-// the mutex over. No process ID is involved, no thread, and no clean-up daemon. [SeqLock] lets readers do
+// the mutex over. No process ID decides that, and no thread or clean-up daemon is involved. [SeqLock] lets readers do
 // without a lock.
 package sync
 
@@ -40,7 +40,7 @@ var (
 const (
 	spins     = 100                    // looks at a held word before parking: about a microsecond
 	firstPark = 100 * time.Microsecond // doubled at each timeout
-	longPark  = 8 * firstPark          // from then on the end of the owner's process ends it
+	longPark  = 16 * firstPark         // from then on the end of the owner's process ends it
 	lastPark  = 5 * time.Millisecond   // the longest that a dead owner, or a done context, goes unnoticed
 )
 
@@ -289,6 +289,7 @@ func (m *Mutex) sign() {
 	if m.pid.Load() != pid {
 		m.pid.Store(pid)
 	}
+	runtime.KeepAlive(m)
 }
 
 func (m *Mutex) tryAcquire() (bool, error) {

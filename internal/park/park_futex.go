@@ -31,9 +31,13 @@ func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{fute
 // Wake wakes one sleeper, of whichever process. It does not block.
 func (q *Queue) Wake() { q.wake(1) }
 
-// KickAtEnd kicks again and again from when the process of that ID, in this process's PID namespace, has ended until
-// stop is called. There may be none, or another, or the kernel (before Linux 5.10) may not tell; then it does nothing.
+// KickAtEnd kicks when the process of that ID, in this process's PID namespace, has ended, and then now and again until
+// stop is called. There may be none, or the kernel (before Linux 5.10) may not tell; then it does nothing. Until stop
+// it holds a descriptor.
 func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
+	if int(pid) == os.Getpid() {
+		return func() {}
+	}
 	fd, err := unix.PidfdOpen(int(int32(pid)), unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return func() {}
@@ -50,12 +54,13 @@ func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 			return n > 0 || err != nil && err != unix.EINTR
 		})
-		for err == nil { // a kick is lost on those who are about to sleep
+		// A kick is lost on those who are about to sleep. They grow rare, as the owner may be another, who lives.
+		for pause := time.Millisecond; err == nil; pause *= 2 {
 			q.Kick()
 			select {
 			case <-stopped:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(pause):
 			}
 		}
 	}()
