@@ -23,7 +23,7 @@ func resident(t *testing.T, path string) int {
 		var kib int
 		if _, err := fmt.Sscanf(line, "Rss: %d kB", &kib); err == nil && ours {
 			sum += kib << 10
-		} else if strings.Contains(line, "-") && strings.Contains(line, "/") {
+		} else if key, _, _ := strings.Cut(line, " "); !strings.HasSuffix(key, ":") { // the addresses of the next mapping
 			ours = strings.HasSuffix(line, " "+path+"\n")
 		}
 	}
