@@ -63,9 +63,9 @@ type Owners interface {
 // Uncontended, Lock and Unlock are one compare-and-swap each and no system call. Under contention, one
 // goroutine of each handle competes for the word: it looks a few times, then parks in the kernel, and asks at
 // growing intervals, 5 ms at most, whether the owner is alive; on Linux and Windows usually as soon as the owner's
-// process has ended, for which a wait of more than 1.5 ms takes a file descriptor on Linux, if one is left. A live owner is never robbed, however long it is
-// stopped; that is what Lock's context is for. The word's states are those of Drepper's "Futexes Are Tricky"
-// (2011), mutex 2, with the owner in place of "locked".
+// process has ended, for which a wait of more than 1.5 ms takes a file descriptor on Linux, if one is left. A live
+// owner is never robbed, however long it is stopped; that is what Lock's context is for. The word's states are those
+// of Drepper's "Futexes Are Tricky" (2011), mutex 2, with the owner in place of "locked".
 type Mutex struct {
 	word   *atomic.Uint32
 	pid    *atomic.Uint32 // of who took the mutex last; one of this handle's own if the word has none
