@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -86,37 +85,5 @@ func TestWatchersShareAThread(t *testing.T) {
 	cancel()
 	for range 1000 {
 		<-done
-	}
-}
-
-// Closed handles give their addresses back to those who need them.
-func TestAddressSpace(t *testing.T) {
-	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
-	}
-	if strconv.IntSize == 64 {
-		var old unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_AS, &old); err != nil {
-			t.Fatal(err)
-		}
-		used, err := os.ReadFile("/proc/self/statm")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pages uint64
-		fmt.Sscan(string(used), &pages)
-		limit := old
-		limit.Cur = pages*uint64(os.Getpagesize()) + 1<<30
-		if err := unix.Setrlimit(unix.RLIMIT_AS, &limit); err != nil {
-			t.Skip("this process may not limit its address space:", err)
-		}
-		defer unix.Setrlimit(unix.RLIMIT_AS, &old)
-	}
-	for range 40 {
-		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: proctest.TempDir(t), Capacity: 64 << 20, Slots: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Close()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func init() {
 	roles["few files"] = fewFiles
 	roles["short files"] = shortFiles
 	roles["few addresses"] = fewAddresses
+	roles["addresses for two"] = addressesForTwo
 }
 
 // complaints collects what is wrong with the errors of a role.
@@ -51,6 +53,17 @@ func (c *complaints) err() error { return errors.Join(c.all...) }
 
 func limitTo(resource int, n uint64) error {
 	return unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n})
+}
+
+// limitAddresses leaves this process n bytes of addresses more than it uses.
+func limitAddresses(n uint64) error {
+	used, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return err
+	}
+	var pages uint64
+	fmt.Sscan(string(used), &pages)
+	return limitTo(unix.RLIMIT_AS, pages*uint64(os.Getpagesize())+n)
 }
 
 // goesOn checks that a handle works.
@@ -153,13 +166,7 @@ func fewAddresses(args []string) error {
 	if err != nil {
 		return err
 	}
-	used, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return err
-	}
-	var pages uint64
-	fmt.Sscan(string(used), &pages)
-	if err := limitTo(unix.RLIMIT_AS, pages*uint64(os.Getpagesize())+120<<20); err != nil {
+	if err := limitAddresses(120 << 20); err != nil {
 		return err
 	}
 	o := &segment.Options{Dir: args[0], Capacity: 64 << 20, Slots: 2}
@@ -193,6 +200,36 @@ func TestAddressLimit(t *testing.T) {
 	}
 	if err := large.Store([]byte("value")); err != nil {
 		t.Error(err)
+	}
+}
+
+// addressesForTwo opens and closes large segments, one after the other. Two of them fit, and args[1] KiB.
+func addressesForTwo(args []string) error {
+	more, err := strconv.ParseUint(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	if err := limitAddresses(256<<20 + more<<10); err != nil {
+		return err
+	}
+	for range 5 {
+		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: args[0], Capacity: 64 << 20, Slots: 2})
+		if err != nil {
+			return err
+		}
+		s.Close()
+	}
+	return nil
+}
+
+// Closed handles give their addresses back to those who need them, before so few are left that the garbage
+// collector cannot work.
+func TestAddressSpace(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
+	for more := 0; more < 2048; more += 256 {
+		proctest.Start(t, "addresses for two", proctest.TempDir(t), strconv.Itoa(more)).Wait()
 	}
 }
 

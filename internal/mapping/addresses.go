@@ -1,0 +1,16 @@
+//go:build unix && !aix && !openbsd
+
+package mapping
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// addressesLimited reports whether a process may run out of addresses.
+func addressesLimited() bool {
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_AS, &limit)
+	return strconv.IntSize == 32 || err == nil && uint64(limit.Cur) < 1<<62 // RLIM_INFINITY is more, everywhere
+}
