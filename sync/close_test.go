@@ -119,6 +119,28 @@ func closeRace(t *testing.T, round int, o *ipcsync.Options) {
 	must(t, other.Close())
 }
 
+// What a Lock of a closed handle does for a moment to memory that nobody shares, other late calls do not see.
+func TestLateCalls(t *testing.T) {
+	m := open(t, proctest.Name(t), nil)
+	must(t, m.Close())
+	var locks sync.WaitGroup
+	defer locks.Wait()
+	ctx := t.Context()
+	for range 2 {
+		locks.Go(func() {
+			for range 100_000 {
+				want(t, m.Lock(ctx), fs.ErrClosed)
+			}
+		})
+	}
+	for range 100_000 {
+		want(t, m.Unlock(), fs.ErrClosed)
+		if m.Held() {
+			t.Fatal("held after Close")
+		}
+	}
+}
+
 // The garbage collector closes handles that nobody can use any more.
 func TestDroppedHandles(t *testing.T) {
 	var names []string

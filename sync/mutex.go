@@ -75,8 +75,9 @@ type Mutex struct {
 	repair func() error
 	key    uint64
 	gate   chan struct{} // one goroutine of the handle is in the slow path
-	closed atomic.Bool
-	done   chan struct{} // closed with the handle
+	closed atomic.Bool   // Stop has begun
+	done   chan struct{} // closed by Stop
+	left   atomic.Bool   // Close is done: the word is private memory, which a late Lock may hold for a moment
 	stop   sync.Once
 	close  sync.Once
 	member *member.Member // nil if the word is somebody else's
@@ -178,6 +179,9 @@ func (m *Mutex) Unlock() error {
 		}
 		defer m.member.Unpin()
 	}
+	if m.left.Load() {
+		return m.wrap("unlock", fs.ErrClosed)
+	}
 	if m.guard {
 		return m.unlockGuarded()
 	}
@@ -232,7 +236,7 @@ func (m *Mutex) Held() (held bool) {
 	return held
 }
 
-func (m *Mutex) holds() bool { return m.word.Load()&layout.IdentMask == m.self }
+func (m *Mutex) holds() bool { return !m.left.Load() && m.word.Load()&layout.IdentMask == m.self }
 
 // Stop ends the handle of a mutex on the caller's own word, as Close does for a named one: Lock returns
 // fs.ErrClosed from now on, also in goroutines that wait. It returns when none waits any more. It does not

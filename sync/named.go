@@ -96,6 +96,7 @@ func (m *Mutex) Close() (err error) {
 			held = m.Held()
 		}
 		err = m.wrap("close", m.member.Leave(held))
+		m.left.Store(true)
 	})
 	return err
 }
