@@ -50,14 +50,14 @@ const headroom = 64 << 20
 // and some more, but not for ever.
 func makeRoom(n int) {
 	room := uintptr(n) + headroom
-	for range 5 {
+	for tries := range 5 {
 		p, err := unix.MmapPtr(-1, 0, nil, room, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|noReserve)
 		if err == nil {
 			unix.MunmapPtr(p, room)
 			return
 		}
 		runtime.GC()
-		time.Sleep(time.Millisecond) // for its cleanups
+		time.Sleep(time.Millisecond << tries) // for its cleanups
 	}
 }
 
