@@ -75,18 +75,18 @@ var rawReaders = map[string]readerKind{
 			content := unsafe.Slice((*byte)(unsafe.Pointer(&q)), unsafe.Sizeof(q))
 			return createShm(name, len(content), content)
 		},
-		open: func(name string) (func(*quote, int) error, error) {
+		open: func(name string) (*quoteReader, error) {
 			mem, err := mapShm(name)
 			if err != nil {
 				return nil, err
 			}
 			src := at[quote](mem)
-			return func(q *quote, n int) error {
+			return &quoteReader{mem, func(q *quote, n int) error {
 				for range n {
 					*q = *src
 				}
 				return nil
-			}, nil
+			}}, nil
 		},
 	},
 }

@@ -18,8 +18,14 @@ import (
 type readerKind struct {
 	// serve puts the quote under a name.
 	serve func(name string, q quote) (io.Closer, error)
-	// open returns a function that loads the quote n times.
-	open func(name string) (load func(q *quote, n int) error, err error)
+	open  func(name string) (*quoteReader, error)
+}
+
+// A quoteReader loads the quote n times. It is closed when its process ends: what that has mapped, with its locks, the
+// kernel may keep for a moment more.
+type quoteReader struct {
+	io.Closer
+	load func(q *quote, n int) error
 }
 
 // readerKinds are all, by the name of the sub-benchmark.
@@ -40,19 +46,19 @@ var readerKinds = func() map[string]readerKind {
 	return all
 }()
 
-func openSegmentReader(name string) (func(*quote, int) error, error) {
+func openSegmentReader(name string) (*quoteReader, error) {
 	s, err := segment.Attach(name, codec.Fixed[quote](), nil)
 	if err != nil {
 		return nil, err
 	}
-	return func(q *quote, n int) (err error) {
+	return &quoteReader{s, func(q *quote, n int) (err error) {
 		for range n {
 			if *q, err = s.Load(); err != nil {
 				break
 			}
 		}
 		return err
-	}, nil
+	}}, nil
 }
 
 var theQuote = quote{Seq: 71}
@@ -116,10 +122,11 @@ func reader(args []string) error {
 	if err != nil {
 		return err
 	}
-	load, err := kind.open(args[1])
+	r, err := kind.open(args[1])
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	fmt.Println("ready")
 	for proctest.Stdin.Scan() {
 		var start, end int64
@@ -131,7 +138,7 @@ func reader(args []string) error {
 		const batch = 1000 // looking at the clock takes as long as a load
 		loads := 0
 		for q := new(quote); time.Now().UnixNano() < end; loads += batch {
-			if err := load(q, batch); err != nil {
+			if err := r.load(q, batch); err != nil {
 				return err
 			}
 			if *q != theQuote {

@@ -47,7 +47,9 @@ func (p *segmentPair) receive(m *harness.Message) (err error) {
 func dialSegments(b *testing.B) harness.RoundTrip {
 	there, back, c := proctest.Name(b), proctest.Name(b), codec.Fixed[harness.Message]()
 	p := &segmentPair{out: open(b, there, c, nil), in: open(b, back, c, nil)}
-	proctest.Start(b, "echo", "segment", there, back).Expect("ready")
+	echo := proctest.Start(b, "echo", "segment", there, back)
+	b.Cleanup(echo.Wait) // before the segments are closed, the last to do that frees them
+	echo.Expect("ready")
 	return func(sent, got *harness.Message) error {
 		if err := p.send(sent); err != nil {
 			return err
@@ -66,14 +68,18 @@ func serveSegments(args []string) error {
 	if err != nil {
 		return err
 	}
+	defer out.Close()
+	closed := make(chan bool)
 	go func() {
 		proctest.Await()
 		in.Close()
+		close(closed)
 	}()
 	fmt.Println("ready")
 	p := &segmentPair{out: out, in: in}
 	for m := new(harness.Message); ; {
 		if err := p.receive(m); errors.Is(err, fs.ErrClosed) {
+			<-closed
 			return nil
 		} else if err != nil {
 			return err

@@ -42,7 +42,7 @@ func TestAllocations(t *testing.T) {
 			{"Load UTF16", 1, func() { _, err = wide.Load() }},
 			{"Version", 0, func() { fixed.Version() }},
 		} {
-			if n := testing.AllocsPerRun(200, c.op); n != c.want || err != nil {
+			if n := proctest.Allocs(c.want, c.op); n != c.want || err != nil {
 				t.Errorf("%+v: %s allocates %v times, want %v; %v", o, c.what, n, c.want, err)
 			}
 		}

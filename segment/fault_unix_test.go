@@ -55,8 +55,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					}
 				}()
 				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
-				// it is enough that none is under way: that the watcher is parked.
-				time.Sleep(20 * time.Millisecond)
+				// it is enough that none is under way: that the watcher is parked, and who looks for news on its behalf.
+				proctest.Parked(t, ".(*Reader[...]).wait(", ".(*news).run(")
 				for _, name := range []string{"plain", "text", "bare"} {
 					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
 						t.Fatal(err)

@@ -2,7 +2,9 @@ package segment_test
 
 import (
 	"errors"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -31,12 +33,33 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// The last Close takes the file away, unless it finds a killed process that is not quite gone.
+		if s.Created() && runtime.GOOS != "windows" {
+			until(t, name, o, func(info segment.Info) bool { return info.Writers <= 1 && !info.Readers })
+		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
 }
+
+// until returns when Stat says of a segment what is wanted. The kernel lets go of what a killed process had open when it
+// lets its memory go, and that is a moment after its end if somebody looks at it just then, as ps does.
+func until(t testing.TB, name string, o *segment.Options, wanted func(segment.Info) bool) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		info, err := segment.Stat(name, o)
+		if err != nil || wanted(info) {
+			return
+		}
+		if time.Since(start) > proctest.Patience {
+			t.Fatalf("Stat = %+v", info)
+		}
+	}
+}
+
+func unused(info segment.Info) bool { return info.Writers == 0 && !info.Readers }
 
 func want(t testing.TB, err, target error) {
 	t.Helper()

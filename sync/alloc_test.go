@@ -14,7 +14,7 @@ func TestAllocations(t *testing.T) {
 	for _, o := range []ipcsync.Options{{}, {NoFaultGuard: true}} {
 		m := open(t, proctest.Name(t), &o)
 		ctx := t.Context()
-		if n := testing.AllocsPerRun(200, func() {
+		if n := proctest.Allocs(0, func() {
 			m.Lock(ctx)
 			m.Unlock()
 			m.TryLock()

@@ -50,7 +50,7 @@ func ExampleMutex() {
 	defer m.Close()
 
 	add := func(line string) error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := m.Lock(ctx); err != nil {
 			return err

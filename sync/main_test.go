@@ -3,9 +3,12 @@ package sync_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
@@ -23,16 +26,37 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 // open opens a mutex of the test's own and closes it at the test's end.
 func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	t.Helper()
+	first := handles(name, o) == 0
 	m, err := ipcsync.OpenMutex(name, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// The last Close takes the file away, unless it finds a killed process that is not quite gone: the kernel lets go of
+		// what that had open when it lets its memory go, a moment after its end if somebody looks at it just then, as ps does.
+		for start := time.Now(); first && runtime.GOOS != "windows" && handles(name, o) > 1; time.Sleep(time.Millisecond) {
+			if time.Since(start) > proctest.Patience {
+				t.Fatal("other handles are open still")
+			}
+		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return m
+}
+
+// handles is how many handles of a mutex are open.
+func handles(name string, o *ipcsync.Options) int {
+	place := mapping.Place{Name: name}
+	if o != nil {
+		place.Dir, place.Mode = o.Dir, o.Mode
+	}
+	status, err := member.Stat(&place)
+	if err != nil {
+		return 0
+	}
+	return status.Writers
 }
 
 func want(t testing.TB, err, target error) {

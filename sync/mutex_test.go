@@ -398,6 +398,9 @@ func TestStopDuringRepair(t *testing.T) {
 		go func() { got <- lockBy(call, m) }()
 		receive(t, repairing)
 		go func() { m.Stop(); close(stopped) }()
+		for !errors.Is(lockBy("TryLock", m), fs.ErrClosed) { // until Stop has begun
+			time.Sleep(time.Millisecond)
+		}
 		if locked, err := w.handle(3, nil).TryLock(); locked || err != nil {
 			t.Errorf("TryLock of another = %v, %v", locked, err)
 		}

@@ -53,6 +53,7 @@ func TestTerminals(t *testing.T) {
 	writer.Kill()
 	checkRead(t, name)
 	writer = exampletest.Start(t, name, "write")
+	writer.Await("is running.")
 	late.AwaitLines(2)
 	writer.Interrupt()
 	early.Interrupt()

@@ -219,6 +219,7 @@ func (d *driver) round(at step.Step, nth int) {
 		<-p.ended
 		p.Kill()
 		d.must(idle())
+		d.bury()
 	} else {
 		d.must(p.stopped())
 		if s := d.operation.scene; s == steady || s == mutual {
@@ -243,6 +244,23 @@ func (d *driver) round(at step.Step, nth int) {
 	}
 	if generations != nil {
 		d.succeed(generations)
+	}
+}
+
+// bury waits until the dead hold nothing, if nobody but they and the driver has the segment open: the kernel keeps what
+// they had mapped, with its locks, for as long as somebody looks at their memory, as ps(1) does.
+func (d *driver) bury() {
+	if !d.alone || d.operation.scene == mutual { // who wants a mutex waits anyway
+		return
+	}
+	ours := 0
+	if d.operation.scene == steady {
+		ours = 1
+	}
+	for begun := time.Now(); time.Since(begun) < proctest.Patience; time.Sleep(time.Millisecond) {
+		if info, err := segment.Stat(d.name, d.place()); err != nil || info.Writers <= ours && !info.Readers {
+			return
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -98,6 +99,23 @@ func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	}
 }
 
+// await waits until something is so. What a process that was killed has mapped, with its locks, the kernel keeps for as
+// long as somebody looks at its memory, as ps(1) does.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for start := time.Now(); !so(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > proctest.Patience {
+			t.Fatal("in vain awaited: ", what)
+		}
+	}
+}
+
+// dead waits until the handle of an identity, whose process was killed, is not alive.
+func dead(t *testing.T, m *Member, ident uint32) {
+	t.Helper()
+	await(t, "death", func() bool { return !m.Alive(ident) })
+}
+
 // exists fails the test if the file of a spec does, or does not.
 func exists(t *testing.T, s *Spec, want bool) {
 	t.Helper()
@@ -146,7 +164,7 @@ func TestIdentities(t *testing.T) {
 	alive(t, a, closed, false)
 	alive(t, a, died, true)
 	dies.Kill()
-	alive(t, a, died, false)
+	dead(t, a, died)
 	alive(t, a, a.Self(), true)
 }
 
@@ -162,6 +180,7 @@ func TestSlotReused(t *testing.T) {
 		}
 		alive(t, a, ident, true)
 		p.Kill()
+		dead(t, a, ident)
 		old = append(old, ident)
 		a.Words.Rotor().Store(uint32(layout.Ident(ident).Slot()))
 	}
@@ -480,19 +499,23 @@ func TestLeaveWithMutex(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	s := in(proctest.TempDir(t))
 	a := join(t, s)
+	// discard waits for the goroutine that does it, which must not come upon a handle that the test has freed.
+	discard := func(m *Member) {
+		t.Helper()
+		m.Discard()
+		stacks := make([]byte, 1<<20)
+		await(t, "the end of Discard", func() bool {
+			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Member).Discard"))
+		})
+	}
 	b, err := Join(OpenOrCreate, s)
 	must(t, err)
-	b.Discard()
-	for start := time.Now(); a.Alive(b.Self()); time.Sleep(time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatal("alive after Discard")
-		}
-	}
+	discard(b)
+	alive(t, a, b.Self(), false)
 
 	owner := join(t, s)
 	a.Words.Mutex().Store(owner.Self() | layout.WaitersBit)
-	owner.Discard()
-	time.Sleep(20 * time.Millisecond)
+	discard(owner)
 	alive(t, a, owner.Self(), true)
 	if got := a.Words.Mutex().Load(); got != owner.Self()|layout.WaitersBit {
 		t.Errorf("the mutex word became %#x", got)
@@ -550,9 +573,11 @@ func TestAdmin(t *testing.T) {
 	s = in(proctest.TempDir(t))
 	p, _ := start(t, s.Place.Dir)
 	p.Kill()
-	if swept, err := Sweep(&s.Place); !swept || err != nil {
-		t.Errorf("Sweep = %v, %v", swept, err)
-	}
+	await(t, "Sweep", func() bool {
+		swept, err := Sweep(&s.Place)
+		must(t, err)
+		return swept
+	})
 	exists(t, s, false)
 	must(t, join(t, persistent(s)).Leave(false))
 	if swept, err := Sweep(&s.Place); swept || err != nil {

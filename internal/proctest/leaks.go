@@ -13,24 +13,36 @@ import (
 type stock struct {
 	goroutines int
 	fds        map[string]bool
+	files      map[string]bool
 }
 
+// takeStock takes stock before the tests. A process that had this one's ID may have left files when it was killed.
 func takeStock() stock {
-	return stock{runtime.NumGoroutine(), openFiles()}
+	return stock{runtime.NumGoroutine(), openFiles(), segmentFiles()}
+}
+
+// segmentFiles are the files of segments that were named by Name, in this process or in one that had its ID.
+func segmentFiles() map[string]bool {
+	files := map[string]bool{}
+	for _, dir := range []string{"/dev/shm", filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))} {
+		paths, _ := filepath.Glob(filepath.Join(dir, NamePrefix()+".*")) // with the dot, as PIDs begin with others
+		for _, path := range paths {
+			files[path] = true
+		}
+	}
+	return files
 }
 
 // left says what there is that was not there before: descriptors, goroutines, mappings and files of segments. What
-// the garbage collector frees it is given time to.
+// the garbage collector frees it is given time to, half of Patience.
 func (s stock) left() string {
-	var left []string
-	for range 50 {
-		if left = s.compare(); left == nil {
-			return ""
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		left := s.compare()
+		if left == nil || time.Since(start) > Patience/2 {
+			return strings.Join(left, "\n")
 		}
 		runtime.GC()
-		time.Sleep(20 * time.Millisecond)
 	}
-	return strings.Join(left, "\n")
 }
 
 func (s stock) compare() (left []string) {
@@ -47,9 +59,8 @@ func (s stock) compare() (left []string) {
 	for _, line := range lines {
 		left = append(left, "mapping "+line)
 	}
-	for _, dir := range []string{"/dev/shm", filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))} {
-		files, _ := filepath.Glob(filepath.Join(dir, NamePrefix()+"*"))
-		for _, f := range files {
+	for f := range segmentFiles() {
+		if !s.files[f] {
 			left = append(left, "file "+f)
 		}
 	}

@@ -4,6 +4,7 @@ package proctest
 
 import (
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -35,7 +36,7 @@ func Main(m *testing.M, roles map[string]func(args []string) error) {
 	if name == "" {
 		before := takeStock()
 		code := m.Run()
-		if code == 0 {
+		if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" { // the fuzzer leaves goroutines of its own
 			if left := before.left(); left != "" {
 				fmt.Fprintln(os.Stderr, "left behind by the tests:\n"+left)
 				code = 1

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +20,11 @@ type Work struct {
 
 // PerSecond is the rate.
 func (w Work) PerSecond() float64 { return float64(w.N) / w.Time.Seconds() }
+
+// idle reports whether nobody has done anything.
+func idle(done []Work) bool {
+	return !slices.ContainsFunc(done, func(w Work) bool { return w.N > 0 })
+}
 
 // WindowLength is how long a window should be: a second, and less in short mode.
 func WindowLength() time.Duration {

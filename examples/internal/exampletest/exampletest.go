@@ -29,8 +29,9 @@ import (
 // inherited by the processes that the example starts.
 const nameVar = "SHAREDSEG_EXAMPLE_NAME"
 
-// limit is how long a process, or a line of its output, may be awaited. It is there for what hangs.
-const limit = 30 * time.Second
+// limit is how long a process may run, and a line of its output be awaited. It is there for what hangs: far more than
+// any takes, the processes that run for as long as a test of many steps among them.
+const limit = 2 * time.Minute
 
 // Main is the body of an example's TestMain. run is the example's.
 func Main(m *testing.M, run func(name string, args []string) int) {

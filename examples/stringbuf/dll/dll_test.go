@@ -87,7 +87,7 @@ func (a artifacts) command(t *testing.T, program string, args ...string) *exec.C
 	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, a.path(program), args...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = proctest.Patience
 	return cmd
 }
 
