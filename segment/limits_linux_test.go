@@ -23,7 +23,7 @@ func init() {
 	roles["few files"] = fewFiles
 	roles["short files"] = shortFiles
 	roles["few addresses"] = fewAddresses
-	roles["addresses for two"] = addressesForTwo
+	roles["addresses for four"] = addressesForFour
 }
 
 // complaints collects what is wrong with the errors of a role.
@@ -203,21 +203,23 @@ func TestAddressLimit(t *testing.T) {
 	}
 }
 
-// addressesForTwo opens and closes large segments, one after the other. Two of them fit, and args[1] KiB.
-func addressesForTwo(args []string) error {
+// addressesForFour opens and closes large segments, one after the other. Four of them fit, and args[1] KiB.
+func addressesForFour(args []string) error {
 	more, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
 		return err
 	}
-	if err := limitAddresses(256<<20 + more<<10); err != nil {
+	if err := limitAddresses(512<<20 + more<<10); err != nil {
 		return err
 	}
-	for range 5 {
+	for range 6 {
 		s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: args[0], Capacity: 64 << 20, Slots: 2})
 		if err != nil {
 			return err
 		}
-		s.Close()
+		if err := s.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -229,7 +231,7 @@ func TestAddressSpace(t *testing.T) {
 		t.Skip("the limit would be the emulator's")
 	}
 	for more := 0; more < 2048; more += 256 {
-		proctest.Start(t, "addresses for two", proctest.TempDir(t), strconv.Itoa(more)).Wait()
+		proctest.Start(t, "addresses for four", proctest.TempDir(t), strconv.Itoa(more)).Wait()
 	}
 }
 

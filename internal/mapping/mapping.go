@@ -12,6 +12,7 @@
 //	Path(p *Place) string                            what people call it
 //	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
 //	Populate(mem)                                    makes its pages present, where the system can be asked to
+//	AddressesLimited() bool                          what Retire keeps, others may want
 //	Revocable                                        Retire does no harm to those who use mem
 //
 //	(*Object) ReadOnly() bool                        as it was opened

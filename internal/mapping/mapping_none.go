@@ -21,6 +21,7 @@ func Path(p *Place) string                                      { return p.Name 
 func Names(p *Place) ([]string, error)                          { return nil, errNone }
 func Open(p *Place, readOnly bool) (*Object, error)             { return nil, errNone }
 func Create(p *Place) (*Object, error)                          { return nil, errNone }
+func AddressesLimited() bool                                    { return false }
 func PageSize() int                                             { return os.Getpagesize() }
 func Retire(mem []byte) error                                   { return errNone }
 func Unprotect(mem []byte) error                                { return errNone }

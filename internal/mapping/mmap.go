@@ -25,12 +25,11 @@ func (o *Object) Map(n int, writable bool) ([]byte, error) {
 	if writable {
 		prot |= unix.PROT_WRITE
 	}
-	if addressesLimited() {
-		makeRoom(n)
-	}
 	p, err := unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
-	if errors.Is(err, unix.ENOMEM) {
-		makeRoom(n)
+	for tries := 0; errors.Is(err, unix.ENOMEM) && tries < 5; tries++ {
+		// The addresses of closed handles come back with the garbage collector.
+		runtime.GC()
+		time.Sleep(time.Millisecond << tries)
 		p, err = unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
 	}
 	if errors.Is(err, unix.ENOMEM) {
@@ -40,25 +39,6 @@ func (o *Object) Map(n int, writable bool) ([]byte, error) {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
 	}
 	return unsafe.Slice((*byte)(p), n), nil
-}
-
-// headroom is the unit in which Go's heap grows on 64-bit systems. With hardly any addresses left the garbage
-// collector fails, which ends the process.
-const headroom = 64 << 20
-
-// makeRoom has the garbage collector give back the addresses of closed handles while there is no room for n bytes
-// and some more, but not for ever.
-func makeRoom(n int) {
-	room := uintptr(n) + headroom
-	for tries := range 5 {
-		p, err := unix.MmapPtr(-1, 0, nil, room, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|noReserve)
-		if err == nil {
-			unix.MunmapPtr(p, room)
-			return
-		}
-		runtime.GC()
-		time.Sleep(time.Millisecond << tries) // for its cleanups
-	}
 }
 
 // Unprotect makes part of a read-only mapping, whole pages, writable. It is fs.ErrPermission if the object is

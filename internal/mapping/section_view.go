@@ -18,6 +18,9 @@ const Revocable = false
 // PageSize is the unit of Unprotect.
 func PageSize() int { return os.Getpagesize() }
 
+// AddressesLimited reports whether closed handles may keep others from the addresses that they need. Here they keep none.
+func AddressesLimited() bool { return false }
+
 // Map maps the first n bytes, shared with all who map them.
 func (o *Object) Map(n int, writable bool) ([]byte, error) {
 	if writable && o.readOnly {

@@ -75,6 +75,7 @@ func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	reclaim()
 	return mapping.Enter(p, create, readOnly, registryLimit)
 }
 

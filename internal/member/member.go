@@ -48,7 +48,8 @@ type Member struct {
 	ident   layout.Ident // 0 for a reader
 	info    mapping.Info // as of the joining
 	left    sync.Once
-	gone    bool // Mem is unmapped; for the clean-up
+	gone    bool  // Mem is unmapped; for the clean-up
+	retired int64 // bytes of Mem, if it is private zeros
 }
 
 // Pinning says that each call that uses Mem must Pin it: the platform cannot take memory away from those who use
@@ -114,6 +115,10 @@ func (m *Member) leave(keepMutex bool) error {
 	}
 	m.gone = Pinning
 	err := mapping.Retire(m.Mem)
+	if err == nil && !Pinning {
+		m.retired = int64(len(m.Mem))
+		retired.Add(m.retired)
+	}
 	step.At(step.MemoryRetired)
 	if !m.reader && !keepMutex {
 		err = errors.Join(err, m.disown())
@@ -202,6 +207,7 @@ func unlinkIfAlone(obj *mapping.Object) error {
 func (m *Member) Free() {
 	if m.Mem != nil && !m.gone {
 		mapping.Unmap(m.Mem)
+		retired.Add(-m.retired)
 	}
 }
 
