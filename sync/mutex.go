@@ -77,7 +77,7 @@ type Mutex struct {
 	gate   chan struct{} // one goroutine of the handle is in the slow path
 	closed atomic.Bool   // Stop has begun
 	done   chan struct{} // closed by Stop
-	left   atomic.Bool   // Close is done: the word is private memory, which a late Lock may hold for a moment
+	left   atomic.Bool   // Close retires the word: it becomes private memory, which a late Lock may hold for a moment
 	stop   sync.Once
 	close  sync.Once
 	member *member.Member // nil if the word is somebody else's

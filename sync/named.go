@@ -95,8 +95,8 @@ func (m *Mutex) Close() (err error) {
 			time.Sleep(50 * time.Microsecond) // a Lock that finds the handle closed has it for a moment
 			held = m.Held()
 		}
-		err = m.wrap("close", m.member.Leave(held))
 		m.left.Store(true)
+		err = m.wrap("close", m.member.Leave(held))
 	})
 	return err
 }
