@@ -21,8 +21,8 @@ type readerKind struct {
 	open  func(name string) (*quoteReader, error)
 }
 
-// A quoteReader loads the quote n times. It is closed when its process ends: what that has mapped, with its locks, the
-// kernel may keep for a moment more.
+// A quoteReader loads the quote n times. Its process closes it before it ends, as the kernel may keep what a process
+// has mapped, with its locks, for a moment longer.
 type quoteReader struct {
 	io.Closer
 	load func(q *quote, n int) error

@@ -552,7 +552,7 @@ func TestForeignReaderCounts(t *testing.T) {
 		t.Errorf("Load = %q, %v", v, err)
 	}
 	reader.Kill()
-	until(t, name, nil, func(info segment.Info) bool { return !info.Readers })
+	gone(t, name, nil, 1)
 	readers(false)
 	if err := again.Close(); err != nil {
 		t.Fatal(err)

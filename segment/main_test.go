@@ -2,9 +2,7 @@ package segment_test
 
 import (
 	"errors"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -33,9 +31,8 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The last Close takes the file away, unless it finds a killed process that is not quite gone.
-		if s.Created() && runtime.GOOS != "windows" {
-			until(t, name, o, func(info segment.Info) bool { return info.Writers <= 1 && !info.Readers })
+		if s.Created() {
+			gone(t, name, o, 1) // or Close would leave the file
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -44,22 +41,14 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 	return s
 }
 
-// until returns when Stat says of a segment what is wanted. The kernel lets go of what a killed process had open when it
-// lets its memory go, and that is a moment after its end if somebody looks at it just then, as ps does.
-func until(t testing.TB, name string, o *segment.Options, wanted func(segment.Info) bool) {
+// gone waits until a segment has no more than so many writable handles, and no Reader.
+func gone(t testing.TB, name string, o *segment.Options, writers int) {
 	t.Helper()
-	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+	proctest.Gone(t, func() bool {
 		info, err := segment.Stat(name, o)
-		if err != nil || wanted(info) {
-			return
-		}
-		if time.Since(start) > proctest.Patience {
-			t.Fatalf("Stat = %+v", info)
-		}
-	}
+		return err != nil || info.Writers <= writers && !info.Readers
+	})
 }
-
-func unused(info segment.Info) bool { return info.Writers == 0 && !info.Readers }
 
 func want(t testing.TB, err, target error) {
 	t.Helper()

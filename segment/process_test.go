@@ -397,7 +397,7 @@ func TestKilledOnlyUser(t *testing.T) {
 	p := proctest.Start(t, "holder", name, "lost", "")
 	p.Expect("holding true")
 	p.Kill()
-	until(t, name, nil, unused)
+	gone(t, name, nil, 0)
 	info, err := segment.Stat(name, nil)
 	if runtime.GOOS == "windows" {
 		want(t, err, fs.ErrNotExist) // the system has freed it
@@ -423,7 +423,7 @@ func TestSweep(t *testing.T) {
 	p := proctest.Start(t, "holder", "dead", "lost", o.Dir)
 	p.Expect("holding true")
 	p.Kill()
-	until(t, "dead", o, unused)
+	gone(t, "dead", o, 0)
 	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -3,13 +3,11 @@ package sync_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/sharedseg/sharedseg/internal/mapping"
-	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
 	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
@@ -32,12 +30,8 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The last Close takes the file away, unless it finds a killed process that is not quite gone: the kernel lets go of
-		// what that had open when it lets its memory go, a moment after its end if somebody looks at it just then, as ps does.
-		for start := time.Now(); first && runtime.GOOS != "windows" && handles(name, o) > 1; time.Sleep(time.Millisecond) {
-			if time.Since(start) > proctest.Patience {
-				t.Fatal("other handles are open still")
-			}
+		if first {
+			proctest.Gone(t, func() bool { return handles(name, o) <= 1 }) // or Close would leave the file
 		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -46,17 +40,14 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	return m
 }
 
-// handles is how many handles of a mutex are open.
+// handles is how many handles of a mutex are open. The system counts none on Windows.
 func handles(name string, o *ipcsync.Options) int {
-	place := mapping.Place{Name: name}
+	place := new(segment.Options)
 	if o != nil {
 		place.Dir, place.Mode = o.Dir, o.Mode
 	}
-	status, err := member.Stat(&place)
-	if err != nil {
-		return 0
-	}
-	return status.Writers
+	info, _ := segment.Stat(name, place)
+	return info.Writers
 }
 
 func want(t testing.TB, err, target error) {

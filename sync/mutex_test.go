@@ -398,8 +398,10 @@ func TestStopDuringRepair(t *testing.T) {
 		go func() { got <- lockBy(call, m) }()
 		receive(t, repairing)
 		go func() { m.Stop(); close(stopped) }()
-		for !errors.Is(lockBy("TryLock", m), fs.ErrClosed) { // until Stop has begun
-			time.Sleep(time.Millisecond)
+		for start := time.Now(); !errors.Is(lockBy("TryLock", m), fs.ErrClosed); time.Sleep(time.Millisecond) {
+			if time.Since(start) > proctest.Patience {
+				t.Fatal("Stop does not begin")
+			}
 		}
 		if locked, err := w.handle(3, nil).TryLock(); locked || err != nil {
 			t.Errorf("TryLock of another = %v, %v", locked, err)

@@ -3,10 +3,10 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/examples/internal/exampletest"
+	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
 
@@ -84,12 +84,11 @@ func TestKilled(t *testing.T) {
 	set := exampletest.Start(t, name, "set", "left behind")
 	set.Await("until you press Ctrl-C")
 	set.Kill()
-	// The kernel keeps its locks for as long as somebody looks at its memory, as ps(1) does.
-	code := 0
-	for start := time.Now(); code != 1 && time.Since(start) < time.Minute; {
-		_, _, code = exampletest.Run(t, name, "get")
-	}
-	if code != 1 {
+	proctest.Gone(t, func() bool {
+		info, err := segment.Stat(name, nil)
+		return err != nil || !info.Live()
+	})
+	if _, _, code := exampletest.Run(t, name, "get"); code != 1 {
 		t.Errorf("get of a text that a killed process left exits with %d, want 1", code)
 	}
 	checkSample(t, name)

@@ -247,8 +247,7 @@ func (d *driver) round(at step.Step, nth int) {
 	}
 }
 
-// bury waits until the dead hold nothing, if nobody but they and the driver has the segment open: the kernel keeps what
-// they had mapped, with its locks, for as long as somebody looks at their memory, as ps(1) does.
+// bury waits until the dead hold nothing, if nobody but they and the driver has the segment open.
 func (d *driver) bury() {
 	if !d.alone || d.operation.scene == mutual { // who wants a mutex waits anyway
 		return
@@ -257,11 +256,10 @@ func (d *driver) bury() {
 	if d.operation.scene == steady {
 		ours = 1
 	}
-	for begun := time.Now(); time.Since(begun) < proctest.Patience; time.Sleep(time.Millisecond) {
-		if info, err := segment.Stat(d.name, d.place()); err != nil || info.Writers <= ours && !info.Readers {
-			return
-		}
-	}
+	proctest.Gone(d, func() bool {
+		info, err := segment.Stat(d.name, d.place())
+		return err != nil || info.Writers <= ours && !info.Readers
+	})
 }
 
 // pause is while the victim is stopped. Whatever needs its lock waits for it until a context ends that, and nothing

@@ -99,21 +99,10 @@ func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	}
 }
 
-// await waits until something is so. What a process that was killed has mapped, with its locks, the kernel keeps for as
-// long as somebody looks at its memory, as ps(1) does.
-func await(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for start := time.Now(); !so(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatal("in vain awaited: ", what)
-		}
-	}
-}
-
 // dead waits until the handle of an identity, whose process was killed, is not alive.
 func dead(t *testing.T, m *Member, ident uint32) {
 	t.Helper()
-	await(t, "death", func() bool { return !m.Alive(ident) })
+	proctest.Gone(t, func() bool { return !m.Alive(ident) })
 }
 
 // exists fails the test if the file of a spec does, or does not.
@@ -504,9 +493,12 @@ func TestDiscard(t *testing.T) {
 		t.Helper()
 		m.Discard()
 		stacks := make([]byte, 1<<20)
-		await(t, "the end of Discard", func() bool {
-			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Member).Discard"))
-		})
+		for start := time.Now(); bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Member).Discard")); {
+			if time.Since(start) > proctest.Patience {
+				t.Fatal("Discard does not end")
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 	b, err := Join(OpenOrCreate, s)
 	must(t, err)
@@ -573,7 +565,7 @@ func TestAdmin(t *testing.T) {
 	s = in(proctest.TempDir(t))
 	p, _ := start(t, s.Place.Dir)
 	p.Kill()
-	await(t, "Sweep", func() bool {
+	proctest.Gone(t, func() bool {
 		swept, err := Sweep(&s.Place)
 		must(t, err)
 		return swept

@@ -194,6 +194,18 @@ func (p *Proc) Kill() {
 	}
 }
 
+// Gone waits until all that a process had which was killed is gone, as gone says. On Linux its mappings, with their
+// locks, outlive it for a moment if somebody, such as ps(1), reads the state of its memory just then.
+func Gone(t testing.TB, gone func() bool) {
+	t.Helper()
+	for start := time.Now(); !gone(); time.Sleep(time.Millisecond) {
+		if time.Since(start) > Patience {
+			t.Error("what a process had that was killed is not gone")
+			return
+		}
+	}
+}
+
 // Slay kills the process, but leaves its output to be read to the end, and then reaped by Kill.
 func (p *Proc) Slay() { p.cmd.Process.Kill() }
 

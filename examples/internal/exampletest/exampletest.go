@@ -30,7 +30,7 @@ import (
 const nameVar = "SHAREDSEG_EXAMPLE_NAME"
 
 // limit is how long a process may run, and a line of its output be awaited. It is there for what hangs: far more than
-// any takes, the processes that run for as long as a test of many steps among them.
+// a whole test takes.
 const limit = 2 * time.Minute
 
 // Main is the body of an example's TestMain. run is the example's.
