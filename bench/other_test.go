@@ -20,4 +20,4 @@ func (s *sample[T]) baselines(*testing.B, direction) {}
 
 func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) { return nil }
 
-func usageSoFar() usage { return usage{} }
+func usageOf(pid int) usage { return usage{} }

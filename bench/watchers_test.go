@@ -73,13 +73,13 @@ func watchSegment(b *testing.B, n int) {
 	wait()
 	measureWatchers(b, n, s.Store, wait)
 	time.Sleep(harness.WindowLength()) // the watchers have not been idle yet
-	before := askUsage(b, p)
+	begun, before := time.Now(), usageOf(p.Pid())
 	time.Sleep(harness.WindowLength())
-	after := askUsage(b, p)
+	rested, after := time.Since(begun), usageOf(p.Pid())
 	p.Wait()
 	if after.threads > 0 {
 		b.ReportMetric(float64(after.threads), "threads")
-		b.ReportMetric(100*float64(after.cpu-before.cpu)/float64(after.at-before.at), "idle-cpu-%")
+		b.ReportMetric(100*float64(after.cpu-before.cpu)/float64(rested), "idle-cpu-%")
 	}
 }
 
@@ -120,23 +120,12 @@ func watchChan(b *testing.B, n int) {
 
 // usage is what a process has used so far.
 type usage struct {
-	at      int64 // Unix nanoseconds
-	threads int   // 0 where it is not known
+	threads int // 0 where it is not known
 	cpu     time.Duration
 }
 
-// askUsage has the process tell its own.
-func askUsage(b *testing.B, p *proctest.Proc) (u usage) {
-	b.Helper()
-	p.Say("usage")
-	_, err := fmt.Sscan(p.Line(), &u.at, &u.threads, (*int64)(&u.cpu))
-	harness.Must(b, err)
-	return u
-}
-
 // watchers NAME N watches with N goroutines, through one handle. When all have seen a value, it says which one that was,
-// how long after its store the last had it, and how long before that the first had it. When it is asked, it says
-// what the process has used.
+// how long after its store the last had it, and how long before that the first had it.
 func watchers(args []string) error {
 	s, err := segment.Attach(args[0], codec.Fixed[signal](), nil)
 	if err != nil {
@@ -166,10 +155,7 @@ func watchers(args []string) error {
 		}()
 	}
 	go func() {
-		for proctest.Stdin.Scan() {
-			u := usageSoFar()
-			fmt.Println(time.Now().UnixNano(), u.threads, u.cpu.Nanoseconds())
-		}
+		proctest.Await()
 		ended <- nil
 	}()
 	return <-ended
