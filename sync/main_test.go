@@ -40,7 +40,7 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	return m
 }
 
-// handles is how many handles of a mutex are open. The system counts none on Windows.
+// handles is how many handles of a mutex are open, and 0 if there is none.
 func handles(name string, o *ipcsync.Options) int {
 	place := new(segment.Options)
 	if o != nil {
