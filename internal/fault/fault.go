@@ -42,11 +42,9 @@ type Region struct {
 func Watch(mem []byte) *Region {
 	lo := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
 	r := &Region{lo: lo, hi: lo + uintptr(len(mem))}
-	r.entry = enter(r.lo, r.hi)
-	if r.entry != nil {
-		r.state = &r.entry.state
-	} else {
-		r.state = &r.own
+	r.state = &r.own
+	if e := enter(r.lo, r.hi); e != nil {
+		r.entry, r.state = e, &e.state
 	}
 	return r
 }
@@ -60,7 +58,8 @@ func (r *Region) Trapped() bool { return r.entry != nil }
 
 // Guard runs f, which touches the memory, and returns f's error, or ErrLost if Lost is set after it. If the region is
 // guarded, f ends where it touches memory that has vanished; if it is trapped, f runs on with zeros. Other panics,
-// faults outside of the region included, go on to the caller.
+// faults outside of the region included, go on to the caller. f must not copy parts of a guarded region over each
+// other: on x86 such a copy may run backwards, and the Go runtime panics with the direction flag set.
 func (r *Region) Guard(f func() error) error {
 	if r.entry == nil {
 		return r.guard(f)

@@ -136,13 +136,14 @@ const (
 	put                   // put the trap in front of it
 )
 
-// judge decides, from the handler that is in place now. The trap goes in front of the Go runtime's own handler only:
-// whoever installs another one has plans for SIGBUS that are not known here.
-func judge(handler uintptr) verdict {
+// judge decides, from the handler that is in place now, the trap's, or 0 if it never was in place, and the one that the
+// trap was put in front of. It is the Go runtime's own handler only: whoever installs another one has plans for SIGBUS
+// that are not known here.
+func judge(handler, trap, former uintptr) verdict {
 	switch {
-	case installed != 0 && handler == installed:
+	case trap != 0 && handler == trap:
 		return active
-	case installed != 0 && handler != regions.next:
+	case trap != 0 && handler != former:
 		// Who replaced the trap may call it: in front of it again, it would be a circle.
 		return refuse
 	case isRuntimes(handler):
@@ -165,7 +166,7 @@ func install() bool {
 	if rtSigaction(nil, &act) != nil {
 		return false
 	}
-	switch judge(act.handler) {
+	switch judge(act.handler, installed, regions.next) {
 	case active:
 		return true
 	case refuse:
