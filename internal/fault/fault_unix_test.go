@@ -48,12 +48,18 @@ type file struct {
 	mem []byte
 }
 
-// open makes a file of some pages, maps and watches it. It has no name.
-func open(pages int) *file {
+// create makes a file of some pages. It has no name.
+func create(pages int) *os.File {
 	f, err := os.CreateTemp("", "fault")
 	must(err)
 	must(os.Remove(f.Name()))
 	must(f.Truncate(int64(pages * page)))
+	return f
+}
+
+// open makes a file of some pages, maps and watches it.
+func open(pages int) *file {
+	f := create(pages)
 	mem := mmap(f, pages, unix.PROT_READ|unix.PROT_WRITE)
 	return &file{f, Watch(mem), mem}
 }
@@ -80,6 +86,15 @@ func (f *file) again() *file {
 	g := os.NewFile(uintptr(fd), f.Name())
 	mem := mmap(g, len(f.mem)/page, unix.PROT_READ|unix.PROT_WRITE)
 	return &file{g, Watch(mem), mem}
+}
+
+// elsewhere returns memory that has vanished and is not watched.
+func elsewhere() []byte {
+	f := create(1)
+	defer f.Close()
+	mem := mmap(f, 1, unix.PROT_READ|unix.PROT_WRITE)
+	must(f.Truncate(0))
+	return mem
 }
 
 func (f *file) word(offset int) *uint64 { return (*uint64)(unsafe.Pointer(&f.mem[offset])) }
@@ -182,12 +197,7 @@ func vanish([]string) error {
 
 	// A fault elsewhere is its owner's affair.
 	f = open(1)
-	g, err := os.CreateTemp("", "fault")
-	must(err)
-	must(os.Remove(g.Name()))
-	must(g.Truncate(int64(page)))
-	other := mmap(g, 1, unix.PROT_READ)
-	must(g.Truncate(0))
+	other := elsewhere()
 	func() {
 		if !proctest.Emulated() { // else the fault has no address
 			defer func() {
@@ -207,7 +217,7 @@ func vanish([]string) error {
 	inner := open(1)
 	f.cut(0)
 	innerRuns := func() error { sink.Add(int64(f.mem[0])); return nil }
-	err = f.Guard(func() error { return inner.Guard(innerRuns) })
+	err := f.Guard(func() error { return inner.Guard(innerRuns) })
 	check(err == ErrLost && inner.State().Load() == 0, "nested: %v", err)
 	f.close()
 	inner.close()
