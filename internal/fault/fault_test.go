@@ -37,7 +37,8 @@ func play(t *testing.T, role string, env ...string) outcome {
 		args = append(args, few)
 	}
 	c := proctest.Command(role, args...)
-	c.Env = append(append(c.Env, "TMPDIR="+t.TempDir()), env...)
+	c.Env = append(c.Env, "TMPDIR="+t.TempDir(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	c.Env = append(c.Env, env...)
 	return run(t, c)
 }
 

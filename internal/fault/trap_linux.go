@@ -136,17 +136,19 @@ const (
 	put                   // put the trap in front of it
 )
 
-// judge decides, from the handler that is in place now, the trap's, or 0 if it never was in place, and the one that the
-// trap was put in front of. It is the Go runtime's own handler only: whoever installs another one has plans for SIGBUS
-// that are not known here.
-func judge(handler, trap, former uintptr) verdict {
+// judge decides, from the action that is in place now, the trap's handler, or 0 if it never was in place, and the one
+// that the trap was put in front of. It is the Go runtime's own handler only: whoever installs another one has plans
+// for SIGBUS that are not known here.
+func judge(act sigaction, trap, former uintptr) verdict {
 	switch {
-	case trap != 0 && handler == trap:
+	case act.flags&(saSigInfo|saOnStack|saResetHand) != saSigInfo|saOnStack:
+		return refuse // not as the runtime installs its handler
+	case trap != 0 && act.handler == trap:
 		return active
-	case trap != 0 && handler != former:
+	case trap != 0 && act.handler != former:
 		// Who replaced the trap may call it: in front of it again, it would be a circle.
 		return refuse
-	case isRuntimes(handler):
+	case isRuntimes(act.handler):
 		return put
 	}
 	return refuse // SIG_DFL and SIG_IGN included
@@ -166,7 +168,7 @@ func install() bool {
 	if rtSigaction(nil, &act) != nil {
 		return false
 	}
-	switch judge(act.handler, installed, regions.next) {
+	switch judge(act, installed, regions.next) {
 	case active:
 		return true
 	case refuse:
@@ -175,11 +177,8 @@ func install() bool {
 	// They are set before the handler can read them, and do not change: the next time, next is the same.
 	regions.next = act.handler
 	regions.pageMask = ^uintptr(os.Getpagesize() - 1)
+	// The rest stays, so that the runtime's handler has the mask and the stack that it expects.
 	act.handler = handlerPC()
-	// The rest stays, with what the runtime's has and its handler relies on: no signal comes in between, and a Go
-	// thread's handler runs on the signal stack.
-	act.flags = act.flags&^(saNoDefer|saResetHand) | saSigInfo | saOnStack
-	act.mask = ^uint64(0)
 	if rtSigaction(&act, nil) != nil {
 		return false
 	}
@@ -187,10 +186,10 @@ func install() bool {
 	return true
 }
 
+// Flags of an action, the same on all platforms that are here.
 const (
 	saSigInfo   = 0x00000004
 	saOnStack   = 0x08000000
-	saNoDefer   = 0x40000000
 	saResetHand = 0x80000000
 )
 

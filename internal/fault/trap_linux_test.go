@@ -108,31 +108,34 @@ func TestJudge(t *testing.T) {
 	if err := rtSigaction(nil, &act); err != nil {
 		t.Fatal(err)
 	}
-	// In this process the trap may be in place.
 	runtimes := act.handler
-	if installed != 0 && runtimes == installed {
+	if installed != 0 && runtimes == installed { // by another test
 		runtimes = regions.next
 	}
-	const trap = 0x7abc
+	const trap, good = 0x7abc, saSigInfo | saOnStack
 	other := reflect.ValueOf(TestJudge).Pointer() // Go code, but not the runtime's
 	for _, c := range []struct {
-		what                  string
-		handler, trap, former uintptr
-		want                  verdict
+		what                         string
+		handler, flags, trap, former uintptr
+		want                         verdict
 	}{
-		{"the runtime's, at first", runtimes, 0, 0, put},
-		{"the trap", trap, trap, runtimes, active},
-		{"the runtime's again", runtimes, trap, runtimes, put},
-		{"the default at first", sigDfl, 0, 0, refuse},
-		{"the default later", sigDfl, trap, runtimes, refuse},
-		{"ignored at first", sigIgn, 0, 0, refuse},
-		{"ignored later", sigIgn, trap, runtimes, refuse},
-		{"another's at first", other, 0, 0, refuse},
-		{"another's later", other, trap, runtimes, refuse},
-		{"not a function's beginning", runtimes + 1, 0, 0, refuse},
-		{"no Go code", 0x1000, 0, 0, refuse},
+		{"the runtime's, at first", runtimes, act.flags, 0, 0, put},
+		{"the trap", trap, act.flags, trap, runtimes, active},
+		{"the runtime's again", runtimes, act.flags, trap, runtimes, put},
+		{"the default at first", sigDfl, good, 0, 0, refuse},
+		{"the default later", sigDfl, good, trap, runtimes, refuse},
+		{"ignored at first", sigIgn, good, 0, 0, refuse},
+		{"ignored later", sigIgn, good, trap, runtimes, refuse},
+		{"another's at first", other, good, 0, 0, refuse},
+		{"another's later", other, good, trap, runtimes, refuse},
+		{"not a function's beginning", runtimes + 1, good, 0, 0, refuse},
+		{"no Go code", 0x1000, good, 0, 0, refuse},
+		{"the runtime's without siginfo", runtimes, saOnStack, 0, 0, refuse},
+		{"the runtime's on any stack", runtimes, saSigInfo, 0, 0, refuse},
+		{"the runtime's for once", runtimes, good | saResetHand, 0, 0, refuse},
+		{"the trap without siginfo", trap, saOnStack, trap, runtimes, refuse},
 	} {
-		if got := judge(c.handler, c.trap, c.former); got != c.want {
+		if got := judge(sigaction{handler: c.handler, flags: c.flags}, c.trap, c.former); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)
 		}
 	}
@@ -220,6 +223,7 @@ func garbage() {
 				var growing sync.WaitGroup
 				growing.Go(func() { deep(rand.IntN(200)) })
 				growing.Wait()
+				runtime.Gosched()
 			}
 		})
 	}
@@ -335,6 +339,7 @@ func memmove() {
 		go func() {
 			for !f.lost() {
 				copy(buf, f.mem)
+				runtime.Gosched() // a copy is not preempted
 			}
 			close(done)
 		}()
@@ -820,9 +825,9 @@ func replaced() {
 	runtimes := action()
 	f := trapped(1)
 	trap := action()
-	check(trap.handler != runtimes.handler, "the handler is not the trap's")
-	runtimes.mask, trap.mask = trap.mask, runtimes.mask
-	check(trap.flags == runtimes.flags && trap.mask == runtimes.mask, "the action is %+v, and was %+v", trap, runtimes)
+	want := runtimes
+	want.handler = handlerPC()
+	check(trap == want, "the action is %+v, and was %+v", trap, runtimes)
 
 	for _, pc := range []uintptr{reflect.ValueOf(foreign).Pointer(), sigDfl, sigIgn} {
 		theirs := runtimes
