@@ -1,0 +1,54 @@
+//go:build unix
+
+package fault
+
+import (
+	"sync/atomic"
+	"testing"
+)
+
+// The price of an access: bare, with a look at the state as a call makes at its
+// end, and in Guard in both modes. Watch and Forget, with what asking the
+// kernel for the action takes, are paid when a handle opens and closes.
+func BenchmarkLoad(b *testing.B) {
+	f := open(1)
+	defer f.close()
+	word, state := f.word(64), f.State()
+	b.Run("impl=plain", func(b *testing.B) {
+		for b.Loop() {
+			atomic.LoadUint64(word)
+		}
+	})
+	b.Run("impl=state", func(b *testing.B) {
+		for b.Loop() {
+			atomic.LoadUint64(word)
+			if state.Load() != 0 {
+				b.Fatal("lost")
+			}
+		}
+	})
+	for _, r := range []*Region{f.Region, guarded(b)} {
+		impl := "guarded"
+		if r.Trapped() {
+			impl = "trapped"
+		} else if r == f.Region {
+			continue // there is no trap
+		}
+		b.Run("impl="+impl, func(b *testing.B) {
+			var got uint64
+			for b.Loop() {
+				if r.Guard(func() error { got += atomic.LoadUint64(word); return nil }) != nil {
+					b.Fatal("lost")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkWatch(b *testing.B) {
+	f := open(1)
+	defer f.close()
+	for b.Loop() {
+		Watch(f.mem).Forget()
+	}
+}

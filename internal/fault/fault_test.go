@@ -1,0 +1,180 @@
+package fault
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+// roles are the scenarios that have processes of their own: a handler of a
+// signal, and the setting that turns the trap off, are the whole process's.
+var roles = map[string]func(args []string) error{}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+const off = "SHAREDSEG_TRAP=off"
+
+// outcome is how a scenario ended, and what it wrote on both outputs.
+type outcome struct {
+	state *os.ProcessState
+	out   string
+}
+
+// play runs a scenario to its end. The scenario has less to do in short mode
+// and under an emulator, which is slow.
+func play(t *testing.T, role string, env ...string) outcome {
+	t.Helper()
+	var args []string
+	if testing.Short() || proctest.Emulated() {
+		args = append(args, few)
+	}
+	c := proctest.Command(role, args...)
+	c.Env = append(c.Env, "TMPDIR="+t.TempDir(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	c.Env = append(c.Env, env...)
+	return run(t, c)
+}
+
+// run runs a command to its end. One that hangs writes its stacks.
+func run(t *testing.T, c *exec.Cmd) outcome {
+	t.Helper()
+	c.Stderr = nil
+	timer := time.AfterFunc(proctest.Patience, func() { c.Process.Signal(syscall.SIGQUIT) })
+	defer timer.Stop()
+	out, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return outcome{c.ProcessState, string(out)}
+}
+
+// passes runs a scenario that must end with success, and logs what it wrote.
+func passes(t *testing.T, role string, env ...string) {
+	t.Helper()
+	o := play(t, role, env...)
+	if !o.state.Success() {
+		t.Fatalf("%s %v: %v\n%s", role, env, o.state, o.out)
+	}
+	if o.out != "" {
+		t.Log(strings.TrimSuffix(o.out, "\n"))
+	}
+}
+
+const few = "few"
+
+// rounds is how often a scenario does something.
+func rounds(n int) int {
+	if len(os.Args) > 1 && os.Args[1] == few {
+		n = max(1, n/20)
+	}
+	return n
+}
+
+// faultSetting is the goroutine's debug.SetPanicOnFault.
+func faultSetting() bool {
+	old := debug.SetPanicOnFault(false)
+	debug.SetPanicOnFault(old)
+	return old
+}
+
+// guarded returns a guarded region, whatever the platform.
+func guarded(t testing.TB) *Region {
+	r := Watch(make([]byte, 64)[1:9])
+	if r.Trapped() {
+		t.Fatal("memory that is not page aligned is trapped")
+	}
+	t.Cleanup(r.Forget)
+	return r
+}
+
+// Whatever happens in it, Guard leaves the goroutine's setting as it was, and
+// only a fault in the region becomes an error.
+func TestGuard(t *testing.T) {
+	r := guarded(t)
+	broken := errors.New("broken")
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(false))
+	for _, setting := range []bool{false, true} {
+		debug.SetPanicOnFault(setting)
+		restored := func(what string) {
+			t.Helper()
+			if got := faultSetting(); got != setting {
+				t.Errorf("SetPanicOnFault is %v after %s, and was %v", got, what, setting)
+			}
+		}
+		for _, want := range []error{nil, broken} {
+			inside := false
+			if err := r.Guard(func() error { inside = faultSetting(); return want }); err != want || !inside {
+				t.Errorf("Guard = %v, want %v; SetPanicOnFault was %v", err, want, inside)
+			}
+			restored("a return")
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != broken {
+					t.Errorf("the panic became %v", p)
+				}
+				restored("a panic")
+			}()
+			r.Guard(func() error { panic(broken) })
+		}()
+		func() {
+			defer func() {
+				if p, ok := recover().(runtime.Error); !ok || !strings.Contains(p.Error(), "nil pointer dereference") {
+					t.Errorf("a nil dereference became %v", p)
+				}
+				restored("a nil dereference")
+			}()
+			r.Guard(func() error { var p *int; *p = 1; return nil })
+		}()
+		func() {
+			defer func() {
+				if p := recover(); p != (imposter{r.lo}) {
+					t.Errorf("a panic that is no fault became %v", p)
+				}
+				restored("a panic that is no fault")
+			}()
+			r.Guard(func() error { panic(imposter{r.lo}) })
+		}()
+	}
+	exited := make(chan bool)
+	go func() {
+		defer func() { exited <- faultSetting() }()
+		r.Guard(func() error { runtime.Goexit(); return nil })
+		t.Error("Goexit was swallowed")
+	}()
+	if <-exited {
+		t.Error("SetPanicOnFault is set after Goexit")
+	}
+	if s := r.State().Load(); s != 0 {
+		t.Errorf("the state is %d after panics that are no faults", s)
+	}
+}
+
+// imposter has an address as faults do.
+type imposter struct{ addr uintptr }
+
+func (i imposter) Addr() uintptr { return i.addr }
+
+// The bits of the state belong to different parties: none touches the other's.
+func TestState(t *testing.T) {
+	r := guarded(t)
+	broken := errors.New("broken")
+	r.State().Or(Closed)
+	if err := r.Guard(func() error { return broken }); err != broken {
+		t.Errorf("Guard of a closed region = %v", err)
+	}
+	r.State().Or(Lost)
+	if err := r.Guard(func() error { return broken }); err != ErrLost {
+		t.Errorf("Guard of a lost region = %v", err)
+	}
+	if s := r.State().Load(); s != Lost|Closed {
+		t.Errorf("the state is %d", s)
+	}
+}

@@ -1,0 +1,11 @@
+//go:build (amd64 || arm64 || 386) && !sharedseg_portable
+
+package fault
+
+// sigaction is the kernel's struct sigaction, which is not libc's.
+type sigaction struct {
+	handler  uintptr
+	flags    uintptr
+	restorer uintptr
+	mask     uint64
+}

@@ -1,0 +1,10 @@
+// Program loses regions in Go code alone.
+package main
+
+import (
+	"fmt"
+
+	"github.com/sharedseg/sharedseg/internal/fault/testdata/lose"
+)
+
+func main() { fmt.Print(lose.Lose()) }

@@ -1,0 +1,934 @@
+//go:build (amd64 || arm64 || 386 || riscv64) && !sharedseg_portable
+
+package fault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"reflect"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	for role, scenario := range map[string]func(){
+		"readers and writers": readersAndWriters,
+		"garbage":             garbage,
+		"cas":                 cas,
+		"memmove":             memmove,
+		"futex":               futex,
+		"straddle":            straddle,
+		"threads":             threads,
+		"churn":               churn,
+		"many":                many,
+		"full":                full,
+		"read-only":           readOnly,
+		"system calls":        systemCalls,
+		"profile":             profile,
+		"no zeros":            noZeros,
+		"own setting":         ownSetting,
+		"nil":                 nilDereference,
+		"outside, recovered":  outsideRecovered,
+		"notify":              func() { notify(false) },
+		"notify first":        func() { notify(true) },
+		"replaced":            replaced,
+		"foreign":             func() { foreign(reflect.ValueOf(foreign).Pointer()) },
+		"default":             func() { foreign(sigDfl) },
+		"ignored":             func() { foreign(sigIgn) },
+		"turned off":          isOff,
+		"turned on":           func() { trapped(1) },
+		"exec":                execs,
+		"kill":                kill,
+		"tgkill":              tgkill,
+		"outside":             outside,
+		"nil, not recovered":  nilPanic,
+		"retire":              retire,
+	} {
+		roles[role] = func([]string) error { scenario(); return nil }
+	}
+}
+
+// SIG_DFL and SIG_IGN of signal(7).
+const sigDfl, sigIgn = 0, 1
+
+// trapped opens a file whose region must be trapped.
+func trapped(pages int) *file {
+	f := open(pages)
+	check(f.Trapped(), "the region is guarded")
+	return f
+}
+
+// vanished is trapped, and then all of the file is cut off.
+func vanished(pages int) *file {
+	f := trapped(pages)
+	f.cut(0)
+	return f
+}
+
+// The offsets that the kernel gives, and those that make an entry a cache line.
+// The handler has the rest by name.
+func TestLayout(t *testing.T) {
+	word := unsafe.Sizeof(uintptr(0))
+	for what, c := range map[string]struct{ got, want uintptr }{
+		"si_signo":      {unsafe.Offsetof(siginfo{}.signo), 0},
+		"si_errno":      {unsafe.Offsetof(siginfo{}.errno), 4},
+		"si_code":       {unsafe.Offsetof(siginfo{}.code), 8},
+		"si_addr":       {unsafe.Offsetof(siginfo{}.addr), 8 + word},
+		"sa_handler":    {unsafe.Offsetof(sigaction{}.handler), 0},
+		"sa_flags":      {unsafe.Offsetof(sigaction{}.flags), word},
+		"sa_mask":       {unsafe.Offsetof(sigaction{}.mask), map[bool]uintptr{false: 3, true: 2}[runtime.GOARCH == "riscv64"] * word},
+		"entry":         {unsafe.Sizeof(entry{}), cacheLine},
+		"table.entries": {unsafe.Offsetof(table{}.entries), cacheLine},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s is %d, not %d", what, c.got, c.want)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	var act sigaction
+	if err := rtSigaction(nil, &act); err != nil {
+		t.Fatal(err)
+	}
+	runtimes := act.handler
+	if installed != 0 && runtimes == installed { // by another test
+		runtimes = regions.next
+	}
+	const trap, good = 0x7abc, saSigInfo | saOnStack
+	other := reflect.ValueOf(TestJudge).Pointer() // Go code, but not the runtime's
+	for _, c := range []struct {
+		what                         string
+		handler, flags, trap, former uintptr
+		want                         verdict
+	}{
+		{"the runtime's, at first", runtimes, act.flags, 0, 0, put},
+		{"the trap", trap, act.flags, trap, runtimes, active},
+		{"the runtime's again", runtimes, act.flags, trap, runtimes, put},
+		{"the default at first", sigDfl, good, 0, 0, refuse},
+		{"the default later", sigDfl, good, trap, runtimes, refuse},
+		{"ignored at first", sigIgn, good, 0, 0, refuse},
+		{"ignored later", sigIgn, good, trap, runtimes, refuse},
+		{"another's at first", other, good, 0, 0, refuse},
+		{"another's later", other, good, trap, runtimes, refuse},
+		{"not a function's beginning", runtimes + 1, good, 0, 0, refuse},
+		{"no Go code", 0x1000, good, 0, 0, refuse},
+		{"the runtime's without siginfo", runtimes, saOnStack, 0, 0, refuse},
+		{"the runtime's on any stack", runtimes, saSigInfo, 0, 0, refuse},
+		{"the runtime's for once", runtimes, good | saResetHand, 0, 0, refuse},
+		{"the trap without siginfo", trap, saOnStack, trap, runtimes, refuse},
+	} {
+		if got := judge(sigaction{handler: c.handler, flags: c.flags}, c.trap, c.former); got != c.want {
+			t.Errorf("%s: %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
+// A truncation is noticed in every mapping that is touched behind it, in no
+// other one, and by all who touch it. The same with one processor, and without
+// signals that preempt goroutines.
+func TestReadersAndWriters(t *testing.T) {
+	for _, env := range []string{"GOMAXPROCS=4", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"} {
+		t.Run(env, func(t *testing.T) { passes(t, "readers and writers", env) })
+	}
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		t.Run("dir=shm", func(t *testing.T) { passes(t, "readers and writers", "TMPDIR=/dev/shm") })
+	}
+}
+
+func readersAndWriters() { truncations(rounds(100)) }
+
+func truncations(n int) {
+	other := trapped(64)
+	fill(other.mem, 7)
+	for r := range n {
+		f := trapped(16)
+		fill(f.mem, 1)
+		second := f.again()
+		var users, running sync.WaitGroup
+		for g := range 4 {
+			running.Add(1)
+			users.Go(func() {
+				for i, after := 0, 0; after < 20; i++ {
+					if g%2 == 0 {
+						sink.Add(int64(sum(f.mem)))
+					} else {
+						fill(f.mem[3*page:], byte(i))
+					}
+					if i == 1 {
+						running.Done()
+					}
+					if f.lost() {
+						after++
+					}
+					runtime.Gosched()
+				}
+			})
+		}
+		running.Wait()
+		keep := r % 4
+		f.cut(keep)
+		users.Wait()
+		check(!second.lost(), "a mapping that was not touched is lost")
+		check(!other.lost(), "another region is lost")
+		check(all(f.mem[:keep*page], 1) && all(second.mem[:keep*page], 1), "a page that was left is affected")
+		if keep > 0 {
+			f.mem[0] = 9
+			check(second.mem[0] == 9, "a page that was left is not shared any more")
+		}
+		check(second.mem[15*page] == 0 && second.lost(), "the second mapping is not lost")
+		second.close()
+		f.close()
+	}
+	check(all(other.mem, 7), "another region is affected")
+}
+
+// The collector moves the stacks of those who fault, and scans all memory.
+func TestGarbage(t *testing.T) { passes(t, "garbage") }
+
+func garbage() {
+	debug.SetGCPercent(1)
+	stop := make(chan bool)
+	var allocating sync.WaitGroup
+	for range 2 {
+		allocating.Go(func() {
+			var keep [][]byte
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				keep = append(keep, make([]byte, rand.IntN(4096)))
+				if len(keep) > 200 {
+					keep = nil
+				}
+				var growing sync.WaitGroup
+				growing.Go(func() { deep(rand.IntN(200)) })
+				growing.Wait()
+				runtime.Gosched()
+			}
+		})
+	}
+	truncations(rounds(30))
+	close(stop)
+	allocating.Wait()
+}
+
+func deep(n int) int {
+	var a [256]byte
+	if n == 0 {
+		return int(a[3])
+	}
+	return deep(n-1) + int(a[n%256])
+}
+
+// An atomic operation that faults is made on the zeros, once.
+func TestCompareAndSwap(t *testing.T) { passes(t, "cas") }
+
+func cas() {
+	for range rounds(200) {
+		f := trapped(1)
+		var users sync.WaitGroup
+		for range 4 {
+			users.Go(func() {
+				for !f.lost() {
+					v := atomic.LoadUint64(f.word(64))
+					atomic.CompareAndSwapUint64(f.word(64), v, v+1)
+					atomic.AddUint64(f.word(128), 1)
+					runtime.Gosched()
+				}
+			})
+		}
+		for atomic.LoadUint64(f.word(128)) < 100 {
+			runtime.Gosched()
+		}
+		f.cut(0)
+		users.Wait()
+		f.close()
+
+		for what, access := range map[string]func(f *file){
+			"CompareAndSwap": func(f *file) { check(atomic.CompareAndSwapUint64(f.word(64), 0, 5), "the zeros are none") },
+			"Add":            func(f *file) { atomic.AddUint64(f.word(64), 5) },
+			"Swap":           func(f *file) { check(atomic.SwapUint64(f.word(64), 5) == 0, "the zeros are none") },
+			"Store":          func(f *file) { atomic.StoreUint64(f.word(64), 5) },
+			"Or":             func(f *file) { atomic.OrUint64(f.word(64), 5) },
+		} {
+			f := vanished(1)
+			access(f)
+			check(f.lost() && atomic.LoadUint64(f.word(64)) == 5, "%s was lost, or made twice", what)
+			f.close()
+		}
+	}
+}
+
+// A copy goes on where it faulted, in whichever direction, and in the runtime's
+// own functions.
+func TestMemmove(t *testing.T) { passes(t, "memmove") }
+
+func memmove() {
+	pages := (1 << 20) / page
+	n, half := pages*page, pages/2*page
+	buf := make([]byte, n)
+	for range rounds(50) {
+		f := trapped(pages)
+		fill(f.mem, 3)
+		f.cut(pages / 2)
+		copy(buf, f.mem)
+		check(f.lost() && all(buf[:half], 3) && all(buf[half:], 0), "copy out")
+		f.close()
+
+		f = trapped(pages)
+		fill(f.mem, 3)
+		f.cut(pages / 2)
+		fill(buf, 4)
+		copy(f.mem, buf)
+		check(f.lost() && all(f.mem, 4), "copy in")
+		f.close()
+
+		f = trapped(pages)
+		fill(f.mem, 3)
+		f.cut(pages / 2)
+		copy(f.mem[100:], f.mem)
+		check(f.lost() && all(f.mem[:half], 3) && all(f.mem[half+100:], 0), "copy backwards")
+		f.close()
+
+		f = vanished(pages)
+		private = append([]byte(nil), f.mem...)
+		check(f.lost() && len(private) == n && all(private, 0), "append")
+		f.close()
+
+		f = vanished(pages)
+		text = string(f.mem)
+		check(f.lost() && strings.Count(text, "\x00") == n, "string")
+		f.close()
+
+		f = vanished(pages)
+		check(bytes.Equal(f.mem, make([]byte, n)) && f.lost(), "compare")
+		f.close()
+
+		f = vanished(pages)
+		check(bytes.IndexByte(f.mem, 1) == -1 && f.lost(), "index")
+		f.close()
+
+		f = vanished(pages)
+		clear(f.mem)
+		check(f.lost(), "clear")
+		f.close()
+
+		f = trapped(pages)
+		fill(f.mem, 3)
+		done := make(chan bool)
+		go func() {
+			for !f.lost() {
+				copy(buf, f.mem)
+				runtime.Gosched() // a copy is not preempted
+			}
+			close(done)
+		}()
+		time.Sleep(200 * time.Microsecond)
+		f.cut(0)
+		<-done
+		f.close()
+	}
+}
+
+// An access that lies across the end of what is left has the rest as zeros.
+func TestStraddle(t *testing.T) { passes(t, "straddle") }
+
+func straddle() {
+	f := trapped(2)
+	fill(f.mem, 0xff)
+	f.cut(1)
+	p := (*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(f.mem)), page-4))
+	check(*p == 0xffffffff, "%x", *p)
+	check(f.lost() && f.mem[page-1] == 0xff, "not lost, or too much is")
+	f.cut(0) // below the zeros
+	check(f.mem[0] == 0 && f.mem[page] == 0, "the first page is not zeros")
+	f.close()
+}
+
+// Threads that fault on one page at once all go on.
+func TestThreads(t *testing.T) { passes(t, "threads") }
+
+func threads() {
+	const n = 64
+	for range rounds(200) {
+		f := vanished(1)
+		var ready, users sync.WaitGroup
+		var start atomic.Bool
+		ready.Add(n)
+		for range n {
+			users.Go(func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				ready.Done()
+				for !start.Load() {
+					runtime.Gosched()
+				}
+				check(f.mem[0] == 0 && f.lost(), "not lost")
+			})
+		}
+		ready.Wait()
+		start.Store(true)
+		users.Wait()
+		check(f.entry.busy.Load() == 0, "the entry is still in use")
+		f.close()
+	}
+}
+
+// Regions come and go at the same addresses, beside private memory that no
+// handler may touch.
+func TestChurn(t *testing.T) { passes(t, "churn") }
+
+func churn() {
+	var users sync.WaitGroup
+	end := time.Now().Add(time.Duration(rounds(2000)) * time.Millisecond)
+	var losses atomic.Int64
+	for g := range 6 {
+		mine := byte(g + 1)
+		users.Go(func() {
+			for first := true; first || time.Now().Before(end); first = false {
+				pages := 1 + rand.IntN(4)
+				canary, err := unix.Mmap(-1, 0, pages*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+				must(err)
+				fill(canary, mine)
+				f := trapped(pages)
+				check(f.State().Load() == 0, "the state is a former region's")
+				fill(f.mem, mine)
+				if first || rand.IntN(2) == 0 {
+					f.cut(0)
+					var readers sync.WaitGroup
+					for range 2 {
+						readers.Go(func() { sink.Add(int64(sum(f.mem))) })
+					}
+					readers.Wait()
+					check(f.lost() && all(f.mem, 0), "not lost")
+					losses.Add(1)
+				} else {
+					check(!f.lost() && all(f.mem, mine), "a region that did not vanish is changed")
+				}
+				f.State().Or(Closed)
+				f.close()
+				check(all(canary, mine), "memory of others is changed")
+				must(unix.Munmap(canary))
+			}
+		})
+	}
+	users.Wait()
+	fmt.Println(losses.Load(), "losses")
+	check(entries() <= 6, "%d entries were used for 6 regions at a time", entries())
+}
+
+// entries is how many of the table have ever been in use.
+func entries() int { return int(regions.used.Load()) }
+
+// Ten thousand regions, a hundred of each file, are told apart, and their
+// entries are used again.
+func TestMany(t *testing.T) { passes(t, "many") }
+
+func many() {
+	const each = 100
+	n := rounds(10000)
+	var files []*os.File
+	var regions []*file
+	for range n / each {
+		f := trapped(1)
+		fill(f.mem, 7)
+		files = append(files, f.File)
+		regions = append(regions, f)
+		for range each - 1 {
+			g := f.again()
+			must(g.File.Close()) // descriptors are few
+			regions = append(regions, g)
+		}
+	}
+	touched := map[*file]bool{}
+	var took []time.Duration
+	for i, f := range files {
+		if i%2 == 1 {
+			continue
+		}
+		must(f.Truncate(0))
+		for range each / 2 {
+			r := regions[each*i+rand.IntN(each)]
+			touched[r] = true
+			start := time.Now()
+			check(r.mem[0] == 0, "a region of a file that was cut is not zeros")
+			took = append(took, time.Since(start))
+		}
+	}
+	fmt.Println("the first loss took", took[0], "and the last", took[len(took)-1])
+	for i, r := range regions {
+		check(r.lost() == touched[r], "region %d is lost: %v", i, r.lost())
+		check(i/each%2 == 0 || r.mem[0] == 7, "region %d is changed", i)
+	}
+	rand.Shuffle(n, func(i, j int) { regions[i], regions[j] = regions[j], regions[i] })
+	for _, r := range regions {
+		r.Forget()
+		must(unix.Munmap(r.mem))
+	}
+	f := trapped(1)
+	for range n {
+		Watch(f.mem).Forget()
+	}
+	check(entries() == n, "%d entries were used for %d regions", entries(), n)
+}
+
+// When the table is full, regions are guarded until there is room again.
+func TestFull(t *testing.T) { passes(t, "full") }
+
+func full() {
+	regions.used.Store(maxRegions - 1)
+	last := trapped(1)
+	beyond := open(1)
+	check(!beyond.Trapped(), "a region has no entry, and is trapped")
+	check(beyond.Guard(func() error { beyond.mem[0] = 1; return nil }) == nil, "a guarded region is lost")
+	last.cut(0)
+	start := time.Now()
+	check(last.mem[0] == 0, "the last region is not zeros")
+	fmt.Println("a loss with a full table took", time.Since(start))
+	check(last.lost() && !beyond.lost(), "the wrong region is lost")
+	last.close()
+	check(trapped(1).State().Load() == 0, "the state is the former region's")
+}
+
+// What was mapped for reading is zeros too. They can be written: a region may
+// be writable in part.
+func TestReadOnly(t *testing.T) { passes(t, "read-only") }
+
+func readOnly() {
+	f := vanished(2)
+	mem := mmap(f.File, 2, unix.PROT_READ)
+	r := Watch(mem)
+	check(r.Trapped() && mem[page] == 0 && r.lost() && mem[0] == 0, "not lost")
+	mem[page] = 1
+	check(mem[page] == 1 && f.mem[page] == 0, "the zeros are not private")
+	f.close()
+}
+
+// System calls answer EFAULT where the memory has vanished: no handler runs.
+func TestSystemCalls(t *testing.T) { passes(t, "system calls") }
+
+func systemCalls() {
+	f := vanished(1)
+	r, w, err := os.Pipe()
+	must(err)
+	_, err = w.Write(f.mem)
+	check(errors.Is(err, unix.EFAULT), "write(2): %v", err)
+	_, err = w.Write(make([]byte, page))
+	must(err)
+	_, err = r.Read(f.mem)
+	check(errors.Is(err, unix.EFAULT), "read(2): %v", err)
+	check(!f.lost(), "lost by a system call")
+	check(f.mem[0] == 0 && f.lost(), "not lost")
+	_, err = w.Write(f.mem)
+	must(err)
+}
+
+// Who sleeps on a word when it vanishes is woken by nobody, and its time ends;
+// who sleeps on the zeros is woken.
+func TestFutex(t *testing.T) { passes(t, "futex") }
+
+func futex() {
+	f := trapped(1)
+	wait := func(d time.Duration) unix.Errno {
+		ts := unix.NsecToTimespec(int64(d))
+		_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&f.mem[0])), 0, 0, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		return e
+	}
+	wake := func() (uintptr, unix.Errno) {
+		n, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&f.mem[0])), 1, 10, 0, 0, 0)
+		return n, e
+	}
+	before := make(chan unix.Errno)
+	go func() { before <- wait(300 * time.Millisecond) }()
+	time.Sleep(100 * time.Millisecond)
+	f.cut(0)
+	_, e := wake()
+	check(e == unix.EFAULT, "wake where the memory has vanished: %v", e)
+	e = wait(10 * time.Millisecond)
+	check(e == unix.EFAULT, "wait where the memory has vanished: %v", e)
+	check(!f.lost(), "lost by a system call")
+	check(atomic.LoadUint64(f.word(0)) == 0 && f.lost(), "not lost")
+	n, e := wake()
+	check(n == 0 && e == 0, "wake on the zeros: %d, %v", n, e)
+	e = <-before
+	check(e == unix.ETIMEDOUT, "the sleeper from before: %v", e)
+
+	woken := make(chan unix.Errno)
+	go func() { woken <- wait(proctest.Patience) }()
+	for n = 0; n == 0; runtime.Gosched() {
+		n, e = wake()
+		check(e == 0, "wake on the zeros: %v", e)
+	}
+	check(<-woken == 0, "a sleeper on the zeros was not woken")
+}
+
+// A profiler's signals come between, and what it writes is a profile.
+func TestProfile(t *testing.T) { passes(t, "profile") }
+
+func profile() {
+	var b bytes.Buffer
+	must(pprof.StartCPUProfile(&b))
+	end := time.Now().Add(time.Duration(rounds(1000)) * time.Millisecond)
+	n := 0
+	for ; n == 0 || time.Now().Before(end); n++ {
+		f := vanished(1)
+		check(f.mem[0] == 0 && f.lost(), "not lost")
+		f.close()
+	}
+	pprof.StopCPUProfile()
+	fmt.Println(n, "losses in a profile of", b.Len(), "bytes")
+	check(b.Len() > 0, "there is no profile")
+}
+
+// If there are no zeros to be had, the access is what it is without a trap, and
+// Lost is set all the same.
+func TestNoZeros(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
+	passes(t, "no zeros")
+}
+
+func noZeros() {
+	f := vanished(1)
+	f.entry.hi = ^uintptr(0) &^ uintptr(page-1) // more than there can be
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		p, ok := recover().(interface{ Addr() uintptr })
+		check(ok && p.Addr() == uintptr(unsafe.Pointer(&f.mem[8])), "%v", p)
+		check(f.lost() && f.entry.busy.Load() == 0, "not lost, or the entry is still in use")
+	}()
+	sink.Add(int64(f.mem[8]))
+	check(false, "the access went on")
+}
+
+// The user's own SetPanicOnFault has nothing to do with trapped regions, and
+// all to do with other memory.
+func TestOwnSetting(t *testing.T) { passes(t, "own setting") }
+
+func ownSetting() {
+	debug.SetPanicOnFault(true)
+	f := vanished(1)
+	check(f.mem[0] == 0 && f.lost() && faultSetting(), "not lost, or the setting is gone")
+	check(f.Guard(func() error { return nil }) == ErrLost && faultSetting(), "Guard, or the setting is gone")
+	defer func() { check(recover() != nil && faultSetting(), "no panic") }()
+	sink.Add(int64(elsewhere()[0]))
+	check(false, "the access went on")
+}
+
+// A nil dereference is the panic that it always is.
+func TestNil(t *testing.T) { passes(t, "nil") }
+
+func nilDereference() {
+	trapped(1)
+	for range 100 {
+		func() {
+			defer func() {
+				p, ok := recover().(runtime.Error)
+				check(ok && strings.Contains(p.Error(), "nil pointer dereference"), "%v", p)
+			}()
+			nilLoad(nil)
+			check(false, "the access went on")
+		}()
+	}
+}
+
+//go:noinline
+func nilLoad(p *int64) { sink.Add(*p) }
+
+// SIGBUS in memory that is not watched is the panic that it always is, with the
+// address of the fault.
+func TestOutsideRecovered(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
+	passes(t, "outside, recovered")
+}
+
+func outsideRecovered() {
+	f := trapped(1)
+	mem := elsewhere()
+	for range 1000 {
+		func() {
+			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+			defer func() {
+				p, ok := recover().(interface{ Addr() uintptr })
+				check(ok && p.Addr() == uintptr(unsafe.Pointer(&mem[8])), "%v", p)
+			}()
+			sink.Add(int64(mem[8]))
+			check(false, "the access went on")
+		}()
+	}
+	check(!f.lost(), "a region is lost by another memory's fault")
+}
+
+// What ends a process ends it as without the trap, and with the same words.
+func TestCrashes(t *testing.T) {
+	for _, role := range []string{"kill", "tgkill", "outside", "nil, not recovered"} {
+		t.Run(role, func(t *testing.T) {
+			with, without := play(t, role), play(t, role, off)
+			for o, trapped := range map[*outcome]bool{&with: true, &without: false} {
+				var ok bool
+				if o.out, ok = strings.CutPrefix(o.out, fmt.Sprintf("trapped: %v\n", trapped)); !ok {
+					t.Fatalf("it is not trapped: %v\n%s", trapped, o.out)
+				}
+			}
+			if with.state.Success() || with.state.Sys() != without.state.Sys() || with.report(role) != without.report(role) {
+				t.Fatalf("with the trap: %v\n%s\nwithout: %v\n%s", with.state, with.out, without.state, without.out)
+			}
+			t.Logf("%v\n%s", with.state, with.report(role))
+		})
+	}
+}
+
+var numbers = regexp.MustCompile(`0x[0-9a-f]+|\bm=[0-9]+`)
+
+// report is what the runtime says of a crash, and the functions of the
+// goroutine that it is in. The thread that gets a signal sent to a process is
+// any, so that goroutine is any.
+func (o outcome) report(role string) string {
+	head, rest, _ := strings.Cut(o.out, "\n\n")
+	if role != "kill" {
+		stack, _, _ := strings.Cut(rest, "\n\n")
+		head += "\n" + stack
+	}
+	return numbers.ReplaceAllString(head, "N")
+}
+
+// tell says whether there is a trap, as the baseline must have none.
+func tell() { fmt.Println("trapped:", open(1).Trapped()) }
+
+func kill() {
+	tell()
+	must(unix.Kill(os.Getpid(), unix.SIGBUS))
+	time.Sleep(proctest.Patience)
+}
+
+func tgkill() {
+	tell()
+	runtime.LockOSThread()
+	must(unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGBUS))
+	time.Sleep(proctest.Patience)
+}
+
+func outside() {
+	tell()
+	sink.Add(int64(elsewhere()[0]))
+}
+
+func nilPanic() {
+	tell()
+	nilLoad(nil)
+}
+
+// os/signal has SIGBUS that is sent, and the trap the faults, whichever was
+// first, and whatever the program asks of os/signal.
+func TestNotify(t *testing.T) {
+	if proctest.Emulated() && runtime.GOARCH == "riscv64" {
+		t.Skip("this emulator ends a process that uses os/signal with a fault of its own")
+	}
+	passes(t, "notify")
+	passes(t, "notify first")
+}
+
+func notify(first bool) {
+	c := make(chan os.Signal, 1)
+	if first {
+		signal.Notify(c, unix.SIGBUS)
+	}
+	trapped(1)
+	signal.Notify(c, unix.SIGBUS)
+	loss := func(after string) {
+		check(handler() == installed, "the trap is not in place after %s", after)
+		f := vanished(1)
+		check(f.mem[5] == 0 && f.lost(), "not lost after %s", after)
+		f.close()
+	}
+	told := func() {
+		must(unix.Kill(os.Getpid(), unix.SIGBUS))
+		check(<-c == unix.SIGBUS, "another signal")
+	}
+	for range rounds(100) {
+		loss("Notify")
+		told()
+	}
+	signal.Stop(c)
+	loss("Stop")
+	signal.Reset(unix.SIGBUS)
+	loss("Reset")
+	signal.Reset()
+	loss("Reset of all")
+	signal.Ignore(unix.SIGBUS)
+	loss("Ignore")
+	signal.Reset(unix.SIGBUS)
+	loss("Reset after Ignore")
+	signal.Notify(c, unix.SIGBUS)
+	loss("Notify after Ignore")
+	told()
+	check(len(c) == 0, "a fault was told of")
+}
+
+// action is the process's action for SIGBUS.
+func action() (act sigaction) {
+	must(rtSigaction(nil, &act))
+	return act
+}
+
+func handler() uintptr { return action().handler }
+
+// A handler that is not the Go runtime's stays as it is, and regions are
+// guarded. When the runtime's is back, there is a trap.
+func TestForeign(t *testing.T) {
+	for _, role := range []string{"foreign", "default", "ignored"} {
+		t.Run(role, func(t *testing.T) { passes(t, role) })
+	}
+}
+
+func foreign(pc uintptr) {
+	runtimes := action()
+	theirs := runtimes
+	theirs.handler = pc
+	must(rtSigaction(&theirs, nil))
+	f := open(1)
+	check(!f.Trapped() && action() == theirs, "the handler was not left alone")
+	check(f.Guard(func() error { f.mem[0]++; return nil }) == nil, "a guarded region is lost")
+	must(rtSigaction(&runtimes, nil))
+	g := vanished(1)
+	check(g.mem[0] == 0 && g.lost(), "not lost")
+	check(!f.Trapped(), "a region changes")
+	f.close()
+	g.close()
+}
+
+// If the trap was replaced, new regions are guarded, as whoever did it may call
+// the trap's handler. If the runtime's handler was put back, the trap comes
+// back with the next region.
+func TestReplaced(t *testing.T) { passes(t, "replaced") }
+
+func replaced() {
+	runtimes := action()
+	f := trapped(1)
+	trap := action()
+	want := runtimes
+	want.handler = handlerPC()
+	check(trap == want, "the action is %+v, and was %+v", trap, runtimes)
+
+	for _, pc := range []uintptr{reflect.ValueOf(foreign).Pointer(), sigDfl, sigIgn} {
+		theirs := runtimes
+		theirs.handler = pc
+		must(rtSigaction(&theirs, nil))
+		g := open(1)
+		check(!g.Trapped() && action() == theirs, "the handler was not left alone")
+		g.close()
+	}
+	must(rtSigaction(&trap, nil))
+	g := vanished(1)
+	check(g.mem[0] == 0 && g.lost(), "not lost")
+	g.close()
+	must(rtSigaction(&runtimes, nil))
+	g = vanished(1)
+	check(action() == trap, "the action is %+v, and was %+v", action(), trap)
+	check(g.mem[0] == 0 && g.lost(), "not lost")
+	g.close()
+	f.cut(0)
+	check(f.mem[0] == 0 && f.lost(), "not lost")
+	f.close()
+}
+
+// The environment turns the trap off: the action stays the runtime's.
+func TestTurnedOff(t *testing.T) {
+	passes(t, "turned off", off)
+	passes(t, "turned on", "SHAREDSEG_TRAP=")
+}
+
+func isOff() {
+	before := action()
+	f := open(1)
+	check(!f.Trapped() && action() == before && isRuntimes(before.handler), "there is a trap")
+	f.close()
+}
+
+// Children begin with the default action, and losses while there are children
+// that have not called exec yet are as others.
+func TestExec(t *testing.T) { passes(t, "exec") }
+
+func execs() {
+	f := trapped(1)
+	defer f.close()
+	child := exec.Command("/bin/sh", "-c", "kill -BUS $$; exit 9")
+	err := child.Run()
+	check(child.ProcessState != nil, "%v", err)
+	status := child.ProcessState.Sys().(syscall.WaitStatus)
+	check(status.Signaled() && status.Signal() == unix.SIGBUS, "the child: %v", err)
+
+	stop := make(chan bool)
+	var losing sync.WaitGroup
+	losing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			g := vanished(1)
+			check(g.mem[0] == 0 && g.lost(), "not lost")
+			g.close()
+		}
+	})
+	for range rounds(100) {
+		must(exec.Command("/bin/true").Run())
+	}
+	close(stop)
+	losing.Wait()
+	check(!f.lost(), "another region is lost")
+}
+
+// The owner of a region replaces all of it by zeros when it closes its handle,
+// while others use it, and while it vanishes.
+func TestRetire(t *testing.T) { passes(t, "retire") }
+
+func retire() {
+	for range rounds(500) {
+		f := trapped(4)
+		fill(f.mem, 1)
+		second := f.again()
+		var users, running sync.WaitGroup
+		for range 2 {
+			running.Add(1)
+			users.Go(func() {
+				running.Done()
+				for f.State().Load()&Closed == 0 {
+					sink.Add(int64(sum(f.mem)))
+					f.mem[3*page]++
+					runtime.Gosched()
+				}
+			})
+		}
+		running.Wait()
+		users.Go(func() { f.cut(1) })
+		_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(f.mem)), uintptr(len(f.mem)), zeroProt, zeroFlags)
+		must(err)
+		f.State().Or(Closed)
+		users.Wait()
+		check(all(f.mem[:page], 0) && all(second.mem[:page], 1), "the wrong memory was replaced")
+		check(second.mem[3*page] == 0 && second.lost(), "not lost")
+		f.close()
+		second.close()
+	}
+}
