@@ -467,7 +467,10 @@ func TestForeignReadFiles(t *testing.T) {
 		{"empty", func([]byte) []byte { return nil }, "", "not initialised"},
 		{"marked", func(b []byte) []byte { return b[:16] }, "", "not initialised"},
 		{"not-ready", put32(8, 0), "", "not initialised"},
-		{"format", put32(8, 2), "", "format 2"},
+		{"cut-short", func(b []byte) []byte { return b[:8192] }, "", "not initialised"},
+		{"format-1", put32(8, 1), "", "written by format 1, this program knows format 2"},
+		{"format-1-mutex", func(b []byte) []byte { return put32(8, 1)(b[:8192]) }, "", "written by format 1"},
+		{"format-3", put32(8, 3), "", "written by format 3"},
 		{"order", put32(12, 0x0D0C0B0A), "", "byte order"},
 		{"mutex", put32(16, 2), "", "kind 2"},
 		{"foreign", put32(0, 0), "", "not a segment"},
@@ -479,7 +482,8 @@ func TestForeignReadFiles(t *testing.T) {
 		{"slot-area", put64(56, 0), "", "corrupt header"},
 		{"page", put32(72, 4095), "", "corrupt header"},
 		{"texts", put32(76, 1<<31), "", "corrupt header"},
-		{"length", put64(slotArea+stride, 1<<40), "", "a value of 1099511627776 bytes"},
+		{"length", put64(slotArea+stride+8, 1<<40), "", "a value of 1099511627776 bytes"},
+		{"unsealed", put64(slotArea+stride, 0), three, ""}, // who loads has no need of a slot's version
 		{"counters", put64(192, 5), "", "contradict"},
 		{"begin", put64(192, 2), "", "contradict"},
 	} {
@@ -591,11 +595,13 @@ func TestForeignDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const pidAt, pidOnPage = 132, 4711
-	if pid := binary.NativeEndian.Uint32(file[pidAt:]); pid != uint32(os.Getpid()) {
-		t.Errorf("ownerPid is %d, want %d", pid, os.Getpid())
+	const pidOnPage = 4711
+	for what, at := range map[string]int{"ownerPid": 132, "holderPid": 324} {
+		if pid := binary.NativeEndian.Uint32(file[at:]); pid != uint32(os.Getpid()) {
+			t.Errorf("%s is %d, want %d", what, pid, os.Getpid())
+		}
+		binary.NativeEndian.PutUint32(file[at:], pidOnPage)
 	}
-	binary.NativeEndian.PutUint32(file[pidAt:], pidOnPage)
 	if diff := cmp.Diff(dump, foreignHexdump(file)); diff != "" {
 		t.Errorf("docs/format.md is not what a segment looks like (-page +segment):\n%s", diff)
 	}
