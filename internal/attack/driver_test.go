@@ -391,8 +391,8 @@ func generation(table []byte, slot int) uint32 {
 }
 
 // sealed looks at the slots as somebody who trusts their headers: the current
-// version is in its slot, and what a header calls a version is whole, as long
-// as the header says so before and after it is copied.
+// version is in its slot, and what a header calls a published version is whole,
+// if the header says so before and after it is copied.
 func (d *driver) sealed() error {
 	var failed error
 	read := func(off uint64, n int) []byte {
@@ -419,13 +419,13 @@ func (d *driver) sealed() error {
 		if failed = errors.Join(failed, err); failed != nil {
 			return failed
 		}
-		if word(at) != version || version == 0 {
+		if word(at) != version || version == 0 || version > end {
 			continue
 		}
 		if err := v.check(); err != nil {
 			return fmt.Errorf("version %d in slot %d: %w", version, slot, err)
 		}
-		if version%slots != slot || d.counts && version <= end && v.N != version {
+		if version%slots != slot || d.counts && v.N != version {
 			return fmt.Errorf("slot %d has version %d, of update %d", slot, version, v.N)
 		}
 	}
