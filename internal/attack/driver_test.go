@@ -286,6 +286,7 @@ func (d *driver) pause(at step.Step) {
 		}
 		return
 	}
+	d.must(d.sealed())
 	if d.options.Guard == segment.Mutex {
 		locking(func(ctx context.Context) error { _, err := d.s.LoadContext(ctx); return err })
 	} else {
@@ -311,6 +312,7 @@ func (d *driver) after(acked uint64) {
 		}
 		return
 	case steady:
+		d.must(d.sealed()) // before a Store makes good what is wrong
 		d.must(d.load())
 		if d.version < acked {
 			d.Fatalf("version %d was stored, the current one is %d", acked, d.version)
@@ -318,7 +320,6 @@ func (d *driver) after(acked uint64) {
 		d.must(sees(&d.seen, d.version))
 		d.must(d.updates())
 		d.must(sees(&d.seen, d.version))
-		d.must(d.sealed())
 		if info, err := segment.Stat(d.name, d.place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers) {
 			d.Fatalf("Stat = %+v, %v", info, err)
 		}
