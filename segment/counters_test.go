@@ -146,23 +146,7 @@ func TestSlotsCarryTheirVersion(t *testing.T) {
 // the headers say: versions and lengths, which it returns the reader of.
 func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][2]uint64) {
 	t.Helper()
-	info, err := segment.Stat(name, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	headers = func() (h [3][2]uint64) {
-		t.Helper()
-		file, err := os.ReadFile(info.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		area, stride := binary.NativeEndian.Uint64(file[56:]), binary.NativeEndian.Uint64(file[48:])
-		for i := range h {
-			at := area + uint64(i)*stride
-			h[i] = [2]uint64{binary.NativeEndian.Uint64(file[at:]), binary.NativeEndian.Uint64(file[at+8:])}
-		}
-		return h
-	}
+	headers = func() [3][2]uint64 { return headersOf(t, name, o) }
 	var want [3][2]uint64
 	for v := uint64(1); v <= 7; v++ {
 		if err := store(v); err != nil {
@@ -174,4 +158,24 @@ func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uin
 		}
 	}
 	return headers
+}
+
+// headersOf reads the versions and lengths in the headers of a segment's first 3
+// slots.
+func headersOf(t *testing.T, name string, o *segment.Options) (h [3][2]uint64) {
+	t.Helper()
+	info, err := segment.Stat(name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(info.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	area, stride := binary.NativeEndian.Uint64(file[56:]), binary.NativeEndian.Uint64(file[48:])
+	for i := range h {
+		at := area + uint64(i)*stride
+		h[i] = [2]uint64{binary.NativeEndian.Uint64(file[at:]), binary.NativeEndian.Uint64(file[at+8:])}
+	}
+	return h
 }

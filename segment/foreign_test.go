@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -63,18 +66,18 @@ func pythonScript(t *testing.T, script string) foreignPeer {
 	}
 }
 
-// cProgram is testdata/peer.c, compiled.
-func cProgram(t *testing.T) foreignPeer {
+// cProgram is a C program in testdata, compiled.
+func cProgram(t *testing.T, name string) foreignPeer {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	if err != nil {
 		cc, err = exec.LookPath("gcc")
 	}
 	if err != nil {
-		t.Skip("neither cc nor gcc, which compiles testdata/peer.c, is in PATH:", err)
+		t.Skip("neither cc nor gcc, which compiles testdata/"+name+", is in PATH:", err)
 	}
 	exe := filepath.Join(proctest.TempDir(t), "peer")
-	source := filepath.Join("testdata", "peer.c")
+	source := filepath.Join("testdata", name)
 	if exec.Command(cc, "-o", exe, source).Run() != nil {
 		// Older C libraries have shm_open in a library of its own.
 		if out, err := exec.Command(cc, "-o", exe, source, "-lrt").CombinedOutput(); err != nil {
@@ -114,7 +117,7 @@ func TestForeignBare(t *testing.T) {
 		name string
 		peer func(*testing.T) foreignPeer
 	}{
-		{"c", cProgram},
+		{"c", func(t *testing.T) foreignPeer { return cProgram(t, "peer.c") }},
 		{"python", func(t *testing.T) foreignPeer { return pythonScript(t, "peer.py") }},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -563,6 +566,86 @@ func TestForeignReaderCounts(t *testing.T) {
 	}
 	if _, err := segment.Stat(name, nil); err == nil {
 		t.Error("the segment outlived its last handle")
+	}
+}
+
+// TestForeignWrite has a C program write, which locks, claims a member slot, seals slots and wakes watchers as
+// docs/format.md says.
+func TestForeignWrite(t *testing.T) {
+	write := cProgram(t, "write_segment.c")
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), &segment.Options{Slots: 3})
+	if err := s.Store("Go's"); err != nil {
+		t.Fatal(err)
+	}
+	writer := proctest.StartCmd(t, write(name))
+	writer.Expect("ready")
+	st, err := member.Stat(&mapping.Place{Name: name})
+	if err != nil || len(st.Holders) != 2 || st.Holders[0].PID != os.Getpid() || st.Holders[1].PID != writer.Pid() {
+		t.Fatalf("Stat = %+v, %v; want processes %d and %d", st, err, os.Getpid(), writer.Pid())
+	}
+	for _, text := range foreignTexts[:3] {
+		seen := s.Version()
+		woken := make(chan error, 1)
+		go func() {
+			_, err := s.Wait(t.Context(), seen)
+			woken <- err
+		}()
+		writer.Say(text)
+		writer.Expect(strconv.FormatUint(seen+1, 10))
+		if v, err := s.Load(); v != text || err != nil {
+			t.Errorf("Load = %q, %v, want %q", v, err, text)
+		}
+		if err := <-woken; err != nil {
+			t.Error(err)
+		}
+		if got, want := headersOf(t, name, nil)[(seen+1)%3], [2]uint64{seen + 1, uint64(len(text))}; got != want {
+			t.Errorf("the slot has version and length %v, want %v", got, want)
+		}
+	}
+
+	// Both at once, and none is lost.
+	const stores = 2000
+	before := s.Version()
+	stored := make(chan error, 1)
+	go func() {
+		for n := range uint64(stores) {
+			if err := s.Store(foreignWhole(n)); err != nil {
+				stored <- err
+				return
+			}
+		}
+		stored <- nil
+	}()
+	for n := range uint64(stores) {
+		writer.Say(foreignWhole(n))
+		writer.Line()
+		if v, err := s.Load(); err != nil {
+			t.Fatal(err)
+		} else if n, _ := strconv.ParseUint(strings.SplitN(v, "€", 2)[0], 10, 64); v != foreignWhole(n) {
+			t.Fatalf("torn: %q", v)
+		}
+	}
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+	end := s.Version()
+	if end != before+2*stores {
+		t.Errorf("%d Stores made versions %d to %d", 2*stores, before+1, end)
+	}
+	for slot, header := range headersOf(t, name, nil) {
+		if header[0]%3 != uint64(slot) || header[0]+3 <= end || header[0] > end {
+			t.Errorf("version %d is in slot %d, the current one is %d", header[0], slot, end)
+		}
+	}
+
+	// The C program is the last to leave.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Wait()
+	if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the last one has left, Stat: %v", err)
 	}
 }
 
