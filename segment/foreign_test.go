@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -63,18 +66,18 @@ func pythonScript(t *testing.T, script string) foreignPeer {
 	}
 }
 
-// cProgram is testdata/peer.c, compiled.
-func cProgram(t *testing.T) foreignPeer {
+// cProgram is a C program in testdata, compiled.
+func cProgram(t *testing.T, name string) foreignPeer {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	if err != nil {
 		cc, err = exec.LookPath("gcc")
 	}
 	if err != nil {
-		t.Skip("neither cc nor gcc, which compiles testdata/peer.c, is in PATH:", err)
+		t.Skip("neither cc nor gcc, which compiles testdata/"+name+", is in PATH:", err)
 	}
 	exe := filepath.Join(proctest.TempDir(t), "peer")
-	source := filepath.Join("testdata", "peer.c")
+	source := filepath.Join("testdata", name)
 	if exec.Command(cc, "-o", exe, source).Run() != nil {
 		// Older C libraries have shm_open in a library of its own.
 		if out, err := exec.Command(cc, "-o", exe, source, "-lrt").CombinedOutput(); err != nil {
@@ -114,7 +117,7 @@ func TestForeignBare(t *testing.T) {
 		name string
 		peer func(*testing.T) foreignPeer
 	}{
-		{"c", cProgram},
+		{"c", func(t *testing.T) foreignPeer { return cProgram(t, "peer.c") }},
 		{"python", func(t *testing.T) foreignPeer { return pythonScript(t, "peer.py") }},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -467,7 +470,10 @@ func TestForeignReadFiles(t *testing.T) {
 		{"empty", func([]byte) []byte { return nil }, "", "not initialised"},
 		{"marked", func(b []byte) []byte { return b[:16] }, "", "not initialised"},
 		{"not-ready", put32(8, 0), "", "not initialised"},
-		{"format", put32(8, 2), "", "format 2"},
+		{"cut-short", func(b []byte) []byte { return b[:8192] }, "", "not initialised"},
+		{"format-1", put32(8, 1), "", "written by format 1, this program knows format 2"},
+		{"format-1-mutex", func(b []byte) []byte { return put32(8, 1)(b[:8192]) }, "", "written by format 1"},
+		{"format-3", put32(8, 3), "", "written by format 3"},
 		{"order", put32(12, 0x0D0C0B0A), "", "byte order"},
 		{"mutex", put32(16, 2), "", "kind 2"},
 		{"foreign", put32(0, 0), "", "not a segment"},
@@ -479,7 +485,8 @@ func TestForeignReadFiles(t *testing.T) {
 		{"slot-area", put64(56, 0), "", "corrupt header"},
 		{"page", put32(72, 4095), "", "corrupt header"},
 		{"texts", put32(76, 1<<31), "", "corrupt header"},
-		{"length", put64(slotArea+stride, 1<<40), "", "a value of 1099511627776 bytes"},
+		{"length", put64(slotArea+stride+8, 1<<40), "", "a value of 1099511627776 bytes"},
+		{"unsealed", put64(slotArea+stride, 0), three, ""}, // who loads has no need of a slot's version
 		{"counters", put64(192, 5), "", "contradict"},
 		{"begin", put64(192, 2), "", "contradict"},
 	} {
@@ -562,6 +569,86 @@ func TestForeignReaderCounts(t *testing.T) {
 	}
 }
 
+// TestForeignWrite has a C program write, which locks, claims a member slot, seals slots and wakes watchers as
+// docs/format.md says.
+func TestForeignWrite(t *testing.T) {
+	write := cProgram(t, "write_segment.c")
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), &segment.Options{Slots: 3})
+	if err := s.Store("Go's"); err != nil {
+		t.Fatal(err)
+	}
+	writer := proctest.StartCmd(t, write(name))
+	writer.Expect("ready")
+	st, err := member.Stat(&mapping.Place{Name: name})
+	if err != nil || len(st.Holders) != 2 || st.Holders[0].PID != os.Getpid() || st.Holders[1].PID != writer.Pid() {
+		t.Fatalf("Stat = %+v, %v; want processes %d and %d", st, err, os.Getpid(), writer.Pid())
+	}
+	for _, text := range foreignTexts[:3] {
+		seen := s.Version()
+		woken := make(chan error, 1)
+		go func() {
+			_, err := s.Wait(t.Context(), seen)
+			woken <- err
+		}()
+		writer.Say(text)
+		writer.Expect(strconv.FormatUint(seen+1, 10))
+		if v, err := s.Load(); v != text || err != nil {
+			t.Errorf("Load = %q, %v, want %q", v, err, text)
+		}
+		if err := <-woken; err != nil {
+			t.Error(err)
+		}
+		if got, want := headersOf(t, name, nil)[(seen+1)%3], [2]uint64{seen + 1, uint64(len(text))}; got != want {
+			t.Errorf("the slot has version and length %v, want %v", got, want)
+		}
+	}
+
+	// Both at once, and none is lost.
+	const stores = 2000
+	before := s.Version()
+	stored := make(chan error, 1)
+	go func() {
+		for n := range uint64(stores) {
+			if err := s.Store(foreignWhole(n)); err != nil {
+				stored <- err
+				return
+			}
+		}
+		stored <- nil
+	}()
+	for n := range uint64(stores) {
+		writer.Say(foreignWhole(n))
+		writer.Line()
+		if v, err := s.Load(); err != nil {
+			t.Fatal(err)
+		} else if n, _ := strconv.ParseUint(strings.SplitN(v, "€", 2)[0], 10, 64); v != foreignWhole(n) {
+			t.Fatalf("torn: %q", v)
+		}
+	}
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+	end := s.Version()
+	if end != before+2*stores {
+		t.Errorf("%d Stores made versions %d to %d", 2*stores, before+1, end)
+	}
+	for slot, header := range headersOf(t, name, nil) {
+		if header[0]%3 != uint64(slot) || header[0]+3 <= end || header[0] > end {
+			t.Errorf("version %d is in slot %d, the current one is %d", header[0], slot, end)
+		}
+	}
+
+	// The C program is the last to leave.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Wait()
+	if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the last one has left, Stat: %v", err)
+	}
+}
+
 // TestForeignDump compares the dump in docs/format.md with a segment made as described there.
 func TestForeignDump(t *testing.T) {
 	if os.Getpagesize() != 4096 || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -591,11 +678,13 @@ func TestForeignDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const pidAt, pidOnPage = 132, 4711
-	if pid := binary.NativeEndian.Uint32(file[pidAt:]); pid != uint32(os.Getpid()) {
-		t.Errorf("ownerPid is %d, want %d", pid, os.Getpid())
+	const pidOnPage = 4711
+	for what, at := range map[string]int{"ownerPid": 132, "holderPid": 324} {
+		if pid := binary.NativeEndian.Uint32(file[at:]); pid != uint32(os.Getpid()) {
+			t.Errorf("%s is %d, want %d", what, pid, os.Getpid())
+		}
+		binary.NativeEndian.PutUint32(file[at:], pidOnPage)
 	}
-	binary.NativeEndian.PutUint32(file[pidAt:], pidOnPage)
 	if diff := cmp.Diff(dump, foreignHexdump(file)); diff != "" {
 		t.Errorf("docs/format.md is not what a segment looks like (-page +segment):\n%s", diff)
 	}

@@ -35,9 +35,11 @@ const (
 	brief        = time.Millisecond // until a call's context is done
 	patience     = 30 * time.Second // what takes longer hangs: a loaded machine is slow, but not that slow
 	mutexOff     = 128              // of the format
-	counterOff   = 192
-	memberOff    = 256
-	textOff      = 4352
+	versionOff   = 192
+	counterOff   = 256
+	memberOff    = 320
+	memberSize   = 8
+	textOff      = 8512
 	slotHeader   = 64
 )
 
@@ -98,25 +100,31 @@ func (s *script) patch(f *fields) patch64 {
 		p.off = int(s.byte()) % 128 &^ (p.width - 1)
 	case 1:
 		p.off, p.width = mutexOff, 4
-	case 2:
-		p.off, p.width = counterOff+8*int(s.byte()&1), 8
-	case 3:
-		slot := int(s.byte())
-		if slot >= 128 { // most handles of a test have a low slot
-			slot = (slot<<3 | int(s.byte())) % 1024
+	case 2: // begin and end, or a counter
+		word := int(s.byte())
+		if p.off, p.width = versionOff+8*(word&1), 8; word >= 128 {
+			p.off = counterOff + 8*(word&7)
 		}
-		p.off, p.width = memberOff+4*slot, 4
+	case 3: // a generation or a process ID
+		word := int(s.byte())
+		if word >= 128 { // most handles of a test have a low slot
+			word = (word<<4 | int(s.byte())) % 2048
+		}
+		p.off, p.width = memberOff+4*word, 4
 	case 4:
 		p.off = textOff + int(s.byte())
 	case 5:
 		p.off, p.width = f.wait, 4
 	case 6, 7:
 		p.off = f.slotArea
+		slot := int(s.byte())
 		if f.slots > 0 {
-			p.off += int(s.byte()) % f.slots * f.stride
+			p.off += slot % f.slots * f.stride
 		}
-		if b&7 == 6 {
-			p.width = 8
+		if b&7 == 6 { // the length, or the version
+			if p.width = 8; slot < 128 {
+				p.off += 8
+			}
 		} else {
 			p.off += slotHeader + int(s.byte())
 		}
@@ -221,6 +229,9 @@ func FuzzAttach(f *testing.F) {
 		f.Add(uint8(i|0x40), []byte{1, 0x98, 40, 4})                   // a larger capacity
 		f.Add(uint8(i), []byte{1, 0x9E, 0, 14, 1, 0x9A, 1, 12})        // long values, high counters
 		f.Add(uint8(i), []byte{1, 0x93, 0, 11, 1, 0x90, 84, 11})       // generations, rotor
+		f.Add(uint8(i|0x40), []byte{1, 0x93, 1, 11, 1, 0x9A, 128, 14}) // process IDs, counters
+		f.Add(uint8(i), []byte{1, 0x9E, 128, 14, 1, 0x9E, 129, 0})     // versions of slots
+		f.Add(uint8(i|0x40), []byte{1, 0x90, 8, 1})                    // format 1
 		f.Add(uint8(i|0x40), []byte{2, 0xFF, 0, 2, 0, 0x10, 0})        // truncated, grown
 		f.Add(uint8(i|0x40), []byte{3, 2, 0, 0, 0, 3, 16, 0, 0x80, 0}) // other geometries
 		f.Add(uint8(i), []byte{3, 0, 1, 200, 0, 1, 0x0C, 76, 255})     // and long texts
@@ -470,7 +481,7 @@ func mapped(f *testing.F, path string, handles int) *memory {
 	f.Cleanup(func() { unix.Munmap(mem) })
 	m := &memory{fields: fieldsOf(mem), file: file, mem: mem, good: bytes.Clone(mem)}
 	for slot := range uint32(handles) {
-		m.idents = append(m.idents, binary.NativeEndian.Uint32(mem[memberOff+4*slot:])<<10|slot)
+		m.idents = append(m.idents, binary.NativeEndian.Uint32(mem[memberOff+memberSize*slot:])<<10|slot)
 	}
 	return m
 }
@@ -479,6 +490,9 @@ func mapped(f *testing.F, path string, handles int) *memory {
 func (m *memory) still() []byte {
 	b := append([]byte(nil), m.mem[:84]...) // the rotor is next
 	b = append(b, m.mem[88:mutexOff]...)
+	b = append(b, m.mem[mutexOff+8:versionOff]...)
+	b = append(b, m.mem[versionOff+16:counterOff]...)
+	b = append(b, m.mem[counterOff+24:memberOff]...) // without the counters that are used
 	return append(b, m.mem[textOff:textOff+256]...)
 }
 
@@ -759,6 +773,9 @@ func FuzzLive(f *testing.F) {
 			f.Add(uint8(i), beside, []byte{1, 0xE1, 0, 0, 4, 20})                  // locked by a live handle
 			f.Add(uint8(i), beside, []byte{1, 0x81, 9, 4, 0, 6})                   // and a dead one
 			f.Add(uint8(i), beside, []byte{1, 0x83, 0, 3, 4, 20, 20})              // generations
+			f.Add(uint8(i), beside, []byte{1, 0x83, 1, 3, 4, 20, 24})              // process IDs
+			f.Add(uint8(i), beside, []byte{1, 0x9A, 128, 14, 4, 20, 24})           // counters
+			f.Add(uint8(i), beside, []byte{1, 0x9E, 130, 14, 0, 14, 4, 0})         // versions of slots
 			f.Add(uint8(i), beside, []byte{1, 0x98, 8, 3, 20, 22, 24, 26, 0})      // the header
 			f.Add(uint8(i), beside, []byte{1, 0x85, 1, 4, 10, 0, 18})              // the flag
 			f.Add(uint8(i), beside, []byte{1, 0x1F, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 0, 14, 6, 18, 16})
@@ -800,7 +817,7 @@ func FuzzLiveMutex(f *testing.F) {
 		f.Add(beside, []byte{1, 0xE1, 0xC1, 8, 0, 4})                     // with flags
 		f.Add(beside, []byte{1, 0x81, 9, 2, 4, 1, 0x81, 10, 0, 4, 14})    // flags alone
 		f.Add(beside, []byte{0, 1, 0x83, 0, 0, 8, 2, 4})                  // the owner's generation
-		f.Add(beside, []byte{0, 1, 0x90, 84, 11, 12, 1, 0x83, 1, 14, 12}) // rotor
+		f.Add(beside, []byte{0, 1, 0x90, 84, 11, 12, 1, 0x83, 2, 14, 12}) // rotor
 	}
 	f.Fuzz(func(t *testing.T, beside bool, in []byte) {
 		watched(t, func() {

@@ -81,7 +81,7 @@ func (r *Reader[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	_, r.direct = c.(codec.Direct)
 	r.noGuard = o.NoFaultGuard
 	r.unhindered = r.plain && r.noGuard && !member.Pinning
-	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Counters()), m.Geometry.Slots, m.Geometry.Capacity)
+	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, m.Geometry.Capacity)
 	r.slots = layout.NewSlots(m.Mem, m.Geometry)
 	r.news.init(m)
 	if o.Populate {

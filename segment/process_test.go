@@ -588,8 +588,8 @@ func stranger(args []string) error {
 	if err != nil {
 		return err
 	}
-	const mutex, counters, members, texts = 128, 192, 256, 4352
-	regions := []struct{ from, to int64 }{{0, mutex}, {counters, members}, {texts, info.Size}, {counters, counters + 16}}
+	const mutex, versions, members, texts = 128, 192, 320, 8512
+	regions := []struct{ from, to int64 }{{0, mutex}, {versions, members}, {texts, info.Size}, {versions, versions + 16}}
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	fmt.Println("scribbling")
 	for b := make([]byte, 8); ; {

@@ -286,9 +286,12 @@ func (r *Reader[T]) loadError(err error) error {
 // loadLockFree makes attempts without the lock. After a few that writers disturbed it makes room for them, or
 // takes the lock if it is free. A writer that is stopped while it holds the lock disturbs nobody.
 func (r *Reader[T]) loadLockFree(ctx context.Context, try attempt) (uint64, error) {
-	for range quickReads {
+	for look := range quickReads {
 		if version, ok, err := try(); ok {
 			return version, err
+		}
+		if look == 0 {
+			r.member.Count(layout.DisturbedReads)
 		}
 	}
 	for pause := time.Microsecond; ; pause = min(2*pause, time.Millisecond) {

@@ -94,10 +94,15 @@ func (s *Segment[T]) store(ctx context.Context, v *T) (err error) {
 	// What locked and publish come to if nothing between lock and unlock can fail or panic.
 	if err = s.mutex.Lock(ctx); err == nil {
 		s.begin()
-		version, slot := s.seq.WriteBegin()
+		version, slot := s.seq.WriteNext()
+		s.slots.Unseal(slot)
+		step.At(step.SlotUnsealed)
+		s.seq.WriteAnnounce(version)
 		step.At(step.WriteBegun)
-		layout.Put(&s.slots, slot, v)
+		n := layout.Put(&s.slots, slot, v)
 		step.At(step.WriteFilled)
+		s.slots.Seal(slot, version, n)
+		step.At(step.SlotSealed)
 		armed := s.news.disarm()
 		step.At(step.WatchersDisarmed)
 		s.seq.WriteEnd(version)
@@ -172,10 +177,14 @@ func (s *Segment[T]) unguarded(panicOnFault bool, f func() error) error {
 // publish writes *v to the next slot and makes it current. It returns its version, and whether watchers were armed
 // before. The lock is held.
 func (s *Segment[T]) publish(v *T) (version uint64, armed bool, err error) {
-	version, slot := s.seq.WriteBegin()
+	version, slot := s.seq.WriteNext()
+	s.slots.Unseal(slot)
+	step.At(step.SlotUnsealed)
+	s.seq.WriteAnnounce(version)
 	step.At(step.WriteBegun)
+	var n int
 	if s.plain {
-		layout.Put(&s.slots, slot, v)
+		n = layout.Put(&s.slots, slot, v)
 	} else {
 		// The codec appends in place; an encoding that does not fit moves to the heap.
 		space := s.slots.Space(slot)
@@ -191,9 +200,11 @@ func (s *Segment[T]) publish(v *T) (version uint64, armed bool, err error) {
 			copy(space, b)
 		}
 		step.At(step.WriteEncoded)
-		s.slots.SetLen(slot, len(b))
+		n = len(b)
 	}
 	step.At(step.WriteFilled)
+	s.slots.Seal(slot, version, n)
+	step.At(step.SlotSealed)
 	armed = s.news.disarm()
 	step.At(step.WatchersDisarmed)
 	s.seq.WriteEnd(version)

@@ -37,6 +37,7 @@ func (r *Reader[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 
 func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err error) {
 	var begun time.Time // when the first look was in vain
+	parked := false
 	for {
 		if version, err = r.spin(after, begun); err != nil {
 			return 0, err
@@ -60,6 +61,10 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 		}
 		// The pump may have told the others of a newer version before this goroutine subscribed.
 		if r.Version() <= after {
+			if !parked {
+				parked = true
+				r.member.Count(layout.Waits)
+			}
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -175,7 +180,7 @@ type news struct {
 
 func (n *news) init(m *member.Member) {
 	n.mem = m.Mem
-	n.version = &m.Words.Counters()[1]
+	n.version = &m.Words.Versions()[1]
 	n.crowd = m.Crowd
 	if m.WaitPage != nil {
 		n.flag = layout.WaitFlag(m.WaitPage)

@@ -32,7 +32,10 @@ func FuzzSeqLock(f *testing.F) {
 		if retry := l.ReadRetry(version); retry != (begin-version >= slots) {
 			t.Fatalf("%d slots, begin %d: version %d, retry = %v", slots, begin, version, retry)
 		}
-		next, slot := l.WriteBegin()
+		next, slot := l.WriteNext()
+		if again, same := l.WriteBegin(); again != next || same != slot || c[0] != next {
+			t.Fatalf("WriteNext says %d in slot %d, WriteBegin %d in slot %d, and announces %d", next, slot, again, same, c[0])
+		}
 		if next == 0 || next != end+1 && next != 1 || slot >= slots || l.Slot(next) != slot {
 			t.Fatalf("%d slots: after %d comes %d in slot %d", slots, end, next, slot)
 		}

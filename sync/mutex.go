@@ -70,6 +70,7 @@ type Mutex struct {
 	word   *atomic.Uint32
 	pid    *atomic.Uint32 // of who took the mutex last; one of this handle's own if the word has none
 	queue  *park.Queue
+	count  func(layout.Counter)
 	self   uint32
 	owners Owners
 	repair func() error
@@ -94,9 +95,9 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error, key uint6
 		gate: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if mb, ok := owners.(*member.Member); ok {
-		m.queue, m.pid = mb.Queue, mb.Words.OwnerPid()
+		m.queue, m.pid, m.count = mb.Queue, mb.Words.OwnerPid(), mb.Count
 	} else {
-		m.queue, m.pid = park.NewQueue(word, nil), new(atomic.Uint32)
+		m.queue, m.pid, m.count = park.NewQueue(word, nil), new(atomic.Uint32), func(layout.Counter) {}
 	}
 	return m
 }
@@ -332,6 +333,9 @@ func (m *Mutex) take(w, flags uint32) (bool, error) {
 		return false, nil
 	}
 	step.At(step.LockTakenOver)
+	if w&layout.IdentMask != 0 {
+		m.count(layout.TakeOvers)
+	}
 	if err := m.entered(flags & layout.InconsistentBit); err != nil || !died {
 		return true, err
 	}
@@ -428,6 +432,9 @@ func (m *Mutex) await(ctx context.Context, w, flags uint32) (taken bool, err err
 			}
 			w |= layout.WaitersBit
 			step.At(step.LockWaitersSet)
+		}
+		if limit == firstPark {
+			m.count(layout.Waits)
 		}
 		step.At(step.LockParking)
 		m.queue.Wait(w, limit)

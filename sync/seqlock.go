@@ -39,8 +39,8 @@ const (
 //	}
 //
 // With n slots a reader is disturbed only if n-1 versions are written while it copies. The methods may be
-// called concurrently, but for WriteBegin and WriteEnd, of which one pair at a time may run among all
-// processes, as under a [Mutex].
+// called concurrently, except those that write: one WriteBegin with its
+// WriteEnd at a time may run among all processes, as under a [Mutex].
 //
 // It is the sequence lock of Lameter ("Effective synchronization on Linux/NUMA systems", 2005) with the fences
 // of Boehm ("Can seqlocks get along with programming language memory models?", MSPC 2012), over a ring of
@@ -85,14 +85,29 @@ func (l *SeqLock) Slot(version uint64) uint64 {
 // WriteBegin announces the next version, and returns it with the slot to write it to. If the writer gives up, or
 // dies, the next WriteBegin returns the same version.
 func (l *SeqLock) WriteBegin() (version, slot uint64) {
+	version, slot = l.WriteNext()
+	l.WriteAnnounce(version)
+	return version, slot
+}
+
+// WriteNext returns the version that WriteBegin would announce, and its slot.
+// WriteNext and WriteAnnounce are WriteBegin in two steps, for slots that
+// themselves say which version they hold: between the two a writer has the slot
+// say that it holds none.
+func (l *SeqLock) WriteNext() (version, slot uint64) {
 	version = max(l.Version()+1, 1) // the largest is not reached but by a peer that writes nonsense
+	return version, l.Slot(version)
+}
+
+// WriteAnnounce announces the version that WriteNext returned. Its slot may be
+// written from then on.
+func (l *SeqLock) WriteAnnounce(version uint64) {
 	if l.large {
 		atomic.StoreUint64(&l.c[begin], version)
 	} else {
 		fence.Publish(&l.c[begin], version)
 	}
 	fence.StoreStore()
-	return version, l.Slot(version)
 }
 
 // WriteEnd makes a version the current one. It is seen by all readers that start afterwards.

@@ -51,6 +51,9 @@ func TestVersions(t *testing.T) {
 	l := ipcsync.NewSeqLock(new(ipcsync.Counters), 2, 16)
 	for want := uint64(1); want < 10; want++ {
 		for range 3 { // a writer that gives up costs no version
+			if v, slot := l.WriteNext(); v != want || slot != want%2 || l.ReadRetry(want-1) {
+				t.Fatalf("WriteNext = %d, %d, want %d, %d, unannounced", v, slot, want, want%2)
+			}
 			if v, slot := l.WriteBegin(); v != want || slot != want%2 {
 				t.Fatalf("WriteBegin = %d, %d, want %d, %d", v, slot, want, want%2)
 			}

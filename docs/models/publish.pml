@@ -1,9 +1,11 @@
 /*
  * Publish, load and watch, with processes that die at any step: sync/seqlock.go, segment/segment.go,
- * segment/reader.go, segment/watch.go. A comment that quotes Go stands at the statement that is its model.
+ * segment/reader.go, segment/watch.go, internal/layout/slots.go. A comment that quotes Go stands at the statement that
+ * is its model.
  *
- * Two parts share the writer, as loads and watches have nothing to do with each other: -DPART=LOAD has a reader, and
- * a value to copy; -DPART=WATCH has watchers, and no value.
+ * Three parts share the writer, as what they are about has nothing to do with each other: -DPART=LOAD has a reader, and
+ * a value to copy; -DPART=HEADER has a reader that goes by the versions in the slots' headers, which loads do not look
+ * at; -DPART=WATCH has watchers, and no value.
  *
  * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears;
  * mutex.pml is about how that comes to be.
@@ -11,6 +13,7 @@
 
 #define LOAD 1
 #define WATCH 2
+#define HEADER 3
 #ifndef PART
 #error which part: -DPART=…
 #endif
@@ -29,6 +32,7 @@
 /* What the processes share. There are two writers at one time, and one that dies is followed by another. */
 byte cBegin, cEnd;       /* Counters: the version that is being written, or was last, and the current one */
 byte low[K], high[K];    /* a value is two words, and whole if both are of one Store */
+byte version[K];         /* in each slot's header: that of its value, or 0 */
 bool flag;               /* on the wait page: somebody may be parked */
 byte locked;             /* the writers' mutex: who holds it */
 
@@ -38,17 +42,21 @@ bool asleep[2];
 /* What only the properties know. */
 byte stores;             /* begun */
 byte stored[STORES + 1]; /* which Store made each version */
+byte once, twice;        /* bits of the versions that have been in a header, and of those that two writers put there */
 byte over;               /* writers that will not store any more */
 bool due[2];             /* a writer that lives has cleared the flag, or published, and not woken or looked since */
 byte seen[2];            /* by each watcher */
 bool excused[2];         /* since this watcher set the flag, a writer died that was to wake somebody */
 bool calm;               /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
 
-#if PART == LOAD
+#if PART == LOAD || PART == HEADER
 #define NOTE(x) x
 #else
 #define NOTE(x)
 #endif
+
+#define BIT(v) (1 << (v))
+#define SEAL(v) atomic { true -> version[SLOT(v)] = v; twice = twice | (once & BIT(v)); once = once | BIT(v) }
 
 #ifdef MUTANT_CURRENT_SLOT
 #define SLOT(v) 0
@@ -82,19 +90,25 @@ again:
 	:: atomic { stores == STORES -> over++; goto done }
 	fi;
 
-#ifndef MUTANT_ANNOUNCE_LATE
-	if /* WriteBegin: version = l.Version()+1; fence.Publish(&l.c[begin], version). The load is no step of its own, as
-	      nobody else may change the version meanwhile. */
-	:: atomic { true -> v = cEnd + 1; cBegin = v }
+	v = cEnd + 1; /* WriteNext: nobody else may change the version meanwhile */
+#if PART == HEADER && !defined(MUTANT_HEADER_NOT_CLEARED)
+	if /* s.slots.Unseal(slot) */
+	:: version[SLOT(v)] = 0
 	OR_DIE;
-#else
-	v = cEnd + 1;
+#endif
+#ifndef MUTANT_ANNOUNCE_LATE
+	if /* WriteAnnounce: fence.Publish(&l.c[begin], version) */
+	:: cBegin = v
+	OR_DIE;
 #endif
 #ifdef MUTANT_END_EARLY
 	atomic { cEnd = v; NOTE(stored[v] = n) };
 #endif
-#if PART == LOAD
-	if /* publish: layout.Put(&s.slots, slot, v), or s.codec.Append(space[:0], *v) and s.slots.SetLen(slot, len(b)) */
+#if PART == HEADER && defined(MUTANT_HEADER_FIRST)
+	SEAL(v);
+#endif
+#if PART == LOAD || PART == HEADER
+	if /* publish: layout.Put(&s.slots, slot, v), or s.codec.Append(space[:0], *v) */
 	:: low[SLOT(v)] = n
 	OR_DIE;
 	if
@@ -103,6 +117,11 @@ again:
 #endif
 #ifdef MUTANT_ANNOUNCE_LATE
 	cBegin = v;
+#endif
+#if PART == HEADER && !defined(MUTANT_HEADER_FIRST) && !defined(MUTANT_HEADER_LATE)
+	if /* s.slots.Seal(slot, version, n) */
+	:: SEAL(v)
+	OR_DIE;
 #endif
 #if PART == WATCH && !defined(MUTANT_FLAG_AFTER)
 	if /* disarm: n.flag.Load() != 0 && … */
@@ -116,6 +135,11 @@ again:
 	if /* WriteEnd: fence.Publish(&l.c[end], version) */
 	:: atomic { true -> cEnd = v; NOTE(stored[v] = n); due[id] = true }
 	OR_DIE;
+#if PART == HEADER && defined(MUTANT_HEADER_LATE)
+	if
+	:: SEAL(v)
+	OR_DIE;
+#endif
 #if PART == WATCH && defined(MUTANT_FLAG_AFTER)
 	if
 	:: atomic { true -> armed = flag; flag = 0 }
@@ -204,6 +228,56 @@ done:
 	skip
 }
 
+#elif PART == HEADER
+
+#ifdef MUTANT_NEWER_THAN_END
+#define PUBLISHED(v) true
+#elif defined(MUTANT_END_AFTER_COPY)
+#define PUBLISHED(v) ((v) <= cEnd)
+#else
+#define PUBLISHED(v) ((v) <= e)
+#endif
+
+/* Somebody who takes what a slot's header says that it is: docs/format.md, "By a slot's version". */
+proctype reader(byte id) {
+	byte e, s, v, a, b, loads;
+again:
+	e = cEnd;
+	do /* any slot */
+	:: atomic { s < K - 1 -> s++ }
+	:: break
+	od;
+	v = version[s];
+	if
+	:: v == 0
+	:: v != 0 ->
+		a = low[s];
+		b = high[s];
+		if
+		:: atomic { version[s] == v ->
+			assert(a == b || !PUBLISHED(v) && twice & BIT(v));  /* what a header calls a version is not torn */
+			assert(a == stored[v] || !PUBLISHED(v)) } /* what a header calls a version is that of the Store which ended it */
+		:: version[s] != v
+		fi
+	fi;
+	atomic { e = 0; s = 0; v = 0; a = 0; b = 0; loads++ };
+	if
+	:: loads < LOADS -> goto again
+	:: else
+	fi
+}
+
+#define MISLABELLED (cEnd != 0 && version[SLOT(cEnd)] != cEnd)
+
+active proctype monitor() {
+	bool mislabelled;
+end_never:
+	atomic {
+		MISLABELLED -> mislabelled = true;
+		assert(!mislabelled) /* the slot of the current version carries that version */
+	}
+}
+
 #else
 
 /* The pump of a handle with subscribers: news.run. */
@@ -253,7 +327,7 @@ init {
 	atomic {
 		run writer(0);
 		run writer(1);
-#if PART == LOAD
+#if PART == LOAD || PART == HEADER
 		run reader(0)
 #else
 		run watcher(0);

@@ -286,6 +286,7 @@ func (d *driver) pause(at step.Step) {
 		}
 		return
 	}
+	d.must(d.sealed())
 	if d.options.Guard == segment.Mutex {
 		locking(func(ctx context.Context) error { _, err := d.s.LoadContext(ctx); return err })
 	} else {
@@ -311,6 +312,7 @@ func (d *driver) after(acked uint64) {
 		}
 		return
 	case steady:
+		d.must(d.sealed()) // before a Store makes good what is wrong
 		d.must(d.load())
 		if d.version < acked {
 			d.Fatalf("version %d was stored, the current one is %d", acked, d.version)
@@ -366,20 +368,70 @@ func (d *driver) gone() {
 	}
 }
 
-// Where the header has what a driver looks at, as docs/format.md says.
+// Where the file has what a driver looks at, as docs/format.md says.
 const (
-	rotorOff      = 84
-	generationOff = 256
+	slotsOff    = 28
+	strideOff   = 48
+	slotAreaOff = 56
+	rotorOff    = 84
+	endOff      = 200
+	memberOff   = 320
+	memberSize  = 8
+	slotHeader  = 64
 )
 
 func (d *driver) generations() []byte {
-	b := make([]byte, 4*layout.Members)
-	_, err := d.file.ReadAt(b, generationOff)
+	b := make([]byte, memberSize*layout.Members)
+	_, err := d.file.ReadAt(b, memberOff)
 	d.must(err)
 	return b
 }
 
-func generation(table []byte, slot int) uint32 { return binary.NativeEndian.Uint32(table[4*slot:]) }
+func generation(table []byte, slot int) uint32 {
+	return binary.NativeEndian.Uint32(table[memberSize*slot:])
+}
+
+// sealed looks at the slots as somebody who trusts their headers: the current
+// version is in its slot, and what a header calls a published version is whole,
+// if the header says so before and after it is copied.
+func (d *driver) sealed() error {
+	var failed error
+	read := func(off uint64, n int) []byte {
+		b := make([]byte, n)
+		_, err := d.file.ReadAt(b, int64(off))
+		failed = errors.Join(failed, err)
+		return b
+	}
+	word := func(off uint64) uint64 { return binary.NativeEndian.Uint64(read(off, 8)) }
+	slots := uint64(binary.NativeEndian.Uint32(read(slotsOff, 4)))
+	stride, area := word(strideOff), word(slotAreaOff)
+	if failed != nil {
+		return failed
+	}
+	end := word(endOff)
+	if version := word(area + end%slots*stride); version != end && word(endOff) == end {
+		return fmt.Errorf("the slot of version %d, the current one, is of version %d", end, version)
+	}
+	for slot := range slots {
+		at := area + slot*stride
+		end, version := word(endOff), word(at)
+		var v value
+		_, err := binary.Decode(read(at+slotHeader, binary.Size(v)), binary.NativeEndian, &v)
+		if failed = errors.Join(failed, err); failed != nil {
+			return failed
+		}
+		if word(at) != version || version == 0 || version > end {
+			continue
+		}
+		if err := v.check(); err != nil {
+			return fmt.Errorf("version %d in slot %d: %w", version, slot, err)
+		}
+		if version%slots != slot || d.counts && v.N != version {
+			return fmt.Errorf("slot %d has version %d, of update %d", slot, version, v.N)
+		}
+	}
+	return failed
+}
 
 // succeed opens a handle in each member slot that the victim had, and in that which it may have been about to take.
 // Nobody else opens the segment.

@@ -74,8 +74,8 @@ var (
 	seizing   = from(step.LockTaking, step.LockTakenOver)
 	mending   = from(step.LockTaking, step.LockConsistent)
 	reading   = from(step.ReadBegun, step.ReadCopied)
-	assigning = []step.Step{step.WriteBegun, step.WriteFilled, step.WatchersDisarmed, step.WriteEnded}
-	encoding  = from(step.WriteBegun, step.WriteEnded)
+	assigning = steps(from(step.SlotUnsealed, step.WriteBegun), from(step.WriteFilled, step.WriteEnded))
+	encoding  = from(step.SlotUnsealed, step.WriteEnded)
 	unlocking = from(step.Unlocking, step.Unlocked)
 	waking    = from(step.WatchersWaking, step.WatchersWoken)
 	locked    = []step.Step{step.LockTaken}

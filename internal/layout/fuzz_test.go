@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -106,9 +107,13 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	w := NewWords(mem)
 	w.Mutex().Add(1)
 	w.Rotor().Add(1)
-	w.Counters()[1]++
-	LowHalf(&w.Counters()[1]).Load()
+	w.Versions()[1]++
+	LowHalf(&w.Versions()[1]).Load()
 	w.Generation(Members - 1).Add(1)
+	w.HolderPID(Members - 1).Add(1)
+	for c := range Counter(Counters) {
+		w.Counter(c).Add(1)
+	}
 	if g.Kind != KindSegment {
 		return
 	}
@@ -121,21 +126,29 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 		space := s.Space(i)
 		within(t, "Space", mem, space, at, g.Capacity)
 		clear(space)
-		s.SetLen(i, g.Capacity)
+		s.Unseal(i)
+		s.Seal(i, i+1, g.Capacity)
 		b, err := s.Value(i)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || s.Version(i) != i+1 {
+			t.Fatalf("version %d, %v", s.Version(i), err)
 		}
 		within(t, "Value", mem, b, at, g.Capacity)
 	}
 }
 
-// FuzzSlots has slots that say they hold any number of bytes.
+// FuzzSlots has slots that say they are of any version, and hold any number of
+// bytes.
 func FuzzSlots(f *testing.F) {
-	f.Add(uint8(3), uint16(100), []byte{1, 0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0, 0, 0, 0, 0, 100}, uint64(1))
-	f.Add(uint8(2), uint16(0), []byte{0, 0, 0, 0, 0, 0, 0, 0x80, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, uint64(2))
-	f.Add(uint8(2), uint16(64), []byte{64, 0, 0, 0, 1, 0, 0, 0, 65}, uint64(math.MaxUint64))
-	f.Fuzz(func(t *testing.T, slots uint8, capacity uint16, lens []byte, i uint64) {
+	headers := func(words ...uint64) (b []byte) {
+		for _, w := range words {
+			b = binary.NativeEndian.AppendUint64(b, w)
+		}
+		return b
+	}
+	f.Add(uint8(3), uint16(100), headers(1, 1, 2, 101, 3, 100), uint64(1))
+	f.Add(uint8(2), uint16(0), headers(0, 1<<63, math.MaxUint64, math.MaxUint64), uint64(2))
+	f.Add(uint8(2), uint16(64), headers(1<<63, 64|1<<32, 5, 65), uint64(math.MaxUint64))
+	f.Fuzz(func(t *testing.T, slots uint8, capacity uint16, headers []byte, i uint64) {
 		g := &Geometry{Kind: KindSegment, Slots: max(int(slots%16), 2), Capacity: int(capacity % 512)}
 		if err := g.Place(1 << 10); err != nil {
 			t.Fatal(err)
@@ -143,12 +156,15 @@ func FuzzSlots(f *testing.F) {
 		mem := image(g)
 		for k := 0; k < g.Slots; k++ {
 			at := g.slotArea + k*g.stride
-			copy(mem[at:at+8], lens[min(8*k, len(lens)):])
+			copy(mem[at:at+16], headers[min(16*k, len(headers)):])
 		}
 		s := NewSlots(mem, g)
 		for k := range uint64(g.Slots) {
 			at := g.slotArea + int(k)*g.stride
-			n := binary.NativeEndian.Uint64(mem[at:])
+			version, n := binary.NativeEndian.Uint64(mem[at:]), binary.NativeEndian.Uint64(mem[at+8:])
+			if s.Version(k) != version {
+				t.Fatalf("slot %d is of version %d, want %d", k, s.Version(k), version)
+			}
 			b, err := s.Value(k)
 			if (err == nil) != (n <= uint64(g.Capacity)) || err != nil && (!errors.Is(err, ErrCorrupt) || b != nil) {
 				t.Fatalf("slot %d says %d bytes, the capacity is %d: %d bytes, %v", k, n, g.Capacity, len(b), err)
@@ -157,9 +173,46 @@ func FuzzSlots(f *testing.F) {
 				within(t, "Value", mem, b, at+SlotHeader, int(n))
 			}
 			within(t, "Space", mem, s.Space(k), at+SlotHeader, g.Capacity)
+			s.Unseal(k)
+			if b, again := s.Value(k); s.Version(k) != 0 || (again == nil) != (err == nil) || err == nil && len(b) != int(n) {
+				t.Fatalf("unsealed, slot %d is of version %d: %d bytes, %v", k, s.Version(k), len(b), again)
+			}
 		}
 		if i >= uint64(g.Slots) && !panics(func() { s.Value(i) }) {
 			t.Fatalf("there is a slot %d", i)
+		}
+	})
+}
+
+// FuzzMembers has a member table and counters of any bytes.
+func FuzzMembers(f *testing.F) {
+	f.Add([]byte{}, uint16(0), uint16(0))
+	f.Add([]byte{1, 0, 0, 0, 0x67, 0x12, 0, 0}, uint16(0), uint16(memberOff))
+	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, uint16(Members-1), uint16(textOff-memberSize))
+	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, uint16(DisturbedReads), uint16(countOff+16))
+	g := geometries(f)["mutex"]
+	f.Fuzz(func(t *testing.T, table []byte, i, at uint16) {
+		mem := image(g)
+		from := countOff + int(at)%(textOff-countOff)
+		copy(mem[from:textOff], table)
+		before := bytes.Clone(mem)
+		w, slot, c := NewWords(mem), int(i%Members), Counter(i%Counters)
+		off, n := MemberTable()
+		generation, holder, count := w.Generation(slot), w.HolderPID(slot), w.Counter(c)
+		if generation.Load() != binary.NativeEndian.Uint32(mem[off+8*slot:]) || holder.Load() != HolderPID(mem[off:off+n], slot) ||
+			count.Load() != Counts(mem)[c] {
+			t.Fatalf("slot %d: generation %#x, process %#x; counter %d is %d", slot, generation.Load(), holder.Load(), c, count.Load())
+		}
+		if next := NextGeneration(generation.Load()); next == 0 || next > genMask {
+			t.Fatalf("generation %#x is followed by %#x", generation.Load(), next)
+		}
+		generation.Store(0)
+		holder.Store(0)
+		count.Add(1)
+		clear(before[off+8*slot : off+8*slot+8])
+		binary.NativeEndian.PutUint64(before[countOff+8*c:], Counts(before)[c]+1)
+		if !bytes.Equal(mem, before) {
+			t.Fatalf("slot %d and counter %d share memory with others", slot, c)
 		}
 	})
 }

@@ -7,8 +7,9 @@
 //	    0  static header, written once by the initialiser   readyOff is stored last
 //	  128  the mutex word                                   written by whoever locks
 //	  192  begin, end                                       written by the holder of the mutex
-//	  256  member generations, Members x uint32             written under the registry lock
-//	 4352  codec ID, then type name, UTF-8                  written once
+//	  256  counters                                         written by whoever waits, takes over or is disturbed
+//	  320  member table, Members x {generation, PID}        written under the registry lock
+//	 8512  codec ID, then type name, UTF-8                  written once
 //	 wait  one page: the waiters flag                       written by whoever waits or publishes
 //	slots  Slots x (64-byte slot header + capacity, both rounded up to 64)
 //
@@ -38,7 +39,10 @@ var (
 const Magic = "sharedsg"
 
 // Format is the version of this layout; it is stored last and so tells that the mapping is ready.
-const Format = 1
+const Format = 2
+
+// minSize is what a ready mapping of any format has at least, in bytes.
+const minSize = 4352
 
 // Members is the number of handles that may hold a writable mapping at one time.
 const Members = 1 << slotBits
@@ -70,12 +74,22 @@ const (
 	pidOff    = 132 // uint32: process ID of the mutex's last owner, a hint
 	BeginOff  = 192 // uint64
 	EndOff    = 200 // uint64
-	memberOff = 256 // Members x uint32
-	textOff   = memberOff + 4*Members
+	countOff  = 256 // Counters x uint64
+	memberOff = 320 // Members x memberSize
+	textOff   = memberOff + memberSize*Members
+
+	memberSize   = 8
+	holderPIDOff = 4 // uint32, in a member slot, after its generation
 )
 
-// SlotHeader is the distance from a slot's start, where the length of its value stands (uint64), to the value.
+// SlotHeader is the distance from a slot's start to its value, in bytes.
 const SlotHeader = 64
+
+// Offsets of a slot's header.
+const (
+	slotVersionOff = 0 // uint64: version of the value, 0 while it is written
+	slotLengthOff  = 8 // uint64: bytes of the value
+)
 
 const (
 	byteOrder   = 0x0A0B0C0D
@@ -90,6 +104,18 @@ const (
 	RegistryByte = 1 << 62
 	ReaderByte   = RegistryByte + 1
 	MemberByte   = RegistryByte + 2 // + member slot
+)
+
+// Counter is a kind of event that the header counts. Events are counted on
+// slow paths only, by handles that may write.
+type Counter int
+
+const (
+	Waits          Counter = iota // a Lock, or a wait for a version, that had to park
+	TakeOvers                     // the lock of a dead owner was taken over
+	DisturbedReads                // a read that had to start again
+
+	Counters = 8 // places; those without a name are 0
 )
 
 // Kind is what a mapping is for.
@@ -216,15 +242,16 @@ func Ready(head []byte) (bool, error) {
 	if !IsMarked(head) {
 		return false, fmt.Errorf("%w: it exists and is not a sharedseg mapping (it does not begin with %q)", ErrIncompatible, Magic)
 	}
-	if len(head) < textOff {
+	if len(head) < minSize {
 		return false, nil
 	}
-	return binary.NativeEndian.Uint32(head[readyOff:]) != 0, nil
+	format := binary.NativeEndian.Uint32(head[readyOff:])
+	return format != 0 && (format != Format || len(head) >= textOff), nil
 }
 
 // Persists reports whether the mapping that begins with head says that it outlives its handles.
 func Persists(head []byte) bool {
-	return len(head) >= textOff && binary.NativeEndian.Uint32(head[flagsOff:])&flagPersist != 0
+	return len(head) >= minSize && binary.NativeEndian.Uint32(head[flagsOff:])&flagPersist != 0
 }
 
 // HeadSize is how much of a mapping's beginning Ready and HeadLen want to see, and enough for Read in most cases.
@@ -246,11 +273,15 @@ func Read(head []byte, size int64) (*Geometry, error) {
 	corrupt := func(what string, v uint64) error {
 		return fmt.Errorf("%w: header: %s is %d", ErrCorrupt, what, v)
 	}
-	if len(head) < textOff {
+	if len(head) < minSize {
 		return nil, corrupt("length", uint64(len(head)))
 	}
 	if f := u32(readyOff); f != Format {
-		return nil, fmt.Errorf("%w: format %d, this program knows format %d", ErrIncompatible, f, Format)
+		return nil, fmt.Errorf("%w: written by format %d, this program knows format %d: close all its users, or remove it with Remove",
+			ErrIncompatible, f, Format)
+	}
+	if len(head) < textOff {
+		return nil, corrupt("length", uint64(len(head)))
 	}
 	if o := u32(orderOff); o != byteOrder {
 		return nil, fmt.Errorf("%w: written in another byte order (mark %#x)", ErrIncompatible, o)
@@ -312,6 +343,24 @@ func Read(head []byte, size int64) (*Geometry, error) {
 // Version reads the current version from a private copy of the mapping's beginning.
 func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
 
+// Counts reads the counters from a private copy of the mapping's beginning.
+func Counts(head []byte) (counts [Counters]uint64) {
+	for c := range counts {
+		counts[c] = binary.NativeEndian.Uint64(head[countOff+8*c:])
+	}
+	return counts
+}
+
+// MemberTable is where the member table lies: its offset and its length in
+// bytes.
+func MemberTable() (off, n int) { return memberOff, memberSize * Members }
+
+// HolderPID reads from a private copy of the member table what
+// [Words.HolderPID] is in the mapping.
+func HolderPID(table []byte, slot int) uint32 {
+	return binary.NativeEndian.Uint32(table[memberSize*slot+holderPIDOff:])
+}
+
 // Words gives access to the words of a mapped header.
 type Words struct{ mem []byte }
 
@@ -329,17 +378,35 @@ func (w Words) OwnerPid() *atomic.Uint32 { return word32(w.mem, pidOff) }
 func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }
 
 // Generation is the generation of a member slot, 0 <= slot < Members. Its value is untrusted.
-func (w Words) Generation(slot int) *atomic.Uint32 {
+func (w Words) Generation(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)) }
+
+// HolderPID is the process ID of the holder of a member slot, 0 <= slot <
+// Members, as the holder's own PID namespace numbers it, and untrusted. It
+// stays after the holder is gone, so it means something only while the slot is
+// held. It is a hint for tools, and nothing rests on it.
+func (w Words) HolderPID(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)+holderPIDOff) }
+
+func memberAt(slot int) int {
 	if uint(slot) >= Members {
 		panic("layout: member slot out of range")
 	}
-	return word32(w.mem, memberOff+4*slot)
+	return memberOff + memberSize*slot
 }
 
-// Counters is the pair begin, end.
-func (w Words) Counters() *[2]uint64 {
+// Versions is the pair begin, end.
+func (w Words) Versions() *[2]uint64 {
 	b := w.mem[BeginOff : BeginOff+16]
 	return (*[2]uint64)(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// Counter is the number of events of a kind, 0 <= c < Counters. Its value is
+// untrusted.
+func (w Words) Counter(c Counter) *atomic.Uint64 {
+	if uint(c) >= Counters {
+		panic("layout: counter out of range")
+	}
+	b := w.mem[countOff+8*c : countOff+8*c+8]
+	return (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
 // WaitFlag is the flag at the beginning of a mapped wait page.

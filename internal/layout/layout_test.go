@@ -68,11 +68,21 @@ func TestOffsets(t *testing.T) {
 		{"mutex", MutexOff, 128},
 		{"begin", BeginOff, 192},
 		{"end", EndOff, 200},
-		{"generations", memberOff, 256},
-		{"texts", textOff, 4352},
+		{"counters", countOff, 256},
+		{"number of counters", Counters, 8},
+		{"counter of waits", uint64(Waits), 0},
+		{"counter of take-overs", uint64(TakeOvers), 1},
+		{"counter of disturbed reads", uint64(DisturbedReads), 2},
+		{"member table", memberOff, 320},
+		{"member slot", memberSize, 8},
+		{"holder's process ID", holderPIDOff, 4},
+		{"texts", textOff, 8512},
+		{"least size of any format", minSize, 4352},
 		{"slot header", SlotHeader, 64},
+		{"version of a slot", slotVersionOff, 0},
+		{"length of a slot", slotLengthOff, 8},
 		{"number of members", Members, 1024},
-		{"format", Format, 1},
+		{"format", Format, 2},
 		{"persist flag", flagPersist, 1},
 		{"mutex flag", flagMutex, 2},
 		{"kind segment", uint64(KindSegment), 1},
@@ -97,17 +107,24 @@ func TestOffsets(t *testing.T) {
 func TestWords(t *testing.T) {
 	mem := image(geometries(t)["segment"])
 	w := NewWords(mem)
-	c := w.Counters()
+	c := w.Versions()
 	w.Mutex().Store(0x01020304)
 	w.Rotor().Store(0x11121314)
 	c[0], c[1] = 0x2122232425262728, 0x3132333435363738
+	w.OwnerPid().Store(0x01010101)
 	w.Generation(0).Store(0x41424344)
+	w.HolderPID(0).Store(0x45464748)
 	w.Generation(Members - 1).Store(0x51525354)
+	w.HolderPID(Members - 1).Store(0x55565758)
+	for k := range Counter(Counters) {
+		w.Counter(k).Store(0x6162636465666700 + uint64(k))
+	}
 	for _, f := range []struct {
 		off  int
 		want uint64
 	}{
-		{128, 0x01020304}, {84, 0x11121314}, {256, 0x41424344}, {4352 - 4, 0x51525354},
+		{128, 0x01020304}, {132, 0x01010101}, {84, 0x11121314},
+		{320, 0x41424344}, {324, 0x45464748}, {8512 - 8, 0x51525354}, {8512 - 4, 0x55565758},
 	} {
 		if got := binary.NativeEndian.Uint32(mem[f.off:]); uint64(got) != f.want {
 			t.Errorf("offset %d: %#x, want %#x", f.off, got, f.want)
@@ -123,11 +140,30 @@ func TestWords(t *testing.T) {
 		_ [8]byte
 		c [2]uint64
 	}{}.c); size != 16 || off != 8 {
-		t.Errorf("the counters take %d bytes", size)
+		t.Errorf("the versions take %d bytes", size)
+	}
+	for k, got := range Counts(mem) {
+		if want := 0x6162636465666700 + uint64(k); got != want || binary.NativeEndian.Uint64(mem[256+8*k:]) != want {
+			t.Errorf("counter %d: Counts has %#x, want %#x", k, got, want)
+		}
+	}
+	off, n := MemberTable()
+	if off != 320 || n != 8192 {
+		t.Errorf("a member table of %d bytes at %d", n, off)
+	}
+	for slot, want := range map[int]uint32{0: 0x45464748, 1: 0, Members - 1: 0x55565758} {
+		if got := HolderPID(mem[off:off+n], slot); got != want {
+			t.Errorf("the holder of slot %d is process %#x, want %#x", slot, got, want)
+		}
 	}
 	for _, slot := range []int{-1, Members} {
-		if !panics(func() { w.Generation(slot) }) {
-			t.Errorf("there is a generation of slot %d", slot)
+		if !panics(func() { w.Generation(slot) }) || !panics(func() { w.HolderPID(slot) }) {
+			t.Errorf("there is a slot %d", slot)
+		}
+	}
+	for _, k := range []Counter{-1, Counters} {
+		if !panics(func() { w.Counter(k) }) {
+			t.Errorf("there is a counter %d", k)
 		}
 	}
 
@@ -277,12 +313,32 @@ func TestReadCorrupt(t *testing.T) {
 					t.Errorf("%d bytes are read as %d: %v", size, n, err)
 				}
 			}
-			for _, n := range []int{0, 8, 87, textOff - 1, HeadLen(good) - 1} {
+			for _, n := range []int{0, 8, 87, minSize - 1, minSize, textOff - 1, HeadLen(good) - 1} {
 				if _, err := Read(good[:n], size); err == nil && n < HeadLen(good) {
 					t.Errorf("is read from %d bytes", n)
 				}
 			}
 		})
+	}
+}
+
+// A mapping of another format is told from one that is not finished, whatever
+// its size: a mutex of format 1 is shorter than any mapping of this one.
+func TestOtherFormats(t *testing.T) {
+	mem := image(geometries(t)["persistent mutex"])
+	for _, format := range []uint32{1, 3, math.MaxUint32} {
+		for _, n := range []int{minSize, 8192, len(mem)} {
+			b := bytes.Clone(mem[:n])
+			binary.NativeEndian.PutUint32(b[readyOff:], format)
+			if ready, err := Ready(b); !ready || err != nil || !Persists(b) {
+				t.Errorf("format %d, %d bytes: Ready = %v, %v, Persists = %v", format, n, ready, err, Persists(b))
+			}
+			_, err := Read(b, int64(n))
+			want := fmt.Sprintf("written by format %d, this program knows format 2: close all its users, or remove it with Remove", format)
+			if !errors.Is(err, ErrIncompatible) || !strings.Contains(err.Error(), want) {
+				t.Errorf("format %d, %d bytes: %v", format, n, err)
+			}
+		}
 	}
 }
 
@@ -295,7 +351,8 @@ func TestReadRefuses(t *testing.T) {
 		v    uint32
 		want error
 	}{
-		{"format", readyOff, Format + 1, ErrIncompatible},
+		{"the format before", readyOff, Format - 1, ErrIncompatible},
+		{"the next format", readyOff, Format + 1, ErrIncompatible},
 		{"byte order", orderOff, 0x0D0C0B0A, ErrIncompatible},
 		{"kind 0", kindOff, 0, ErrCorrupt},
 		{"kind 3", kindOff, 3, ErrCorrupt},
@@ -439,28 +496,45 @@ func TestSlots(t *testing.T) {
 				for k := range space {
 					space[k] = byte(i + 1)
 				}
-				s.SetLen(i, g.Capacity)
+				s.Seal(i, i+7, g.Capacity)
 			}
 			for i := range uint64(g.Slots) {
 				v, err := s.Value(i)
 				if err != nil || !bytes.Equal(v, bytes.Repeat([]byte{byte(i + 1)}, g.Capacity)) || cap(v) != len(v) {
 					t.Errorf("slot %d: %d bytes, %v", i, len(v), err)
 				}
-				if off := g.slotArea + int(i)*g.stride; binary.NativeEndian.Uint64(mem[off:]) != uint64(g.Capacity) {
-					t.Errorf("slot %d does not begin with the length", i)
+				off := g.slotArea + int(i)*g.stride
+				if binary.NativeEndian.Uint64(mem[off:]) != i+7 || binary.NativeEndian.Uint64(mem[off+8:]) != uint64(g.Capacity) {
+					t.Errorf("slot %d does not begin with the version and the length", i)
+				}
+				sealed := bytes.Clone(mem)
+				clear(sealed[off : off+8])
+				if s.Version(i) != i+7 {
+					t.Errorf("slot %d is of version %d", i, s.Version(i))
+				}
+				if s.Unseal(i); s.Version(i) != 0 || !bytes.Equal(mem, sealed) {
+					t.Errorf("slot %d is of version %d, unsealed", i, s.Version(i))
 				}
 			}
 			if !bytes.Equal(head, mem[:g.slotArea]) {
 				t.Error("slots reach before their area")
 			}
 			for _, n := range []uint64{uint64(g.Capacity) + 1, 1 << 31, 1 << 32, 1 << 63, math.MaxUint64} {
-				binary.NativeEndian.PutUint64(mem[g.slotArea:], n)
+				binary.NativeEndian.PutUint64(mem[g.slotArea+slotLengthOff:], n)
 				if v, err := s.Value(0); !errors.Is(err, ErrCorrupt) || v != nil {
 					t.Errorf("length %d: %d bytes, %v", n, len(v), err)
 				}
 			}
-			if !panics(func() { s.Space(uint64(g.Slots)) }) || !panics(func() { s.Value(math.MaxUint64) }) {
-				t.Error("there is a slot more")
+			for what, use := range map[string]func(i uint64){
+				"Space":   func(i uint64) { s.Space(i) },
+				"Value":   func(i uint64) { s.Value(i) },
+				"Version": func(i uint64) { s.Version(i) },
+				"Unseal":  func(i uint64) { s.Unseal(i) },
+				"Seal":    func(i uint64) { s.Seal(i, 1, 0) },
+			} {
+				if !panics(func() { use(uint64(g.Slots)) }) || !panics(func() { use(math.MaxUint64) }) {
+					t.Errorf("%s has a slot more", what)
+				}
 			}
 		})
 	}
@@ -474,7 +548,11 @@ func TestGetPut(t *testing.T) {
 	g := geometries(t)["segment"]
 	s := NewSlots(image(g), g)
 	in := value{1, [3]int64{2, 3, 4}}
-	Put(&s, 1, &in)
+	n := Put(&s, 1, &in)
+	if n != int(unsafe.Sizeof(in)) || s.Version(1) != 0 {
+		t.Errorf("put %d bytes of version %d", n, s.Version(1))
+	}
+	s.Seal(1, 1, n)
 	var out value
 	if Get(&s, 1, &out); out != in {
 		t.Errorf("put %v, got %v", in, out)

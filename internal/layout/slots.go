@@ -2,7 +2,10 @@ package layout
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
 // Slots is the slot area of a mapped segment. Its methods may be called concurrently; what they return changes
@@ -32,15 +35,33 @@ func (s *Slots) Space(i uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(s.at(i), SlotHeader)), s.capacity)
 }
 
-// SetLen stores the length of the value in slot i, 0 <= n <= capacity.
-func (s *Slots) SetLen(i uint64, n int) {
-	*(*uint64)(s.at(i)) = uint64(n)
+// Version is the version that the header of slot i carries: that of its value,
+// 0 if it never had one or is being written. It is untrusted.
+func (s *Slots) Version(i uint64) uint64 { return atomic.LoadUint64((*uint64)(s.at(i))) }
+
+// Unseal takes the version off slot i, which is about to be written. It stands
+// before the announcement of the new version: the store-store barrier that
+// follows the announcement keeps it before the value as well.
+func (s *Slots) Unseal(i uint64) {
+	version := (*uint64)(s.at(i))
+	fence.Publish(version, 0)
+	// Seal stores to the same word. A compiler that saw nothing but plain
+	// stores between the two might leave this one out.
+	atomic.LoadUint64(version)
+}
+
+// Seal gives slot i the length of its value, 0 <= n <= capacity, and then its
+// version, which is seen after the value and the length.
+func (s *Slots) Seal(i, version uint64, n int) {
+	p := s.at(i)
+	*(*uint64)(unsafe.Add(p, slotLengthOff)) = uint64(n)
+	fence.Publish((*uint64)(p), version)
 }
 
 // Value is the value in slot i, in place, its capacity cut. A length beyond the capacity is ErrCorrupt.
 func (s *Slots) Value(i uint64) ([]byte, error) {
 	p := s.at(i)
-	n := *(*uint64)(p)
+	n := *(*uint64)(unsafe.Add(p, slotLengthOff))
 	if n > uint64(s.capacity) {
 		return nil, fmt.Errorf("%w: slot %d holds %d bytes, the capacity is %d", ErrCorrupt, i, n, s.capacity)
 	}
@@ -51,11 +72,11 @@ func (s *Slots) Value(i uint64) ([]byte, error) {
 // most the capacity.
 func Get[T any](s *Slots, i uint64, v *T) { *v = *(*T)(unsafe.Add(s.at(i), SlotHeader)) }
 
-// Put assigns *v to the room of slot i and sets its length, for the same kind of T as Get.
-func Put[T any](s *Slots, i uint64, v *T) {
-	p := s.at(i)
-	*(*T)(unsafe.Add(p, SlotHeader)) = *v
-	*(*uint64)(p) = uint64(unsafe.Sizeof(*v))
+// Put assigns *v to the room of slot i, for the same kind of T as Get. It
+// returns the length of the value, for Seal.
+func Put[T any](s *Slots, i uint64, v *T) (n int) {
+	*(*T)(unsafe.Add(s.at(i), SlotHeader)) = *v
+	return int(unsafe.Sizeof(*v))
 }
 
 // Same reports whether a and b begin at the same address.

@@ -83,7 +83,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"internal/member":  4,
 		"internal/mapping": 3,
 		"internal/park":    3,
-		"internal/fence":   3,
+		"internal/fence":   1,
 		"internal/layout":  2,
 		"internal/kernel":  2,
 		"internal/step":    1,

@@ -13,8 +13,16 @@ type Status struct {
 	Path     string
 	Mode     fs.FileMode
 	Version  uint64
-	Writers  int  // writable handles that are open
-	Readers  bool // some reader is open
+	Counts   [layout.Counters]uint64 // by layout.Counter
+	Writers  int                     // writable handles that are open
+	Holders  []Holder                // these, by member slot
+	Readers  bool                    // some reader is open
+}
+
+// Holder is a writable handle that is open.
+type Holder struct {
+	Slot int // the member slot that it holds
+	PID  int // of its process, as layout.Words.HolderPID: a hint
 }
 
 // Stat looks at a mapping. One that is not initialised is fs.ErrNotExist.
@@ -38,14 +46,27 @@ func Stat(p *mapping.Place) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Geometry: g, Path: mapping.Path(p), Mode: info.Mode, Version: layout.Version(head)}
+	s := &Status{Geometry: g, Path: mapping.Path(p), Mode: info.Mode, Version: layout.Version(head), Counts: layout.Counts(head)}
 	for slot := range layout.Members {
 		held, err := obj.Held(slot)
 		if err != nil {
 			return nil, err
 		}
 		if held {
-			s.Writers++
+			s.Holders = append(s.Holders, Holder{Slot: slot})
+		}
+	}
+	s.Writers = len(s.Holders)
+	// Read after the question who holds a slot, so that a process ID is not
+	// that of somebody before.
+	off, n := layout.MemberTable()
+	table := make([]byte, n)
+	if n, err = obj.ReadAt(table, int64(off)); err != nil {
+		return nil, err
+	}
+	if n == len(table) {
+		for i := range s.Holders {
+			s.Holders[i].PID = int(layout.HolderPID(table, s.Holders[i].Slot))
 		}
 	}
 	s.Readers, err = obj.ReaderHeld()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -230,7 +231,7 @@ func (m *Member) view(g *layout.Geometry, writable bool) error {
 	}
 	m.Geometry, m.Mem, m.Words, m.Key = g, mem, layout.NewWords(mem), m.info.ID
 	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family())
-	m.Crowd = park.NewCrowd(layout.LowHalf(&m.Words.Counters()[1]), m.obj.Family())
+	m.Crowd = park.NewCrowd(layout.LowHalf(&m.Words.Versions()[1]), m.obj.Family())
 	return nil
 }
 
@@ -256,6 +257,8 @@ func (m *Member) claim() error {
 		}
 		generation.Store(next)
 		step.At(step.GenerationRaised)
+		m.Words.HolderPID(slot).Store(uint32(os.Getpid()))
+		step.At(step.HolderPIDSet)
 		rotor.Store(uint32(slot+1) % layout.Members)
 		step.At(step.RotorMoved)
 		m.ident = layout.NewIdent(slot, next)

@@ -77,6 +77,21 @@ func (m *Member) unpinned() {
 	}
 }
 
+// Count counts an event in the header, unless this handle may not write there.
+// It is for slow paths, and may be called without Pin and layout.Guard.
+func (m *Member) Count(c layout.Counter) {
+	if m.reader {
+		return
+	}
+	if Pinning {
+		if !m.Pin() {
+			return
+		}
+		defer m.Unpin()
+	}
+	layout.Guard(m.Mem, func() error { m.Words.Counter(c).Add(1); return nil })
+}
+
 // Self is the identity of this handle: never 0, and different from that of any other live handle of the mapping.
 // It is 0 for a reader.
 func (m *Member) Self() uint32 { return uint32(m.ident) }

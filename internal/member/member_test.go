@@ -330,6 +330,8 @@ func TestHalfInitialised(t *testing.T) {
 	marked := append(layout.Mark(), make([]byte, g.Size()-len(layout.Mark()))...)
 	ready := append([]byte(nil), marked...)
 	g.Init(ready)
+	old := append([]byte(nil), ready...)
+	binary.NativeEndian.PutUint32(old[8:], 1)
 	almost := append([]byte(nil), ready...)
 	clear(almost[8:12])
 	garbage := append([]byte(nil), ready...)
@@ -345,6 +347,8 @@ func TestHalfInitialised(t *testing.T) {
 		"almost ready":    almost,
 		"all users died":  ready,
 		"and garbage":     garbage,
+		"ready, cut off":  ready[:8192],
+		"format 1":        old[:8192],
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := in(proctest.TempDir(t))
@@ -359,6 +363,46 @@ func TestHalfInitialised(t *testing.T) {
 				t.Error("a second handle created it too")
 			}
 		})
+	}
+}
+
+// A mapping of another format is left alone while it is in use or persists, and
+// whoever wants it learns what to do. A mutex of format 1 has 8192 bytes where
+// pages have 4096.
+func TestOtherFormat(t *testing.T) {
+	g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
+	must(t, g.Place(mapping.PageSize()))
+	file := append(layout.Mark(), make([]byte, g.Size()-len(layout.Mark()))...)
+	g.Init(file)
+	binary.NativeEndian.PutUint32(file[8:], 1)
+	refused := func(what string, err error) {
+		t.Helper()
+		text := "written by format 1, this program knows format 2: close all its users, or remove it with Remove"
+		if !errors.Is(err, layout.ErrIncompatible) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: error is %v", what, err)
+		}
+	}
+	for _, size := range []int{8192, g.Size()} {
+		s := in(proctest.TempDir(t))
+		path := mapping.Path(&s.Place)
+		must(t, os.WriteFile(path, file[:size], mapping.DefaultMode))
+		for _, how := range []How{OpenOrCreate, CreateOnly, AttachOnly} {
+			_, err := Join(how, s)
+			refused("Join", err)
+		}
+		_, err := JoinReader(s)
+		refused("JoinReader", err)
+		_, err = Stat(&s.Place)
+		refused("Stat", err)
+		_, err = Sweep(&s.Place)
+		refused("Sweep", err)
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, file[:size]) {
+			t.Errorf("%d bytes, now %d, %v", size, len(now), err)
+		}
+		must(t, Remove(&s.Place))
+		if !join(t, s).Created {
+			t.Error("not begun anew after it was removed")
+		}
 	}
 }
 
@@ -545,10 +589,22 @@ func TestAdmin(t *testing.T) {
 		want(t, err, fs.ErrNotExist)
 	}
 	a, b := join(t, s), join(t, s)
-	stay(t)(JoinReader(s))
+	reader := stay(t)(JoinReader(s))
+	a.Count(layout.Waits)
+	a.Count(layout.DisturbedReads)
+	b.Count(layout.Waits)
+	reader.Count(layout.Waits) // which may not write
 	st, err := Stat(&s.Place)
 	if err != nil || st.Writers != 2 || !st.Readers || st.Mode != proctest.Mode(mapping.DefaultMode) || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
 		t.Errorf("Stat = %+v, %v", st, err)
+	}
+	if st.Counts != [layout.Counters]uint64{layout.Waits: 2, layout.DisturbedReads: 1} {
+		t.Errorf("counts are %v", st.Counts)
+	}
+	for i, m := range []*Member{a, b} {
+		if want := (Holder{layout.Ident(m.Self()).Slot(), os.Getpid()}); len(st.Holders) != 2 || st.Holders[i] != want {
+			t.Errorf("holders are %v, want %v", st.Holders, want)
+		}
 	}
 	if swept, err := Sweep(&s.Place); swept || err != nil {
 		t.Errorf("Sweep of a live mapping = %v, %v", swept, err)
@@ -563,7 +619,10 @@ func TestAdmin(t *testing.T) {
 
 	// What its dead users left is swept, unless it persists.
 	s = in(proctest.TempDir(t))
-	p, _ := start(t, s.Place.Dir)
+	p, ident := start(t, s.Place.Dir)
+	if st, err := Stat(&s.Place); err != nil || len(st.Holders) != 1 || st.Holders[0] != (Holder{layout.Ident(ident).Slot(), p.Pid()}) {
+		t.Errorf("Stat = %+v, %v; want process %d", st, err, p.Pid())
+	}
 	p.Kill()
 	proctest.Gone(t, func() bool {
 		swept, err := Sweep(&s.Place)

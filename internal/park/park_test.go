@@ -46,7 +46,7 @@ func share(name string) (*shared, error) {
 		return nil, err
 	}
 	words := layout.NewWords(mem)
-	return &shared{p, obj, mem, words.Mutex(), &words.Counters()[0], obj.Family()}, nil
+	return &shared{p, obj, mem, words.Mutex(), &words.Versions()[0], obj.Family()}, nil
 }
 
 func (s *shared) close() {

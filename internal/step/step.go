@@ -26,6 +26,7 @@ const (
 	// Attaching, and letting the registry go, after which the handle is open, or closed.
 	SlotHeld // and still of its last holder's generation
 	GenerationRaised
+	HolderPIDSet
 	RotorMoved
 	ReaderHeld
 	RegistryUnlocking
@@ -48,10 +49,12 @@ const (
 	ReadCopied
 
 	// Publishing.
+	SlotUnsealed
 	WriteBegun
 	WriteHalf // of an encoding; for the codecs of tests to mark
 	WriteEncoded
 	WriteFilled
+	SlotSealed
 	WatchersDisarmed
 	WriteEnded
 
@@ -86,13 +89,14 @@ var names = [Count]string{
 	RegistryLocked: "RegistryLocked", Inspected: "Inspected",
 	FileEmptied: "FileEmptied", FileMarked: "FileMarked", FileReserved: "FileReserved",
 	HeaderMapped: "HeaderMapped", HeaderWritten: "HeaderWritten", HeaderReady: "HeaderReady",
-	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", RotorMoved: "RotorMoved", ReaderHeld: "ReaderHeld",
-	RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
+	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", HolderPIDSet: "HolderPIDSet", RotorMoved: "RotorMoved",
+	ReaderHeld: "ReaderHeld", RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
 	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",
 	LockAwake: "LockAwake", LockTaking: "LockTaking", LockTakenOver: "LockTakenOver",
 	LockRepairing: "LockRepairing", LockRepaired: "LockRepaired", LockConsistent: "LockConsistent",
 	ReadBegun: "ReadBegun", ReadCopied: "ReadCopied",
-	WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded", WriteFilled: "WriteFilled",
+	SlotUnsealed: "SlotUnsealed", WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded",
+	WriteFilled: "WriteFilled", SlotSealed: "SlotSealed",
 	WatchersDisarmed: "WatchersDisarmed", WriteEnded: "WriteEnded",
 	Unlocking: "Unlocking", Unlocked: "Unlocked", LockWaking: "LockWaking", LockWoken: "LockWoken",
 	WatchersWaking: "WatchersWaking", WatchersWoken: "WatchersWoken",

@@ -23,15 +23,17 @@ import sys
 import time
 
 MAGIC = b"sharedsg"
-FORMAT = 1
+FORMAT = 2
 ORDER = 0x0A0B0C0D
 KIND_SEGMENT = 1
 FLAG_PERSIST = 1
 MEMBERS = 1024
 BEGIN, END = 192, 200
-TEXTS = 4352  # what every mapping has at least; then come the codec ID and the type name
+MINIMUM = 4352  # bytes that a ready mapping of any format has at least
+TEXTS = 8512  # what one of this format has at least; then come the codec ID and the type name
 MAX_TEXT = 65536
 SLOT_HEADER = 64
+LENGTH = 8  # in a slot's header, after its version
 
 REGISTRY = 1 << 62
 READERS = REGISTRY + 1  # and behind it the MEMBERS bytes of the writers
@@ -113,17 +115,17 @@ class Segment:
         head = os.pread(self.fd, TEXTS + 2 * MAX_TEXT, 0)
         if head and not head.startswith(MAGIC):
             raise Unusable(f"{self.path} is not a segment")
-        if len(head) < TEXTS:
+        if len(head) < MINIMUM:
             raise Unusable(f"{self.path} is not initialised")
         ready, order, kind, flags, members, slots = struct.unpack_from("=6I", head, 8)
         whole, capacity, stride, slot_area, wait_page = struct.unpack_from("=5Q", head, 32)
         page, codec_len, type_len = struct.unpack_from("=3I", head, 72)
-        if ready == 0:
+        if ready == 0 or ready == FORMAT and len(head) < TEXTS:
             raise Unusable(f"{self.path} is not initialised")
         if not flags & FLAG_PERSIST and not self._anybody_attached():
             raise Unusable(f"{self.path} was left by processes that died")
         if ready != FORMAT:
-            raise Unusable(f"{self.path} has format {ready}, this program knows format {FORMAT}")
+            raise Unusable(f"{self.path} was written by format {ready}, this program knows format {FORMAT}")
         if order != ORDER:
             raise Unusable(f"{self.path} has another byte order")
         if kind != KIND_SEGMENT:
@@ -182,7 +184,7 @@ class Segment:
             if version == 0:
                 return 0, None
             start = self.slot_area + version % self.slots * self.stride
-            length = self.words[start // 8]
+            length = self.words[(start + LENGTH) // 8]
             value = self.memory[start + SLOT_HEADER : start + SLOT_HEADER + min(length, self.capacity)]
             self.fence()
             begin = self.words[BEGIN // 8]

@@ -1,0 +1,181 @@
+package segment_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// counts are the counters in the header of a segment.
+func counts(t *testing.T, name string) [layout.Counters]uint64 {
+	t.Helper()
+	st, err := member.Stat(&mapping.Place{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st.Counts
+}
+
+// disturbed is a codec that has a value overwritten while it is decoded, so
+// many times.
+type disturbed struct {
+	codec.Codec[string]
+	times *int
+	by    func()
+}
+
+func (disturbed) DirectDecode() {}
+
+func (d disturbed) Decode(b []byte, v *string) error {
+	if *d.times > 0 {
+		*d.times--
+		d.by()
+	}
+	return d.Codec.Decode(b, v)
+}
+
+// A read that had to start again is counted once, if the handle may write.
+func TestDisturbedReadsAreCounted(t *testing.T) {
+	name := proctest.Name(t)
+	w := open(t, name, codec.String(), &segment.Options{Slots: 2})
+	store := func() {
+		if err := errors.Join(w.Store("some"), w.Store("other")); err != nil {
+			t.Error(err)
+		}
+	}
+	store()
+	times := 0
+	c := disturbed{codec.String(), &times, store}
+	s := open[string](t, name, c, nil)
+	r, err := segment.OpenReader[string](name, c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var want [layout.Counters]uint64
+	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+		for n := range 4 {
+			times = n
+			if v, err := h.Load(); v != "other" || err != nil || times != 0 {
+				t.Fatalf("Load = %q, %v", v, err)
+			}
+			if n > 0 && h == &s.Reader {
+				want[layout.DisturbedReads]++
+			}
+			if got := counts(t, name); got != want {
+				t.Errorf("disturbed %d times: counts are %v, want %v", n, got, want)
+			}
+		}
+	}
+}
+
+// A wait in which a goroutine sleeps is counted once, if the handle may write.
+func TestWaitsAreCounted(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), nil)
+	r, err := segment.OpenReader(name, codec.String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := s.Store("one"); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+		if _, err := h.Wait(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := counts(t, name); got != [layout.Counters]uint64{} {
+		t.Errorf("nobody waited: counts are %v", got)
+	}
+	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := h.Wait(ctx, 1)
+		want(t, err, context.DeadlineExceeded)
+		cancel()
+	}
+	if got := counts(t, name); got != [layout.Counters]uint64{layout.Waits: 1} {
+		t.Errorf("one waited that may write, and one that may not: counts are %v", got)
+	}
+}
+
+// Each slot's header has the version and the length of its value, and no version
+// once a Store to it has failed.
+func TestSlotsCarryTheirVersion(t *testing.T) {
+	o := segment.Options{Dir: proctest.TempDir(t), Capacity: 16, Slots: 3}
+	bare := o
+	bare.NoFaultGuard = true
+	t.Run("plain", func(t *testing.T) {
+		s := open(t, "plain", codec.Fixed[point](), &o)
+		slotHeaders(t, "plain", &o, func(uint64) error { return s.Store(point{1, 2}) })
+	})
+	t.Run("unguarded", func(t *testing.T) {
+		s := open(t, "unguarded", codec.Fixed[point](), &bare)
+		slotHeaders(t, "unguarded", &bare, func(uint64) error { return s.Store(point{1, 2}) })
+	})
+	t.Run("updated", func(t *testing.T) {
+		s := open(t, "updated", codec.Fixed[point](), &o)
+		slotHeaders(t, "updated", &o, func(n uint64) error {
+			return s.Update(func(p *point) error { p.X = n; return nil })
+		})
+	})
+	t.Run("encoded", func(t *testing.T) {
+		s := open(t, "encoded", codec.String(), &o)
+		headers := slotHeaders(t, "encoded", &o, func(uint64) error { return s.Store("0123456789012345") })
+		before := headers()
+		want(t, s.Store("01234567890123456"), segment.ErrTooLarge)
+		before[8%3][0] = 0
+		if got := headers(); got != before {
+			t.Errorf("after a Store that failed the slots' versions and lengths are %v, want %v", got, before)
+		}
+	})
+}
+
+// slotHeaders has 7 versions of 16 bytes each stored in 3 slots, and checks what
+// the headers say: versions and lengths, which it returns the reader of.
+func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][2]uint64) {
+	t.Helper()
+	headers = func() [3][2]uint64 { return headersOf(t, name, o) }
+	var want [3][2]uint64
+	for v := uint64(1); v <= 7; v++ {
+		if err := store(v); err != nil {
+			t.Fatal(err)
+		}
+		want[v%3] = [2]uint64{v, 16}
+		if got := headers(); got != want {
+			t.Fatalf("after version %d the slots' versions and lengths are %v, want %v", v, got, want)
+		}
+	}
+	return headers
+}
+
+// headersOf reads the versions and lengths in the headers of a segment's first 3
+// slots.
+func headersOf(t *testing.T, name string, o *segment.Options) (h [3][2]uint64) {
+	t.Helper()
+	info, err := segment.Stat(name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(info.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	area, stride := binary.NativeEndian.Uint64(file[56:]), binary.NativeEndian.Uint64(file[48:])
+	for i := range h {
+		at := area + uint64(i)*stride
+		h[i] = [2]uint64{binary.NativeEndian.Uint64(file[at:]), binary.NativeEndian.Uint64(file[at+8:])}
+	}
+	return h
+}

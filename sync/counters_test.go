@@ -1,0 +1,61 @@
+package sync_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+)
+
+// counts are the counters in the header of a mutex.
+func counts(t *testing.T, name string) [layout.Counters]uint64 {
+	t.Helper()
+	st, err := member.Stat(&mapping.Place{Name: name})
+	must(t, err)
+	return st.Counts
+}
+
+// The header counts who had to park and which owners died, and nothing else.
+func TestCounters(t *testing.T) {
+	name := proctest.Name(t)
+	o := &ipcsync.Options{Repair: func() error { return nil }}
+	a, b := open(t, name, o), open(t, name, o)
+	expect := func(what string, waits, takeOvers uint64) {
+		t.Helper()
+		if got := counts(t, name); got != [layout.Counters]uint64{layout.Waits: waits, layout.TakeOvers: takeOvers} {
+			t.Errorf("%s: counts are %v, want %d waits and %d take-overs", what, got, waits, takeOvers)
+		}
+	}
+	for range 3 {
+		must(t, errors.Join(a.Lock(t.Context()), a.Unlock()))
+	}
+	must(t, a.Lock(t.Context()))
+	if locked, err := b.TryLock(); locked || err != nil {
+		t.Fatal(locked, err)
+	}
+	expect("nobody waited", 0, 0)
+	// Longer than several of its parks.
+	want(t, b.Lock(during(t, 20*time.Millisecond)), context.DeadlineExceeded)
+	expect("one waited in vain", 1, 0)
+	must(t, a.Unlock())
+
+	p := proctest.Start(t, "owner", name)
+	p.Expect("locked")
+	p.Kill()
+	must(t, a.Lock(patient(t)))
+	got := counts(t, name)
+	if got[layout.TakeOvers] != 1 || got[layout.Waits] > 2 { // it may have waited for the death
+		t.Errorf("an owner died: counts are %v", got)
+	}
+	must(t, a.Unlock())
+	must(t, errors.Join(b.Lock(t.Context()), b.Unlock()))
+	if again := counts(t, name); again != got {
+		t.Errorf("a lock of a free mutex was counted: %v after %v", again, got)
+	}
+}
