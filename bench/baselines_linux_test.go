@@ -77,7 +77,7 @@ func (s *sample[T]) baselines(b *testing.B, dir direction) {
 			}
 		})
 	}
-	if s.reuses && !s.plain && dir == heapToMapping {
+	if s.name == "Bytes" && dir == heapToMapping {
 		s.run(b, "copyring", "", func(b *testing.B) {
 			ring := mapped(b, make([]byte, len(s.encoded)), segment.DefaultSlots)
 			i := 0

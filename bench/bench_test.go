@@ -7,9 +7,11 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -18,6 +20,7 @@ func TestMain(m *testing.M) {
 	roles := map[string]func([]string) error{
 		"reader":   reader,
 		"watchers": watchers,
+		"watched":  watched,
 	}
 	maps.Copy(roles, locks.Roles())
 	maps.Copy(roles, echoes.Roles())
@@ -39,8 +42,8 @@ func TestOnce(t *testing.T) {
 	}
 	for _, name := range []string{
 		"Load/impl=segment", "Store/impl=segment", "Lock/impl=ipcsync.Mutex", "OpenClose/impl=segment", "First/impl=segment",
-		"Readers/impl=segment", "FanOut/impl=segment", "Watchers/impl=segment", "Takeover/impl=ipcsync.Mutex",
-		"RoundTrip/impl=segment",
+		"Readers/impl=segment", "FanOut/impl=segment", "Watchers/impl=segment", "Watched/impl=segment",
+		"Takeover/impl=ipcsync.Mutex", "RoundTrip/impl=segment",
 	} {
 		if !strings.Contains(string(out), "\nBenchmark"+name+"/") {
 			t.Errorf("no result of %s in\n%s", name, out)
@@ -53,6 +56,29 @@ func open[T any](tb testing.TB, name string, c codec.Codec[T], o *segment.Option
 	tb.Helper()
 	s, err := segment.Open(name, c, o)
 	return harness.Keep(tb, s, err)
+}
+
+// faultKey ends the names of all benchmarks of this library. It says how this
+// process, and those that it starts, catch faults of mapped memory. What decides
+// that is the library's to know, so it is asked, of a page that will not fault.
+var faultKey = func() string {
+	page := os.Getpagesize()
+	mem := make([]byte, 2*page)
+	start := page - int(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))&(page-1)
+	r := fault.Watch(mem[start:][:page])
+	defer r.Forget()
+	if r.Trapped() {
+		return "/fault=trap"
+	}
+	return "/fault=guard"
+}()
+
+// readsKey says what Options.LockReads is.
+func readsKey(lockReads bool) string {
+	if lockReads {
+		return "/reads=locked"
+	}
+	return "/reads=free"
 }
 
 // onOff is the value of a key.

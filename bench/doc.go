@@ -3,7 +3,8 @@
 //
 //	go test -run '^$' -bench . ./bench
 //	go test -run '^$' -bench Takeover ./bench -deaths 1000   # rather than 100 in each operation
-//	go -C bench/peers run ./report                           # these and those of package peers, as docs/benchmarks.md
+//	SHAREDSEG_TRAP=off go test -run '^$' -bench . ./bench    # with the guard in place of the trap
+//	go -C bench/peers run ./report                           # all these and package peers, for docs/benchmarks.md
 //
 // All of it takes about five minutes, and needs two processors that are otherwise idle.
 //
@@ -12,11 +13,13 @@
 //	Load       one value, mapping to heap
 //	Store      one value, heap to mapping
 //	Lock       lock and unlock; procs=2, 4: so many processes do nothing but that for a second
-//	OpenClose  attach to what another handle has open, and let go
+//	OpenClose  attach to what another handle has open, and close
 //	First      the same around the first Store or Load of a large value; populate=on: Options.Populate
 //	Readers    loads per second of one process, of two at a time, and the ratio; nobody stores
 //	FanOut     stores per second of one process, and loads per second of all of readers=N others, meanwhile
 //	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
+//	Watched    from a store to one of segments=N until its watcher has the value; another process watches them all, each
+//	           through a handle of its own
 //	Takeover   a lock whose owner was killed: from its death to the next owner
 //	RoundTrip  64 bytes to another process and back; load=idle: with 1 ms of rest before each
 //
@@ -30,12 +33,13 @@
 //	torn-%                   of these loads, those of parts of two values; a mechanism that is to prevent that fails
 //	ns/watcher               ns/op by the number of watchers
 //	p50-spread-ns            from when the first watcher has a value until the last has it
+//	all-ns                   of Watched: from the first of a store to each segment until all watchers have theirs
 //	threads                  of the process that watches, on Linux
 //	idle-cpu-%               its use of one processor during a second without stores, on Linux
 //
 // The rest of a name is key=value parts, the first of which says what is measured, the mechanism:
 //
-//	segment                 segment.Segment, with the codec, guard and fault guard of the other parts
+//	segment                 segment.Segment, with the codec of another part
 //	ipcsync.Mutex           this library's named mutex
 //	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind;
 //	                        nothing keeps readers from half of a value
@@ -50,9 +54,15 @@
 //	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface
 //	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //
-// The size of a value is that of its encoding. So, with benchstat, mechanisms become columns by
+// Of this library's mechanisms, reads=free or locked is Options.LockReads, and fault=trap or guard is how the process
+// catches faults of mapped memory: by a handler of SIGBUS, which costs nothing before there is one, or by
+// debug.SetPanicOnFault in each call. It is the guard where the environment has SHAREDSEG_TRAP=off, and on platforms
+// without a trap.
 //
-//	benchstat -row .name,/codec,/size,/call -col /impl,/guard,/fault new.txt
+// The size of a value is that of its encoding. FixedBools is codec.Fixed of a struct with bools, which are looked at.
+// With benchstat, mechanisms become columns by
+//
+//	benchstat -row .name,/codec,/size,/call -col /impl,/reads,/fault new.txt
 //
 // Where a mechanism needs system calls of Linux, other platforms leave it out.
 package bench

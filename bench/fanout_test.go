@@ -45,9 +45,9 @@ var fanOuts = func() map[string]fanOut {
 
 func addFanOuts[T words](all map[string]fanOut) {
 	size := "/size=" + sizeName(int(unsafe.Sizeof(*new(T))))
-	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
-		all[fmt.Sprintf("impl=segment%s/guard=%v", size, guard)] = newFanOut(func(name string) (sharedWords[T], error) {
-			s, err := segment.Open(name, codec.Fixed[T](), &segment.Options{Guard: guard})
+	for _, lockReads := range []bool{false, true} {
+		all["impl=segment"+size+readsKey(lockReads)+faultKey] = newFanOut(func(name string) (sharedWords[T], error) {
+			s, err := segment.Open(name, codec.Fixed[T](), &segment.Options{LockReads: lockReads})
 			store := func(v *T) error { return s.Store(*v) }
 			load := func(v *T) error {
 				_, err := s.LoadInto(v)

@@ -12,31 +12,25 @@ import (
 
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
-const ipcMutex = "ipcsync.Mutex"
+// ipcMutex is the key of this library's mutex among the locks.
+var ipcMutex = "ipcsync.Mutex" + faultKey
 
 // locks are the locks between processes, by mechanism.
 var locks = func() harness.Locks {
 	all := maps.Clone(fileLocks)
-	for key, faultGuard := range map[string]bool{ipcMutex: true, ipcMutex + "/fault=on": true, ipcMutex + "/fault=off": false} {
-		all[key] = func(name string) (harness.Lock, error) {
-			m, err := openMutex(name, faultGuard)
-			return blocking{m}, err
-		}
+	all[ipcMutex] = func(name string) (harness.Lock, error) {
+		m, err := openMutex(name)
+		return blocking{m}, err
 	}
 	return all
 }()
 
-// contenders are those of locks that processes contend for.
-func contenders() []string {
-	return append(slices.Sorted(maps.Keys(fileLocks)), ipcMutex+"/fault=on", ipcMutex+"/fault=off")
-}
-
-func openMutex(name string, faultGuard bool) (*ipcsync.Mutex, error) {
+func openMutex(name string) (*ipcsync.Mutex, error) {
 	// There is nothing to mend in what a benchmark guards.
-	return ipcsync.OpenMutex(name, &ipcsync.Options{Repair: func() error { return nil }, NoFaultGuard: !faultGuard})
+	return ipcsync.OpenMutex(name, &ipcsync.Options{Repair: func() error { return nil }})
 }
 
 // blocking is a Mutex without contexts.
@@ -45,21 +39,19 @@ type blocking struct{ *ipcsync.Mutex }
 func (m blocking) Lock() error { return m.Mutex.Lock(context.Background()) }
 
 func BenchmarkLock(b *testing.B) {
-	for _, faultGuard := range []bool{true, false} {
-		harness.Run(b, fmt.Sprintf("impl=%s/procs=1/fault=%s", ipcMutex, onOff(faultGuard)), 0, func(b *testing.B) {
-			opened, err := openMutex(proctest.Name(b), faultGuard)
-			m := harness.Keep(b, opened, err)
-			ctx := context.Background()
-			for b.Loop() {
-				if err := m.Lock(ctx); err != nil {
-					b.Fatal(err)
-				}
-				if err := m.Unlock(); err != nil {
-					b.Fatal(err)
-				}
+	harness.Run(b, "impl=ipcsync.Mutex/procs=1"+faultKey, 0, func(b *testing.B) {
+		opened, err := openMutex(proctest.Name(b))
+		m := harness.Keep(b, opened, err)
+		ctx := context.Background()
+		for b.Loop() {
+			if err := m.Lock(ctx); err != nil {
+				b.Fatal(err)
 			}
-		})
-	}
+			if err := m.Unlock(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	harness.Run(b, "impl=sync.Mutex/procs=1", 0, func(b *testing.B) {
 		mu := new(sync.Mutex)
 		for b.Loop() {
@@ -78,7 +70,7 @@ func BenchmarkLock(b *testing.B) {
 		locks.Uncontended(b, impl)
 	}
 	for _, n := range []int{2, 4} {
-		for _, impl := range contenders() {
+		for _, impl := range slices.Sorted(maps.Keys(locks)) {
 			locks.Contended(b, impl, n)
 		}
 		b.Run(fmt.Sprintf("impl=sync.Mutex/goroutines=%d", n), func(b *testing.B) {
@@ -113,7 +105,7 @@ func goroutinesContend(n int) []harness.Work {
 }
 
 func BenchmarkTakeover(b *testing.B) {
-	for _, impl := range append(slices.Sorted(maps.Keys(fileLocks)), ipcMutex) {
+	for _, impl := range slices.Sorted(maps.Keys(locks)) {
 		locks.Takeover(b, impl)
 	}
 }

@@ -25,11 +25,11 @@ func openings() []opening {
 	c := codec.Fixed[quote]()
 	openSegment := func(name string) (io.Closer, error) { return segment.Open(name, c, nil) }
 	openReader := func(name string) (io.Closer, error) { return segment.OpenReader(name, c, nil) }
-	openMutex := func(name string) (io.Closer, error) { return openMutex(name, true) }
+	openMutex := func(name string) (io.Closer, error) { return openMutex(name) }
 	return append([]opening{
-		{"impl=segment/call=Open", openSegment, openSegment},
-		{"impl=segment/call=OpenReader", openSegment, openReader},
-		{"impl=" + ipcMutex + "/call=OpenMutex", openMutex, openMutex},
+		{"impl=segment/call=Open" + faultKey, openSegment, openSegment},
+		{"impl=segment/call=OpenReader" + faultKey, openSegment, openReader},
+		{"impl=ipcsync.Mutex/call=OpenMutex" + faultKey, openMutex, openMutex},
 	}, rawOpenings...)
 }
 
@@ -57,7 +57,7 @@ func BenchmarkFirst(b *testing.B) {
 	for _, size := range []int{1 << 20, 16 << 20} {
 		for _, call := range []string{"Store", "LoadInto"} {
 			for _, populate := range []bool{false, true} {
-				name := fmt.Sprintf("impl=segment/size=%s/call=%s/populate=%s", sizeName(size), call, onOff(populate))
+				name := fmt.Sprintf("impl=segment/size=%s/call=%s/populate=%s%s", sizeName(size), call, onOff(populate), faultKey)
 				harness.Run(b, name, size, func(b *testing.B) { first(b, size, call == "Store", populate) })
 			}
 		}

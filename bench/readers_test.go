@@ -31,10 +31,10 @@ type quoteReader struct {
 // readerKinds are all, by the name of the sub-benchmark.
 var readerKinds = func() map[string]readerKind {
 	all := maps.Clone(rawReaders)
-	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
-		all[fmt.Sprintf("impl=segment/size=64B/guard=%v", guard)] = readerKind{
+	for _, lockReads := range []bool{false, true} {
+		all["impl=segment/size=64B"+readsKey(lockReads)+faultKey] = readerKind{
 			serve: func(name string, q quote) (io.Closer, error) {
-				s, err := segment.Open(name, codec.Fixed[quote](), &segment.Options{Guard: guard})
+				s, err := segment.Open(name, codec.Fixed[quote](), &segment.Options{LockReads: lockReads})
 				if err != nil {
 					return nil, err
 				}

@@ -19,13 +19,16 @@ import (
 
 func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 
+// segmentEcho is the key of a pair of segments among the echoes.
+var segmentEcho = "segment" + faultKey
+
 // echoes are the connections to a process, by mechanism.
 var echoes = harness.Echoes{
-	"segment": {Dial: dialSegments, Serve: serveSegments},
-	"pipe":    {Dial: dialPipes, Serve: servePipes},
-	"unix":    {Dial: dialUnix, Serve: serveConn("unix")},
-	"tcp":     {Dial: dialTCP, Serve: serveConn("tcp")},
-	"netrpc":  {Dial: dialRPC, Serve: serveRPC},
+	segmentEcho: {Dial: dialSegments, Serve: serveSegments},
+	"pipe":      {Dial: dialPipes, Serve: servePipes},
+	"unix":      {Dial: dialUnix, Serve: serveConn("unix")},
+	"tcp":       {Dial: dialTCP, Serve: serveConn("tcp")},
+	"netrpc":    {Dial: dialRPC, Serve: serveRPC},
 }
 
 // segmentPair is a segment for each direction.
@@ -47,7 +50,7 @@ func (p *segmentPair) receive(m *harness.Message) (err error) {
 func dialSegments(b *testing.B) harness.RoundTrip {
 	there, back, c := proctest.Name(b), proctest.Name(b), codec.Fixed[harness.Message]()
 	p := &segmentPair{out: open(b, there, c, nil), in: open(b, back, c, nil)}
-	echo := proctest.Start(b, "echo", "segment", there, back)
+	echo := proctest.Start(b, "echo", segmentEcho, there, back)
 	b.Cleanup(echo.Wait) // before the segments are closed, the last to do that frees them
 	echo.Expect("ready")
 	return func(sent, got *harness.Message) error {

@@ -34,6 +34,16 @@ type quote struct {
 	Volume           uint64
 }
 
+// flags is 64 bytes. Some are bools, which a codec must look at.
+type flags struct {
+	Seq, Time uint64
+	Bid, Ask  float64
+	Set       [24]bool
+	Open      bool
+	Halted    bool
+	_         [6]uint8
+}
+
 // order is something to be encoded.
 type order struct {
 	ID     uint64   `json:"id"`
@@ -51,11 +61,13 @@ type measurable interface {
 
 func samples() []measurable {
 	anOrder := order{71, "SHSG", 12.75, []string{"XETR", "XLON", "XPAR"}, true}
+	someFlags := flags{Seq: 71, Time: 72, Bid: 12.75, Ask: 13, Set: [24]bool{0: true, 7: true, 23: true}, Open: true}
 	all := []measurable{
 		fixedSample[uint64](),
 		fixedSample[quote](),
 		fixedSample[[4]quote](),
 		fixedSample[[64]quote](),
+		reusing(newSample("FixedBools", codec.Fixed[flags](), someFlags)),
 		newSample("JSON", codec.JSON[order](), anOrder),
 		newSample("Gob", codec.Gob[order](), anOrder),
 	}
@@ -65,7 +77,7 @@ func samples() []measurable {
 			newSample("UTF16", codec.UTF16(), text(n/2-1))) // two bytes each, and the terminator
 	}
 	for _, n := range []int{8, 64, 256, 4 << 10, 64 << 10, 1 << 20} {
-		all = append(all, newSample("Bytes", codec.Bytes(), noise(n)))
+		all = append(all, reusing(newSample("Bytes", codec.Bytes(), noise(n))))
 	}
 	return all
 }
@@ -85,18 +97,24 @@ func newSample[T any](name string, c codec.Codec[T], v T) *sample[T] {
 	if err != nil {
 		panic(err)
 	}
-	_, isBytes := any(v).([]byte)
-	plain := codec.Plain(c)
-	return &sample[T]{name, c, v, encoded, plain, plain || isBytes}
+	return &sample[T]{name: name, codec: c, value: v, encoded: encoded}
+}
+
+// reusing says of a sample that LoadInto needs no new memory.
+func reusing[T any](s *sample[T]) *sample[T] {
+	s.reuses = true
+	return s
 }
 
 func fixedSample[T any]() *sample[T] {
 	var v T
 	c := codec.Fixed[T]()
-	if err := c.Decode(noise(c.(codec.Sized).Size()), &v); err != nil {
+	if err := c.Decode(noise(c.(codec.Sizer).Size()), &v); err != nil {
 		panic(err)
 	}
-	return newSample("Fixed", c, v)
+	s := reusing(newSample("Fixed", c, v))
+	s.plain = true
+	return s
 }
 
 // noise is n bytes, the same ones each time.
@@ -123,23 +141,13 @@ const (
 	heapToMapping                  // Store
 )
 
-// mode is what a user chooses besides the codec.
-type mode struct {
-	guard      segment.Guard
-	faultGuard bool
-}
-
-// modes are all there are for values of 64 bytes, of which they take the largest part; else the default one and, beside
-// a mere copy, that without the fault guard.
-func (s *sample[T]) modes() []mode {
-	modes := []mode{{segment.SeqLock, true}}
-	if s.reuses || len(s.encoded) == 64 {
-		modes = append(modes, mode{segment.SeqLock, false})
-	}
+// lockReads are the values of that option to measure with: both for 64 bytes,
+// which a lock costs most.
+func (s *sample[T]) lockReads() []bool {
 	if len(s.encoded) == 64 {
-		modes = append(modes, mode{segment.Mutex, true}, mode{segment.Mutex, false})
+		return []bool{false, true}
 	}
-	return modes
+	return []bool{false}
 }
 
 func (s *sample[T]) run(b *testing.B, impl, more string, f func(b *testing.B)) {
@@ -148,10 +156,9 @@ func (s *sample[T]) run(b *testing.B, impl, more string, f func(b *testing.B)) {
 }
 
 // runSegment runs f with a segment that holds the value.
-func (s *sample[T]) runSegment(b *testing.B, call string, m mode, f func(b *testing.B, seg *segment.Segment[T])) {
-	more := fmt.Sprintf("/call=%s/guard=%v/fault=%s", call, m.guard, onOff(m.faultGuard))
-	s.run(b, "segment", more, func(b *testing.B) {
-		o := &segment.Options{Capacity: len(s.encoded), Guard: m.guard, NoFaultGuard: !m.faultGuard}
+func (s *sample[T]) runSegment(b *testing.B, call string, lockReads bool, f func(*testing.B, *segment.Segment[T])) {
+	s.run(b, "segment", "/call="+call+readsKey(lockReads)+faultKey, func(b *testing.B) {
+		o := &segment.Options{Capacity: len(s.encoded), LockReads: lockReads}
 		seg := open(b, proctest.Name(b), s.codec, o)
 		harness.Must(b, seg.Store(s.value))
 		f(b, seg)
@@ -159,9 +166,9 @@ func (s *sample[T]) runSegment(b *testing.B, call string, m mode, f func(b *test
 }
 
 func (s *sample[T]) load(b *testing.B) {
-	for _, m := range s.modes() {
-		if s.plain || !s.reuses {
-			s.runSegment(b, "Load", m, func(b *testing.B, seg *segment.Segment[T]) {
+	for _, lockReads := range s.lockReads() {
+		if s.name != "Bytes" { // for which it would measure make
+			s.runSegment(b, "Load", lockReads, func(b *testing.B, seg *segment.Segment[T]) {
 				v, err := new(T), error(nil)
 				for b.Loop() {
 					if *v, err = seg.Load(); err != nil {
@@ -172,7 +179,7 @@ func (s *sample[T]) load(b *testing.B) {
 			})
 		}
 		if s.reuses {
-			s.runSegment(b, "LoadInto", m, func(b *testing.B, seg *segment.Segment[T]) {
+			s.runSegment(b, "LoadInto", lockReads, func(b *testing.B, seg *segment.Segment[T]) {
 				v := new(T)
 				_, err := seg.LoadInto(v) // makes the room that is used again
 				harness.Must(b, err)
@@ -200,8 +207,8 @@ func (s *sample[T]) load(b *testing.B) {
 }
 
 func (s *sample[T]) store(b *testing.B) {
-	for _, m := range s.modes() {
-		s.runSegment(b, "Store", m, func(b *testing.B, seg *segment.Segment[T]) {
+	for _, lockReads := range s.lockReads() {
+		s.runSegment(b, "Store", lockReads, func(b *testing.B, seg *segment.Segment[T]) {
 			v := &s.value
 			for b.Loop() {
 				if err := seg.Store(*v); err != nil {

@@ -27,7 +27,7 @@ type signal struct {
 // Windows.
 func BenchmarkWatchers(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
-		b.Run(fmt.Sprintf("impl=segment/watchers=%d", n), func(b *testing.B) { watchSegment(b, n) })
+		b.Run(fmt.Sprintf("impl=segment/watchers=%d%s", n, faultKey), func(b *testing.B) { watchSegment(b, n) })
 		b.Run(fmt.Sprintf("impl=chan/watchers=%d", n), func(b *testing.B) { watchChan(b, n) })
 	}
 }
@@ -59,7 +59,6 @@ func measureWatchers(b *testing.B, n int, store func(v signal) error, wait func(
 	b.ReportMetric(spreads.Quantile(0.5), "p50-spread-ns")
 }
 
-// watchSegment also reports the threads of the watching process, and the CPU that it takes while nothing is stored.
 func watchSegment(b *testing.B, n int) {
 	name := proctest.Name(b)
 	s := open(b, name, codec.Fixed[signal](), nil)
@@ -72,6 +71,12 @@ func watchSegment(b *testing.B, n int) {
 	}
 	wait()
 	measureWatchers(b, n, s.Store, wait)
+	reportRest(b, p)
+}
+
+// reportRest reports a watching process's threads, and the CPU that it takes
+// while nothing is stored, as seen from outside. Then it ends the process.
+func reportRest(b *testing.B, p *proctest.Proc) {
 	time.Sleep(harness.WindowLength()) // the watchers have not been idle yet
 	begun, before := time.Now(), usageOf(p.Pid())
 	time.Sleep(harness.WindowLength())
@@ -151,6 +156,106 @@ func watchers(args []string) error {
 				}
 				all.saw(v)
 				next++
+			}
+		}()
+	}
+	go func() {
+		proctest.Await()
+		ended <- nil
+	}()
+	return <-ended
+}
+
+// BenchmarkWatched has one process watch many segments, each through a handle of
+// its own. An operation is a store to one of them, after a rest, and lasts until
+// its watcher has the value. At the end there is a store to each, one after the
+// other, and each watcher must be told of that last value.
+func BenchmarkWatched(b *testing.B) {
+	n := 2000
+	if testing.Short() {
+		n = 100
+	}
+	b.Run(fmt.Sprintf("impl=segment/segments=%d%s", n, faultKey), func(b *testing.B) {
+		base := proctest.Name(b)
+		all := make([]*segment.Segment[signal], n)
+		for i := range all {
+			all[i] = open(b, watchedName(base, i), codec.Fixed[signal](), nil)
+			harness.Must(b, all[i].Store(signal{}))
+		}
+		p := proctest.Start(b, "watched", base, strconv.Itoa(n))
+		told := func() (which int, round uint64, at time.Time) {
+			var ns int64
+			_, err := fmt.Sscan(p.Line(), &which, &round, &ns)
+			harness.Must(b, err)
+			return which, round, time.Unix(0, ns)
+		}
+		// allTold waits until each watcher has the value of a round, and returns
+		// when the last had it.
+		allTold := func(round uint64) (last time.Time) {
+			seen := make(map[int]bool)
+			for range n {
+				i, got, at := told()
+				if got != round || seen[i] {
+					b.Fatalf("watcher %d was told of %d, not once of %d", i, got, round)
+				}
+				seen[i] = true
+				if at.After(last) {
+					last = at
+				}
+			}
+			return last
+		}
+		allTold(0)
+
+		times, which, round := new(harness.Histogram), 0, uint64(0)
+		for b.Loop() {
+			time.Sleep(time.Millisecond)
+			which = (which + 997) % n // a prime, so that all have their turn
+			round++
+			now := time.Now()
+			if err := all[which].Store(signal{round, now.UnixNano()}); err != nil {
+				b.Fatal(err)
+			}
+			i, got, at := told()
+			if i != which || got != round {
+				b.Fatalf("watcher %d was told of %d, not watcher %d of %d", i, got, which, round)
+			}
+			times.Add(at.Sub(now))
+		}
+		round++
+		now := time.Now()
+		for _, s := range all {
+			harness.Must(b, s.Store(signal{round, now.UnixNano()}))
+		}
+		times.Report(b)
+		b.ReportMetric(float64(allTold(round).Sub(now)), "all-ns")
+		reportRest(b, p)
+	})
+}
+
+func watchedName(base string, i int) string { return fmt.Sprintf("%s.%d", base, i) }
+
+// watched BASE N watches N segments. It says of each value which segment and
+// round it is of, and when the watcher had it.
+func watched(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, n+1)
+	for i := range n {
+		s, err := segment.Attach(watchedName(args[0], i), codec.Fixed[signal](), nil)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		go func() {
+			for v, err := range s.Watch(context.Background()) {
+				if err != nil {
+					ended <- err
+					return
+				}
+				fmt.Println(i, v.Round, time.Now().UnixNano())
 			}
 		}()
 	}

@@ -1,5 +1,7 @@
 package codec
 
+import "github.com/sharedseg/sharedseg/internal/form"
+
 // Bytes returns the codec of bytes that are carried as they are. Its ID is
 // "bytes".
 //
@@ -8,7 +10,7 @@ package codec
 // nil slice from an empty one: decoded from no bytes, a nil *v stays nil and
 // any other keeps its capacity. There are no errors.
 //
-// The codec is [Direct].
+// The codec is an [InPlaceDecoder].
 func Bytes() Codec[[]byte] { return bytesCodec{} }
 
 type bytesCodec struct{}
@@ -22,4 +24,6 @@ func (bytesCodec) Decode(b []byte, v *[]byte) error {
 	return nil
 }
 
-func (bytesCodec) DirectDecode() {}
+func (c bytesCodec) DecodeInPlace(b []byte, v *[]byte) error { return c.Decode(b, v) }
+
+func (bytesCodec) Form() form.Form { return form.Bytes }

@@ -25,7 +25,7 @@ import "errors"
 //
 // All methods may be called from several goroutines at once.
 //
-// A codec may implement [Direct], [Sized] and [Checked] as well.
+// A codec may also implement [InPlaceDecoder], [Sizer] and [Validator].
 type Codec[T any] interface {
 	// ID names the encoding, as in "json" or "example.com/rgb". It is not
 	// empty, and always the same for the same encoding, in every program and
@@ -53,42 +53,41 @@ type Codec[T any] interface {
 	// Decode does not write to b, and neither *v nor anything else refers to
 	// b once it returned: b is about to hold other bytes.
 	//
-	// Bytes that are no encoding are an error, which wraps [ErrMalformed] for
-	// the codecs of this package. After an error *v is some valid T, of no
-	// meaning.
+	// Decode fails if b is not a valid encoding. The error wraps
+	// [ErrMalformed] for the codecs of this package. After an error *v is a
+	// valid T without meaning.
 	Decode(b []byte, v *T) error
 }
 
-// Direct marks a [Codec] whose Decode may read shared memory in place, while
+// InPlaceDecoder is a [Codec] that can decode shared memory in place, while
 // another process is changing it. Values are then decoded without a copy being
-// made first. If the bytes did change, what Decode returned and stored in *v
-// is thrown away, value and error alike, and Decode is called again.
-//
-// To be so marked, Decode must not panic, loop for ever, or allocate more than
-// a small multiple of len(b), whatever the bytes are and however they change
-// while it runs. It reads a byte that it bases a decision on once: a length
-// that is checked and then read again may have changed in between. A fault (b
-// may cease to be mapped) leaves a valid T in *v.
-//
-// [String], [UTF16], [Bytes] and [Fixed] are Direct. Decode of any other codec
-// gets a private copy, known to be whole.
-type Direct interface {
-	// DirectDecode does nothing. Having it is the mark.
-	DirectDecode()
+// made first. [String], [UTF16], [Bytes] and [Fixed] are InPlaceDecoders.
+type InPlaceDecoder[T any] interface {
+	// DecodeInPlace is Decode for bytes that may change while it runs. If they
+	// did, what it returned and stored in *v is thrown away, value and error
+	// alike, and it is called again.
+	//
+	// Whatever the bytes are and however they change, DecodeInPlace does not
+	// panic, loop for ever, or allocate more than a small multiple of len(b).
+	// It reads a byte on which it bases a decision once: a length that is
+	// checked and then read again may have changed in between. If reading b
+	// faults, because b is no longer mapped, it leaves a valid T in *v. It does
+	// not keep v.
+	DecodeInPlace(b []byte, v *T) error
 }
 
-// Sized is a [Codec] of which all encodings have the same length, as those of
+// Sizer is a [Codec] of which all encodings have the same length, as those of
 // [Fixed]. A segment with such a codec needs no capacity from its user.
-type Sized interface {
-	// Size returns the length of every encoding, in bytes.
+type Sizer interface {
+	// Size returns the length of every encoding, in bytes. It is not negative.
 	Size() int
 }
 
-// Checked is a [Codec] that may be of no use. Functions that take a codec look
-// at Err before they use it.
-type Checked interface {
-	// Err returns nil if the codec can be used, and otherwise why it cannot.
-	Err() error
+// Validator is a [Codec] that may be unusable, as that of [Fixed] for a type
+// with pointers. Functions that take a codec call Validate before they use it.
+type Validator interface {
+	// Validate returns nil if the codec can be used, and otherwise why not.
+	Validate() error
 }
 
 // The errors that the codecs of this package wrap.
@@ -96,7 +95,7 @@ var (
 	// ErrInvalid is wrapped by Append: the value has no encoding.
 	ErrInvalid = errors.New("invalid value")
 
-	// ErrMalformed is wrapped by Decode: the bytes are no encoding.
+	// ErrMalformed is wrapped by Decode: the bytes are not a valid encoding.
 	ErrMalformed = errors.New("malformed encoding")
 
 	// ErrType is wrapped by everything that a codec made by [Fixed] returns,

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strconv"
 	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/form"
 )
 
 // Fixed returns the codec of a T that holds no pointers: a number, a bool, or
@@ -25,7 +27,7 @@ import (
 //
 //	codec.Fixed: main.T.A.B[].C is a *int: type cannot be placed in shared memory
 //
-// and wraps [ErrType]; the ID is empty. The codec is [Checked], so opening a
+// and wraps [ErrType]; the ID is empty. The codec is a [Validator], so opening a
 // segment with it returns that error.
 //
 // # ID
@@ -68,7 +70,7 @@ import (
 // anything that was in that place in memory before. Where this matters, fill
 // gaps with blank fields too, and keep them zero.
 //
-// The codec is [Direct] and [Sized].
+// The codec is an [InPlaceDecoder] and a [Sizer].
 func Fixed[T any]() Codec[T] {
 	t := reflect.TypeFor[T]()
 	if t.Size() == 0 {
@@ -85,14 +87,6 @@ func Fixed[T any]() Codec[T] {
 	return &fixedCodec[T]{id: string(id), bools: bools}
 }
 
-// Plain reports that c was made by [Fixed], for a T of which any bit pattern is
-// a valid value: one without bools. A T may then be assigned to and from
-// suitably aligned memory of its size, without calling c.
-func Plain[T any](c Codec[T]) bool {
-	f, ok := c.(*fixedCodec[T])
-	return ok && f.err == nil && f.bools == nil
-}
-
 type fixedCodec[T any] struct {
 	id    string
 	bools []boolRange
@@ -101,11 +95,18 @@ type fixedCodec[T any] struct {
 
 func (c *fixedCodec[T]) ID() string { return c.id }
 
-func (c *fixedCodec[T]) Err() error { return c.err }
+func (c *fixedCodec[T]) Validate() error { return c.err }
 
 func (c *fixedCodec[T]) Size() int { return int(unsafe.Sizeof(*new(T))) }
 
-func (c *fixedCodec[T]) DirectDecode() {}
+func (c *fixedCodec[T]) DecodeInPlace(b []byte, v *T) error { return c.Decode(b, v) }
+
+func (c *fixedCodec[T]) Form() form.Form {
+	if c.bools != nil {
+		return form.Encoded
+	}
+	return form.Plain
+}
 
 func (c *fixedCodec[T]) Append(b []byte, v T) ([]byte, error) {
 	if c.err != nil {

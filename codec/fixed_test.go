@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/form"
 )
 
 type inner struct {
@@ -178,10 +179,10 @@ func TestFixedSize(t *testing.T) {
 		{"flags", codec.Fixed[flags](), 36},
 		{"[1000]outer", codec.Fixed[[1000]outer](), 16000},
 	} {
-		if got := tt.codec.(codec.Sized).Size(); got != tt.want {
+		if got := tt.codec.(codec.Sizer).Size(); got != tt.want {
 			t.Errorf("Size of %s = %d, want %d", tt.name, got, tt.want)
 		}
-		if err := tt.codec.(codec.Checked).Err(); err != nil {
+		if err := tt.codec.(codec.Validator).Validate(); err != nil {
 			t.Errorf("Err of %s = %v", tt.name, err)
 		}
 	}
@@ -225,26 +226,40 @@ func testRefused[T any](reason string) func(*testing.T) {
 		_, err := c.Append(nil, v)
 		checkError(t, err, want, codec.ErrType)
 		checkError(t, c.Decode(nil, &v), want, codec.ErrType)
-		checkError(t, c.(codec.Checked).Err(), want, codec.ErrType)
-		if c.ID() != "" || codec.Plain(c) {
-			t.Errorf("ID = %q, Plain = %t; want neither", c.ID(), codec.Plain(c))
+		checkError(t, c.(codec.Validator).Validate(), want, codec.ErrType)
+		if c.ID() != "" {
+			t.Errorf("ID = %q; want none", c.ID())
 		}
 	}
 }
 
-func TestPlain(t *testing.T) {
-	if !codec.Plain(codec.Fixed[outer]()) || !codec.Plain(codec.Fixed[[4]uintptr]()) {
-		t.Error("Plain = false for a codec made by Fixed")
+// TestForm is about how the values of each codec may be placed in memory. Only
+// a codec of this module has a form.
+func TestForm(t *testing.T) {
+	const none = form.Form(-1)
+	of := func(c any) form.Form {
+		if c, ok := c.(form.Codec); ok {
+			return c.Form()
+		}
+		return none
 	}
-	for _, plain := range []bool{
-		codec.Plain(codec.Fixed[bool]()),
-		codec.Plain(codec.Fixed[flags]()),
-		codec.Plain(codec.Fixed[[2][2]struct{ B bool }]()),
-		codec.Plain(codec.JSON[outer]()),
-		codec.Plain(codec.String()),
+	for _, tt := range []struct {
+		codec any
+		want  form.Form
+	}{
+		{codec.Fixed[outer](), form.Plain},
+		{codec.Fixed[[4]uintptr](), form.Plain},
+		{codec.Fixed[bool](), form.Encoded},
+		{codec.Fixed[flags](), form.Encoded},
+		{codec.Fixed[[2][2]struct{ B bool }](), form.Encoded},
+		{codec.UTF16(), form.Encoded},
+		{codec.String(), form.String},
+		{codec.Bytes(), form.Bytes},
+		{codec.JSON[outer](), none},
+		{codec.Gob[outer](), none},
 	} {
-		if plain {
-			t.Error("Plain = true for a codec that can refuse bytes, or was not made by Fixed")
+		if got := of(tt.codec); got != tt.want {
+			t.Errorf("the form of %T is %d, want %d", tt.codec, got, tt.want)
 		}
 	}
 }
@@ -277,7 +292,7 @@ func TestFixedBools(t *testing.T) {
 func testBools[T comparable](size int, bools ...int) func(*testing.T) {
 	return func(t *testing.T) {
 		c := codec.Fixed[T]()
-		if got := c.(codec.Sized).Size(); got != size {
+		if got := c.(codec.Sizer).Size(); got != size {
 			t.Fatalf("Size = %d, want %d", got, size)
 		}
 		var zero T
@@ -330,7 +345,7 @@ func TestFixedLarge(t *testing.T) {
 		t.Errorf("Fixed: %v allocations", allocs)
 	}
 	c := codec.Fixed[grid]()
-	b := make([]byte, c.(codec.Sized).Size())
+	b := make([]byte, c.(codec.Sizer).Size())
 	v := new(grid)
 	if err := c.Decode(b, v); err != nil {
 		t.Fatal(err)

@@ -179,16 +179,17 @@ func allocated() uint64 {
 
 var samples = sync.Pool{New: func() any { return &[1]metrics.Sample{{Name: "/gc/heap/allocs:bytes"}} }}
 
-// FuzzDirectChanging decodes bytes that change from the one input to the other
-// and back while the Direct codecs read them. Under -race they change between
+// FuzzInPlaceChanging decodes bytes that change from the one input to the other
+// and back while the codecs read them in place. Under -race they change between
 // the calls.
-func FuzzDirectChanging(f *testing.F) {
+func FuzzInPlaceChanging(f *testing.F) {
 	f.Add([]byte("a\x00b\x00c\x00d\x00"), []byte("\x3C\xD8\x88\xDF\x3C\xD8\x88\xDF"))
 	f.Add(bytes.Repeat([]byte("a\x00"), 200), bytes.Repeat([]byte("\xFF\x2F"), 200))
 	f.Add(make([]byte, 36), bytes.Repeat([]byte{1}, 36))
 	f.Add(make([]byte, 36), bytes.Repeat([]byte{2}, 36))
 	f.Add([]byte{}, []byte{1})
-	text, wide, raw, fixed := codec.String(), codec.UTF16(), codec.Bytes(), codec.Fixed[flags]()
+	text, wide, raw := inPlace(codec.String()), inPlace(codec.UTF16()), inPlace(codec.Bytes())
+	fixed := codec.Fixed[flags]()
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		n := max(len(a), len(b))
 		images := [2][]byte{make([]byte, n), make([]byte, n)}
@@ -215,14 +216,14 @@ func FuzzDirectChanging(f *testing.F) {
 			}
 			var s, w string
 			var r []byte
-			if err := errors.Join(text.Decode(mem, &s), wide.Decode(mem, &w), raw.Decode(mem, &r)); err != nil {
+			if err := errors.Join(text.DecodeInPlace(mem, &s), wide.DecodeInPlace(mem, &w), raw.DecodeInPlace(mem, &r)); err != nil {
 				t.Fatal(err)
 			}
 			if len(s) != n || len(r) != n || len(w) > n*3/2 || !utf8.ValidString(w) {
 				t.Fatalf("decoded %d, %d and %d bytes from %d", len(s), len(r), len(w), n)
 			}
 			v := flags{A: true, N: 7}
-			if err := fixed.Decode(mem, &v); err != nil {
+			if err := inPlace(fixed).DecodeInPlace(mem, &v); err != nil {
 				if !errors.Is(err, codec.ErrMalformed) || v != (flags{}) {
 					t.Fatalf("Decode = %v, and stored %v", err, v)
 				}

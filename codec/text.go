@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/sharedseg/sharedseg/internal/form"
 )
 
 // String returns the codec of strings that are carried as they are: UTF-8, by
@@ -17,7 +19,7 @@ import (
 // valid UTF-8. There are no errors. Decode allocates the string and nothing
 // else.
 //
-// The codec is [Direct].
+// The codec is an [InPlaceDecoder].
 func String() Codec[string] { return stringCodec{} }
 
 type stringCodec struct{}
@@ -31,7 +33,9 @@ func (stringCodec) Decode(b []byte, v *string) error {
 	return nil
 }
 
-func (stringCodec) DirectDecode() {}
+func (c stringCodec) DecodeInPlace(b []byte, v *string) error { return c.Decode(b, v) }
+
+func (stringCodec) Form() form.Form { return form.String }
 
 // UTF16 returns the codec of strings that are carried as C programs on Windows
 // keep them in a wchar_t array: UTF-16, little-endian on every machine, ended
@@ -47,7 +51,7 @@ func (stringCodec) DirectDecode() {}
 // becomes U+FFFD. There are no errors. Decode allocates the string and nothing
 // else.
 //
-// The codec is [Direct].
+// The codec is an [InPlaceDecoder].
 func UTF16() Codec[string] { return utf16Codec{} }
 
 type utf16Codec struct{}
@@ -97,7 +101,9 @@ func (utf16Codec) Decode(b []byte, v *string) error {
 	return nil
 }
 
-func (utf16Codec) DirectDecode() {}
+func (c utf16Codec) DecodeInPlace(b []byte, v *string) error { return c.Decode(b, v) }
+
+func (utf16Codec) Form() form.Form { return form.Encoded }
 
 // putUTF16 writes v and a terminator to dst, which has room for them, and
 // returns their length in bytes.

@@ -13,7 +13,7 @@ import (
 
 // The promises of the documentation; under -race allocations are different.
 func TestAllocations(t *testing.T) {
-	for _, o := range []segment.Options{{}, {NoFaultGuard: true}, {Guard: segment.Mutex}} {
+	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		fixed := open(t, proctest.Name(t), codec.Fixed[[8]uint64](), &o)
 		checked := open(t, proctest.Name(t), codec.Fixed[flags](), &o)
 		bytes := open(t, proctest.Name(t), codec.Bytes(), &o)

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
@@ -21,7 +22,6 @@ import (
 type Bare[T any] struct {
 	name    string
 	codec   codec.Codec[T]
-	guard   bool
 	cleanup runtime.Cleanup
 
 	mu     sync.RWMutex // held for reading by each call that uses member.Mem
@@ -30,8 +30,7 @@ type Bare[T any] struct {
 
 // OpenBare opens the mapping of that name, and creates it, all zero, if there is none. It has size bytes; one
 // that exists may be longer. On Linux it is the file /dev/shm/NAME or that in Options.Dir, on Windows the
-// section Local\NAME or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor, Global and
-// NoFaultGuard count.
+// section Local\NAME or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor and Global count.
 //
 // When the last Bare of a name is closed, its name is removed, unless Options.Persist was set: peers that are no
 // Bare are not counted, so set it where one of them owns the mapping. A bare mapping that all users left by
@@ -53,15 +52,15 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 	if size <= 0 {
 		return nil, fmt.Errorf("%w: size is %d", fs.ErrInvalid, size)
 	}
-	if sized, ok := c.(codec.Sized); ok && sized.Size() > size {
-		return nil, fmt.Errorf("%w: size is %d bytes, each value has %d", ErrTooLarge, size, sized.Size())
+	if sized, ok := c.(codec.Sizer); ok && sized.Size() > size {
+		return nil, fmt.Errorf("%w: size is %d bytes, each value has %d", sharedseg.ErrTooLarge, size, sized.Size())
 	}
 	place := o.place(name)
 	m, err := member.JoinBare(&place, size, o.Persist)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bare[T]{name: name, codec: c, guard: !o.NoFaultGuard, member: m}
+	b := &Bare[T]{name: name, codec: c, member: m}
 	b.cleanup = runtime.AddCleanup(b, func(m *member.Bare) { go m.Leave() }, m)
 	return b, nil
 }
@@ -72,7 +71,7 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 func (b *Bare[T]) Load() (T, error) {
 	var v T
 	err := b.use(func(mem []byte) error {
-		if sized, ok := b.codec.(codec.Sized); ok {
+		if sized, ok := b.codec.(codec.Sizer); ok {
 			mem = mem[:sized.Size()]
 		}
 		return b.codec.Decode(append([]byte(nil), mem...), &v)
@@ -89,7 +88,7 @@ func (b *Bare[T]) Store(v T) error {
 			return err
 		}
 		if len(enc) > len(mem) {
-			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", ErrTooLarge, len(enc), len(mem))
+			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", sharedseg.ErrTooLarge, len(enc), len(mem))
 		}
 		if layout.IsMarked(enc) {
 			return fmt.Errorf("%w: a bare value must not begin as a segment does, with %q", fs.ErrInvalid, layout.Magic)
@@ -106,11 +105,7 @@ func (b *Bare[T]) use(f func(mem []byte) error) error {
 	if b.member == nil {
 		return fs.ErrClosed
 	}
-	mem := b.member.Mem
-	if !b.guard {
-		return f(mem)
-	}
-	return layout.Guard(mem, func() error { return f(mem) })
+	return b.member.Use(f)
 }
 
 // Close closes the handle. It waits for calls under way. A second Close returns nil.

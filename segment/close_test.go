@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -43,23 +44,23 @@ func TestCloseRace(t *testing.T) {
 		rounds = 20
 	}
 	for round := range rounds {
-		closeRace(t, round, &segment.Options{NoFaultGuard: round%2 == 0, Guard: segment.Guard(round / 2 % 2)})
+		closeRace(t, round, &segment.Options{LockReads: round%2 == 1})
 	}
 }
 
 func closeRace(t *testing.T, round int, o *segment.Options) {
 	name, bareName := proctest.Name(t), proctest.Name(t)
-	other := open(t, name, codec.Fixed[cell](), &segment.Options{Guard: o.Guard})
+	other := open(t, name, codec.Fixed[cell](), &segment.Options{LockReads: o.LockReads})
 	if err := other.Store(cellOf(1)); err != nil {
 		t.Fatal(err)
 	}
 	before, _ := proctest.Mappings(name)
 	s := open(t, name, codec.Fixed[cell](), o)
-	r, err := segment.OpenReader(name, codec.Fixed[cell](), &segment.Options{NoFaultGuard: o.NoFaultGuard})
+	r, err := segment.OpenReader(name, codec.Fixed[cell](), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := segment.OpenBare(bareName, 512, codec.Fixed[cell](), &segment.Options{NoFaultGuard: o.NoFaultGuard})
+	b, err := segment.OpenBare(bareName, 512, codec.Fixed[cell](), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	}
 	ctx := t.Context()
 	change := func(v *cell) error { *v = cellOf(v[0] + 1); return v.check() }
-	for _, h := range []*segment.Reader[cell]{&s.Reader, r} {
+	for _, h := range []readable[cell]{s, r} {
 		try("Load", func() error {
 			v, err := h.Load()
 			return errors.Join(err, checkIf(err == nil, &v))
@@ -210,11 +211,11 @@ func TestDroppedHandles(t *testing.T) {
 	}
 	left := func() (left []string) {
 		for _, name := range names {
-			if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 				left = append(left, fmt.Sprint(name, ": ", err))
 			}
 		}
-		if info, err := segment.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers {
+		if info, err := sharedseg.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers {
 			left = append(left, fmt.Sprintf("%+v, %v", info, err))
 		}
 		return left

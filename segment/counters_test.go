@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -34,9 +35,7 @@ type disturbed struct {
 	by    func()
 }
 
-func (disturbed) DirectDecode() {}
-
-func (d disturbed) Decode(b []byte, v *string) error {
+func (d disturbed) DecodeInPlace(b []byte, v *string) error {
 	if *d.times > 0 {
 		*d.times--
 		d.by()
@@ -63,13 +62,13 @@ func TestDisturbedReadsAreCounted(t *testing.T) {
 	}
 	defer r.Close()
 	var want [layout.Counters]uint64
-	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+	for _, h := range []readable[string]{r, s} {
 		for n := range 4 {
 			times = n
 			if v, err := h.Load(); v != "other" || err != nil || times != 0 {
 				t.Fatalf("Load = %q, %v", v, err)
 			}
-			if n > 0 && h == &s.Reader {
+			if n > 0 && h == readable[string](s) {
 				want[layout.DisturbedReads]++
 			}
 			if got := counts(t, name); got != want {
@@ -91,7 +90,7 @@ func TestWaitsAreCounted(t *testing.T) {
 	if err := s.Store("one"); err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+	for _, h := range []readable[string]{r, s} {
 		if _, err := h.Wait(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +98,7 @@ func TestWaitsAreCounted(t *testing.T) {
 	if got := counts(t, name); got != [layout.Counters]uint64{} {
 		t.Errorf("nobody waited: counts are %v", got)
 	}
-	for _, h := range []*segment.Reader[string]{r, &s.Reader} {
+	for _, h := range []readable[string]{r, s} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		_, err := h.Wait(ctx, 1)
 		want(t, err, context.DeadlineExceeded)
@@ -114,15 +113,9 @@ func TestWaitsAreCounted(t *testing.T) {
 // once a Store to it has failed.
 func TestSlotsCarryTheirVersion(t *testing.T) {
 	o := segment.Options{Dir: proctest.TempDir(t), Capacity: 16, Slots: 3}
-	bare := o
-	bare.NoFaultGuard = true
 	t.Run("plain", func(t *testing.T) {
 		s := open(t, "plain", codec.Fixed[point](), &o)
 		slotHeaders(t, "plain", &o, func(uint64) error { return s.Store(point{1, 2}) })
-	})
-	t.Run("unguarded", func(t *testing.T) {
-		s := open(t, "unguarded", codec.Fixed[point](), &bare)
-		slotHeaders(t, "unguarded", &bare, func(uint64) error { return s.Store(point{1, 2}) })
 	})
 	t.Run("updated", func(t *testing.T) {
 		s := open(t, "updated", codec.Fixed[point](), &o)
@@ -134,7 +127,7 @@ func TestSlotsCarryTheirVersion(t *testing.T) {
 		s := open(t, "encoded", codec.String(), &o)
 		headers := slotHeaders(t, "encoded", &o, func(uint64) error { return s.Store("0123456789012345") })
 		before := headers()
-		want(t, s.Store("01234567890123456"), segment.ErrTooLarge)
+		want(t, s.Store("01234567890123456"), sharedseg.ErrTooLarge)
 		before[8%3][0] = 0
 		if got := headers(); got != before {
 			t.Errorf("after a Store that failed the slots' versions and lengths are %v, want %v", got, before)
@@ -164,7 +157,7 @@ func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uin
 // slots.
 func headersOf(t *testing.T, name string, o *segment.Options) (h [3][2]uint64) {
 	t.Helper()
-	info, err := segment.Stat(name, o)
+	info, err := sharedseg.Stat(name, o.Place())
 	if err != nil {
 		t.Fatal(err)
 	}

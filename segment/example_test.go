@@ -51,7 +51,7 @@ func ExampleSegment_Update() {
 			fmt.Println(err)
 		}
 	}
-	// Output: segment: update example-stock: sold out
+	// Output: sharedseg: update example-stock: sold out
 }
 
 func ExampleReader_Watch() {

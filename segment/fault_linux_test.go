@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -20,10 +21,10 @@ func TestFullMemory(t *testing.T) {
 	dir := smallTmpfs(t)
 	o := &segment.Options{Dir: dir, Capacity: 1 << 20}
 	_, err := segment.Open("big", codec.Bytes(), o)
-	want(t, err, segment.ErrNoSpace)
+	want(t, err, sharedseg.ErrNoSpace)
 	want(t, err, unix.ENOSPC)
 	_, err = segment.OpenBare("big", 1<<20, codec.Bytes(), o)
-	want(t, err, segment.ErrNoSpace)
+	want(t, err, sharedseg.ErrNoSpace)
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("a failed Open left %v", entries)
 	}
@@ -36,7 +37,7 @@ func TestFullMemory(t *testing.T) {
 			segs = append(segs, s)
 		}
 	}
-	want(t, err, segment.ErrNoSpace)
+	want(t, err, sharedseg.ErrNoSpace)
 	for range 10 {
 		if err := s.Store(make([]byte, 1000)); err != nil {
 			t.Error("a Store into a full place:", err)

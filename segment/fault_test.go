@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -60,10 +61,10 @@ func TestCapacityBelowType(t *testing.T) {
 			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
 		}
 		_, err := segment.Open("x", codec.Fixed[big](), o)
-		want(t, err, segment.ErrCorrupt)
+		want(t, err, sharedseg.ErrCorrupt)
 		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
-		want(t, err, segment.ErrCorrupt)
-		if err := segment.Remove("x", o); err != nil {
+		want(t, err, sharedseg.ErrCorrupt)
+		if err := sharedseg.Remove("x", o.Place()); err != nil {
 			t.Fatal(err)
 		}
 	}

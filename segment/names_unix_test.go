@@ -16,10 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +107,7 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			if v, err := freshBare.Load(); v != "new" || err != nil {
 				t.Errorf("Load of the new bare one = %q, %v", v, err)
 			}
-			if removed, err := segment.Sweep(o); err != nil || what == "moved" && !slices.Equal(removed, []string{"x.moved"}) {
+			if removed, err := sharedseg.Sweep(o.Place()); err != nil || what == "moved" && !slices.Equal(removed, []string{"x.moved"}) {
 				t.Errorf("Sweep = %v, %v", removed, err)
 			}
 		})
@@ -124,8 +125,8 @@ func kinds(name string, o *segment.Options) map[string]func() error {
 		"OpenMutex": func() error {
 			return closed(ipcsync.OpenMutex(name, &ipcsync.Options{Dir: o.Dir, Mode: o.Mode}))
 		},
-		"Stat":   func() error { _, err := segment.Stat(name, o); return err },
-		"Remove": func() error { return segment.Remove(name, o) },
+		"Stat":   func() error { _, err := sharedseg.Stat(name, o.Place()); return err },
+		"Remove": func() error { return sharedseg.Remove(name, o.Place()) },
 	}
 }
 
@@ -177,11 +178,11 @@ func TestPlantedByAnother(t *testing.T) {
 		"text":      {fs.ErrPermission, "belongs to user 65534"},
 		"mark":      {fs.ErrPermission, "belongs to user 65534"},
 		"trap":      {fs.ErrPermission, "belongs to user 65534"},
-		"link":      {segment.ErrIncompatible, "symbolic link"},
-		"dangling":  {segment.ErrIncompatible, "symbolic link"},
-		"trap-link": {segment.ErrIncompatible, "symbolic link"},
-		"directory": {segment.ErrIncompatible, in("directory") + " is "},
-		"fifo":      {segment.ErrIncompatible, "not a regular file"},
+		"link":      {sharedseg.ErrIncompatible, "symbolic link"},
+		"dangling":  {sharedseg.ErrIncompatible, "symbolic link"},
+		"trap-link": {sharedseg.ErrIncompatible, "symbolic link"},
+		"directory": {sharedseg.ErrIncompatible, in("directory") + " is "},
+		"fifo":      {sharedseg.ErrIncompatible, "not a regular file"},
 	}
 	before := map[string]fs.FileInfo{}
 	for name := range plants {
@@ -204,15 +205,15 @@ func TestPlantedByAnother(t *testing.T) {
 	// A hard link is another's way to have one's own file used for what it is not.
 	for _, name := range []string{"hard-link", "empty-link"} {
 		for kind, do := range kinds(name, o) {
-			if err := do(); !errors.Is(err, segment.ErrIncompatible) || !strings.Contains(err.Error(), "several names") {
+			if err := do(); !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "several names") {
 				t.Errorf("%s of %s: %v", kind, name, err)
 			}
 		}
 	}
-	for info, err := range segment.List(o) {
+	for info, err := range sharedseg.List(o.Place()) {
 		t.Errorf("List gives %+v, %v", info, err)
 	}
-	if removed, err := segment.Sweep(o); removed != nil || err != nil {
+	if removed, err := sharedseg.Sweep(o.Place()); removed != nil || err != nil {
 		t.Errorf("Sweep = %v, %v", removed, err)
 	}
 	for name, info := range before {
@@ -282,7 +283,7 @@ func clerk(args []string) (err error) {
 	for kind, do := range kinds("kept", o) {
 		check(kind+" of a forbidden file", do(), fs.ErrPermission, path, "----------")
 	}
-	for info, e := range segment.List(o) {
+	for info, e := range sharedseg.List(o.Place()) {
 		check(fmt.Sprint("list gives ", info), e, nil, "nothing")
 	}
 
@@ -295,7 +296,7 @@ func clerk(args []string) (err error) {
 	for kind, do := range kinds("x", o) {
 		check(kind+" in a forbidden directory", do(), fs.ErrPermission, dir, "Options.Dir")
 	}
-	_, e = segment.Sweep(o)
+	_, e = sharedseg.Sweep(o.Place())
 	check("sweep of a forbidden directory", e, fs.ErrPermission, dir, "Options.Dir")
 	check("chmod", os.Chmod(dir, 0o700), nil)
 	return err
@@ -353,9 +354,9 @@ func TestNoDirectory(t *testing.T) {
 	for place, is := range map[string]error{file: fs.ErrInvalid, filepath.Join(dir, "none"): fs.ErrNotExist} {
 		o := &segment.Options{Dir: place}
 		doings := kinds("x", o)
-		doings["Sweep"] = func() error { _, err := segment.Sweep(o); return err }
+		doings["Sweep"] = func() error { _, err := sharedseg.Sweep(o.Place()); return err }
 		doings["List"] = func() (err error) {
-			for _, err = range segment.List(o) {
+			for _, err = range sharedseg.List(o.Place()) {
 			}
 			return err
 		}

@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 	"golang.org/x/sys/unix"
 )
 
@@ -99,12 +100,12 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 		want(t, s.StoreContext(soon, "robbed"), context.DeadlineExceeded)
 		want(t, m.Lock(soon), context.DeadlineExceeded)
 		cancel()
-		if info, err := segment.Stat("x", o); info.Writers != 2 || err != nil {
+		if info, err := sharedseg.Stat("x", o.Place()); info.Writers != 2 || err != nil {
 			t.Errorf("Stat = %+v, %v", info, err)
 		}
 		p.Kill()
 		patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-		want(t, m.Lock(patient), ipcsync.ErrOwnerDied)
+		want(t, m.Lock(patient), sharedseg.ErrOwnerDied)
 		if v, err := s.Load(); v != "old" || err != nil {
 			t.Errorf("Load = %q, %v", v, err)
 		}
@@ -235,7 +236,7 @@ func noSharedMemory([]string) error {
 	fmt.Println("mounted")
 	var c complaints
 	doings := kinds("x", &segment.Options{})
-	doings["Sweep"] = func() error { _, err := segment.Sweep(nil); return err }
+	doings["Sweep"] = func() error { _, err := sharedseg.Sweep(nil); return err }
 	for kind, do := range doings {
 		c.check(kind, do(), fs.ErrNotExist, "directory /dev/shm does not exist", "create it", "Options.Dir")
 	}

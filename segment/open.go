@@ -5,9 +5,9 @@ import (
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
-	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/internal/payload"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // Open attaches to the segment of that name, or creates it if there is none. Exactly one of those who open a
@@ -69,23 +69,22 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	s := new(Segment[T])
 	s.init(name, c, o, m)
 	// A writer that dies leaves nothing to repair, so the next one just goes on.
-	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil }, m.Key)
-	s.locking = m.Geometry.Mutex
-	s.unhindered = s.unhindered && !s.locking
+	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil })
+	s.word = layout.MutexWord{Word: m.Words.Mutex(), Self: m.Self()}
+	if s.lockReads = m.Geometry.LockReads; s.lockReads && !s.payload.Direct {
+		s.payload.Copied = true // a codec that may panic does not run with the lock
+	}
 	return s, nil
 }
 
-func (r *Reader[T]) init(name string, c codec.Codec[T], o *Options, m *member.Member) {
-	r.name, r.codec, r.member = name, c, m
-	r.plain = codec.Plain(c)
-	_, r.direct = c.(codec.Direct)
-	r.noGuard = o.NoFaultGuard
-	r.unhindered = r.plain && r.noGuard && !member.Pinning
+func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Member) {
+	r.name, r.member, r.state = name, m, m.State
+	r.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry))
+	r.direct = m.Direct && r.payload.Direct
 	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, m.Geometry.Capacity)
-	r.slots = layout.NewSlots(m.Mem, m.Geometry)
 	r.news.init(m)
 	if o.Populate {
-		mapping.Populate(m.Mem)
+		m.Populate()
 	}
 	runtime.AddCleanup(r, (*member.Member).Discard, m)
 }

@@ -6,33 +6,12 @@ import (
 	"math"
 	"reflect"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
 )
-
-// Guard says how readers are kept from torn values.
-type Guard int
-
-const (
-	// SeqLock lets readers copy without a lock and look afterwards whether they were disturbed. They never block
-	// a writer nor wait for one, not even for one that is stopped half-way.
-	SeqLock Guard = iota
-	// Mutex makes readers take the lock that writers take. A Load then waits for a Store or Update under way. A
-	// Reader, which cannot write the lock, reads as with SeqLock.
-	Mutex
-)
-
-func (g Guard) String() string {
-	switch g {
-	case SeqLock:
-		return "SeqLock"
-	case Mutex:
-		return "Mutex"
-	}
-	return fmt.Sprintf("Guard(%d)", int(g))
-}
 
 // Defaults of Options.
 const (
@@ -46,8 +25,12 @@ type Options struct {
 	// Capacity is the size of the largest encoding, in bytes. 0: the size of T for codec.Fixed, else 4096. A
 	// segment takes Slots times that much memory, all of it when it is created.
 	Capacity int
-	// Guard is SeqLock or Mutex.
-	Guard Guard
+	// LockReads has readers take the lock that writers take. A Load then waits for
+	// a Store or Update under way. Without it, readers copy without a lock and look
+	// afterwards whether they were disturbed: they never block a writer nor wait for
+	// one, not even for one that is stopped half-way. A Reader, which cannot write
+	// the lock, always reads so.
+	LockReads bool
 	// Slots is the number of versions kept, 2 to 65536. 0: 3. More make it rarer that a reader of a fast
 	// writer's large values has to start again.
 	Slots int
@@ -73,10 +56,15 @@ type Options struct {
 	// slots' pages, so it pays for handles that store, and for readers whose first Load must not be late. It is for shared
 	// memory: with a Dir on a disk it reads the whole file, and first Stores are slow all the same.
 	Populate bool
-	// NoFaultGuard leaves out the guard that turns the access to a file that somebody truncated into ErrCorrupt;
-	// the access then ends the process. The guard costs 10 to 20 ns for each call. It is this handle's
-	// choice, and not stored in the segment.
-	NoFaultGuard bool
+}
+
+// Place is where the segment is, for sharedseg.Stat and the other functions of
+// that package.
+func (o *Options) Place() *sharedseg.Place {
+	if o == nil {
+		return nil
+	}
+	return &sharedseg.Place{Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global}
 }
 
 func (o *Options) place(name string) mapping.Place {
@@ -93,9 +81,6 @@ func (o *Options) check() error {
 	if o.Slots != 0 && o.Slots < 2 || o.Slots > layout.MaxSlots {
 		return fmt.Errorf("%w: Slots is %d, want 0 or 2 to %d", fs.ErrInvalid, o.Slots, layout.MaxSlots)
 	}
-	if o.Guard != SeqLock && o.Guard != Mutex {
-		return fmt.Errorf("%w: Guard is %v", fs.ErrInvalid, o.Guard)
-	}
 	return nil
 }
 
@@ -103,8 +88,8 @@ func checkCodec[T any](c codec.Codec[T]) error {
 	if c == nil {
 		return fmt.Errorf("%w: the codec is nil", fs.ErrInvalid)
 	}
-	if checked, ok := c.(codec.Checked); ok {
-		return checked.Err()
+	if checked, ok := c.(codec.Validator); ok {
+		return checked.Validate()
 	}
 	return nil
 }
@@ -118,9 +103,9 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 		return nil, err
 	}
 	capacity := o.Capacity
-	if sized, ok := c.(codec.Sized); ok {
+	if sized, ok := c.(codec.Sizer); ok {
 		if capacity != 0 && capacity < sized.Size() {
-			return nil, fmt.Errorf("%w: Capacity is %d bytes, each value has %d", ErrTooLarge, capacity, sized.Size())
+			return nil, fmt.Errorf("%w: Capacity is %d bytes, each value has %d", sharedseg.ErrTooLarge, capacity, sized.Size())
 		}
 		capacity = max(capacity, sized.Size())
 	} else if capacity == 0 {
@@ -131,7 +116,7 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 		slots = DefaultSlots
 	}
 	want := layout.Geometry{
-		Kind: layout.KindSegment, Persist: o.Persist, Mutex: o.Guard == Mutex, Slots: slots, Capacity: capacity,
+		Kind: layout.KindSegment, Persist: o.Persist, LockReads: o.LockReads, Slots: slots, Capacity: capacity,
 		CodecID: c.ID(), TypeName: reflect.TypeFor[T]().String(),
 	}
 	return &member.Spec{
@@ -144,8 +129,8 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 			if err := o.agree(g, &want); err != nil {
 				return err
 			}
-			if sized, ok := c.(codec.Sized); ok && g.Capacity < sized.Size() {
-				return fmt.Errorf("%w: its capacity is %d bytes, each value has %d", ErrCorrupt, g.Capacity, sized.Size())
+			if sized, ok := c.(codec.Sizer); ok && g.Capacity < sized.Size() {
+				return fmt.Errorf("%w: its capacity is %d bytes, each value has %d", sharedseg.ErrCorrupt, g.Capacity, sized.Size())
 			}
 			return nil
 		},
@@ -155,11 +140,11 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 // agree refuses an existing segment g that is not what is wanted.
 func (o *Options) agree(g, want *layout.Geometry) error {
 	if g.Kind != layout.KindSegment {
-		return fmt.Errorf("%w: it is a %v, not a segment", ErrIncompatible, g.Kind)
+		return fmt.Errorf("%w: it is a %v, not a segment", sharedseg.ErrIncompatible, g.Kind)
 	}
 	if g.CodecID != want.CodecID {
 		return fmt.Errorf("%w: it holds type %.500q as %.500q; asked for is type %.500q as %.500q",
-			ErrIncompatible, g.TypeName, g.CodecID, want.TypeName, want.CodecID)
+			sharedseg.ErrIncompatible, g.TypeName, g.CodecID, want.TypeName, want.CodecID)
 	}
 	for _, f := range []struct {
 		what        string
@@ -168,19 +153,12 @@ func (o *Options) agree(g, want *layout.Geometry) error {
 	}{
 		{"Capacity", o.Capacity != 0, g.Capacity == want.Capacity, g.Capacity, want.Capacity},
 		{"Slots", o.Slots != 0, g.Slots == want.Slots, g.Slots, want.Slots},
-		{"Guard", o.Guard != SeqLock, g.Mutex == want.Mutex, guardOf(g), o.Guard},
+		{"LockReads", o.LockReads, g.LockReads == want.LockReads, g.LockReads, o.LockReads},
 		{"Persist", o.Persist, g.Persist == want.Persist, g.Persist, want.Persist},
 	} {
 		if f.given && !f.same {
-			return fmt.Errorf("%w: its %s is %v, asked for is %v", ErrIncompatible, f.what, f.have, f.asked)
+			return fmt.Errorf("%w: its %s is %v, asked for is %v", sharedseg.ErrIncompatible, f.what, f.have, f.asked)
 		}
 	}
 	return nil
-}
-
-func guardOf(g *layout.Geometry) Guard {
-	if g.Mutex {
-		return Mutex
-	}
-	return SeqLock
 }

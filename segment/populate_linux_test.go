@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -52,7 +53,7 @@ func TestPopulate(t *testing.T) {
 			}
 		}
 		s := open(t, "x", codec.Bytes(), o)
-		info, err := segment.Stat("x", o)
+		info, err := sharedseg.Stat("x", o.Place())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +71,7 @@ func TestPopulate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		if info, err = segment.Stat("y", o); err != nil {
+		if info, err = sharedseg.Stat("y", o.Place()); err != nil {
 			t.Fatal(err)
 		}
 		check("OpenReader", info.Path)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -174,10 +175,10 @@ func counter(args []string) error {
 
 func TestUpdatesOfSeveralProcesses(t *testing.T) {
 	const procs, updates = 4, 20000
-	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
-		t.Run(guard.String(), func(t *testing.T) {
+	for _, lockReads := range []bool{false, true} {
+		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {
 			name := proctest.Name(t)
-			s := open(t, name, codec.Fixed[int64](), &segment.Options{Guard: guard})
+			s := open(t, name, codec.Fixed[int64](), &segment.Options{LockReads: lockReads})
 			var ps []*proctest.Proc
 			for range procs {
 				ps = append(ps, proctest.Start(t, "counter", name, strconv.Itoa(updates)))
@@ -324,7 +325,7 @@ func TestLastHandleFrees(t *testing.T) {
 	if _, err := segment.Attach(name, codec.String(), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("attach after the last close:", err)
 	}
-	if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("stat after the last close:", err)
 	}
 }
@@ -336,21 +337,21 @@ func TestInUse(t *testing.T) {
 	for what, do := range map[string]func() error{
 		"nothing": func() error { return nil },
 		"Stat": func() error {
-			info, err := segment.Stat("x", o)
+			info, err := sharedseg.Stat("x", o.Place())
 			if !info.Live() {
 				t.Errorf("Stat = %+v", info)
 			}
 			return err
 		},
 		"List": func() error {
-			for _, err := range segment.List(o) {
+			for _, err := range sharedseg.List(o.Place()) {
 				if err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-		"Sweep":  func() error { _, err := segment.Sweep(o); return err },
+		"Sweep":  func() error { _, err := sharedseg.Sweep(o.Place()); return err },
 		"Create": func() error { _, err := segment.Create("x", codec.String(), o); return is(err, fs.ErrExist) },
 		"Attach": func() error {
 			s, err := segment.Attach("x", codec.String(), o)
@@ -361,7 +362,7 @@ func TestInUse(t *testing.T) {
 		},
 		"Attach with another codec": func() error {
 			_, err := segment.Attach("x", codec.Bytes(), o)
-			return is(err, segment.ErrIncompatible)
+			return is(err, sharedseg.ErrIncompatible)
 		},
 		"OpenReader": func() error {
 			r, err := segment.OpenReader("x", codec.String(), o)
@@ -398,7 +399,7 @@ func TestKilledOnlyUser(t *testing.T) {
 	p.Expect("holding true")
 	p.Kill()
 	gone(t, name, nil, 0)
-	info, err := segment.Stat(name, nil)
+	info, err := sharedseg.Stat(name, nil)
 	if runtime.GOOS == "windows" {
 		want(t, err, fs.ErrNotExist) // the system has freed it
 	} else if err != nil || info.Live() {
@@ -427,14 +428,14 @@ func TestSweep(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	removed, err := segment.Sweep(o)
+	removed, err := sharedseg.Sweep(o.Place())
 	if err != nil || !slices.Equal(removed, []string{"dead"}) {
 		t.Errorf("Sweep = %v, %v", removed, err)
 	}
 	if err := live.Store("still there"); err != nil {
 		t.Error(err)
 	}
-	if removed, err := segment.Sweep(o); err != nil || removed != nil {
+	if removed, err := sharedseg.Sweep(o.Place()); err != nil || removed != nil {
 		t.Errorf("second Sweep = %v, %v", removed, err)
 	}
 }
@@ -480,10 +481,10 @@ func TestOwnerThatDoesNotMove(t *testing.T) {
 }
 
 func TestKilledUpdater(t *testing.T) {
-	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
-		t.Run(guard.String(), func(t *testing.T) {
+	for _, lockReads := range []bool{false, true} {
+		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {
 			name := proctest.Name(t)
-			s := open(t, name, codec.String(), &segment.Options{Guard: guard})
+			s := open(t, name, codec.String(), &segment.Options{LockReads: lockReads})
 			if err := s.Store("old"); err != nil {
 				t.Fatal(err)
 			}
@@ -584,7 +585,7 @@ func stranger(args []string) error {
 	if err != nil {
 		return err
 	}
-	mem, err := obj.Map(int(info.Size), true)
+	view, err := obj.Map(int(info.Size), true)
 	if err != nil {
 		return err
 	}
@@ -595,12 +596,12 @@ func stranger(args []string) error {
 	for b := make([]byte, 8); ; {
 		r := regions[rnd.IntN(len(regions))]
 		binary.NativeEndian.PutUint64(b, rnd.Uint64()>>(8*rnd.IntN(8)))
-		copy(mem[r.from+rnd.Int64N(r.to-r.from-8):], b[:1+rnd.IntN(8)])
+		copy(view.Mem[r.from+rnd.Int64N(r.to-r.from-8):], b[:1+rnd.IntN(8)])
 	}
 }
 
 func TestScribblingPeer(t *testing.T) {
-	for _, o := range []segment.Options{{Guard: segment.SeqLock}, {Guard: segment.Mutex}, {Slots: 2, Capacity: 16}} {
+	for _, o := range []segment.Options{{LockReads: false}, {LockReads: true}, {Slots: 2, Capacity: 16}} {
 		name := proctest.Name(t)
 		s := open(t, name, codec.UTF16(), &o)
 		scribbleOn(t, name, func(ctx context.Context) error {
@@ -634,7 +635,7 @@ func scribbleOn(t *testing.T, name string, load func(context.Context) error, sto
 	for i := range 20000 {
 		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
 		if err := load(ctx); err != nil {
-			want(t, err, segment.ErrCorrupt)
+			want(t, err, sharedseg.ErrCorrupt)
 		}
 		if i%16 == 0 {
 			if err := store(); err != nil {

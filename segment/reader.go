@@ -2,302 +2,184 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/payload"
 	"github.com/sharedseg/sharedseg/internal/step"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
-// quickReads is how often a Load starts again at once before it makes room for the writer that disturbs it.
+// quickReads is how often a Load starts again at once before it makes room for
+// the writers that disturb it.
 const quickReads = 8
 
-// Reader is a handle of a shared value that can only read. OpenReader makes one whose mapping is read-only; the
-// one in a Segment shares the Segment's mapping and is closed with it.
-type Reader[T any] struct {
+// Reader is a handle of a shared value that can only read. Its mapping is
+// read-only. Close it when it is no longer used; an unreachable handle is
+// eventually closed by the garbage collector.
+type Reader[T any] struct{ handle[T] }
+
+// handle is what Segment and Reader have in common.
+type handle[T any] struct {
 	writing uint64 // a Store or Update has the lock; first, to be aligned on 32-bit machines
 
-	seq     ipcsync.SeqLock
-	slots   layout.Slots
-	closed  atomic.Bool
-	plain   bool // codec.Plain
-	direct  bool // codec.Direct
-	noGuard bool
-	locking bool // reads take the mutex
+	seq       ipcsync.SeqLock
+	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
+	direct    bool           // load and write may touch the memory outside of the door
+	lockReads bool
+	payload   payload.Payload[T]
 
-	unhindered bool // plain && noGuard && !locking && !member.Pinning
-
-	mutex  *ipcsync.Mutex // nil if the mapping is read-only
-	codec  codec.Codec[T]
-	member *member.Member
-	name   string
-	news   news
-	cells  sync.Pool // *cell[T]
+	mutex     *ipcsync.Mutex   // nil in a Reader
+	word      layout.MutexWord // the mutex's
+	member    *member.Member
+	name      string
+	news      news
+	scratches sync.Pool // *scratch[T]
 }
 
-// cell is what a Load needs of the heap when a codec is called, as nothing that is passed to one can stay on
-// the stack.
-type cell[T any] struct {
-	v   T
-	buf []byte // private copy of an encoding
-}
-
-// Load returns the current value, T's zero value if nothing was stored yet. It returns a copy that nobody else
-// changes.
+// Load returns the current value, T's zero value if nothing was stored yet. It is
+// a copy that nobody else changes.
 //
-// With the SeqLock guard it does not wait for writers. One that is disturbed again and again, by writers that
-// publish Slots-1 versions while it copies one, takes the writers' lock if it is free, so it ends as soon as
-// they leave it a gap; a Reader with a read-only mapping cannot, and goes on trying. With the Mutex guard Load
-// waits for the lock.
+// Load does not wait for writers, unless the segment has LockReads. A Load that is
+// disturbed again and again, by writers that publish Slots-1 versions while it
+// copies one, takes the writers' lock if it is free, so it ends as soon as they
+// leave it a gap. A Reader cannot take the lock, and goes on trying.
 //
-// Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is then wrapped as well, and
+// Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is
+// then wrapped as well; ErrNoSpace if memory that was reserved is gone; and
 // fs.ErrClosed.
-func (r *Reader[T]) Load() (v T, err error) {
-	if r.unhindered && r.quick(&v) != 0 && !r.closed.Load() {
-		fence.Acquire(r.member.Key)
-		return v, nil
-	}
-	err = r.loadValue(context.Background(), &v)
+func (r *handle[T]) Load() (v T, err error) {
+	_, err = r.load(context.Background(), &v)
 	return v, err
 }
 
-// LoadContext is Load, but gives up when ctx is done. The error is then that of ctx.
-func (r *Reader[T]) LoadContext(ctx context.Context) (v T, err error) {
-	err = r.loadValue(ctx, &v)
+// LoadContext is Load, but gives up when ctx is done. The error is then that of
+// ctx.
+func (r *handle[T]) LoadContext(ctx context.Context) (v T, err error) {
+	_, err = r.load(ctx, &v)
 	return v, err
 }
 
-func (r *Reader[T]) loadValue(ctx context.Context, v *T) (err error) {
-	if r.plain {
-		if _, err = r.loadPlain(ctx, v); err != nil {
-			var zero T
-			*v = zero
-		}
-		return err
-	}
-	c := r.cell()
-	if _, err = r.loadCodec(ctx, &c.v); err == nil {
-		*v = c.v
-	}
-	r.free(c)
-	return err
+// LoadInto is Load into *v, whose memory it uses again if the codec can, as
+// codec.Bytes does. It also returns the version of the value, 0 if nothing was
+// stored yet. After an error neither is defined.
+func (r *handle[T]) LoadInto(v *T) (version uint64, err error) {
+	return r.load(context.Background(), v)
 }
 
-// LoadInto is Load into *v, whose memory it uses again if the codec can, as codec.Bytes does. It also returns
-// the version of the value, 0 if nothing was stored yet. After an error neither is defined.
-func (r *Reader[T]) LoadInto(v *T) (version uint64, err error) {
-	if r.unhindered {
-		// quick, in place; loadInto does all of it again.
-		version, slot := r.seq.ReadBegin()
-		step.At(step.ReadBegun)
-		layout.Get(&r.slots, slot, v)
-		step.At(step.ReadCopied)
-		if !r.seq.ReadRetry(version) && version != 0 && !r.closed.Load() {
-			fence.Acquire(r.member.Key)
-			return version, nil
-		}
-	}
-	return r.loadInto(context.Background(), v)
-}
-
-func (r *Reader[T]) loadInto(ctx context.Context, v *T) (version uint64, err error) {
-	if r.plain {
-		return r.loadPlain(ctx, v)
-	}
-	return r.loadCodec(ctx, v)
-}
-
-// loadPlain is apart from loadCodec because it lets v stay on its caller's stack, and does the common case, an
-// undisturbed read without a lock, in few steps.
-func (r *Reader[T]) loadPlain(ctx context.Context, v *T) (version uint64, err error) {
-	if member.Pinning {
-		if !r.member.Pin() {
-			return 0, r.loadError(fs.ErrClosed)
-		}
-		defer r.member.Unpin()
-	}
-	if !r.locking {
-		if r.noGuard {
-			version = r.quick(v)
-		} else {
-			version, err = r.quickGuarded(v)
-		}
-		if version != 0 && !r.closed.Load() {
-			fence.Acquire(r.member.Key)
-			return version, nil
-		}
-		if err != nil {
-			return 0, r.loadError(err)
-		}
-	}
-	return r.load(ctx, func() (uint64, bool, error) { return r.readPlain(v) })
-}
-
-func (r *Reader[T]) loadCodec(ctx context.Context, v *T) (version uint64, err error) {
-	if member.Pinning {
-		if !r.member.Pin() {
-			return 0, r.loadError(fs.ErrClosed)
-		}
-		defer r.member.Unpin()
-	}
-	return r.load(ctx, func() (uint64, bool, error) { return r.readCodec(v) })
-}
-
-// quick copies a plain value. It returns version 0 if there is none, or if a writer disturbed it.
-func (r *Reader[T]) quick(v *T) uint64 {
-	version, slot := r.seq.ReadBegin()
-	step.At(step.ReadBegun)
-	layout.Get(&r.slots, slot, v)
-	step.At(step.ReadCopied)
-	if r.seq.ReadRetry(version) {
-		return 0
-	}
-	return version
-}
-
-func (r *Reader[T]) quickGuarded(v *T) (version uint64, err error) {
-	old, done := debug.SetPanicOnFault(true), false
-	defer func() {
-		if !done {
-			version, err = 0, layout.Fault(recover(), r.member.Mem, old)
-		}
-	}()
-	version = r.quick(v)
-	done = true
-	debug.SetPanicOnFault(old)
-	return version, nil
-}
-
-// An attempt reads the current value once. It is not ok if a writer disturbed it; what it read is then void.
-type attempt func() (version uint64, ok bool, err error)
-
-// read is the attempt of a caller that holds the lock.
-func (r *Reader[T]) read(v *T) (version uint64, ok bool, err error) {
-	if r.plain {
-		return r.readPlain(v)
-	}
-	return r.readCodec(v)
-}
-
-func (r *Reader[T]) readPlain(v *T) (version uint64, ok bool, err error) {
-	version, slot := r.seq.ReadBegin()
-	if version == 0 {
-		var zero T
-		*v = zero
-		return 0, true, nil
-	}
-	step.At(step.ReadBegun)
-	layout.Get(&r.slots, slot, v)
-	step.At(step.ReadCopied)
-	return version, !r.seq.ReadRetry(version), nil
-}
-
-func (r *Reader[T]) readCodec(v *T) (version uint64, ok bool, err error) {
-	version, slot := r.seq.ReadBegin()
-	if version == 0 {
-		var zero T
-		*v = zero
-		return 0, true, nil
-	}
-	step.At(step.ReadBegun)
-	b, err := r.slots.Value(slot)
+// load copies the current value into *v, and returns its version. The common case
+// is here: a value is there, no writer disturbs it, and the codec can read to any
+// place. loadSlow does everything else, from the beginning.
+func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) {
 	switch {
-	case err != nil:
-	case r.direct:
-		err = undecodable(version, r.codec.Decode(b, v))
+	case !r.direct:
+		return r.loadSlow(ctx, v)
+	case r.lockReads:
+		version, err = r.readLocked(ctx, v, nil)
 	default:
-		// Any other codec sees nothing but a whole value that stays as it is.
-		c := r.cell()
-		defer r.free(c)
-		c.buf = append(c.buf[:0], b...)
+		var i uint64
+		version, i = r.seq.ReadBegin()
+		step.At(step.ReadBegun)
+		if r.payload.Plain {
+			layout.Get(r.payload.Slot(i), v)
+		} else {
+			err = r.payload.Get(r.payload.Slot(i), v)
+		}
 		step.At(step.ReadCopied)
 		if r.seq.ReadRetry(version) {
-			return version, false, nil
+			return r.loadSlow(ctx, v)
 		}
-		return version, true, undecodable(version, r.codec.Decode(c.buf, v))
 	}
-	return version, !r.seq.ReadRetry(version), err
-}
-
-func undecodable(version uint64, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: version %d does not decode: %w", ErrCorrupt, version, err)
-}
-
-func (r *Reader[T]) cell() *cell[T] {
-	if c, ok := r.cells.Get().(*cell[T]); ok {
-		return c
-	}
-	return new(cell[T])
-}
-
-func (r *Reader[T]) free(c *cell[T]) {
-	var zero T
-	c.v = zero
-	r.cells.Put(c)
-}
-
-// load makes attempts until one is ok, in the way that the segment's guard asks for.
-func (r *Reader[T]) load(ctx context.Context, try attempt) (version uint64, err error) {
-	var old, done bool
-	if !r.noGuard {
-		old = debug.SetPanicOnFault(true)
-	}
-	defer func() {
-		if !done && !r.noGuard {
-			version, err = 0, r.loadError(layout.Fault(recover(), r.member.Mem, old))
-		}
-	}()
-	if !r.locking {
-		version, err = r.loadLockFree(ctx, try)
-	} else if err = r.mutex.Lock(ctx); err == nil {
-		version, err = r.readLocked(try)
-	}
-	done = true
-	if !r.noGuard {
-		debug.SetPanicOnFault(old)
-	}
-	if err == nil && !r.closed.Load() {
+	if version != 0 && err == nil && r.state.Load() == 0 {
 		fence.Acquire(r.member.Key)
 		return version, nil
 	}
-	return version, r.loadError(err)
+	return r.loadSlow(ctx, v)
 }
 
-// loadError is the error of a Load that failed, with err, or that the handle was closed under.
-func (r *Reader[T]) loadError(err error) error {
-	if r.closed.Load() {
-		err = fs.ErrClosed
+// tryRead copies the current value into *v, or its encoding into *private if the
+// payload is Copied. It is not ok if a writer disturbed it; what it read is then
+// void.
+func (r *handle[T]) tryRead(v *T, private *[]byte) (version uint64, ok bool, err error) {
+	version, i := r.seq.ReadBegin()
+	if version == 0 {
+		var zero T
+		*v = zero
+		return 0, true, nil
 	}
-	return wrap("load", r.name, err)
+	step.At(step.ReadBegun)
+	switch slot := r.payload.Slot(i); {
+	case r.payload.Plain:
+		layout.Get(slot, v)
+	case r.payload.Copied:
+		err = r.payload.Copy(slot, private)
+	default:
+		err = r.payload.Get(slot, v)
+	}
+	step.At(step.ReadCopied)
+	return version, !r.seq.ReadRetry(version), err
 }
 
-// loadLockFree makes attempts without the lock. After a few that writers disturbed it makes room for them, or
-// takes the lock if it is free. A writer that is stopped while it holds the lock disturbs nobody.
-func (r *Reader[T]) loadLockFree(ctx context.Context, try attempt) (uint64, error) {
-	for look := range quickReads {
-		if version, ok, err := try(); ok {
-			return version, err
-		}
-		if look == 0 {
-			r.member.Count(layout.DisturbedReads)
-		}
+// loadSlow is load for a handle whose memory is touched through the door, for a
+// codec that needs a private copy or memory on the heap, under the lock, and
+// beside writers that disturb it.
+func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err error) {
+	var s *scratch[T]
+	to := v
+	var private *[]byte
+	if !r.payload.Direct {
+		s = r.scratch()
+		defer r.release(s)
+		s.v = *v
+		to, private = &s.v, &s.buf
 	}
-	for pause := time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		version, ok, err := try()
+	err = r.member.Use(func() (err error) {
+		version, err = r.read(ctx, to, private)
+		return err
+	})
+	err = r.member.Verdict(err)
+	if err == nil && version != 0 && r.payload.Copied {
+		err = r.payload.Decode(s.buf, &s.v)
+	}
+	if s != nil {
+		*v = s.v
+	}
+	if err != nil {
+		var zero T
+		*v = zero
+		return 0, wrap("load", r.name, err)
+	}
+	fence.Acquire(r.member.Key)
+	return version, nil
+}
+
+// read calls tryRead until it is ok. If the segment has LockReads it holds the
+// lock; else it takes it, if it is free, after writers disturbed it a few times.
+// A writer that is stopped while it holds the lock disturbs nobody.
+func (r *handle[T]) read(ctx context.Context, v *T, private *[]byte) (version uint64, err error) {
+	if r.lockReads {
+		return r.readLocked(ctx, v, private)
+	}
+	for try, pause := 0, time.Microsecond; ; try++ {
+		version, ok, err := r.tryRead(v, private)
 		if ok {
 			return version, err
+		}
+		if try == 0 {
+			r.member.Count(layout.DisturbedReads)
+		}
+		if try < quickReads {
+			continue
 		}
 		if r.seq.Version() == version {
 			return 0, errCounters
@@ -306,55 +188,105 @@ func (r *Reader[T]) loadLockFree(ctx context.Context, try attempt) (uint64, erro
 			if locked, err := r.mutex.TryLock(); err != nil {
 				return 0, err
 			} else if locked {
-				return r.readLocked(try)
+				defer r.unlock() // also if the codec panics
+				version, ok, err := r.tryRead(v, private)
+				if !ok {
+					err = errCounters
+				}
+				return version, err
 			}
 		}
 		time.Sleep(pause)
-		if err := ctx.Err(); err != nil {
+		pause = min(2*pause, time.Millisecond)
+		if err := r.member.Verdict(ctx.Err()); err != nil {
 			return 0, err
-		}
-		if r.closed.Load() {
-			return 0, fs.ErrClosed
 		}
 	}
 }
 
-// readLocked makes an attempt while the lock, which it lets go, keeps writers away.
-func (r *Reader[T]) readLocked(try attempt) (uint64, error) {
-	defer r.mutex.Unlock()
-	version, ok, err := try()
+// readLocked reads while the lock, for which it waits, keeps writers away. With
+// LockReads, nothing can panic meanwhile.
+func (r *handle[T]) readLocked(ctx context.Context, v *T, private *[]byte) (version uint64, err error) {
+	if r.word.TryLock() {
+		fence.Acquire(r.member.Key)
+	} else if err := r.mutex.Lock(ctx); err != nil {
+		return 0, err
+	}
+	version, ok, err := r.tryRead(v, private)
+	r.unlock()
 	if !ok {
-		return 0, errCounters
+		err = errCounters
 	}
 	return version, err
 }
 
-// A writer announces no version but the one after the current one, and disturbs only those who read an older.
-var errCounters = fmt.Errorf("%w: the version counters contradict each other", ErrCorrupt)
-
-// Version returns the number of the current version: 0 if nothing was stored yet, then 1, 2, 3 …. It is 0 as
-// well if the handle is closed or the segment corrupt, which Load tells.
-func (r *Reader[T]) Version() (version uint64) {
-	if member.Pinning {
-		if !r.member.Pin() {
-			return 0
-		}
-		defer r.member.Unpin()
+// unlock releases the lock, inside the door.
+func (r *handle[T]) unlock() error {
+	fence.Publish(&r.writing, 0)
+	fence.Release(r.member.Key)
+	if r.word.TryUnlock() {
+		return nil
 	}
-	layout.Guard(r.member.Mem, func() error { version = r.seq.Version(); return nil })
-	runtime.KeepAlive(r)
-	if r.closed.Load() {
+	return r.unlockSlow()
+}
+
+// unlockSlow is unlock where others wait, where Close has begun, and where the
+// lock is not this handle's any more.
+func (r *handle[T]) unlockSlow() error {
+	err := r.mutex.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrClosed):
+		return nil // Close waits for calls under way
+	case errors.Is(err, sharedseg.ErrNotOwner):
+		return fmt.Errorf("%w: a peer took the lock from its live owner", sharedseg.ErrCorrupt)
+	}
+	return err
+}
+
+// A writer announces no version but the one after the current one, and disturbs
+// only those who read an older.
+var errCounters = fmt.Errorf("%w: the version counters contradict each other", sharedseg.ErrCorrupt)
+
+// scratch is what a codec that is not payload.Direct needs of the heap.
+type scratch[T any] struct {
+	v   T
+	buf []byte // private copy of an encoding
+}
+
+func (r *handle[T]) scratch() *scratch[T] {
+	if s, ok := r.scratches.Get().(*scratch[T]); ok {
+		return s
+	}
+	return new(scratch[T])
+}
+
+func (r *handle[T]) release(s *scratch[T]) {
+	var zero T
+	s.v = zero
+	r.scratches.Put(s)
+}
+
+// Version returns the number of the current version: 0 if nothing was stored yet,
+// then 1, 2, 3 …. It is also 0 if the handle is closed or the segment corrupt,
+// which Load tells.
+func (r *handle[T]) Version() (version uint64) {
+	err := r.member.Use(func() error {
+		version = r.seq.Version()
+		return nil
+	})
+	if r.member.Verdict(err) != nil {
 		return 0
 	}
 	return version
 }
 
-// Close closes the handle. It waits for Stores and Updates under way; Loads under way and later calls return
-// fs.ErrClosed, as do Wait and Watch. If it is the last handle of a segment that does not persist, the segment
-// is gone. The error says what could not be cleaned up; the handle is closed all the same. A second Close
+// Close closes the handle. It waits for Stores and Updates under way. Loads under
+// way and later calls return fs.ErrClosed, as do Wait and Watch. If it is the last
+// handle of a segment that does not persist, the segment ends. The error says
+// what could not be cleaned up; the handle is closed all the same. A second Close
 // returns nil, perhaps before the first is done.
-func (r *Reader[T]) Close() error {
-	if r.closed.Swap(true) {
+func (r *handle[T]) Close() error {
+	if !r.member.BeginClose() {
 		return nil
 	}
 	r.news.close()
@@ -369,16 +301,24 @@ func (r *Reader[T]) Close() error {
 	return err
 }
 
-// quiesce waits until no call of this handle has the lock. The lock's word says so for the short while in which a
-// call has the lock and has not noted it; a word that a peer wrote says nothing for longer.
-func (r *Reader[T]) quiesce() {
+// quiesce waits until no call of this handle has the lock. The lock's word says so
+// for the short while in which a call has the lock and has not noted it; a word
+// that a peer wrote says nothing for longer.
+func (r *handle[T]) quiesce() {
 	begun := time.Now()
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		held := false
-		layout.Guard(r.member.Mem, func() error { held = r.mutex.Held(); return nil })
-		if atomic.LoadUint64(&r.writing) == 0 && (!held || time.Since(begun) > time.Second) {
+		if atomic.LoadUint64(&r.writing) == 0 && (!r.member.OwnsMutex() || time.Since(begun) > time.Second) {
 			return
 		}
 		time.Sleep(pause)
 	}
+}
+
+func (r *handle[T]) closed() bool { return r.state.Load()&fault.Closed != 0 }
+
+func wrap(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &sharedseg.Error{Op: op, Name: name, Err: err}
 }

@@ -16,10 +16,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 type point struct{ X, Y uint64 }
@@ -34,27 +35,26 @@ type flags struct {
 func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 	for _, o := range []segment.Options{
 		{},
-		{NoFaultGuard: true},
-		{Guard: segment.Mutex},
-		{Guard: segment.Mutex, NoFaultGuard: true, Slots: 2},
+		{LockReads: true},
+		{LockReads: true, Slots: 2},
 		{Slots: 5, Persist: true, Mode: 0o640, Dir: proctest.TempDir(t)},
 	} {
 		t.Run(fmt.Sprintf("%T/%+v", c, o), func(t *testing.T) {
 			name := proctest.Name(t)
 			s := open(t, name, c, &o)
 			other := open(t, name, c, &segment.Options{Dir: o.Dir})
-			r, err := segment.OpenReader(name, c, &segment.Options{NoFaultGuard: o.NoFaultGuard, Dir: o.Dir})
+			r, err := segment.OpenReader(name, c, &segment.Options{Dir: o.Dir})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			defer segment.Remove(name, &o)
+			defer sharedseg.Remove(name, o.Place())
 			if !s.Created() || other.Created() {
 				t.Errorf("Created: first %v, second %v", s.Created(), other.Created())
 			}
 			check := func(want T, version uint64) {
 				t.Helper()
-				for _, h := range []*segment.Reader[T]{&s.Reader, &other.Reader, r} {
+				for _, h := range []readable[T]{s, other, r} {
 					got, err := h.Load()
 					if err != nil {
 						t.Fatal(err)
@@ -153,8 +153,8 @@ func TestTooLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, long := range []string{c.fits + "x", strings.Repeat(c.fits, 50)} {
-			want(t, s.Store(long), segment.ErrTooLarge)
-			want(t, s.Update(func(v *string) error { *v = long; return nil }), segment.ErrTooLarge)
+			want(t, s.Store(long), sharedseg.ErrTooLarge)
+			want(t, s.Update(func(v *string) error { *v = long; return nil }), sharedseg.ErrTooLarge)
 			if v, err := s.Load(); v != c.fits || err != nil || s.Version() != 1 {
 				t.Errorf("after ErrTooLarge Load = %q, %v, version %d", v, err, s.Version())
 			}
@@ -203,28 +203,28 @@ func TestRefusals(t *testing.T) {
 		{"type of equal size", func() error {
 			_, err := segment.Open("fixed", codec.Fixed[struct{ A, B float64 }](), o)
 			return err
-		}, segment.ErrIncompatible, []string{"struct { A uint64; B uint64 }", "struct { A float64; B float64 }", "A uint64@0", "A float64@0"}},
+		}, sharedseg.ErrIncompatible, []string{"struct { A uint64; B uint64 }", "struct { A float64; B float64 }", "A uint64@0", "A float64@0"}},
 		{"codec", func() error { _, err := segment.Attach("text", codec.UTF16(), o); return err },
-			segment.ErrIncompatible, []string{"string/utf-8", "string/utf-16le"}},
+			sharedseg.ErrIncompatible, []string{"string/utf-8", "string/utf-16le"}},
 		{"reader's codec", func() error { _, err := segment.OpenReader("text", codec.Bytes(), o); return err },
-			segment.ErrIncompatible, []string{"string/utf-8", "bytes"}},
-		{"capacity", openText("text", segment.Options{Capacity: 8192}), segment.ErrIncompatible, []string{"Capacity is 4096", "8192"}},
-		{"slots", openText("text", segment.Options{Slots: 9}), segment.ErrIncompatible, []string{"Slots is 3", "9"}},
-		{"guard", openText("text", segment.Options{Guard: segment.Mutex}), segment.ErrIncompatible, []string{"SeqLock", "Mutex"}},
-		{"persist", openText("text", segment.Options{Persist: true}), segment.ErrIncompatible, []string{"Persist"}},
-		{"mode", openText("text", segment.Options{Mode: 0o644}), segment.ErrIncompatible, []string{"-rw-------", "-rw-r--r--"}},
-		{"mutex", openText("mutex", segment.Options{}), segment.ErrIncompatible, []string{"mutex, not a segment"}},
+			sharedseg.ErrIncompatible, []string{"string/utf-8", "bytes"}},
+		{"capacity", openText("text", segment.Options{Capacity: 8192}), sharedseg.ErrIncompatible, []string{"Capacity is 4096", "8192"}},
+		{"slots", openText("text", segment.Options{Slots: 9}), sharedseg.ErrIncompatible, []string{"Slots is 3", "9"}},
+		{"LockReads", openText("text", segment.Options{LockReads: true}), sharedseg.ErrIncompatible, []string{"LockReads", "false", "true"}},
+		{"persist", openText("text", segment.Options{Persist: true}), sharedseg.ErrIncompatible, []string{"Persist"}},
+		{"mode", openText("text", segment.Options{Mode: 0o644}), sharedseg.ErrIncompatible, []string{"-rw-------", "-rw-r--r--"}},
+		{"mutex", openText("mutex", segment.Options{}), sharedseg.ErrIncompatible, []string{"mutex, not a segment"}},
 		{"segment for a mutex", func() error { _, err := ipcsync.OpenMutex("text", &ipcsync.Options{Dir: dir}); return err },
-			segment.ErrIncompatible, []string{"segment, not a mutex"}},
+			sharedseg.ErrIncompatible, []string{"segment, not a mutex"}},
 		{"segment for a bare mapping", func() error { _, err := segment.OpenBare("text", 64, codec.UTF16(), o); return err },
-			segment.ErrIncompatible, []string{"not a bare mapping"}},
-		{"foreign file", openText("foreign", segment.Options{}), segment.ErrIncompatible, []string{"not a sharedseg mapping"}},
-		{"file of zeros", openText("zeros", segment.Options{}), segment.ErrIncompatible, []string{"not a sharedseg mapping"}},
-		{"directory", openText("directory", segment.Options{}), segment.ErrIncompatible, []string{"directory"}},
+			sharedseg.ErrIncompatible, []string{"not a bare mapping"}},
+		{"foreign file", openText("foreign", segment.Options{}), sharedseg.ErrIncompatible, []string{"not a sharedseg mapping"}},
+		{"file of zeros", openText("zeros", segment.Options{}), sharedseg.ErrIncompatible, []string{"not a sharedseg mapping"}},
+		{"directory", openText("directory", segment.Options{}), sharedseg.ErrIncompatible, []string{"directory"}},
 		{"exists", func() error { _, err := segment.Create("text", codec.String(), o); return err }, fs.ErrExist, nil},
 		{"does not exist", func() error { _, err := segment.Attach("none", codec.String(), o); return err }, fs.ErrNotExist, nil},
 		{"nothing to read", func() error { _, err := segment.OpenReader("none", codec.String(), o); return err }, fs.ErrNotExist, nil},
-		{"nothing to remove", func() error { return segment.Remove("none", o) }, fs.ErrNotExist, nil},
+		{"nothing to remove", func() error { return sharedseg.Remove("none", o.Place()) }, fs.ErrNotExist, nil},
 		{"no directory", func() error {
 			_, err := segment.Open("x", codec.String(), &segment.Options{Dir: filepath.Join(dir, "no", "where")})
 			return err
@@ -238,7 +238,6 @@ func TestRefusals(t *testing.T) {
 		{"negative capacity", openText("x", segment.Options{Capacity: -1}), fs.ErrInvalid, []string{"-1"}},
 		{"huge capacity", openText("x", segment.Options{Capacity: math.MaxInt}), fs.ErrInvalid, nil},
 		{"one slot", openText("x", segment.Options{Slots: 1}), fs.ErrInvalid, []string{"Slots is 1"}},
-		{"no such guard", openText("x", segment.Options{Guard: 7}), fs.ErrInvalid, []string{"Guard(7)"}},
 		{"executable mode", openText("x", segment.Options{Mode: 0o700}), fs.ErrInvalid, nil},
 		{"mode without its owner", openText("x", segment.Options{Mode: 0o066}), fs.ErrInvalid, nil},
 		{"nil codec", func() error { _, err := segment.Open[string]("x", nil, o); return err }, fs.ErrInvalid, []string{"codec is nil"}},
@@ -247,7 +246,7 @@ func TestRefusals(t *testing.T) {
 		{"capacity below Fixed", func() error {
 			_, err := segment.Open("x", codec.Fixed[point](), &segment.Options{Dir: dir, Capacity: 8})
 			return err
-		}, segment.ErrTooLarge, []string{"8 bytes", "16"}},
+		}, sharedseg.ErrTooLarge, []string{"8 bytes", "16"}},
 	} {
 		err := c.do()
 		if c.what == "mode" && runtime.GOOS == "windows" {
@@ -286,7 +285,7 @@ func TestPersist(t *testing.T) {
 	}
 	o := &segment.Options{Persist: true, Dir: at.Dir}
 	s := open(t, name, codec.String(), o)
-	defer segment.Remove(name, o)
+	defer sharedseg.Remove(name, o.Place())
 	if err := s.Store("kept"); err != nil {
 		t.Fatal(err)
 	}
@@ -302,10 +301,10 @@ func TestPersist(t *testing.T) {
 	if _, err := segment.Create(name, codec.String(), o); !errors.Is(err, fs.ErrExist) {
 		t.Error("create over one that persists:", err)
 	}
-	if err := segment.Remove(name, o); runtime.GOOS == "windows" {
+	if err := sharedseg.Remove(name, o.Place()); runtime.GOOS == "windows" {
 		want(t, err, errors.ErrUnsupported)
 		s.Close()
-		if err := segment.Remove(name, o); err != nil {
+		if err := sharedseg.Remove(name, o.Place()); err != nil {
 			t.Fatal(err)
 		}
 		if !open(t, name, codec.Bytes(), at).Created() {
@@ -324,13 +323,13 @@ func TestPersist(t *testing.T) {
 		t.Error("the name was not free after Remove")
 	}
 	s.Close()
-	if _, err := segment.Stat(name, nil); err != nil {
+	if _, err := sharedseg.Stat(name, nil); err != nil {
 		t.Error("closing the removed segment took the new one's name:", err)
 	}
 }
 
 func TestStatAndList(t *testing.T) {
-	o := &segment.Options{Dir: proctest.TempDir(t), Capacity: 100, Slots: 4, Guard: segment.Mutex, Mode: 0o664}
+	o := &segment.Options{Dir: proctest.TempDir(t), Capacity: 100, Slots: 4, LockReads: true, Mode: 0o664}
 	s := open(t, "a", codec.UTF16(), o)
 	s2 := open(t, "a", codec.UTF16(), &segment.Options{Dir: o.Dir})
 	if err := errors.Join(s.Store("1"), s2.Store("2")); err != nil {
@@ -345,19 +344,19 @@ func TestStatAndList(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	info, err := segment.Stat("a", o)
+	info, err := sharedseg.Stat("a", o.Place())
 	if err != nil {
 		t.Fatal(err)
 	}
 	size := info.Size
 	info.Size = 0
-	want := segment.Info{Name: "a", Path: filepath.Join(o.Dir, "a"), Codec: "string/utf-16le", Type: "string", Capacity: 100,
-		Slots: 4, Guard: segment.Mutex, Mode: proctest.Mode(0o664), Version: 2, Writers: 2, Readers: true}
+	want := sharedseg.Info{Name: "a", Path: filepath.Join(o.Dir, "a"), Codec: "string/utf-16le", Type: "string", Capacity: 100,
+		Kind: sharedseg.KindSegment, Slots: 4, LockReads: true, Mode: proctest.Mode(0o664), Version: 2, Writers: 2, Readers: true}
 	if diff := cmp.Diff(want, info); diff != "" || size < 4*100 {
 		t.Errorf("Stat (-want +got), size %d:\n%s", size, diff)
 	}
 	var names []string
-	for info, err := range segment.List(&segment.Options{Dir: o.Dir}) {
+	for info, err := range sharedseg.List(&sharedseg.Place{Dir: o.Dir}) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -370,7 +369,7 @@ func TestStatAndList(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[point](), nil)
-	u := open(t, proctest.Name(t), codec.String(), &segment.Options{NoFaultGuard: true})
+	u := open(t, proctest.Name(t), codec.String(), nil)
 	if err := errors.Join(s.Store(point{1, 2}), u.Store("x"), s.Close(), u.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -395,9 +394,9 @@ func TestClosed(t *testing.T) {
 	if n != 1 || s.Version() != 0 {
 		t.Errorf("%d errors from Watch, version %d", n, s.Version())
 	}
-	var e *segment.Error
+	var e *sharedseg.Error
 	if !errors.As(err, &e) || e.Op != "wait" || e.Name == "" {
-		t.Errorf("%#v is no *segment.Error with its Op and Name", err)
+		t.Errorf("%#v is no *sharedseg.Error with its Op and Name", err)
 	}
 }
 
@@ -482,12 +481,12 @@ func (awkward) Decode(b []byte, v *string) error {
 }
 
 func TestAwkwardCodec(t *testing.T) {
-	for _, o := range []segment.Options{{Capacity: 10}, {Capacity: 10, NoFaultGuard: true}, {Capacity: 10, Guard: segment.Mutex}} {
+	for _, o := range []segment.Options{{Capacity: 10}, {Capacity: 10}, {Capacity: 10, LockReads: true}} {
 		s := open(t, proctest.Name(t), awkward{}, &o)
 		if err := s.Store("good"); err != nil {
 			t.Fatal(err)
 		}
-		want(t, s.Store("much too long"), segment.ErrTooLarge)
+		want(t, s.Store("much too long"), sharedseg.ErrTooLarge)
 		if err := s.Store("error"); err == nil || !strings.Contains(err.Error(), "cannot encode") {
 			t.Error(err)
 		}
@@ -506,11 +505,11 @@ func TestAwkwardCodec(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := s.Load()
-		want(t, err, segment.ErrCorrupt)
+		want(t, err, sharedseg.ErrCorrupt)
 		if err == nil || !strings.Contains(err.Error(), "cannot decode") {
 			t.Error(err)
 		}
-		want(t, s.Update(func(*string) error { t.Error("Update ran"); return nil }), segment.ErrCorrupt)
+		want(t, s.Update(func(*string) error { t.Error("Update ran"); return nil }), sharedseg.ErrCorrupt)
 		if err := s.Store("mended"); err != nil {
 			t.Error(err)
 		}

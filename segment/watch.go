@@ -30,12 +30,12 @@ const (
 //
 // However many goroutines wait through one handle, one thread is parked. A Reader that may not write even the
 // segment's wait page polls instead, every millisecond when nothing happens.
-func (r *Reader[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
+func (r *handle[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 	version, err := r.wait(ctx, after)
 	return version, wrap("wait", r.name, err)
 }
 
-func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err error) {
+func (r *handle[T]) wait(ctx context.Context, after uint64) (version uint64, err error) {
 	var begun time.Time // when the first look was in vain
 	parked := false
 	for {
@@ -77,13 +77,7 @@ func (r *Reader[T]) wait(ctx context.Context, after uint64) (version uint64, err
 // spin looks for a version newer than after for a short while, and returns the current one. The while is longer if
 // that promises something, but not for a goroutine that was in vain once, nor for more than one at a time. Beside
 // many, who need the processor, it looks once.
-func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
-	if member.Pinning {
-		if !r.member.Pin() {
-			return 0, fs.ErrClosed
-		}
-		defer r.member.Unpin()
-	}
+func (r *handle[T]) spin(after uint64, begun time.Time) (version uint64, err error) {
 	look := func() bool {
 		for range waitSpins {
 			if version = r.seq.Version(); version > after {
@@ -92,7 +86,7 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 		}
 		return false
 	}
-	err = layout.Guard(r.member.Mem, func() error {
+	err = r.member.Use(func() error {
 		version = r.seq.Version()
 		if version > after || r.news.subscribers.Load() >= many {
 			return nil
@@ -100,10 +94,10 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 		found := look()
 		if !found && begun.IsZero() && r.news.eager.spins() && r.news.spinning.CompareAndSwap(false, true) {
 			defer r.news.spinning.Store(false)
-			for until := time.Now().Add(eagerFor); !found && !r.closed.Load() && time.Now().Before(until); found = look() {
+			for until := time.Now().Add(eagerFor); !found && !r.closed() && time.Now().Before(until); found = look() {
 				runtime.Gosched()
 			}
-			if !found && !r.closed.Load() {
+			if !found && !r.closed() {
 				r.news.eager.vain()
 			}
 		}
@@ -112,10 +106,7 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 		}
 		return nil
 	})
-	if r.closed.Load() {
-		return 0, fs.ErrClosed
-	}
-	return version, err
+	return version, r.member.Verdict(err)
 }
 
 // Watch returns the current value, if something was stored yet, and then each newer one as it is published; of
@@ -128,7 +119,7 @@ func (r *Reader[T]) spin(after uint64, begun time.Time) (version uint64, err err
 //		}
 //		…
 //	}
-func (r *Reader[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
+func (r *handle[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
 		for seen := uint64(0); ; {
@@ -138,9 +129,9 @@ func (r *Reader[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 				return
 			}
 			var v T
-			version, err := r.loadInto(ctx, &v)
+			version, err := r.load(ctx, &v)
 			if err != nil {
-				if ctx.Err() != nil || r.closed.Load() {
+				if ctx.Err() != nil || r.closed() {
 					continue // Wait ends the loop with that error
 				}
 				v = zero
@@ -162,7 +153,7 @@ func (r *Reader[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 // lost: cleared before the publication, its owner sees the new version or is woken after it; set later, it stays
 // for the next writer. That a flag is cleared once keeps a watcher that died from costing more than one wake-up.
 type news struct {
-	mem     []byte
+	use     func(func() error) error
 	crowd   *park.Crowd
 	version *uint64        // in mem
 	flag    *atomic.Uint32 // nil if it may not be written
@@ -179,7 +170,7 @@ type news struct {
 }
 
 func (n *news) init(m *member.Member) {
-	n.mem = m.Mem
+	n.use = m.Use
 	n.version = &m.Words.Versions()[1]
 	n.crowd = m.Crowd
 	if m.WaitPage != nil {
@@ -196,10 +187,14 @@ func (n *news) disarm() bool { return n.flag.Load() != 0 && n.flag.Swap(0) != 0 
 // behind the store of the version.
 func (n *news) wake(version uint64, armed bool) {
 	if armed || n.flag.Load() != 0 {
-		step.At(step.WatchersWaking)
-		n.crowd.Wake(uint32(version - 1))
-		step.At(step.WatchersWoken)
+		n.wakeAll(version)
 	}
+}
+
+func (n *news) wakeAll(version uint64) {
+	step.At(step.WatchersWaking)
+	n.crowd.Wake(uint32(version - 1))
+	step.At(step.WatchersWoken)
 }
 
 // subscribe returns a channel that is closed when there is a newer version than seen.
@@ -227,7 +222,7 @@ func (n *news) unsubscribe() {
 func (n *news) run(seen uint64) {
 	pause, limit := pollFirst, parkFirst
 	for n.wanted() {
-		err := layout.Guard(n.mem, func() error {
+		err := n.use(func() error {
 			if n.flag != nil {
 				n.flag.Store(1)
 				step.At(step.WatchArmed)

@@ -14,9 +14,9 @@ import (
 )
 
 // agedSegment returns the options of a segment "x" that persists, with as many versions as the number says behind it.
-func agedSegment(t *testing.T, guard segment.Guard, slots int, version uint64) *segment.Options {
+func agedSegment(t *testing.T, lockReads bool, slots int, version uint64) *segment.Options {
 	t.Helper()
-	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true, Guard: guard, Slots: slots}
+	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true, LockReads: lockReads, Slots: slots}
 	open(t, "x", codec.Fixed[cell](), o).Close()
 	const begin, end = 192, 200
 	patch(t, filepath.Join(o.Dir, "x"), begin, version)
@@ -28,10 +28,10 @@ func agedSegment(t *testing.T, guard segment.Guard, slots int, version uint64) *
 // number of slots is made for; and watchers miss none.
 func TestVersionsGoOn(t *testing.T) {
 	for _, start := range []uint64{1<<32 - 3, 1<<33 - 3, 1<<63 - 3, 1<<64 - 8} {
-		for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
+		for _, lockReads := range []bool{false, true} {
 			for _, slots := range []int{2, 3, 7} {
-				t.Run(fmt.Sprint(start, guard, slots), func(t *testing.T) {
-					o := agedSegment(t, guard, slots, start)
+				t.Run(fmt.Sprint(start, lockReads, slots), func(t *testing.T) {
+					o := agedSegment(t, lockReads, slots, start)
 					s := open(t, "x", codec.Fixed[cell](), o)
 					other := open(t, "x", codec.Fixed[cell](), o)
 					r, err := segment.OpenReader("x", codec.Fixed[cell](), o)
@@ -62,7 +62,7 @@ func TestVersionsGoOn(t *testing.T) {
 						if v := <-seen; v != n {
 							t.Fatalf("the watcher sees %d instead of %d", v, n)
 						}
-						for _, h := range []*segment.Reader[cell]{&s.Reader, &other.Reader, r} {
+						for _, h := range []readable[cell]{s, other, r} {
 							var v cell
 							version, err := h.LoadInto(&v)
 							if version != n || v != cellOf(n) || err != nil {
@@ -82,8 +82,8 @@ func TestVersionsGoOn(t *testing.T) {
 
 // The last version of all is one that only a peer's nonsense leads to. The next Store begins again with 1.
 func TestLastVersion(t *testing.T) {
-	for _, guard := range []segment.Guard{segment.SeqLock, segment.Mutex} {
-		s := open(t, "x", codec.Fixed[cell](), agedSegment(t, guard, 3, math.MaxUint64))
+	for _, lockReads := range []bool{false, true} {
+		s := open(t, "x", codec.Fixed[cell](), agedSegment(t, lockReads, 3, math.MaxUint64))
 		if _, err := s.Load(); err != nil {
 			t.Error(err)
 		}

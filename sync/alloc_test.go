@@ -1,17 +1,17 @@
 //go:build !race
 
-package sync_test
+package ipcsync_test
 
 import (
 	"testing"
 
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // Under -race allocations are different.
 func TestAllocations(t *testing.T) {
-	for _, o := range []ipcsync.Options{{}, {NoFaultGuard: true}} {
+	for _, o := range []ipcsync.Options{{}} {
 		m := open(t, proctest.Name(t), &o)
 		ctx := t.Context()
 		if n := proctest.Allocs(0, func() {

@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"os"
@@ -66,8 +66,8 @@ func TestBarriersOfARM64(t *testing.T) {
 		return s
 	}
 	for _, c := range []struct{ what, functions, order string }{
-		{"the recheck is behind a load-load barrier", `(\.quick|\.ReadRetry)$`, `^(LDAR )?DMB \$9 LDAR $`},
-		{"the announcement is before a store-store barrier", `(\.store|\.WriteBegin)$`, `STLR DMB \$10 `},
+		{"the recheck is behind a load-load barrier", `(\.load|\.tryRead|\.ReadRetry)$`, `^(LDAR )?DMB \$9 LDAR `},
+		{"the announcement is before a store-store barrier", `(\.publish|\.WriteAnnounce|\.WriteBegin)$`, `STLR DMB \$10 `},
 	} {
 		found := false
 		for fn := range code {

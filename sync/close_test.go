@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 func init() { roles["dropper"] = dropper }
@@ -26,16 +26,15 @@ func TestCloseRace(t *testing.T) {
 		rounds = 20
 	}
 	for round := range rounds {
-		closeRace(t, round, &ipcsync.Options{NoFaultGuard: round%2 == 0})
+		closeRace(t, round)
 	}
 }
 
-func closeRace(t *testing.T, round int, o *ipcsync.Options) {
+func closeRace(t *testing.T, round int) {
 	name := proctest.Name(t)
 	other := open(t, name, &ipcsync.Options{Repair: func() error { return nil }})
 	before, _ := proctest.Mappings(name)
-	o.Repair = func() error { return nil }
-	m := open(t, name, o)
+	m := open(t, name, &ipcsync.Options{Repair: func() error { return nil }})
 	var closed atomic.Bool // Close has returned
 	var calls, closes sync.WaitGroup
 	// What a call returns may be one of the errors that are allowed, too.
@@ -69,7 +68,7 @@ func closeRace(t *testing.T, round int, o *ipcsync.Options) {
 			return err
 		}
 		return m.Unlock()
-	}, ipcsync.ErrNotOwner)
+	}, sharedseg.ErrNotOwner)
 	try("Lock with little time", func() error {
 		soon, cancel := context.WithTimeout(ctx, 50*time.Microsecond)
 		defer cancel()
@@ -80,7 +79,7 @@ func closeRace(t *testing.T, round int, o *ipcsync.Options) {
 		return err
 	}, context.DeadlineExceeded)
 	try("TryLock", func() error { _, err := m.TryLock(); return err })
-	try("Unlock", m.Unlock, ipcsync.ErrNotOwner)
+	try("Unlock", m.Unlock, sharedseg.ErrNotOwner)
 	try("Held", func() error {
 		if closed.Load() && !m.Held() {
 			return fs.ErrClosed
@@ -95,7 +94,7 @@ func closeRace(t *testing.T, round int, o *ipcsync.Options) {
 			return err
 		}
 		return other.Unlock()
-	}, ipcsync.ErrNotOwner)
+	}, sharedseg.ErrNotOwner)
 
 	time.Sleep(time.Duration(round%10) * 100 * time.Microsecond)
 	for i := range 3 {
@@ -154,7 +153,7 @@ func TestDroppedHandles(t *testing.T) {
 	for _, name := range names {
 		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 			runtime.GC()
-			if _, err := segment.Stat(name, nil); errors.Is(err, fs.ErrNotExist) {
+			if _, err := sharedseg.Stat(name, nil); errors.Is(err, fs.ErrNotExist) {
 				break
 			} else if time.Since(start) > proctest.Patience {
 				t.Fatal("not closed: ", err)
@@ -191,5 +190,5 @@ func TestDroppedOwner(t *testing.T) {
 		t.Errorf("TryLock = %v, %v", locked, err)
 	}
 	p.Wait()
-	want(t, m.Lock(patient(t)), ipcsync.ErrOwnerDied)
+	want(t, m.Lock(patient(t)), sharedseg.ErrOwnerDied)
 }

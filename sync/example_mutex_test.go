@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // journal is a file of whole lines that several processes append to.

@@ -1,9 +1,9 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"fmt"
 
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // In use, the memory is one that processes share, as from mmap(2). Here it is a variable of the Go heap, which

@@ -1,6 +1,6 @@
 //go:build unix && !aix
 
-package sync_test
+package ipcsync_test
 
 import (
 	"fmt"
@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // A peer that truncates the file costs the others the mutex, not the process.
 func TestTruncated(t *testing.T) {
-	proctest.NeedsFaultAddress(t)
 	for _, held := range []bool{false, true} {
 		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
 			o := &ipcsync.Options{Dir: proctest.TempDir(t)}
@@ -27,21 +26,21 @@ func TestTruncated(t *testing.T) {
 				go func() { got <- waits.Lock(patient(t)) }()
 				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
 				// it is enough that none is under way: that the goroutine is parked, and by now looks at the word rarely.
-				proctest.Parked(t, ".(*Mutex).await(")
+				proctest.Parked(t, ".(*Mutex).compete(")
 				time.Sleep(10 * time.Millisecond)
 			}
 			must(t, os.Truncate(filepath.Join(o.Dir, "m"), 0))
 			if held {
-				want(t, receive(t, got), segment.ErrCorrupt)
+				want(t, receive(t, got), sharedseg.ErrCorrupt)
 			}
-			want(t, m.Lock(t.Context()), segment.ErrCorrupt)
-			want(t, lockBy("TryLock", m), segment.ErrCorrupt)
-			want(t, m.Unlock(), segment.ErrCorrupt)
+			want(t, m.Lock(t.Context()), sharedseg.ErrCorrupt)
+			want(t, lockBy("TryLock", m), sharedseg.ErrCorrupt)
+			want(t, m.Unlock(), sharedseg.ErrCorrupt)
 			if m.Held() {
 				t.Error("held")
 			}
 			_, err := ipcsync.OpenMutex("m", o)
-			want(t, err, segment.ErrCorrupt)
+			want(t, err, sharedseg.ErrCorrupt)
 			must(t, m.Close())
 		})
 	}
@@ -61,7 +60,7 @@ func TestUnlinked(t *testing.T) {
 	must(t, fresh.Lock(patient(t)))
 	must(t, fresh.Unlock())
 	must(t, a.Close())
-	want(t, b.Lock(patient(t)), ipcsync.ErrOwnerDied)
+	want(t, b.Lock(patient(t)), sharedseg.ErrOwnerDied)
 	must(t, b.Close())
 	if _, err := os.Lstat(path); err != nil {
 		t.Error("the old handles took the new one's name: ", err)

@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/layout"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // FuzzSeqLock has counters of any value. A slot is one of those that there are, a writer's version is a next one,
@@ -79,13 +80,13 @@ func FuzzWord(f *testing.F) {
 				return errRepair
 			}
 			return nil
-		}, 1)
+		})
 		took := func(before uint32, locked bool, err error) {
 			after := word.Load()
 			switch {
 			case locked && (err != nil || after&^layout.WaitersBit != self || before&1 != 0):
 				t.Fatalf("%#x was locked, and is %#x, %v", before, after, err)
-			case err != nil && (!errors.Is(err, ipcsync.ErrOwnerDied) || repairs || !died(before) || after&layout.IdentMask != 0):
+			case err != nil && (!errors.Is(err, sharedseg.ErrOwnerDied) || repairs || !died(before) || after&layout.IdentMask != 0):
 				t.Fatalf("%#x was not locked, and is %#x: %v", before, after, err)
 			}
 		}
@@ -113,7 +114,7 @@ func FuzzWord(f *testing.F) {
 				}
 			case 2:
 				err := m.Unlock()
-				if held := before&layout.IdentMask == self; held != (err == nil) || err != nil && !errors.Is(err, ipcsync.ErrNotOwner) {
+				if held := before&layout.IdentMask == self; held != (err == nil) || err != nil && !errors.Is(err, sharedseg.ErrNotOwner) {
 					t.Fatalf("Unlock of %#x: %v", before, err)
 				}
 				if err == nil && word.Load() != before&layout.InconsistentBit {

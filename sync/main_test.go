@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // roles are the parts that tests play in processes of their own.
@@ -42,11 +42,7 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 
 // handles is how many handles of a mutex are open, and 0 if there is none.
 func handles(name string, o *ipcsync.Options) int {
-	place := new(segment.Options)
-	if o != nil {
-		place.Dir, place.Mode = o.Dir, o.Mode
-	}
-	info, _ := segment.Stat(name, place)
+	info, _ := sharedseg.Stat(name, o.Place())
 	return info.Writers
 }
 

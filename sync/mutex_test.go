@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // bench is a word, and handles of it whose death the test decides.
@@ -39,7 +40,7 @@ func (o fakeOwner) Alive(owner uint32) bool {
 
 // handle returns the handle of identity self, 1 to 7.
 func (b *bench) handle(self uint32, repair func() error) *ipcsync.Mutex {
-	return ipcsync.NewMutex(&b.word, fakeOwner{b, self}, repair, 1)
+	return ipcsync.NewMutex(&b.word, fakeOwner{b, self}, repair)
 }
 
 // is fails the test if the word is not want.
@@ -82,17 +83,17 @@ func TestStates(t *testing.T) {
 		}
 	}
 	held(false, false)
-	want(t, a.Unlock(), ipcsync.ErrNotOwner)
+	want(t, a.Unlock(), sharedseg.ErrNotOwner)
 	must(t, a.Lock(t.Context()))
 	w.is(t, 1)
 	held(true, false)
 	try(a, false)
 	try(b, false)
-	want(t, b.Unlock(), ipcsync.ErrNotOwner)
+	want(t, b.Unlock(), sharedseg.ErrNotOwner)
 	held(true, false)
 	must(t, a.Unlock())
 	w.is(t, 0)
-	want(t, a.Unlock(), ipcsync.ErrNotOwner)
+	want(t, a.Unlock(), sharedseg.ErrNotOwner)
 	try(b, true)
 	held(false, true)
 	try(a, false)
@@ -230,16 +231,16 @@ func TestNoRepair(t *testing.T) {
 	outcome := broken
 	plain, failing := w.handle(2, nil), w.handle(3, func() error { return outcome })
 	for _, call := range []string{"Lock", "TryLock", "Lock"} {
-		want(t, lockBy(call, plain), ipcsync.ErrOwnerDied)
+		want(t, lockBy(call, plain), sharedseg.ErrOwnerDied)
 		w.is(t, layout.InconsistentBit)
 		err := lockBy(call, failing)
-		want(t, err, ipcsync.ErrOwnerDied)
+		want(t, err, sharedseg.ErrOwnerDied)
 		want(t, err, broken)
 		w.is(t, layout.InconsistentBit)
 		if plain.Held() || failing.Held() {
 			t.Error("held behind an error")
 		}
-		want(t, failing.Unlock(), ipcsync.ErrNotOwner)
+		want(t, failing.Unlock(), sharedseg.ErrNotOwner)
 	}
 	outcome = nil
 	for _, m := range []*ipcsync.Mutex{failing, plain} {
@@ -261,7 +262,7 @@ func TestNoRepairBeforeWaiters(t *testing.T) {
 	w.parked(t)
 	w.dead[1].Store(true)
 	for range 3 {
-		want(t, receive(t, got), ipcsync.ErrOwnerDied)
+		want(t, receive(t, got), sharedseg.ErrOwnerDied)
 	}
 }
 
@@ -279,7 +280,7 @@ func TestRepairPanics(t *testing.T) {
 			t.Error("returned", lockBy(call, panicking))
 		}()
 		w.is(t, layout.InconsistentBit)
-		want(t, w.handle(3, nil).Lock(t.Context()), ipcsync.ErrOwnerDied)
+		want(t, w.handle(3, nil).Lock(t.Context()), sharedseg.ErrOwnerDied)
 		m := w.handle(4, func() error { return nil })
 		must(t, m.Lock(t.Context()))
 		must(t, m.Unlock())

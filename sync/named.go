@@ -1,10 +1,12 @@
-package sync
+package ipcsync
 
 import (
 	"fmt"
 	"io/fs"
 	"runtime"
 	"time"
+
+	"github.com/sharedseg/sharedseg"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -31,21 +33,29 @@ type Options struct {
 	SecurityDescriptor string
 	// Global puts the mutex in the namespace of all sessions, on Windows.
 	Global bool
-	// NoFaultGuard leaves out the guard that turns a truncated file into an error; the access then ends the
-	// process. The guard costs 10 to 20 ns for each call.
-	NoFaultGuard bool
+}
+
+// Place is where the mutex is, for sharedseg.Stat and the other functions of
+// that package.
+func (o *Options) Place() *sharedseg.Place {
+	if o == nil {
+		return nil
+	}
+	return &sharedseg.Place{Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global}
 }
 
 // OpenMutex opens the mutex of that name, and creates it if there is none. It does not lock it. The name has 1
 // to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and does not start with a dot. It shares its
 // namespace with segments.
 //
-// The errors are fs.PathErrors over fs.ErrInvalid (a bad name or mode), fs.ErrPermission, errors.ErrUnsupported,
-// os.ErrDeadlineExceeded (somebody stopped in the midst of an opening) and those that package segment lists:
-// ErrIncompatible (the name is not a mutex's), ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
+// Errors: fs.ErrInvalid (name or mode), fs.ErrPermission, errors.ErrUnsupported,
+// os.ErrDeadlineExceeded (a process was stopped half-way through opening or
+// closing the mutex), ErrIncompatible (the name leads to something else),
+// ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
 //
-// Close the handle when it is no longer used. One that is dropped is closed by the garbage collector in its own
-// time, unless it holds the mutex: then it does until the process ends.
+// Close the handle when it is no longer used. An unreachable handle is
+// eventually closed by the garbage collector, unless it holds the mutex: then it
+// holds it until the process exits.
 //
 // If all handles of a mutex that does not persist are gone, by Close or by the end of their processes, the next
 // OpenMutex creates it anew.
@@ -73,29 +83,30 @@ func OpenMutex(name string, o *Options) (*Mutex, error) {
 	}
 	mb, err := member.Join(member.OpenOrCreate, spec)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		return nil, &sharedseg.Error{Op: "open", Name: name, Err: err}
 	}
-	m := NewMutex(mb.Words.Mutex(), mb, o.Repair, mb.Key)
-	m.member, m.name, m.guard = mb, name, !o.NoFaultGuard
+	m := NewMutex(mb.Words.Mutex(), mb, o.Repair)
+	m.name = name
 	runtime.AddCleanup(m, (*member.Member).Discard, mb)
 	return m, nil
 }
 
-// Close closes the handle; goroutines that wait in Lock return fs.ErrClosed. It waits for a Repair that is
-// running. If the handle holds the mutex, the next to lock it learns that its owner died. The error says what
-// could not be cleaned up; the handle is closed all the same. A second Close returns nil.
+// Close closes the handle. Goroutines that wait in Lock return fs.ErrClosed.
+// Close waits for a Repair that is running. If the handle holds the mutex, the
+// next handle to lock it learns that its owner died. The error says what could
+// not be cleaned up; the handle is closed all the same. A second Close returns
+// nil.
 func (m *Mutex) Close() (err error) {
 	m.close.Do(func() {
 		m.Stop()
 		if m.member == nil {
 			return
 		}
-		held := m.Held()
+		held := m.holds()
 		for looks := 0; held && looks < 20; looks++ {
 			time.Sleep(50 * time.Microsecond) // a Lock that finds the handle closed has it for a moment
-			held = m.Held()
+			held = m.holds()
 		}
-		m.left.Store(true)
 		err = m.wrap("close", m.member.Leave(held))
 	})
 	return err

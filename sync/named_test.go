@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -10,16 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // Two handles of one name exclude each other in one process too, and the race detector is told of it, although it
 // does not see the word.
 func TestTwoHandlesOfOneName(t *testing.T) {
-	for _, o := range []*ipcsync.Options{nil, {NoFaultGuard: true}} {
+	for _, o := range []*ipcsync.Options{nil, {}} {
 		name := proctest.Name(t)
 		want, got := contend(t, []*ipcsync.Mutex{open(t, name, o), open(t, name, o)}, patient(t))
 		if got != want {
@@ -54,14 +55,14 @@ func TestErrors(t *testing.T) {
 		cause error
 	}{
 		{"lock", m.Lock(during(t, time.Millisecond)), context.DeadlineExceeded},
-		{"unlock", m.Unlock(), ipcsync.ErrNotOwner},
+		{"unlock", m.Unlock(), sharedseg.ErrNotOwner},
 		{"lock", closed.Lock(t.Context()), fs.ErrClosed},
 		{"lock", lockBy("TryLock", closed), fs.ErrClosed},
 		{"unlock", closed.Unlock(), fs.ErrClosed},
 	} {
-		path, ok := errors.AsType[*fs.PathError](c.err)
-		if !ok || path.Op != c.op || path.Path != name {
-			t.Errorf("%#v is no PathError of %s %s", c.err, c.op, name)
+		path, ok := errors.AsType[*sharedseg.Error](c.err)
+		if !ok || path.Op != c.op || path.Name != name {
+			t.Errorf("%#v is not an Error of %s %s", c.err, c.op, name)
 		}
 		want(t, c.err, c.cause)
 	}
@@ -72,7 +73,7 @@ func TestBadNamesAndModes(t *testing.T) {
 	for _, name := range []string{"", ".", "..", ".hidden", "a/b", "/a", "a b", "a\x00", "ä", strings.Repeat("x", 201)} {
 		_, err := ipcsync.OpenMutex(name, nil)
 		want(t, err, fs.ErrInvalid)
-		if path, ok := errors.AsType[*fs.PathError](err); !ok || path.Op != "open" || path.Path != name {
+		if path, ok := errors.AsType[*sharedseg.Error](err); !ok || path.Op != "open" || path.Name != name {
 			t.Errorf("%q: %#v", name, err)
 		}
 	}
@@ -86,20 +87,20 @@ func TestIncompatible(t *testing.T) {
 	name := proctest.Name(t)
 	open(t, name, &ipcsync.Options{Mode: 0o600})
 	_, err := ipcsync.OpenMutex(name, &ipcsync.Options{Persist: true})
-	want(t, err, segment.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 	if runtime.GOOS != "windows" { // which has no modes
 		_, err := ipcsync.OpenMutex(name, &ipcsync.Options{Mode: 0o660})
-		want(t, err, segment.ErrIncompatible)
+		want(t, err, sharedseg.ErrIncompatible)
 	}
 	_, err = segment.Open(name, codec.String(), nil)
-	want(t, err, segment.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 
 	name = proctest.Name(t)
 	s, err := segment.Open(name, codec.String(), nil)
 	must(t, err)
 	defer s.Close()
 	_, err = ipcsync.OpenMutex(name, nil)
-	want(t, err, segment.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 }
 
 func TestDoubleClose(t *testing.T) {
@@ -120,7 +121,7 @@ func TestCloseWhileHeld(t *testing.T) {
 	if holds.Held() {
 		t.Error("held after Close")
 	}
-	want(t, plain.Lock(patient(t)), ipcsync.ErrOwnerDied)
+	want(t, plain.Lock(patient(t)), sharedseg.ErrOwnerDied)
 	must(t, mends.Lock(patient(t)))
 	must(t, mends.Unlock())
 	must(t, plain.Lock(patient(t)))
@@ -197,9 +198,9 @@ func TestPersist(t *testing.T) {
 			t.Errorf("Persist is %v: %v after the last close", persist, files)
 		}
 		if second := open(t, "m", o); persist {
-			want(t, second.Lock(t.Context()), ipcsync.ErrOwnerDied)
+			want(t, second.Lock(t.Context()), sharedseg.ErrOwnerDied)
 			must(t, second.Close())
-			want(t, open(t, "m", o).Lock(t.Context()), ipcsync.ErrOwnerDied)
+			want(t, open(t, "m", o).Lock(t.Context()), sharedseg.ErrOwnerDied)
 			o.Repair = func() error { return nil }
 			mends := open(t, "m", o)
 			must(t, mends.Lock(t.Context()))

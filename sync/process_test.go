@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // A pair is what the mutex guards in these tests: a file with two numbers that are the same whenever nobody holds it.
@@ -156,7 +157,7 @@ func TestKilledOwner(t *testing.T) {
 			p.Kill()
 			got <- plain.Lock(patient(t))
 		}
-		want(t, receive(t, got), ipcsync.ErrOwnerDied)
+		want(t, receive(t, got), sharedseg.ErrOwnerDied)
 		must(t, mends.Lock(patient(t)))
 		if repairs != i+1 {
 			t.Fatalf("after death %d, Repair ran %d times", i+1, repairs)

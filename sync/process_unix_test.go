@@ -1,6 +1,6 @@
 //go:build unix
 
-package sync_test
+package ipcsync_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // An owner that is stopped is alive: it is not robbed, contexts end the wait for it, and it goes on where it was.

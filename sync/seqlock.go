@@ -1,4 +1,4 @@
-package sync
+package ipcsync
 
 import (
 	"math/bits"

@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // shared is a mapping of the tests' own: the sequence lock's words, and slots whose words are all the same number.
@@ -38,18 +38,18 @@ func mapShared(name string, writable bool) (*shared, func(), error) {
 			return nil, nil, err
 		}
 	}
-	mem, err := obj.Map(size, writable)
+	view, err := obj.Map(size, writable)
 	if err != nil {
 		return nil, nil, err
 	}
 	end := func() {
-		mapping.Unmap(mem)
+		view.Unmap()
 		if obj.Created() && p.Lasting() {
 			obj.Unlink()
 		}
 		obj.Close()
 	}
-	return (*shared)(unsafe.Pointer(unsafe.SliceData(mem))), end, nil
+	return (*shared)(unsafe.Pointer(unsafe.SliceData(view.Mem))), end, nil
 }
 
 // seqlockWriter writes versions to the memory NAME of SLOTS until it is killed.

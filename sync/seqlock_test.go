@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 func TestSlot(t *testing.T) {

@@ -1,4 +1,4 @@
-package sync_test
+package ipcsync_test
 
 import (
 	"encoding/binary"
@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/sharedseg/sharedseg/internal/proctest"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // A member slot's generations come round after a million holders. The death of an owner is noticed across that, also

@@ -100,12 +100,12 @@ inline acquired() {
 #define SAME(w) (word == w)
 #endif
 
-/* take: died := w&^layout.WaitersBit != 0; flags |= w & layout.WaitersBit; if died { flags |= layout.InconsistentBit };
-   m.word.CompareAndSwap(w, m.self|flags) */
-inline take() {
+/* tryTake: died = w&^layout.WaitersBit != 0; flags |= w & layout.WaitersBit; if died { flags |= layout.InconsistentBit };
+   m.word.Word.CompareAndSwap(w, m.word.Self|flags) */
+inline try_take() {
 	if
 	:: atomic { SAME(w) ->
-		assert(!LIVES(w & IDENT)); /* a live owner is never robbed */
+		assert(!LIVES(w & IDENT)); /* the mutex is never taken from a live owner */
 		died = (w & ~WAITERS) != 0;
 		assert(!died || dirty);    /* nobody is told of a death that was none */
 		word = me | flags | KEPT(w) | (died -> INCONSISTENT : 0);
@@ -157,30 +157,30 @@ round:
 		:: locks < LOCKS -> locks++; try = true
 		fi
 	};
-	if /* acquire, tryAcquire: m.word.CompareAndSwap(0, m.self) */
+	if /* Lock, TryLock, takeFree: m.word.TryLock() */
 	:: atomic { word == 0 -> word = me; acquired(); goto locked }
 	:: word != 0
 	OR_DIE;
 look:
-	if /* acquireSlow: m.closed.Load(), ctx.Err() != nil */
+	if /* compete: m.verdict(ctx.Err()) */
 	:: true
 	:: !try && flags != 0 -> goto give_up
 	fi;
-	if /* acquireSlow, tryAcquire: w := m.word.Load() */
+	if /* compete, tryLockSlow: w := m.word.Word.Load() */
 	:: w = word
 	OR_DIE;
-	if /* acquireSlow: if w&layout.IdentMask == 0 { m.take(w, flags) } */
+	if /* compete, tryLockSlow: owner == 0, m.tryTake(w, flags) */
 	:: (w & IDENT) == 0 ->
-		take();
+		try_take();
 		if
 		:: try -> goto round
 		:: else -> goto look
 		fi
 	:: else
 	fi;
-await: /* the hundred looks before it are looks at the word like this one */
+/* the hundred looks before it asks are looks at the word like this one */
 #if PART == SLEEP
-	if /* m.owners.Alive(w & layout.IdentMask) */
+	if /* !m.owners.Alive(owner) */
 	:: !LIVES(w & IDENT) -> goto take_over
 	:: LIVES(w & IDENT)
 	OR_DIE;
@@ -209,22 +209,22 @@ await: /* the hundred looks before it are looks at the word like this one */
 alive:
 	assert(!sure[id]); /* a dead owner is not taken for alive but while somebody claims its slot */
 #endif
-#ifdef MUTANT_ROBS
+#ifdef MUTANT_TAKES_FROM_THE_LIVING
 	if
 	:: goto take_over
 	:: true
 	fi;
 #endif
-	if /* tryAcquire: return false, nil */
+	if /* tryLockSlow: taken is false */
 	:: try -> goto round
 	:: else
 	fi;
-	if /* await: if w&layout.WaitersBit == 0 */
+	if /* compete: if w&layout.WaitersBit == 0 */
 	:: w & WAITERS
 	:: !(w & WAITERS) ->
-		if /* m.word.CompareAndSwap(w, w|layout.WaitersBit) */
+		if /* m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) */
 		:: atomic { word == w -> w = w | WAITERS; word = w }
-		:: atomic { word != w -> flags = WAITERS; goto look }
+		:: word != w -> goto look
 		OR_DIE
 	fi;
 	if /* m.queue.Wait(w, limit): the kernel looks at the word and puts to sleep in one step */
@@ -241,26 +241,21 @@ alive:
 		asleep[id] = false; excused[id] = false }
 	OR_DIE;
 #ifndef MUTANT_PARKED_LOSES_WAITERS
-	flags = WAITERS; /* flags = layout.WaitersBit, in await, and in acquireSlow for the next */
+	flags = WAITERS; /* flags = layout.WaitersBit */
 #endif
-	if /* m.word.Load() != w */
-	:: atomic { word != w -> w = 0; goto look }
-	:: word == w ->
-		if
-		:: goto await
-		:: goto give_up /* m.closed.Load(), ctx.Err() != nil */
-		fi
-	OR_DIE;
+	atomic { w = 0; goto look };
 
 take_over:
-	take(); /* await: if !m.owners.Alive(w & layout.IdentMask) { return m.take(w, flags) } */
+	try_take(); /* compete, tryLockSlow: the owner is dead, m.tryTake(w, flags) */
 	if
 	:: try -> goto round
-	:: else -> flags = WAITERS; goto look
+	:: else -> goto look
 	fi;
 
 give_up:
-#ifndef MUTANT_GIVES_UP_SILENTLY
+#if PART == REUSE
+	assert(!ANY(ASLEEP)); /* of two handles, none sleeps while the other gives up: there is nobody to wake */
+#elif !defined(MUTANT_GIVES_UP_SILENTLY)
 	if /* if flags != 0 { m.queue.Wake() }: it may have been woken, and another could have been */
 	:: atomic { true -> wake_one(); woken[id] = false }
 	OR_DIE;
@@ -271,20 +266,20 @@ locked:
 #if PART == REUSE
 	if
 	:: true
-	:: goto disown /* the handle was closed, and its memory retired before entered could release the word */
+	:: goto disown /* the handle was closed, and its memory retired before acquired could release the word */
 	fi;
 #endif
 	if
 	:: died ->
 #if PART == REUSE
 		if
-		:: atomic { true -> dirty = false }            /* mend: m.repair() */
-		:: flags = INCONSISTENT; goto release          /* mend: m.release(layout.InconsistentBit) */
+		:: atomic { true -> dirty = false }            /* restore: m.repair() */
+		:: flags = INCONSISTENT; goto release          /* restore: m.release(layout.InconsistentBit) */
 		OR_DIE;
 #else
 		dirty = false;
 #endif
-		if /* mend: m.word.CompareAndSwap(w, w&^layout.InconsistentBit), until it succeeds */
+		if /* restore: m.word.Word.CompareAndSwap(w, w&^layout.InconsistentBit), until it succeeds */
 		:: atomic { true -> word = word & ~INCONSISTENT; died = false }
 		OR_DIE
 	:: else
@@ -292,8 +287,8 @@ locked:
 	assert(!dirty); /* whoever gets the mutex finds repaired what it guards */
 
 release:
-	if /* release: w := m.word.Load(); m.word.CompareAndSwap(w, w&layout.InconsistentBit|flags), until it succeeds.
-	      Unlock's CompareAndSwap(m.self, 0) is the first try of the same. */
+	if /* release: w := m.word.Word.Load(); m.word.Word.CompareAndSwap(w, w&layout.InconsistentBit|flags), until it succeeds.
+	      Unlock's m.word.TryUnlock() is the first try of the same. */
 #ifdef MUTANT_UNLOCK_STORES
 	:: w = word
 	OR_DIE;

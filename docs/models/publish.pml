@@ -85,14 +85,14 @@ proctype writer(byte id) {
 	byte v, n;
 	bool armed;
 again:
-	if /* Segment.store, locked: s.mutex.Lock(ctx) */
+	if /* write, writeSlow: s.word.TryLock(), s.mutex.Lock(ctx) */
 	:: atomic { locked == 0 && stores < STORES -> locked = 1 + id; stores++; NOTE(n = stores) }
 	:: atomic { stores == STORES -> over++; goto done }
 	fi;
 
 	v = cEnd + 1; /* WriteNext: nobody else may change the version meanwhile */
 #if PART == HEADER && !defined(MUTANT_HEADER_NOT_CLEARED)
-	if /* s.slots.Unseal(slot) */
+	if /* slot.Unseal() */
 	:: version[SLOT(v)] = 0
 	OR_DIE;
 #endif
@@ -108,7 +108,7 @@ again:
 	SEAL(v);
 #endif
 #if PART == LOAD || PART == HEADER
-	if /* publish: layout.Put(&s.slots, slot, v), or s.codec.Append(space[:0], *v) */
+	if /* publish: layout.Put(slot, v), s.payload.Put(slot, v) */
 	:: low[SLOT(v)] = n
 	OR_DIE;
 	if
@@ -119,7 +119,7 @@ again:
 	cBegin = v;
 #endif
 #if PART == HEADER && !defined(MUTANT_HEADER_FIRST) && !defined(MUTANT_HEADER_LATE)
-	if /* s.slots.Seal(slot, version, n) */
+	if /* slot.Seal(version, n) */
 	:: SEAL(v)
 	OR_DIE;
 #endif
@@ -145,7 +145,7 @@ again:
 	:: atomic { true -> armed = flag; flag = 0 }
 	OR_DIE;
 #endif
-	if /* Segment.end: s.mutex.Unlock() */
+	if /* publish: s.word.TryUnlock() */
 	:: locked = 0
 	OR_DIE;
 #if PART == WATCH
@@ -184,13 +184,13 @@ proctype reader(byte id) {
 	byte v, a, b, oldest, loads;
 	bool holds;
 again:
-	/* readPlain, readCodec: version, slot := r.seq.ReadBegin() */
+	/* load, tryRead: r.seq.ReadBegin() */
 	atomic { v = cEnd; oldest = cEnd };
 attempt:
 	if
 	:: v == 0 -> assert(oldest == 0)        /* nothing had been stored when Load returns that */
 	:: v != 0 ->
-		/* layout.Get(&r.slots, slot, v), or append(c.buf[:0], b...), or r.codec.Decode(b, v) */
+		/* layout.Get(slot, v), or r.payload.Get(slot, v), or r.payload.Copy(slot, private) */
 		a = low[SLOT(v)];
 		b = high[SLOT(v)];
 		if /* !r.seq.ReadRetry(version) */
@@ -199,18 +199,18 @@ attempt:
 			assert(a == stored[v]); /* a value is that of the Store which ended its version */
 			assert(v >= oldest) }   /* a value is not older than what was current when Load began */
 		:: atomic { RETRY(v) -> a = 0; b = 0;
-			assert(!holds) };       /* with the lock, readLocked never says errCounters */
-			assert(cEnd != v);      /* without, loadLockFree never says errCounters */
+			assert(!holds) };       /* with the lock, read never says errCounters */
+			assert(cEnd != v);      /* without, read never says errCounters */
 			if
 			:: atomic { true -> v = cEnd; goto attempt }
 			:: atomic { locked == 0 -> locked = 3 + id; holds = true }; /* r.mutex.TryLock() */
-				if /* readLocked: try() */
+				if /* read: r.tryRead(v, private) */
 				:: atomic { true -> v = cEnd; goto attempt }
 				OR_DIE
 			fi
 		fi
 	fi;
-	if /* readLocked: r.mutex.Unlock() */
+	if /* r.unlock() */
 	:: atomic { holds -> locked = 0; holds = false }
 	:: !holds
 	OR_DIE;

@@ -28,6 +28,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -81,7 +82,7 @@ func run(name string, args []string) int {
 	case len(args) == 1 && args[0] == "watch":
 		err = watch(ctx, name)
 	case len(args) == 1 && args[0] == "remove":
-		err = segment.Remove(name, options())
+		err = sharedseg.Remove(name, options().Place())
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return 2

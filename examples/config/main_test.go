@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/examples/internal/exampletest"
-	"github.com/sharedseg/sharedseg/segment"
 )
 
 func TestMain(m *testing.M) { exampletest.Main(m, run) }
@@ -17,7 +17,7 @@ func newName(t *testing.T) string {
 	t.Helper()
 	name := exampletest.Name(t)
 	t.Cleanup(func() {
-		if err := segment.Remove(name, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := sharedseg.Remove(name, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
 	})

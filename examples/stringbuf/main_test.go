@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/examples/internal/exampletest"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -85,7 +86,7 @@ func TestKilled(t *testing.T) {
 	set.Await("until you press Ctrl-C")
 	set.Kill()
 	proctest.Gone(t, func() bool {
-		info, err := segment.Stat(name, nil)
+		info, err := sharedseg.Stat(name, nil)
 		return err != nil || !info.Live()
 	})
 	if _, _, code := exampletest.Run(t, name, "get"); code != 1 {

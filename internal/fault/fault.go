@@ -31,21 +31,29 @@ var ErrLost = errors.New("the mapped memory has vanished")
 
 // Region is mapped memory whose file may be truncated, or whose storage may fail, under its users.
 type Region struct {
-	lo, hi uintptr
-	state  *atomic.Uint32
-	entry  *entry // in the table of the trap; nil if the region is guarded
-	own    atomic.Uint32
+	lo, hi  uintptr
+	state   *atomic.Uint32
+	entry   *entry // in the table of the trap; nil if the region is not trapped
+	guarded bool
+	own     atomic.Uint32
 }
 
 // Watch begins to watch mem, a mapping that is page aligned, before its first access. The region is guarded where the
 // trap cannot be had: not on this platform, turned off, another handler of SIGBUS, or too many regions.
 func Watch(mem []byte) *Region {
 	lo := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
-	r := &Region{lo: lo, hi: lo + uintptr(len(mem))}
+	r := &Region{lo: lo, hi: lo + uintptr(len(mem)), guarded: true}
 	r.state = &r.own
 	if e := enter(r.lo, r.hi); e != nil {
-		r.entry, r.state = e, &e.state
+		r.entry, r.state, r.guarded = e, &e.state, false
 	}
+	return r
+}
+
+// Stable returns a region of memory that cannot vanish. It needs neither trap nor guard.
+func Stable() *Region {
+	r := new(Region)
+	r.state = &r.own
 	return r
 }
 
@@ -53,7 +61,9 @@ func Watch(mem []byte) *Region {
 // it once, after its last access to the memory, with a barrier for loads between the two where the machine needs one.
 func (r *Region) State() *atomic.Uint32 { return r.state }
 
-// Trapped reports whether the memory may be accessed outside of Guard.
+// Guarded reports whether each access has to be inside Guard.
+func (r *Region) Guarded() bool { return r.guarded }
+
 func (r *Region) Trapped() bool { return r.entry != nil }
 
 // Guard runs f, which touches the memory, and returns f's error, or ErrLost if Lost is set after it. If the region is
@@ -61,7 +71,7 @@ func (r *Region) Trapped() bool { return r.entry != nil }
 // faults outside of the region included, go on to the caller. f must not copy parts of a guarded region over each
 // other: on x86 such a copy may run backwards, and the Go runtime panics with the direction flag set.
 func (r *Region) Guard(f func() error) error {
-	if r.entry == nil {
+	if r.guarded {
 		return r.guard(f)
 	}
 	err := f()

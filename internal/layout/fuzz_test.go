@@ -123,14 +123,15 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	s := NewSlots(mem, g)
 	for i := range uint64(g.Slots) {
 		at := g.slotArea + int(i)*g.stride + SlotHeader
-		space := s.Space(i)
+		slot := s.Slot(i)
+		space := s.Space(slot)
 		within(t, "Space", mem, space, at, g.Capacity)
 		clear(space)
-		s.Unseal(i)
-		s.Seal(i, i+1, g.Capacity)
-		b, err := s.Value(i)
-		if err != nil || s.Version(i) != i+1 {
-			t.Fatalf("version %d, %v", s.Version(i), err)
+		slot.Unseal()
+		slot.Seal(i+1, g.Capacity)
+		b, err := s.Value(slot)
+		if err != nil || slot.Version() != i+1 {
+			t.Fatalf("version %d, %v", slot.Version(), err)
 		}
 		within(t, "Value", mem, b, at, g.Capacity)
 	}
@@ -162,23 +163,24 @@ func FuzzSlots(f *testing.F) {
 		for k := range uint64(g.Slots) {
 			at := g.slotArea + int(k)*g.stride
 			version, n := binary.NativeEndian.Uint64(mem[at:]), binary.NativeEndian.Uint64(mem[at+8:])
-			if s.Version(k) != version {
-				t.Fatalf("slot %d is of version %d, want %d", k, s.Version(k), version)
+			slot := s.Slot(k)
+			if slot.Version() != version {
+				t.Fatalf("slot %d is of version %d, want %d", k, slot.Version(), version)
 			}
-			b, err := s.Value(k)
+			b, err := s.Value(slot)
 			if (err == nil) != (n <= uint64(g.Capacity)) || err != nil && (!errors.Is(err, ErrCorrupt) || b != nil) {
 				t.Fatalf("slot %d says %d bytes, the capacity is %d: %d bytes, %v", k, n, g.Capacity, len(b), err)
 			}
 			if err == nil {
 				within(t, "Value", mem, b, at+SlotHeader, int(n))
 			}
-			within(t, "Space", mem, s.Space(k), at+SlotHeader, g.Capacity)
-			s.Unseal(k)
-			if b, again := s.Value(k); s.Version(k) != 0 || (again == nil) != (err == nil) || err == nil && len(b) != int(n) {
-				t.Fatalf("unsealed, slot %d is of version %d: %d bytes, %v", k, s.Version(k), len(b), again)
+			within(t, "Space", mem, s.Space(slot), at+SlotHeader, g.Capacity)
+			slot.Unseal()
+			if b, again := s.Value(slot); slot.Version() != 0 || (again == nil) != (err == nil) || err == nil && len(b) != int(n) {
+				t.Fatalf("unsealed, slot %d is of version %d: %d bytes, %v", k, slot.Version(), len(b), again)
 			}
 		}
-		if i >= uint64(g.Slots) && !panics(func() { s.Value(i) }) {
+		if i >= uint64(g.Slots) && !panics(func() { s.Slot(i) }) {
 			t.Fatalf("there is a slot %d", i)
 		}
 	})

@@ -1,5 +1,11 @@
 package layout
 
+import (
+	"sync/atomic"
+
+	"github.com/sharedseg/sharedseg/internal/step"
+)
+
 // The mutex word: the identity of the owner in the low bits, 0 if it is free, and two flags.
 const (
 	WaitersBit      = 1 << 31 // somebody is parked on the word, or may be
@@ -36,4 +42,30 @@ func NextGeneration(g uint32) uint32 {
 		g = 1
 	}
 	return g
+}
+
+// MutexWord is the mutex word as one handle sees it: what Lock and Unlock come to
+// where nobody else wants the mutex.
+type MutexWord struct {
+	Word *atomic.Uint32
+	Self uint32 // the handle's identity
+}
+
+// TryLock takes the word if it is 0: free, and consistent.
+func (w MutexWord) TryLock() bool {
+	if !w.Word.CompareAndSwap(0, w.Self) {
+		return false
+	}
+	step.At(step.LockTaken)
+	return true
+}
+
+// TryUnlock frees the word if the handle has it and nobody waits.
+func (w MutexWord) TryUnlock() bool {
+	step.At(step.Unlocking)
+	if !w.Word.CompareAndSwap(w.Self, 0) {
+		return false
+	}
+	step.At(step.Unlocked)
+	return true
 }

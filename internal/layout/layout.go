@@ -56,7 +56,7 @@ const (
 	readyOff    = 8  // uint32: 0 until initialised, then Format
 	orderOff    = 12 // uint32: byteOrder
 	kindOff     = 16 // uint32: Kind
-	flagsOff    = 20 // uint32: flagPersist | flagMutex
+	flagsOff    = 20 // uint32: flagPersist | flagLockReads
 	membersOff  = 24 // uint32: Members
 	slotsOff    = 28 // uint32: number of slots
 	sizeOff     = 32 // uint64: bytes of the whole mapping
@@ -71,7 +71,6 @@ const (
 	staticSize  = 88
 
 	MutexOff  = 128 // uint32
-	pidOff    = 132 // uint32: process ID of the mutex's last owner, a hint
 	BeginOff  = 192 // uint64
 	EndOff    = 200 // uint64
 	countOff  = 256 // Counters x uint64
@@ -92,11 +91,11 @@ const (
 )
 
 const (
-	byteOrder   = 0x0A0B0C0D
-	flagPersist = 1
-	flagMutex   = 2
-	maxText     = 1 << 16
-	align       = 64
+	byteOrder     = 0x0A0B0C0D
+	flagPersist   = 1
+	flagLockReads = 2
+	maxText       = 1 << 16
+	align         = 64
 )
 
 // Lock bytes: positions, far behind any data, of the byte-range locks that file-backed mappings use.
@@ -138,13 +137,13 @@ func (k Kind) String() string {
 
 // Geometry is the checked private copy of a mapping's static header.
 type Geometry struct {
-	Kind     Kind
-	Persist  bool
-	Mutex    bool // readers take the mutex
-	Slots    int
-	Capacity int
-	CodecID  string
-	TypeName string
+	Kind      Kind
+	Persist   bool
+	LockReads bool // readers take the mutex
+	Slots     int
+	Capacity  int
+	CodecID   string
+	TypeName  string
 
 	stride   int
 	slotArea int
@@ -212,8 +211,8 @@ func (g *Geometry) Init(mem []byte) {
 	if g.Persist {
 		flags |= flagPersist
 	}
-	if g.Mutex {
-		flags |= flagMutex
+	if g.LockReads {
+		flags |= flagLockReads
 	}
 	put(kindOff, int(g.Kind))
 	put(flagsOff, flags)
@@ -287,9 +286,9 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		return nil, fmt.Errorf("%w: written in another byte order (mark %#x)", ErrIncompatible, o)
 	}
 	g := &Geometry{
-		Kind:    Kind(u32(kindOff)),
-		Persist: u32(flagsOff)&flagPersist != 0,
-		Mutex:   u32(flagsOff)&flagMutex != 0,
+		Kind:      Kind(u32(kindOff)),
+		Persist:   u32(flagsOff)&flagPersist != 0,
+		LockReads: u32(flagsOff)&flagLockReads != 0,
 	}
 	if g.Kind != KindSegment && g.Kind != KindMutex {
 		return nil, corrupt("kind", uint64(g.Kind))
@@ -370,10 +369,6 @@ func NewWords(mem []byte) Words { return Words{mem[:textOff:textOff]} }
 // Mutex is the mutex word.
 func (w Words) Mutex() *atomic.Uint32 { return word32(w.mem, MutexOff) }
 
-// OwnerPid is the process ID of whoever took the mutex last, as its own PID namespace numbers it, and untrusted. It is
-// a hint when to ask whether the owner lives, never the answer.
-func (w Words) OwnerPid() *atomic.Uint32 { return word32(w.mem, pidOff) }
-
 // Rotor is the member slot to try first. Its value is untrusted.
 func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }
 
@@ -383,7 +378,8 @@ func (w Words) Generation(slot int) *atomic.Uint32 { return word32(w.mem, member
 // HolderPID is the process ID of the holder of a member slot, 0 <= slot <
 // Members, as the holder's own PID namespace numbers it, and untrusted. It
 // stays after the holder is gone, so it means something only while the slot is
-// held. It is a hint for tools, and nothing rests on it.
+// held. It is a hint when to ask whether the holder lives, and for tools, never
+// the answer.
 func (w Words) HolderPID(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)+holderPIDOff) }
 
 func memberAt(slot int) int {

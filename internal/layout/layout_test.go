@@ -23,7 +23,7 @@ func geometries(t testing.TB) map[string]*Geometry {
 		"persistent mutex": {Kind: KindMutex, Persist: true},
 		"segment":          {Kind: KindSegment, Slots: 3, Capacity: 4096, CodecID: "utf8", TypeName: "string"},
 		"smallest":         {Kind: KindSegment, Slots: 2},
-		"odd":              {Kind: KindSegment, Mutex: true, Persist: true, Slots: 5, Capacity: 100, CodecID: strings.Repeat("é", 1500), TypeName: "main.T"},
+		"odd":              {Kind: KindSegment, LockReads: true, Persist: true, Slots: 5, Capacity: 100, CodecID: strings.Repeat("é", 1500), TypeName: "main.T"},
 	}
 	for _, g := range gs {
 		if err := g.Place(4096); err != nil {
@@ -84,7 +84,7 @@ func TestOffsets(t *testing.T) {
 		{"number of members", Members, 1024},
 		{"format", Format, 2},
 		{"persist flag", flagPersist, 1},
-		{"mutex flag", flagMutex, 2},
+		{"mutex flag", flagLockReads, 2},
 		{"kind segment", uint64(KindSegment), 1},
 		{"kind mutex", uint64(KindMutex), 2},
 		{"waiters bit", WaitersBit, 1 << 31},
@@ -111,7 +111,6 @@ func TestWords(t *testing.T) {
 	w.Mutex().Store(0x01020304)
 	w.Rotor().Store(0x11121314)
 	c[0], c[1] = 0x2122232425262728, 0x3132333435363738
-	w.OwnerPid().Store(0x01010101)
 	w.Generation(0).Store(0x41424344)
 	w.HolderPID(0).Store(0x45464748)
 	w.Generation(Members - 1).Store(0x51525354)
@@ -123,7 +122,7 @@ func TestWords(t *testing.T) {
 		off  int
 		want uint64
 	}{
-		{128, 0x01020304}, {132, 0x01010101}, {84, 0x11121314},
+		{128, 0x01020304}, {84, 0x11121314},
 		{320, 0x41424344}, {324, 0x45464748}, {8512 - 8, 0x51525354}, {8512 - 4, 0x55565758},
 	} {
 		if got := binary.NativeEndian.Uint32(mem[f.off:]); uint64(got) != f.want {
@@ -489,17 +488,17 @@ func TestSlots(t *testing.T) {
 			head := bytes.Clone(mem[:g.slotArea])
 			s := NewSlots(mem, g)
 			for i := range uint64(g.Slots) {
-				space := s.Space(i)
+				space := s.Space(s.Slot(i))
 				if len(space) != g.Capacity || cap(space) != g.Capacity {
 					t.Fatalf("slot %d has room for %d of %d bytes", i, len(space), cap(space))
 				}
 				for k := range space {
 					space[k] = byte(i + 1)
 				}
-				s.Seal(i, i+7, g.Capacity)
+				s.Slot(i).Seal(i+7, g.Capacity)
 			}
 			for i := range uint64(g.Slots) {
-				v, err := s.Value(i)
+				v, err := s.Value(s.Slot(i))
 				if err != nil || !bytes.Equal(v, bytes.Repeat([]byte{byte(i + 1)}, g.Capacity)) || cap(v) != len(v) {
 					t.Errorf("slot %d: %d bytes, %v", i, len(v), err)
 				}
@@ -509,11 +508,12 @@ func TestSlots(t *testing.T) {
 				}
 				sealed := bytes.Clone(mem)
 				clear(sealed[off : off+8])
-				if s.Version(i) != i+7 {
-					t.Errorf("slot %d is of version %d", i, s.Version(i))
+				slot := s.Slot(i)
+				if slot.Version() != i+7 {
+					t.Errorf("slot %d is of version %d", i, slot.Version())
 				}
-				if s.Unseal(i); s.Version(i) != 0 || !bytes.Equal(mem, sealed) {
-					t.Errorf("slot %d is of version %d, unsealed", i, s.Version(i))
+				if slot.Unseal(); slot.Version() != 0 || !bytes.Equal(mem, sealed) {
+					t.Errorf("slot %d is of version %d, unsealed", i, slot.Version())
 				}
 			}
 			if !bytes.Equal(head, mem[:g.slotArea]) {
@@ -521,20 +521,12 @@ func TestSlots(t *testing.T) {
 			}
 			for _, n := range []uint64{uint64(g.Capacity) + 1, 1 << 31, 1 << 32, 1 << 63, math.MaxUint64} {
 				binary.NativeEndian.PutUint64(mem[g.slotArea+slotLengthOff:], n)
-				if v, err := s.Value(0); !errors.Is(err, ErrCorrupt) || v != nil {
+				if v, err := s.Value(s.Slot(0)); !errors.Is(err, ErrCorrupt) || v != nil {
 					t.Errorf("length %d: %d bytes, %v", n, len(v), err)
 				}
 			}
-			for what, use := range map[string]func(i uint64){
-				"Space":   func(i uint64) { s.Space(i) },
-				"Value":   func(i uint64) { s.Value(i) },
-				"Version": func(i uint64) { s.Version(i) },
-				"Unseal":  func(i uint64) { s.Unseal(i) },
-				"Seal":    func(i uint64) { s.Seal(i, 1, 0) },
-			} {
-				if !panics(func() { use(uint64(g.Slots)) }) || !panics(func() { use(math.MaxUint64) }) {
-					t.Errorf("%s has a slot more", what)
-				}
+			if !panics(func() { s.Slot(uint64(g.Slots)) }) || !panics(func() { s.Slot(math.MaxUint64) }) {
+				t.Error("there is a slot more")
 			}
 		})
 	}
@@ -548,32 +540,17 @@ func TestGetPut(t *testing.T) {
 	g := geometries(t)["segment"]
 	s := NewSlots(image(g), g)
 	in := value{1, [3]int64{2, 3, 4}}
-	n := Put(&s, 1, &in)
-	if n != int(unsafe.Sizeof(in)) || s.Version(1) != 0 {
-		t.Errorf("put %d bytes of version %d", n, s.Version(1))
+	slot := s.Slot(1)
+	n := Put(slot, &in)
+	if n != int(unsafe.Sizeof(in)) || slot.Version() != 0 {
+		t.Errorf("put %d bytes of version %d", n, slot.Version())
 	}
-	s.Seal(1, 1, n)
+	slot.Seal(1, n)
 	var out value
-	if Get(&s, 1, &out); out != in {
+	if Get(slot, &out); out != in {
 		t.Errorf("put %v, got %v", in, out)
 	}
-	if v, err := s.Value(1); len(v) != int(unsafe.Sizeof(in)) || err != nil {
+	if v, err := s.Value(slot); len(v) != int(unsafe.Sizeof(in)) || err != nil {
 		t.Errorf("%d bytes, %v", len(v), err)
-	}
-}
-
-func TestContains(t *testing.T) {
-	b := make([]byte, 16)
-	base := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
-	for _, c := range []struct {
-		addr uintptr
-		want bool
-	}{{base, true}, {base + 15, true}, {base + 16, false}, {base - 1, false}, {0, false}} {
-		if Contains(b, c.addr) != c.want {
-			t.Errorf("at %d of 16: %v", int(c.addr)-int(base), !c.want)
-		}
-	}
-	if Contains(nil, 0) || !Same(b, b[:1]) || Same(b, b[1:]) {
-		t.Error("Contains or Same is wrong")
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
-// Slots is the slot area of a mapped segment. Its methods may be called concurrently; what they return changes
-// under the reader's eyes unless the sequence lock says otherwise.
+// Slots is the slot area of a mapped segment. Its methods may be called
+// concurrently; what they return changes under the reader's eyes unless the
+// sequence lock says otherwise.
 type Slots struct {
 	base     unsafe.Pointer // slot 0
 	stride   uintptr
@@ -23,66 +24,67 @@ func NewSlots(mem []byte, g *Geometry) Slots {
 	return Slots{unsafe.Pointer(unsafe.SliceData(area)), uintptr(g.stride), g.Capacity, uint64(g.Slots)}
 }
 
-func (s *Slots) at(i uint64) unsafe.Pointer {
+// Slot is slot i.
+func (s *Slots) Slot(i uint64) Slot {
 	if i >= s.n {
 		panic("layout: slot out of range")
 	}
-	return unsafe.Add(s.base, uintptr(i)*s.stride)
+	return Slot{unsafe.Add(s.base, uintptr(i)*s.stride)}
 }
 
-// Space is the room for a value in slot i, capacity bytes.
-func (s *Slots) Space(i uint64) []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(s.at(i), SlotHeader)), s.capacity)
-}
+// Space is the room for a value in a slot, capacity bytes.
+func (s *Slots) Space(slot Slot) []byte { return slot.bytes(s.capacity) }
 
-// Version is the version that the header of slot i carries: that of its value,
-// 0 if it never had one or is being written. It is untrusted.
-func (s *Slots) Version(i uint64) uint64 { return atomic.LoadUint64((*uint64)(s.at(i))) }
-
-// Unseal takes the version off slot i, which is about to be written. It stands
-// before the announcement of the new version: the store-store barrier that
-// follows the announcement keeps it before the value as well.
-func (s *Slots) Unseal(i uint64) {
-	version := (*uint64)(s.at(i))
-	fence.Publish(version, 0)
-	// Seal stores to the same word. A compiler that saw nothing but plain
-	// stores between the two might leave this one out.
-	atomic.LoadUint64(version)
-}
-
-// Seal gives slot i the length of its value, 0 <= n <= capacity, and then its
-// version, which is seen after the value and the length.
-func (s *Slots) Seal(i, version uint64, n int) {
-	p := s.at(i)
-	*(*uint64)(unsafe.Add(p, slotLengthOff)) = uint64(n)
-	fence.Publish((*uint64)(p), version)
-}
-
-// Value is the value in slot i, in place, its capacity cut. A length beyond the capacity is ErrCorrupt.
-func (s *Slots) Value(i uint64) ([]byte, error) {
-	p := s.at(i)
-	n := *(*uint64)(unsafe.Add(p, slotLengthOff))
+// Value is the value in a slot, in place, its capacity cut. A length beyond the
+// capacity is ErrCorrupt.
+func (s *Slots) Value(slot Slot) ([]byte, error) {
+	n := *slot.length()
 	if n > uint64(s.capacity) {
-		return nil, fmt.Errorf("%w: slot %d holds %d bytes, the capacity is %d", ErrCorrupt, i, n, s.capacity)
+		return nil, tooLong(n, s.capacity)
 	}
-	return unsafe.Slice((*byte)(unsafe.Add(p, SlotHeader)), int(n)), nil
+	return slot.bytes(int(n)), nil
 }
 
-// Get assigns the T in slot i to *v. T must be free of pointers, every bit pattern a valid T, and its size at
-// most the capacity.
-func Get[T any](s *Slots, i uint64, v *T) { *v = *(*T)(unsafe.Add(s.at(i), SlotHeader)) }
+func tooLong(n uint64, capacity int) error {
+	return fmt.Errorf("%w: a slot holds %d bytes, the capacity is %d", ErrCorrupt, n, capacity)
+}
 
-// Put assigns *v to the room of slot i, for the same kind of T as Get. It
-// returns the length of the value, for Seal.
-func Put[T any](s *Slots, i uint64, v *T) (n int) {
-	*(*T)(unsafe.Add(s.at(i), SlotHeader)) = *v
+// Slot is the place of one version of a value, in mapped memory.
+type Slot struct{ header unsafe.Pointer }
+
+func (s Slot) length() *uint64 { return (*uint64)(unsafe.Add(s.header, slotLengthOff)) }
+
+func (s Slot) bytes(n int) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(s.header, SlotHeader)), n)
+}
+
+// Version is the version that the slot's header carries: that of its value, 0 if
+// it never had one or is being written. It is untrusted.
+func (s Slot) Version() uint64 { return atomic.LoadUint64((*uint64)(s.header)) }
+
+// Unseal takes the version off a slot that is about to be written. It stands
+// before the announcement of the new version: the store-store barrier that
+// follows the announcement keeps it before the value as well, and its branch
+// keeps the compiler from merging this store with Seal's.
+func (s Slot) Unseal() { fence.Publish((*uint64)(s.header), 0) }
+
+// Seal gives a slot the length of its value, 0 <= n <= capacity, and then its
+// version, which is seen after the value and the length.
+func (s Slot) Seal(version uint64, n int) {
+	*s.length() = uint64(n)
+	fence.Publish((*uint64)(s.header), version)
+}
+
+// Get assigns the T in a slot to *v. T must be free of pointers, every bit pattern
+// a valid T, and its size at most the capacity.
+func Get[T any](s Slot, v *T) { *v = *(*T)(unsafe.Add(s.header, SlotHeader)) }
+
+// Put assigns *v to the room of a slot, for the same kind of T as Get. It returns
+// the length of the value, for Seal.
+func Put[T any](s Slot, v *T) (n int) {
+	*(*T)(unsafe.Add(s.header, SlotHeader)) = *v
 	return int(unsafe.Sizeof(*v))
 }
 
 // Same reports whether a and b begin at the same address.
 func Same(a, b []byte) bool { return unsafe.SliceData(a) == unsafe.SliceData(b) }
-
-// Contains reports whether an address lies in mem.
-func Contains(mem []byte, addr uintptr) bool {
-	return addr-uintptr(unsafe.Pointer(unsafe.SliceData(mem))) < uintptr(len(mem))
-}

@@ -5,7 +5,7 @@ package mapping
 import (
 	"errors"
 
-	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
 // ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error. It reads through a mapping: where
@@ -16,14 +16,14 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	if err != nil || n <= 0 {
 		return 0, err
 	}
-	mem, err := o.Map(int(off+n), false)
+	view, err := o.Map(int(off+n), false)
 	if err != nil {
 		return 0, err
 	}
-	defer Unmap(mem)
-	err = layout.Guard(mem, func() error { copy(b, mem[off:]); return nil })
-	if errors.Is(err, layout.ErrCorrupt) {
-		return 0, nil // somebody has made it shorter just now, maybe to begin it anew
+	defer view.Unmap()
+	err = view.Guard(func() error { copy(b, view.Mem[off:]); return nil })
+	if errors.Is(err, fault.ErrLost) {
+		return 0, nil // another process has shortened it just now, maybe to begin it anew
 	}
 	return int(n), err
 }

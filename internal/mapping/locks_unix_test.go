@@ -154,10 +154,10 @@ func TestReadOnlyFirst(t *testing.T) {
 	ask("ReaderHeld", true)
 	ask("LockRegistry", false)
 
-	mem, err := w.Map(PageSize(), true)
+	view, err := w.Map(PageSize(), true)
 	must(t, err)
-	defer Unmap(mem)
-	mem[0] = 7
+	defer view.Unmap()
+	view.Mem[0] = 7
 	_, err = r.Map(PageSize(), true)
 	want(t, err, os.ErrPermission)
 	must(t, r.Close())

@@ -10,10 +10,8 @@
 //	Names(p *Place) ([]string, error)                the names where the place is
 //	(*Place) Lasting() bool                          an object there outlives those who have it open
 //	Path(p *Place) string                            what people call it
-//	Unprotect(mem), Retire(mem), Unmap(mem) error    make writable, swap for private zeros, give back
-//	Populate(mem)                                    makes its pages present, where the system can be asked to
 //	AddressesLimited() bool                          what Retire keeps, others may want
-//	Revocable                                        Retire does no harm to those who use mem
+//	Revocable                                        Retire does no harm to calls that use the view
 //
 //	(*Object) ReadOnly() bool                        as it was opened
 //	(*Object) Current() (bool, error)                its name still leads to it
@@ -22,7 +20,9 @@
 //	(*Object) Created() bool                         by Enter
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
 //	(*Object) Reserve(from, to) error                makes it longer, with zeros
-//	(*Object) Map(n, writable) ([]byte, error)
+//	(*Object) Map(n, writable) (*View, error)
+//	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, swap for private zeros, release
+//	(*View) Populate()                               makes its pages present, where the system can be asked to
 //	(*Object) Family() *kernel.Family                what processes wait on, where memory alone does not do
 //	(*Object) Unlink() error                         takes the name away
 //	(*Object) Close() error                          drops all its locks
@@ -43,6 +43,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
 // ErrNoSpace means that the memory or disk behind the place is full. Package segment exports it.
@@ -105,4 +107,11 @@ type Info struct {
 	Size int64
 	Mode fs.FileMode
 	ID   uint64 // the same for all Objects of one process that share memory, as good as unique
+}
+
+// View is mapped memory of an object, and what keeps the process alive if that
+// memory vanishes: no mapping is without it.
+type View struct {
+	*fault.Region
+	Mem []byte
 }

@@ -23,16 +23,16 @@ func Open(p *Place, readOnly bool) (*Object, error)             { return nil, er
 func Create(p *Place) (*Object, error)                          { return nil, errNone }
 func AddressesLimited() bool                                    { return false }
 func PageSize() int                                             { return os.Getpagesize() }
-func Retire(mem []byte) error                                   { return errNone }
-func Unprotect(mem []byte) error                                { return errNone }
-func Unmap(mem []byte) error                                    { return errNone }
+func (v *View) Retire() error                                   { return errNone }
+func (v *View) Unprotect(off, n int) error                      { return errNone }
+func (v *View) Unmap() error                                    { return errNone }
 func (o *Object) Current() (bool, error)                        { return false, errNone }
 func (o *Object) Info() (Info, error)                           { return Info{}, errNone }
 func (o *Object) ReadAt(b []byte, off int64) (int, error)       { return 0, errNone }
 func (o *Object) Created() bool                                 { return false }
 func (o *Object) Reset(p *Place, mark []byte, size int64) error { return errNone }
 func (o *Object) Reserve(from, to int64) error                  { return errNone }
-func (o *Object) Map(n int, writable bool) ([]byte, error)      { return nil, errNone }
+func (o *Object) Map(n int, writable bool) (*View, error)       { return nil, errNone }
 func (o *Object) Unlink() error                                 { return errNone }
 func (o *Object) Close() error                                  { return errNone }
 func (o *Object) LockRegistry(limit time.Duration) error        { return errNone }

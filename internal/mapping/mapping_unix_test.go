@@ -248,13 +248,13 @@ func TestMap(t *testing.T) {
 	must(t, o.Reset(&Place{}, nil, int64(2*page)))
 	a, err := o.Map(2*page, true)
 	must(t, err)
-	defer Unmap(a)
+	defer a.Unmap()
 	b, err := reopen(t, p).Map(page, false)
 	must(t, err)
-	defer Unmap(b)
-	a[7] = 42
-	if b[7] != 42 || cap(a) != 2*page || cap(b) != page {
-		t.Errorf("%d of %d bytes", b[7], cap(b))
+	defer b.Unmap()
+	a.Mem[7] = 42
+	if b.Mem[7] != 42 || cap(a.Mem) != 2*page || cap(b.Mem) != page {
+		t.Errorf("%d of %d bytes", b.Mem[7], cap(b.Mem))
 	}
 }
 
@@ -263,8 +263,9 @@ func TestRetire(t *testing.T) {
 	o, p := create(t)
 	const size = 16 << 20
 	must(t, o.Reset(&Place{}, []byte{1, 1}, size))
-	mem, err := o.Map(size, true)
+	view, err := o.Map(size, true)
 	must(t, err)
+	mem := view.Mem
 	if lines, known := proctest.Mappings(Path(p)); known && lines == nil {
 		t.Fatal("the mapping cannot be seen")
 	}
@@ -277,7 +278,7 @@ func TestRetire(t *testing.T) {
 		close(used)
 	}()
 	time.Sleep(5 * time.Millisecond)
-	must(t, Retire(mem))
+	must(t, view.Retire())
 	if lines, _ := proctest.Mappings(Path(p)); lines != nil {
 		t.Error("the file is still mapped:", lines)
 	}
@@ -292,8 +293,8 @@ func TestRetire(t *testing.T) {
 	if _, err := o.ReadAt(head, 0); err != nil || !bytes.Equal(head, []byte{1, 1}) {
 		t.Errorf("the object holds %v, %v", head, err)
 	}
-	must(t, Retire(mem))
-	must(t, Unmap(mem))
+	must(t, view.Retire())
+	must(t, view.Unmap())
 }
 
 func TestUnprotect(t *testing.T) {
@@ -307,20 +308,19 @@ func TestUnprotect(t *testing.T) {
 		t.Error("ReadOnly is wrong")
 	}
 
-	mem, err := r.Map(2*page, false)
+	view, err := r.Map(2*page, false)
 	must(t, err)
-	defer Unmap(mem)
-	want(t, Unprotect(mem[:page]), fs.ErrPermission)
+	defer view.Unmap()
+	want(t, view.Unprotect(0, page), fs.ErrPermission)
 	_, err = r.Map(page, true)
 	want(t, err, fs.ErrPermission)
 
-	mem, err = w.Map(2*page, false)
+	part, err := w.Map(2*page, false)
 	must(t, err)
-	defer Unmap(mem)
-	must(t, Unprotect(mem[page:]))
-	mem[page] = 1
-	err = layout.Guard(mem, func() error { mem[0] = 1; return nil })
-	if err == nil {
+	defer part.Unmap()
+	must(t, part.Unprotect(page, page))
+	part.Mem[page] = 1
+	if !proctest.Faults(func() { part.Mem[0] = 1 }) {
 		t.Error("a page that was not asked for became writable")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +21,7 @@ const Revocable = true
 func PageSize() int { return os.Getpagesize() }
 
 // Map maps the first n bytes, shared with all who map them.
-func (o *Object) Map(n int, writable bool) ([]byte, error) {
+func (o *Object) Map(n int, writable bool) (*View, error) {
 	prot := unix.PROT_READ
 	if writable {
 		prot |= unix.PROT_WRITE
@@ -38,22 +39,27 @@ func (o *Object) Map(n int, writable bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
 	}
-	return unsafe.Slice((*byte)(p), n), nil
+	mem := unsafe.Slice((*byte)(p), n)
+	return &View{fault.Watch(mem), mem}, nil
 }
 
-// Unprotect makes part of a read-only mapping, whole pages, writable. It is fs.ErrPermission if the object is
-// open for reading only.
-func Unprotect(mem []byte) error { return unix.Mprotect(mem, unix.PROT_READ|unix.PROT_WRITE) }
+// Unprotect makes part of a read-only view, whole pages, writable. It returns
+// fs.ErrPermission if the object is open for reading only.
+func (v *View) Unprotect(off, n int) error {
+	return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE)
+}
 
-// Retire replaces mem, in place and at one stroke, by private zeros: the shared memory is let go, and whoever
-// still reads or writes mem touches nothing that matters. Unmap gives the addresses back later.
-func Retire(mem []byte) error {
-	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)),
+// Retire replaces the view's memory, in place and at one stroke, by private
+// zeros: the shared memory is released, and a call that still reads or writes
+// the view touches nothing that matters. Unmap releases the addresses later.
+func (v *View) Retire() error {
+	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|noReserve)
 	return err
 }
 
-// Unmap gives the addresses of mem back. Nobody may touch mem any more.
-func Unmap(mem []byte) error {
-	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)))
+// Unmap releases the addresses of the view. No call may touch it any more.
+func (v *View) Unmap() error {
+	v.Forget()
+	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)))
 }

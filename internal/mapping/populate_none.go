@@ -3,4 +3,4 @@
 package mapping
 
 // Populate does nothing.
-func Populate([]byte) {}
+func (v *View) Populate() {}

@@ -54,6 +54,8 @@ type store interface {
 	// reserve gives a store without memory at least size bytes.
 	reserve(size int64) (section windows.Handle, has int64, err error)
 	unlink() error
+	// canFail reports whether mapped memory may cease to be readable: its medium may fail.
+	canFail() bool
 	close() error
 }
 

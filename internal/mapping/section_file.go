@@ -211,6 +211,8 @@ func (f *file) unlink() error {
 	}
 }
 
+func (f *file) canFail() bool { return true }
+
 func (f *file) close() error {
 	if f.h == windows.InvalidHandle {
 		return nil

@@ -142,4 +142,6 @@ func (s *pageFile) unlink() error {
 	return fmt.Errorf("%w: Windows removes this name when its last handle is closed, and not before", errors.ErrUnsupported)
 }
 
+func (s *pageFile) canFail() bool { return false }
+
 func (s *pageFile) close() error { return nil }

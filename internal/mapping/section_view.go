@@ -8,6 +8,7 @@ import (
 	"os"
 	"unsafe"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"golang.org/x/sys/windows"
 )
 
@@ -22,7 +23,7 @@ func PageSize() int { return os.Getpagesize() }
 func AddressesLimited() bool { return false }
 
 // Map maps the first n bytes, shared with all who map them.
-func (o *Object) Map(n int, writable bool) ([]byte, error) {
+func (o *Object) Map(n int, writable bool) (*View, error) {
 	if writable && o.readOnly {
 		return nil, fmt.Errorf("map %s: %w: it is open for reading only", o.family.Base(), fs.ErrPermission)
 	}
@@ -42,24 +43,29 @@ func (o *Object) Map(n int, writable bool) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return mem, nil
+	if o.store.canFail() {
+		return &View{fault.Watch(mem), mem}, nil
+	}
+	return &View{fault.Stable(), mem}, nil
 }
 
-// Unprotect makes part of a read-only mapping, whole pages, writable. It is fs.ErrPermission if the object is
-// open for reading only.
-func Unprotect(mem []byte) error {
-	if err := protect(mem, windows.PAGE_READWRITE); err != nil {
+// Unprotect makes part of a read-only view, whole pages, writable. It returns
+// fs.ErrPermission if the object is open for reading only.
+func (v *View) Unprotect(off, n int) error {
+	if err := protect(v.Mem[off:off+n], windows.PAGE_READWRITE); err != nil {
 		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
 	}
 	return nil
 }
 
-// Retire lets the shared memory go. Nobody may touch mem any more, and Unmap must not follow.
-func Retire(mem []byte) error { return Unmap(mem) }
+// Retire releases the shared memory. No call may touch the view any more, and
+// Unmap must not follow.
+func (v *View) Retire() error { return v.Unmap() }
 
-// Unmap lets the shared memory go. Nobody may touch mem any more.
-func Unmap(mem []byte) error {
-	return windows.UnmapViewOfFile(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))
+// Unmap releases the shared memory. No call may touch the view any more.
+func (v *View) Unmap() error {
+	v.Forget()
+	return windows.UnmapViewOfFile(uintptr(unsafe.Pointer(unsafe.SliceData(v.Mem))))
 }
 
 // sectionSize is the size of a section in bytes, whole pages.

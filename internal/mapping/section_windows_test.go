@@ -188,8 +188,8 @@ func TestResetInPlace(t *testing.T) {
 	stranger := section(t, p)
 	old, err := stranger.Map(size, true)
 	must(t, err)
-	defer Unmap(old)
-	old[size-1] = 1
+	defer old.Unmap()
+	old.Mem[size-1] = 1
 	o, err := Enter(p, true, false, proctest.Patience)
 	must(t, err)
 	defer o.Close()
@@ -268,9 +268,9 @@ func TestFileSection(t *testing.T) {
 	if !a.Created() || !p.Lasting() {
 		t.Errorf("created: %v, lasting: %v", a.Created(), p.Lasting())
 	}
-	mem, err := a.Map(size, true)
+	view, err := a.Map(size, true)
 	must(t, err)
-	mem[100] = 42
+	view.Mem[100] = 42
 	b := section(t, &Place{Name: "O", Dir: p.Dir + `\.`})
 	got := make([]byte, 1)
 	if n, err := b.ReadAt(got, 100); n != 1 || got[0] != 42 || err != nil {
@@ -285,7 +285,7 @@ func TestFileSection(t *testing.T) {
 	if names, err := Names(p); err != nil || !slices.Equal(names, []string{"o"}) {
 		t.Errorf("Names = %q, %v", names, err)
 	}
-	must(t, Unmap(mem))
+	must(t, view.Unmap())
 	want(t, b.Unlink(), errors.ErrUnsupported) // a has it open
 	must(t, b.Close())
 	must(t, a.Close())
@@ -341,11 +341,11 @@ func TestViews(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	w := section(t, p)
 	page := PageSize()
-	mem, err := w.Map(2*page, false)
+	part, err := w.Map(2*page, false)
 	must(t, err)
-	must(t, Unprotect(mem[page:]))
-	mem[page] = 1
-	if err := layout.Guard(mem, func() error { mem[0] = 1; return nil }); err == nil {
+	must(t, part.Unprotect(page, page))
+	part.Mem[page] = 1
+	if !proctest.Faults(func() { part.Mem[0] = 1 }) {
 		t.Error("a page that was not asked for became writable")
 	}
 	r, err := Open(p, true)
@@ -353,12 +353,12 @@ func TestViews(t *testing.T) {
 	defer r.Close()
 	view, err := r.Map(2*page, false)
 	must(t, err)
-	if view[page] != 1 {
+	if view.Mem[page] != 1 {
 		t.Error("the view is of other memory")
 	}
-	want(t, Unprotect(view[page:]), fs.ErrPermission)
+	want(t, view.Unprotect(page, page), fs.ErrPermission)
 	_, err = r.Map(page, true)
 	want(t, err, fs.ErrPermission)
-	must(t, Unmap(mem))
-	must(t, Unmap(view))
+	must(t, part.Unmap())
+	must(t, view.Unmap())
 }

@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
 // Bare is an attachment to a mapping without a header.
 type Bare struct {
-	Mem     []byte
+	*mapping.View
 	obj     *mapping.Object
 	persist bool
 	unlinks bool // takes the name away if it is the last
@@ -64,8 +65,19 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 	if err := b.obj.HoldReader(); err != nil {
 		return err
 	}
-	if b.Mem, err = b.obj.Map(size, true); err != nil {
+	if b.View, err = b.obj.Map(size, true); err != nil {
 		b.obj.DropReader() // under the registry, for those who leave ask whether anybody is there
+	}
+	return err
+}
+
+// Use is the door through which every call enters that touches the memory. It
+// runs f, and returns its error, or ErrCorrupt if some of the memory vanished.
+// No call may use it once Leave has begun.
+func (b *Bare) Use(f func(mem []byte) error) error {
+	err := b.Guard(func() error { return f(b.Mem) })
+	if errors.Is(err, fault.ErrLost) {
+		return errTruncated
 	}
 	return err
 }
@@ -73,7 +85,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 // Leave detaches, and takes the name away if no other Bare is attached and it is not to persist. No call may use
 // Mem any more.
 func (b *Bare) Leave() error {
-	err := mapping.Unmap(b.Mem)
+	err := b.Unmap()
 	if b.unlinks {
 		if e := b.obj.LockRegistry(registryLimit); e != nil {
 			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))

@@ -103,7 +103,7 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	off, n := m.Geometry.WaitPage()
 	m.WaitPage = m.Mem[off : off+n]
-	return layout.Guard(m.Mem, m.claim)
+	return m.Use(m.claim)
 }
 
 func (m *Member) joinReader(s *Spec) error {
@@ -119,9 +119,8 @@ func (m *Member) joinReader(s *Spec) error {
 		return err
 	}
 	off, n := g.WaitPage()
-	page := m.Mem[off : off+n]
-	if err := mapping.Unprotect(page); err == nil {
-		m.WaitPage = page
+	if err := m.view.Unprotect(off, n); err == nil {
+		m.WaitPage = m.Mem[off : off+n]
 	} else if !isPermission(err) {
 		return err
 	}
@@ -193,12 +192,12 @@ func (m *Member) initialise(s *Spec) error {
 	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {
 		return err
 	}
-	if err := m.view(g, true); err != nil {
+	if err := m.mapView(g, true); err != nil {
 		return err
 	}
 	step.At(step.HeaderMapped)
 	m.Created = true
-	err = layout.Guard(m.Mem, func() error { g.Init(m.Mem); return nil })
+	err = m.Use(func() error { g.Init(m.Mem); return nil })
 	step.At(step.HeaderReady)
 	return err
 }
@@ -215,7 +214,7 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if page := mapping.PageSize(); g.PageSize()%page != 0 {
 		return fmt.Errorf("%w: it is made for memory pages of %d bytes, here they have %d", layout.ErrIncompatible, g.PageSize(), page)
 	}
-	if err := m.view(g, writable); err != nil {
+	if err := m.mapView(g, writable); err != nil {
 		return err
 	}
 	if mode := s.Place.Mode; mode != 0 && m.info.Mode != 0 && mode != m.info.Mode {
@@ -224,12 +223,13 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	return nil
 }
 
-func (m *Member) view(g *layout.Geometry, writable bool) error {
-	mem, err := m.obj.Map(g.Size(), writable)
+func (m *Member) mapView(g *layout.Geometry, writable bool) error {
+	view, err := m.obj.Map(g.Size(), writable)
 	if err != nil {
 		return err
 	}
-	m.Geometry, m.Mem, m.Words, m.Key = g, mem, layout.NewWords(mem), m.info.ID
+	m.view, m.State, m.Direct = view, view.State(), !view.Guarded() && !Pinning
+	m.Geometry, m.Mem, m.Words, m.Key = g, view.Mem, layout.NewWords(view.Mem), m.info.ID
 	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family())
 	m.Crowd = park.NewCrowd(layout.LowHalf(&m.Words.Versions()[1]), m.obj.Family())
 	return nil

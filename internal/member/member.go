@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -33,16 +32,28 @@ type Member struct {
 	Words    layout.Words
 	Key      uint64 // for fence.Acquire and fence.Release
 	Created  bool   // this handle initialised the mapping
+
+	// State has the bits of package fault. A call looks at it once, after its
+	// last access to Mem.
+	State *atomic.Uint32
+	// Direct says that calls may touch Mem outside of Use, if they look at
+	// State. It is decided when the handle opens.
+	Direct bool
+
 	// WaitPage is the part of Mem that even a reader may write; nil if the file's permissions forbid that.
 	WaitPage []byte
 
 	Queue *park.Queue // of those who want the mutex
 	Crowd *park.Crowd // of those who wait for a version
 
+	view    *mapping.View
 	pins    atomic.Int64 // calls that use Mem, where Pinning
 	leaving atomic.Bool
 
-	obj     *mapping.Object
+	obj       *mapping.Object
+	objMu     sync.Mutex // held to close obj
+	objClosed bool
+
 	lasting bool // as the place is
 	reader  bool
 	ident   layout.Ident // 0 for a reader
@@ -52,44 +63,12 @@ type Member struct {
 	retired int64 // bytes of Mem, if it is private zeros
 }
 
-// Pinning says that each call that uses Mem must Pin it: the platform cannot take memory away from those who use
-// it without harm.
-const Pinning = !mapping.Revocable
-
-// Pin keeps Mem in place until Unpin. It reports false once Leave has begun; the caller must then not use Mem.
-func (m *Member) Pin() bool {
-	m.pins.Add(1)
-	if m.leaving.Load() {
-		m.pins.Add(-1)
-		return false
-	}
-	return true
-}
-
-// Unpin ends what Pin began.
-func (m *Member) Unpin() { m.pins.Add(-1) }
-
-// unpinned waits until no call uses Mem any more, and none can begin to.
-func (m *Member) unpinned() {
-	m.leaving.Store(true)
-	for pause := 10 * time.Microsecond; m.pins.Load() != 0; pause = min(2*pause, time.Millisecond) {
-		time.Sleep(pause)
-	}
-}
-
 // Count counts an event in the header, unless this handle may not write there.
-// It is for slow paths, and may be called without Pin and layout.Guard.
+// It is for slow paths.
 func (m *Member) Count(c layout.Counter) {
-	if m.reader {
-		return
+	if !m.reader {
+		m.Use(func() error { m.Words.Counter(c).Add(1); return nil })
 	}
-	if Pinning {
-		if !m.Pin() {
-			return
-		}
-		defer m.Unpin()
-	}
-	layout.Guard(m.Mem, func() error { m.Words.Counter(c).Add(1); return nil })
 }
 
 // Self is the identity of this handle: never 0, and different from that of any other live handle of the mapping.
@@ -114,6 +93,18 @@ func (m *Member) Alive(ident uint32) bool {
 	return held && generation.Load() == id.Generation()
 }
 
+// Populate makes the handle's pages present, where the system can be asked to.
+func (m *Member) Populate() { m.view.Populate() }
+
+// OwnsMutex reports whether the mutex word names this handle, closed or not.
+func (m *Member) OwnsMutex() (owns bool) {
+	m.Use(func() error {
+		owns = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident
+		return nil
+	})
+	return owns
+}
+
 // Leave detaches: afterwards Mem holds private zeros, or is unmapped where Pinning, and if this was the last handle of a mapping that is not
 // there to persist, the mapping is gone. Calls that still use Mem do no harm, and none may begin to wait on it.
 // If a call took the mutex while Leave was under way, Leave lets it go again, unless keepMutex says that the
@@ -129,7 +120,7 @@ func (m *Member) leave(keepMutex bool) error {
 		m.unpinned()
 	}
 	m.gone = Pinning
-	err := mapping.Retire(m.Mem)
+	err := m.view.Retire()
 	if err == nil && !Pinning {
 		m.retired = int64(len(m.Mem))
 		retired.Add(m.retired)
@@ -148,6 +139,9 @@ func (m *Member) leave(keepMutex bool) error {
 	}
 	m.Queue.Close()
 	m.Crowd.Close()
+	m.objMu.Lock()
+	defer m.objMu.Unlock()
+	m.objClosed = true
 	return errors.Join(err, m.obj.Close())
 }
 
@@ -160,13 +154,13 @@ func (m *Member) disown() error {
 	if layout.Owner(binary.NativeEndian.Uint32(word[:])) != m.ident {
 		return nil
 	}
-	mem, err := m.obj.Map(m.Geometry.Size(), true)
+	view, err := m.obj.Map(m.Geometry.Size(), true)
 	if err != nil {
 		return err
 	}
-	defer mapping.Unmap(mem)
-	return layout.Guard(mem, func() error {
-		mutex := layout.NewWords(mem).Mutex()
+	defer view.Unmap()
+	return view.Guard(func() error {
+		mutex := layout.NewWords(view.Mem).Mutex()
 		for range 2 { // a waiter may set its bit meanwhile, once
 			old := mutex.Load()
 			if layout.Owner(old) != m.ident {
@@ -220,8 +214,8 @@ func unlinkIfAlone(obj *mapping.Object) error {
 
 // Free gives the addresses of a detached handle back. No call may use Mem any more.
 func (m *Member) Free() {
-	if m.Mem != nil && !m.gone {
-		mapping.Unmap(m.Mem)
+	if m.view != nil && !m.gone {
+		m.view.Unmap()
 		retired.Add(-m.retired)
 	}
 }
@@ -234,9 +228,7 @@ func (m *Member) Discard() {
 		return
 	}
 	go func() {
-		owner := false
-		layout.Guard(m.Mem, func() error { owner = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident; return nil })
-		if !owner {
+		if !m.OwnsMutex() {
 			m.Leave(false)
 			m.Free()
 		}

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 type shared struct {
 	place   *mapping.Place
 	obj     *mapping.Object
-	mem     []byte
+	view    *mapping.View
 	word    *atomic.Uint32
 	counter *uint64
 	family  *kernel.Family
@@ -41,16 +41,16 @@ func share(name string) (*shared, error) {
 			return nil, err
 		}
 	}
-	mem, err := obj.Map(size, true)
+	view, err := obj.Map(size, true)
 	if err != nil {
 		return nil, err
 	}
-	words := layout.NewWords(mem)
-	return &shared{p, obj, mem, words.Mutex(), &words.Versions()[0], obj.Family()}, nil
+	words := layout.NewWords(view.Mem)
+	return &shared{p, obj, view, words.Mutex(), &words.Versions()[0], obj.Family()}, nil
 }
 
 func (s *shared) close() {
-	mapping.Unmap(s.mem)
+	s.view.Unmap()
 	if s.obj.Created() && s.place.Lasting() {
 		s.obj.Unlink()
 	}

@@ -27,7 +27,7 @@
 
 enum { FORMAT = 2, TEXTS = 8512, MEMBERS = 1024, SLOT_HEADER = 64 };
 enum { READY = 8, ORDER = 12, KIND = 16, FLAGS = 20, NMEMBERS = 24, SLOTS = 28, SIZE = 32, CAPACITY = 40, STRIDE = 48,
-       SLOT_AREA = 56, WAIT_PAGE = 64, PAGE = 72, CODEC_LEN = 76, TYPE_LEN = 80, ROTOR = 84, MUTEX = 128, OWNER_PID = 132,
+       SLOT_AREA = 56, WAIT_PAGE = 64, PAGE = 72, CODEC_LEN = 76, TYPE_LEN = 80, ROTOR = 84, MUTEX = 128,
        BEGIN = 192, END = 200, WAITS = 256, TAKE_OVERS = 264, MEMBER_TABLE = 320 };
 #define REGISTRY ((off_t)1 << 62)
 #define READERS (REGISTRY + 1)
@@ -204,7 +204,6 @@ static void lock_mutex(void)
         flags = WAITERS;
     }
 taken:
-    atomic_store(word(OWNER_PID), (uint32_t)getpid());
     atomic_fetch_and(m, ~INCONSISTENT); /* a segment has nothing to repair */
 }
 

@@ -26,7 +26,7 @@ type Echo struct {
 	Serve func(args []string) error
 }
 
-// Echoes are such connections, by mechanism.
+// Echoes are such connections, by mechanism, with keys as those of Locks.
 type Echoes map[string]Echo
 
 // Roles are those of the processes that the benchmarks start.
@@ -45,7 +45,7 @@ func (e Echoes) Roles() map[string]func(args []string) error {
 func (e Echoes) Run(b *testing.B) {
 	for _, impl := range slices.Sorted(maps.Keys(e)) {
 		for _, load := range []string{"busy", "idle"} {
-			name := fmt.Sprintf("impl=%s/size=%dB/load=%s", impl, len(Message{}), load)
+			name := implName(impl, fmt.Sprintf("size=%dB/load=%s", len(Message{}), load))
 			Run(b, name, 0, func(b *testing.B) { e[impl].measure(b, load == "idle") })
 		}
 	}

@@ -77,9 +77,9 @@ func (b benchmark) label(shown ...string) string {
 		value := b.keys[key]
 		switch {
 		case key == "impl" || slices.Contains(shown, key):
-		case key == "fault" && value == "on", key == "guard" && value == "SeqLock": // as is the default
+		case key == "fault" && value == "trap", key == "reads" && value == "free": // as is the default
 		case key == "fault":
-			label += ", NoFaultGuard"
+			label += ", " + value
 		default:
 			label += ", " + key + "=" + value
 		}
@@ -212,7 +212,7 @@ func copyChart(r *results) (*figure, error) {
 			b := r.parts[name]
 			size, err := parseSize(b.keys["size"])
 			// The ring is there for what a segment has of one, and is as fast as the copy.
-			if err != nil || size < 64 || b.keys["guard"] == "Mutex" || b.keys["impl"] == "copyring" {
+			if err != nil || size < 64 || b.keys["reads"] == "locked" || b.keys["impl"] == "copyring" {
 				continue
 			}
 			if call := b.keys["call"]; call != "" && call != p.call {

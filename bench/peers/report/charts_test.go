@@ -39,17 +39,17 @@ func chartOutput() string {
 		}
 	}
 	for procs := 1; procs <= 4; procs *= 2 {
-		for _, impl := range []string{"ipcsync.Mutex/procs=%d/fault=on", "ipcsync.Mutex/procs=%d/fault=off", "flock/procs=%d"} {
+		for _, impl := range []string{"ipcsync.Mutex/procs=%d/fault=trap", "ipcsync.Mutex/procs=%d/fault=guard", "flock/procs=%d"} {
 			result("Lock/impl="+fmt.Sprintf(impl, procs), "ns/op", "min-share")
 		}
 		result(fmt.Sprintf("Lock/impl=sync.Mutex/goroutines=%d", procs), "ns/op")
 	}
 	for _, size := range []string{"64B", "4KiB", "1MiB"} {
 		for _, value := range []string{"/codec=Bytes/size=" + size, "/codec=Fixed/size=" + size} {
-			result("Load/impl=segment"+value+"/call=LoadInto/guard=SeqLock/fault=on", "ns/op")
-			result("Load/impl=segment"+value+"/call=LoadInto/guard=Mutex/fault=on", "ns/op")
+			result("Load/impl=segment"+value+"/call=LoadInto/reads=free/fault=trap", "ns/op")
+			result("Load/impl=segment"+value+"/call=LoadInto/reads=locked/fault=trap", "ns/op")
 			result("Load/impl=mmap-go"+value, "ns/op")
-			result("Store/impl=segment"+value+"/call=Store/guard=SeqLock/fault=off", "ns/op")
+			result("Store/impl=segment"+value+"/call=Store/reads=free/fault=guard", "ns/op")
 			result("Store/impl=copy"+value, "ns/op")
 		}
 	}
@@ -70,9 +70,9 @@ func TestCharts(t *testing.T) {
 	}
 	for file, want := range map[string][]string{
 		"roundtrip.svg": {"segment", "pipe", "unix", "a<b&c", "p50", "p99", "p99.9", "busy", "idle", "time of a round trip", "1 µs", "10 µs"},
-		"locks.svg":     {"ipcsync.Mutex", "ipcsync.Mutex, NoFaultGuard", "flock", "sync.Mutex, goroutines", "1 process", "2 processes", "4 processes"},
+		"locks.svg":     {"ipcsync.Mutex", "ipcsync.Mutex, guard", "flock", "sync.Mutex, goroutines", "1 process", "2 processes", "4 processes"},
 		"takeover.svg":  {"ipcsync.Mutex", "flock", "gofrs/flock", "p50", "p99", "nobody waiting", "somebody waiting"},
-		"copy.svg":      {"segment", "segment, NoFaultGuard", "mmap-go", "copy", "64 B", "4 KiB", "1 MiB", "LoadInto", "Store", "GB/s"},
+		"copy.svg":      {"segment", "segment, guard", "mmap-go", "copy", "64 B", "4 KiB", "1 MiB", "LoadInto", "Store", "GB/s"},
 		"watchers.svg":  {"segment", "chan", "1", "10", "100", "1000", "watchers"},
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestCharts(t *testing.T) {
 					t.Errorf("no %q in %q", want, texts)
 				}
 			}
-			if wrong := regexp.MustCompile(`NaN|Inf|Mutex guard|codec=`).FindString(string(svg)); wrong != "" {
+			if wrong := regexp.MustCompile(`NaN|Inf|reads=|fault=|codec=`).FindString(string(svg)); wrong != "" {
 				t.Errorf("there is %s", wrong)
 			}
 			// Those that let the page shine through, as the grid's does, are not told from it by contrast.
@@ -232,6 +232,16 @@ func TestSkips(t *testing.T) {
 		inDeaths := !regexp.MustCompile(allButThem).MatchString(name)
 		if inRounds == inDeaths || inDeaths != (name == "BenchmarkTakeover") {
 			t.Errorf("%s: in rounds %v, in deaths %v", name, inRounds, inDeaths)
+		}
+	}
+	for impl, ours := range map[string]bool{
+		"segment": true, "ipcsync.Mutex": true,
+		"assign": false, "codec": false, "copy": false, "copyring": false, "convert": false, "flock": false, "mmap": false,
+		"mutex": false, "netrpc": false, "ofd": false, "pipe": false, "rwmutex": false, "sync.Mutex": false,
+		"sync.RWMutex": false, "tcp": false, "unix": false,
+	} {
+		if got := !regexp.MustCompile(others).MatchString("impl=" + impl); got != ours {
+			t.Errorf("%s: with the guard %v", impl, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -27,6 +28,16 @@ const (
 	allButThem = "^Benchmark([^T]|T[^a])" // as there is no other one with Ta
 )
 
+// The environment says how a process catches faults of mapped memory. So each
+// round has a second run with the guard, of what the guard may slow down: calls of
+// segment and ipcsync.Mutex, from which the first letters tell all others.
+const (
+	trapVar    = "SHAREDSEG_TRAP"
+	trapKey    = "/fault=trap"
+	notGuarded = takeovers + "|^Benchmark(First|Readers|FanOut|Watchers|Watched)$|/" + others
+	others     = "^impl=([^si]|s[^e])"
+)
+
 const timeout = "2h" // of go test, which is 10 minutes if it is not told
 
 // The keys of the lines that run writes itself.
@@ -47,7 +58,7 @@ func (p plan) run(root string, output func([]byte) error) error {
 	}
 	for i := range p.rounds {
 		what := fmt.Sprintf("round %d of %d", i+1, p.rounds)
-		if err := p.both(root, what, output, []string{"-benchtime", p.benchtime, "-skip", takeovers}); err != nil {
+		if err := p.round(root, what, output); err != nil {
 			return err
 		}
 	}
@@ -58,30 +69,70 @@ func (p plan) run(root string, output func([]byte) error) error {
 		return err
 	}
 	what := fmt.Sprintf("%d deaths", p.deaths)
-	return p.both(root, what, output, []string{"-benchtime", "1x", "-skip", allButThem}, "-deaths", strconv.Itoa(p.deaths))
-}
-
-// both runs the benchmarks of both packages.
-func (p plan) both(root, what string, output func([]byte) error, flags []string, args ...string) error {
-	for _, pkg := range []struct{ path, dir string }{
-		{benchPackage, root},
-		{peersPackage, filepath.Join(root, "bench", "peers")},
-	} {
-		fmt.Fprintf(os.Stderr, "%s: %s", what, pkg.path)
-		start := time.Now()
-		cmd := exec.Command("go", slices.Concat(
-			[]string{"test", "-run", "^$", "-bench", p.pattern, "-timeout", timeout}, flags, []string{pkg.path, "-args"}, args)...)
-		cmd.Dir = pkg.dir
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		fmt.Fprintf(os.Stderr, " %v\n", time.Since(start).Round(time.Second))
-		if err != nil {
-			os.Stderr.Write(out)
-			err = fmt.Errorf("%v: %w", cmd, err)
-		}
-		if err := errors.Join(err, output(out)); err != nil {
+	for _, s := range []suite{own(root), peers(root)} {
+		s.flags, s.args = []string{"-benchtime", "1x", "-skip", allButThem}, []string{"-deaths", strconv.Itoa(p.deaths)}
+		if err := p.test(s, what, output); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// round runs all but Takeover once, with the trap and, where there is one, with the guard.
+func (p plan) round(root, what string, output func([]byte) error) error {
+	flags := []string{"-benchtime", p.benchtime, "-skip"}
+	own, guarded, peers := own(root), own(root), peers(root)
+	own.flags, peers.flags = append(flags, takeovers), append(flags, takeovers)
+	guarded.name += ", guard"
+	guarded.env, guarded.flags = []string{trapVar + "=off"}, append(flags, notGuarded)
+
+	trapped := false
+	if err := p.test(own, what, func(b []byte) error {
+		trapped = trapped || bytes.Contains(b, []byte(trapKey))
+		return output(b)
+	}); err != nil {
+		return err
+	}
+	if trapped {
+		if err := p.test(guarded, what, output); err != nil {
+			return err
+		}
+	}
+	return p.test(peers, what, output)
+}
+
+// A suite is the benchmarks of a package, and how to run them.
+type suite struct {
+	name  string
+	path  string   // of the package
+	dir   string   // of the module
+	env   []string // besides that of this process
+	flags []string // of go test
+	args  []string // of the package's tests
+}
+
+func own(root string) suite {
+	return suite{name: benchPackage, path: benchPackage, dir: root, env: []string{trapVar + "="}}
+}
+
+func peers(root string) suite {
+	return suite{name: peersPackage, path: peersPackage, dir: filepath.Join(root, "bench", "peers")}
+}
+
+// test runs a suite.
+func (p plan) test(s suite, what string, output func([]byte) error) error {
+	fmt.Fprintf(os.Stderr, "%s: %s", what, s.name)
+	start := time.Now()
+	cmd := exec.Command("go", slices.Concat(
+		[]string{"test", "-run", "^$", "-bench", p.pattern, "-timeout", timeout}, s.flags, []string{s.path, "-args"}, s.args)...)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	fmt.Fprintf(os.Stderr, " %v\n", time.Since(start).Round(time.Second))
+	if err != nil {
+		os.Stderr.Write(out)
+		err = fmt.Errorf("%v: %w", cmd, err)
+	}
+	return errors.Join(err, output(out))
 }

@@ -16,7 +16,6 @@ type budget struct {
 	than  string  // what it is measured against, if anything
 	base  measure // likewise
 	limit float64 // of the ratio, or of the measure itself; NaN: it is there for comparison
-	least bool    // the limit is the lowest that is good, not the highest
 }
 
 // In nanoseconds.
@@ -27,75 +26,94 @@ const (
 
 // Parts of names.
 const (
-	usual     = "/guard=SeqLock/fault=on"
-	fixed64   = "/codec=Fixed/size=64B"
-	contended = "Lock/impl=ipcsync.Mutex/procs="
-	mutex     = contended + "1/fault="
-	roundTrip = "/size=64B/load="
+	fixed64  = "/codec=Fixed/size=64B"
+	bools64  = "/codec=FixedBools/size=64B"
+	string64 = "/codec=String/size=64B"
+	utf16    = "/codec=UTF16/size=64B"
+	lock     = "Lock/impl=ipcsync.Mutex/procs="
 )
 
+// call is the benchmark of a segment's method, with the default options.
+func call(method, value string) string {
+	return strings.TrimSuffix(method, "Into") + "/impl=segment" + value + "/call=" + method + "/reads=free" + trapKey
+}
+
+// there is the benchmark of a message there and back.
+func there(impl, load string) string { return "RoundTrip/impl=" + impl + "/size=64B/load=" + load }
+
+// budgets are those of the design.
 func budgets() []budget {
-	all := []budget{
-		{what: "Lock+Unlock, uncontended", ours: nsPerOp(mutex + "on"),
-			than: "sync.Mutex", base: nsPerOp("Lock/impl=sync.Mutex/procs=1"), limit: 2},
-		{what: "Lock+Unlock, uncontended, NoFaultGuard", ours: nsPerOp(mutex + "off"),
-			than: "sync.Mutex", base: nsPerOp("Lock/impl=sync.Mutex/procs=1"), limit: 2},
-		{what: "Lock+Unlock, 2 processes contending, per acquisition", ours: nsPerOp(contended + "2/fault=on"), limit: 40},
-		{what: "Lock+Unlock, 2 processes contending, per acquisition, NoFaultGuard", ours: nsPerOp(contended + "2/fault=off"), limit: 40},
-		{what: "Lock+Unlock, 4 processes contending, the least share (1 is even)", limit: 0.2, least: true,
-			ours: measure{contended + "4/fault=on", "min-share"}},
-		{what: "Load, Fixed, 64 B", ours: nsPerOp("Load/impl=segment" + fixed64 + "/call=Load" + usual),
-			than: "RWMutex and copy", base: nsPerOp("Load/impl=rwmutex" + fixed64), limit: 1},
-		{what: "Load, Fixed, 64 B, NoFaultGuard", ours: nsPerOp("Load/impl=segment" + fixed64 + "/call=Load/guard=SeqLock/fault=off"),
-			than: "copy", base: nsPerOp("Load/impl=copy" + fixed64), limit: 2.5},
-		{what: "Store, Fixed, 64 B", ours: nsPerOp("Store/impl=segment" + fixed64 + "/call=Store" + usual),
-			than: "Mutex and copy", base: nsPerOp("Store/impl=mutex" + fixed64), limit: 2.5},
+	const rwMutex, mutex = "RWMutex and copy", "Mutex and copy"
+	lockedReads := strings.Replace(call("Load", fixed64), "reads=free", "reads=locked", 1)
+	calls := []budget{
+		perOp("LoadInto, Fixed, 64 B", call("LoadInto", fixed64), rwMutex, "Load/impl=rwmutex"+fixed64, 1.2),
+		perOp("Load, Fixed, 64 B", call("Load", fixed64), rwMutex, "Load/impl=rwmutex"+fixed64, 2),
+		perOp("Store, Fixed, 64 B", call("Store", fixed64), mutex, "Store/impl=mutex"+fixed64, 2),
+		perOp("Load, String, 64 B", call("Load", string64), "the codec alone", "Load/impl=codec"+string64, 1.4),
+		perOp("Load with LockReads, Fixed, 64 B", lockedReads, mutex, "Load/impl=mutex"+fixed64, 3),
+		perOp("Lock+Unlock", lock+"1"+trapKey, "sync.Mutex", "Lock/impl=sync.Mutex/procs=1", 1.5),
+		perOp("Lock+Unlock, 2 processes contending, per acquisition", lock+"2"+trapKey, "", "", 40),
 	}
-	for _, call := range []string{"LoadInto", "Store"} {
-		for _, size := range []string{"4KiB", "64KiB", "1MiB"} {
-			limit := 1.05
-			if size == "4KiB" {
-				limit = 1.25
-			}
-			bench, value := strings.TrimSuffix(call, "Into"), "/codec=Bytes/size="+size
-			all = append(all, budget{
-				what: fmt.Sprintf("%s, Bytes, %s", call, size),
-				ours: nsPerOp(bench + "/impl=segment" + value + "/call=" + call + usual),
-				than: "copy", base: nsPerOp(bench + "/impl=copy" + value), limit: limit,
-			})
-		}
+	for _, size := range []struct {
+		name, key   string
+		load, store float64
+	}{
+		{"64 B", "64B", 3, 3.5},
+		{"4 KiB", "4KiB", 1.25, 1.25},
+		{"64 KiB", "64KiB", 1.05, 1.05},
+		{"1 MiB", "1MiB", 1.05, 1.05},
+	} {
+		value := "/codec=Bytes/size=" + size.key
+		calls = append(calls,
+			perOp("LoadInto, Bytes, "+size.name, call("LoadInto", value), "copy", "Load/impl=copy"+value, size.load),
+			perOp("Store, Bytes, "+size.name, call("Store", value), "copy", "Store/impl=copy"+value, size.store))
 	}
+	busy, idle, pipe := there("segment", "busy")+trapKey, there("segment", "idle")+trapKey, there("pipe", "idle")
+	calls = append(calls,
+		budget{"64 B there and back, busy, p50", measure{busy, "p50-ns"}, "", measure{}, 500},
+		budget{"64 B there and back, idle, p50", measure{idle, "p50-ns"}, "pipe", measure{pipe, "p50-ns"}, 1},
+		budget{"64 B there and back, idle, p99", measure{idle, "p99-ns"}, "pipe", measure{pipe, "p99-ns"}, 1},
+		perOp("Open+Close, existing segment", "OpenClose/impl=segment/call=Open"+trapKey, "", "", 60*microsecond))
+
+	const watched = "Watched/impl=segment/segments=2000" + trapKey
+	all := append(withGuard(calls),
+		budget{"2,000 watched segments, threads", measure{watched, "threads"}, "", measure{}, 64},
+		budget{"2,000 watched segments, idle, % of a processor", measure{watched, "idle-cpu-%"}, "", measure{}, 0.1})
 	for _, a := range []struct {
 		what, bench string
-		allocs      float64
+		limit       float64
 	}{
-		{"Lock+Unlock", mutex + "on", 0},
-		{"Load, Fixed", "Load/impl=segment" + fixed64 + "/call=Load" + usual, 0},
-		{"Store, Fixed", "Store/impl=segment" + fixed64 + "/call=Store" + usual, 0},
-		{"LoadInto, Bytes", "Load/impl=segment/codec=Bytes/size=4KiB/call=LoadInto" + usual, 0},
-		{"Store, String", "Store/impl=segment/codec=String/size=4KiB/call=Store" + usual, 0},
-		{"Load, String", "Load/impl=segment/codec=String/size=4KiB/call=Load" + usual, 1},
+		{"Load, Fixed", call("Load", fixed64), 0},
+		{"Store, Fixed", call("Store", fixed64), 0},
+		{"Load, Fixed with bools", call("Load", bools64), 0},
+		{"Store, Fixed with bools", call("Store", bools64), 0},
+		{"LoadInto, Bytes", call("LoadInto", "/codec=Bytes/size=64B"), 0},
+		{"Load, String", call("Load", string64), 1},
+		{"Store, String", call("Store", string64), 0},
+		{"Store, UTF16", call("Store", utf16), 0},
+		{"Lock+Unlock", lock + "1" + trapKey, 0},
 	} {
-		all = append(all, budget{what: "Allocations: " + a.what, ours: measure{a.bench, "allocs/op"}, limit: a.allocs})
+		all = append(all, budget{"Allocations: " + a.what, measure{a.bench, "allocs/op"}, "", measure{}, a.limit})
 	}
-	return append(all, []budget{
-		{what: "Loads per second of 2 processes, by that of 1", limit: 1.9, least: true,
-			ours: measure{"Readers/impl=segment/size=64B/guard=SeqLock", "ratio"}},
-		{what: "The same for plain assignments, the machine's own limit", limit: math.NaN(),
-			ours: measure{"Readers/impl=assign/size=64B", "ratio"}},
-		{what: "64 B there and back, busy, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "busy", "p50-ns"}, limit: 500},
-		{what: "64 B there and back, busy, mean", ours: nsPerOp("RoundTrip/impl=segment" + roundTrip + "busy"), limit: 2 * microsecond},
-		{what: "64 B there and back, busy, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "busy", "p50-ns"},
-			than: "unix socket", base: measure{"RoundTrip/impl=unix" + roundTrip + "busy", "p50-ns"}, limit: 0.1},
-		{what: "64 B there and back, idle, p50", ours: measure{"RoundTrip/impl=segment" + roundTrip + "idle", "p50-ns"},
-			than: "pipe", base: measure{"RoundTrip/impl=pipe" + roundTrip + "idle", "p50-ns"}, limit: 1},
-		{what: "Takeover, nobody waiting, p50", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=late", "p50-ns"}, limit: math.NaN()},
-		{what: "Takeover, nobody waiting, p99", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=late", "p99-ns"}, limit: 15 * millisecond},
-		{what: "Takeover, somebody waiting, p50", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=parked", "p50-ns"}, limit: math.NaN()},
-		{what: "Takeover, somebody waiting, p99", ours: measure{"Takeover/impl=ipcsync.Mutex/waiter=parked", "p99-ns"}, limit: 15 * millisecond},
-		{what: "Threads of a process with 1,000 watchers", ours: measure{"Watchers/impl=segment/watchers=1000", "threads"}, limit: 49},
-		{what: "Open+Close, existing segment", ours: nsPerOp("OpenClose/impl=segment/call=Open"), limit: 60 * microsecond},
-	}...)
+	return all
+}
+
+// perOp is a budget of time, by that of another benchmark if than names it.
+func perOp(what, ours, than, base string, limit float64) budget {
+	return budget{what, nsPerOp(ours), than, nsPerOp(base), limit}
+}
+
+// withGuard has each budget, which is for the trap, followed by the same with the
+// guard and no limit, for comparison.
+func withGuard(all []budget) (both []budget) {
+	for _, b := range all {
+		guarded := b
+		guarded.what += ", guard"
+		guarded.ours.bench = strings.Replace(b.ours.bench, trapKey, "/fault=guard", 1)
+		guarded.limit = math.NaN()
+		both = append(both, b, guarded)
+	}
+	return both
 }
 
 func nsPerOp(bench string) measure { return measure{bench, "ns/op"} }
@@ -147,8 +165,6 @@ func writeBudgets(w io.Writer, r *results) {
 		case math.IsNaN(got):
 		case math.IsNaN(b.limit):
 			fmt.Fprintf(w, "| %s | | %s | |\n", b.what, measured)
-		case b.least:
-			fmt.Fprintf(w, "| %s | ≥ %s | %s | %s |\n", b.what, limit, measured, yesNo(got >= b.limit))
 		default:
 			fmt.Fprintf(w, "| %s | ≤ %s | %s | %s |\n", b.what, limit, measured, yesNo(got <= b.limit))
 		}

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -58,9 +59,9 @@ func Name(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		for _, name := range []string{name, name + "-demo"} {
-			if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%s is left in the shared memory: Stat's error is %v", name, err)
-				segment.Remove(name, nil)
+				sharedseg.Remove(name, nil)
 			}
 		}
 	})

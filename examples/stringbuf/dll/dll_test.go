@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -48,7 +49,7 @@ func build(t *testing.T) artifacts {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		if info, err := segment.Stat(name, nil); err != nil || info.Path != "/dev/shm/"+name {
+		if info, err := sharedseg.Stat(name, nil); err != nil || info.Path != "/dev/shm/"+name {
 			t.Skipf("shared memory is at %q, where C programs do not look for it (%v)", info.Path, err)
 		}
 	}
@@ -127,7 +128,7 @@ func cleared(t *testing.T, name string, mayBeLeft bool) {
 	if runtime.GOOS == "windows" {
 		return // the kernel sees to it
 	}
-	if err := segment.Remove(name, nil); !mayBeLeft && !errors.Is(err, fs.ErrNotExist) {
+	if err := sharedseg.Remove(name, nil); !mayBeLeft && !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the name is left behind: Remove's error is %v", err)
 	}
 }
@@ -324,7 +325,7 @@ func testPeers(t *testing.T, a artifacts) {
 			broken := []uint16{0xDC00, 'a', 0xD800, 0xD800}
 			exchange(t, slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return p.name == "go, strings" }), broken, room)
 		})
-		t.Cleanup(func() { segment.Remove(name, nil) }) // the sample leaves it on Linux
+		t.Cleanup(func() { sharedseg.Remove(name, nil) }) // the sample leaves it on Linux
 	}
 }
 
@@ -397,7 +398,7 @@ func testLifetime(t *testing.T, a artifacts) {
 	// To have the library loaded is enough.
 	loaded, first := startPeer(t, a, name, "peer")
 	for deadline := time.Now().Add(proctest.Patience); ; time.Sleep(time.Millisecond) {
-		if _, err := segment.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		if time.Now().After(deadline) {

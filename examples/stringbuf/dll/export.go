@@ -16,7 +16,7 @@ import (
 	"slices"
 	"unsafe"
 
-	"github.com/sharedseg/sharedseg/segment"
+	"github.com/sharedseg/sharedseg"
 )
 
 var shared = memory{name: cmp.Or(os.Getenv("SHAREDMEM_NAME"), "dllmemfilemap")}
@@ -64,7 +64,7 @@ func status(err error) C.int {
 		return C.SHAREDMEM_UNAVAILABLE
 	case errors.Is(err, errTruncated):
 		return C.SHAREDMEM_TRUNCATED
-	case errors.Is(err, segment.ErrTooLarge):
+	case errors.Is(err, sharedseg.ErrTooLarge):
 		return C.SHAREDMEM_TOO_LARGE
 	case errors.Is(err, errInvalid), errors.Is(err, fs.ErrInvalid):
 		return C.SHAREDMEM_INVALID

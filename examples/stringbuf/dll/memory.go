@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode/utf16"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -64,7 +65,7 @@ func (m *memory) use(f func() error) error {
 		return err
 	}
 	err := f()
-	if errors.Is(err, segment.ErrCorrupt) { // its file was truncated, and mends when it is opened again
+	if errors.Is(err, sharedseg.ErrCorrupt) { // its file was truncated, and mends when it is opened again
 		m.bare.Close()
 		m.bare = nil
 	}
@@ -129,7 +130,7 @@ func encode(text []uint16) (b []byte, err error) {
 			return b, nil
 		}
 	}
-	return nil, segment.ErrTooLarge
+	return nil, sharedseg.ErrTooLarge
 }
 
 // decode returns the text at the start of mem, which a foreign process may have left without a terminator.

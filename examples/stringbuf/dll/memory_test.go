@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
@@ -52,7 +53,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("get = %#x, %d, %v, want %#x", buf, needed, err, units)
 		}
 	}
-	want(t, m.set(slices.Repeat([]uint16{'x'}, room)), segment.ErrTooLarge)
+	want(t, m.set(slices.Repeat([]uint16{'x'}, room)), sharedseg.ErrTooLarge)
 	want(t, m.set(make([]uint16, 1)), nil)
 
 	// The beginning of a segment, which would make the next one to open the memory take it for one.
@@ -116,7 +117,6 @@ func TestForeignContent(t *testing.T) {
 
 // A file that somebody truncated fails one call, and mends.
 func TestTruncated(t *testing.T) {
-	proctest.NeedsFaultAddress(t)
 	m := newMemory(t)
 	file := "/dev/shm/" + m.name
 	if _, err := os.Stat(file); err != nil {
@@ -127,7 +127,7 @@ func TestTruncated(t *testing.T) {
 	if err := os.Truncate(file, 0); err != nil {
 		t.Fatal(err)
 	}
-	want(t, m.set(text), segment.ErrCorrupt)
+	want(t, m.set(text), sharedseg.ErrCorrupt)
 	want(t, m.set(text), nil)
 	if _, err := os.Stat(file); err != nil {
 		t.Error("other processes do not find the text:", err)
@@ -136,7 +136,7 @@ func TestTruncated(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := []uint16{'?', '?'}
-	if needed, err := m.get(buf); needed != 0 || !errors.Is(err, segment.ErrCorrupt) || buf[0] != 0 || buf[1] != '?' {
+	if needed, err := m.get(buf); needed != 0 || !errors.Is(err, sharedseg.ErrCorrupt) || buf[0] != 0 || buf[1] != '?' {
 		t.Errorf("get of a truncated file = %#x, %d, %v", buf, needed, err)
 	}
 	if needed, err := m.get(buf); needed != 1 || err != nil {

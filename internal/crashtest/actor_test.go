@@ -1,6 +1,6 @@
 //go:build sharedseg_steps && linux
 
-package attack
+package crashtest
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/internal/step"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // A value tells whether it is whole, and which life of the segment it belongs to: each initialisation begins one.
@@ -71,10 +71,9 @@ type flavour struct {
 }
 
 var (
-	fixed   = &flavour{codec.Fixed[value](), segment.Options{NoFaultGuard: true}}
-	guarded = &flavour{codec.Fixed[value](), segment.Options{}}
+	fixed   = &flavour{codec.Fixed[value](), segment.Options{}}
 	encoded = &flavour{halves{}, segment.Options{}}
-	locking = &flavour{codec.Fixed[value](), segment.Options{Guard: segment.Mutex}}
+	locking = &flavour{codec.Fixed[value](), segment.Options{LockReads: true}}
 
 	persistent = &flavour{codec.Fixed[value](), segment.Options{Persist: true}}
 )
@@ -215,13 +214,13 @@ type keeper struct {
 	last    uint64
 }
 
-func openKeeper(name, dir string, noGuard bool) (*keeper, error) {
+func openKeeper(name, dir string) (*keeper, error) {
 	k := new(keeper)
 	var err error
 	if k.b, err = segment.OpenBare(name+".pair", 16, codec.Fixed[pair](), &segment.Options{Dir: dir}); err != nil {
 		return nil, err
 	}
-	k.m, err = ipcsync.OpenMutex(name, &ipcsync.Options{Dir: dir, Repair: k.repair, NoFaultGuard: noGuard})
+	k.m, err = ipcsync.OpenMutex(name, &ipcsync.Options{Dir: dir, Repair: k.repair})
 	return k, err
 }
 

@@ -1,6 +1,6 @@
 //go:build sharedseg_steps && linux
 
-package attack
+package crashtest
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 func (op *operation) enter(name, dir string) (p *player, err error) {
 	p = new(player)
 	if op.scene == mutual {
-		p.keeper, err = openKeeper(name, dir, op.beside == nil)
+		p.keeper, err = openKeeper(name, dir)
 		return p, err
 	}
 	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts}

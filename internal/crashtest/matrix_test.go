@@ -1,6 +1,6 @@
 //go:build sharedseg_steps && linux
 
-package attack
+package crashtest
 
 import (
 	"flag"

@@ -1,6 +1,6 @@
 //go:build sharedseg_steps && linux
 
-package attack
+package crashtest
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/step"
 	"github.com/sharedseg/sharedseg/segment"
 )
@@ -102,10 +103,10 @@ var operations = []*operation{
 		name: "close last reader", scene: passing, flavour: encoded, counts: true, do: leaveReader,
 		steps: steps([]step.Step{step.ReaderHeld, step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}, unlinking, leaving),
 	}, {
-		name: "open and close", scene: steady, flavour: guarded, counts: true, do: visit,
+		name: "open and close", scene: steady, flavour: fixed, counts: true, do: visit,
 		steps: steps(entering, claiming, leaving, from(step.WaitsEnded, step.PlaceDropped)),
 	}, {
-		name: "open and close reader", scene: steady, flavour: guarded, counts: true, do: visitAsReader,
+		name: "open and close reader", scene: steady, flavour: fixed, counts: true, do: visitAsReader,
 		steps: steps(entering, []step.Step{step.ReaderHeld}, leaving, reading,
 			[]step.Step{step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}),
 	}, {
@@ -128,13 +129,13 @@ var operations = []*operation{
 	{name: "store", scene: steady, flavour: fixed, do: (*player).stores, steps: steps(locked, assigning, unlocking, waking)},
 	{name: "store encoded", scene: steady, flavour: encoded, do: (*player).stores, steps: steps(locked, encoding, unlocking, waking)},
 	{
-		name: "update", scene: steady, flavour: guarded, counts: true, reads: true, do: (*player).updates,
+		name: "update", scene: steady, flavour: fixed, counts: true, reads: true, do: (*player).updates,
 		steps: steps(locked, reading, assigning, unlocking, waking),
 	}, {
 		name: "update encoded", scene: steady, flavour: encoded, counts: true, reads: true, do: (*player).updates,
 		steps: steps(locked, reading, encoding, unlocking, waking),
 	}, {
-		name: "update contended", scene: steady, flavour: guarded, counts: true, reads: true, do: (*player).updates, beside: hold,
+		name: "update contended", scene: steady, flavour: fixed, counts: true, reads: true, do: (*player).updates, beside: hold,
 		steps: steps(queueing, seizing, assigning, from(step.Unlocking, step.LockWoken)),
 	}, {
 		name: "update after a death", scene: steady, flavour: encoded, counts: true, reads: true, do: (*player).updates, beside: die,
@@ -184,12 +185,12 @@ func visit(v *player) error {
 func visitAsReader(v *player) error { return v.read(nil) }
 
 func sweep(v *player) error {
-	_, err := segment.Sweep(v.place())
+	_, err := sharedseg.Sweep(v.place().Place())
 	return err
 }
 
 func remove(v *player) error {
-	if err := segment.Remove(v.name, v.place()); !errors.Is(err, fs.ErrNotExist) {
+	if err := sharedseg.Remove(v.name, v.place().Place()); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

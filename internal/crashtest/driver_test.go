@@ -1,6 +1,6 @@
 //go:build sharedseg_steps && linux
 
-package attack
+package crashtest
 
 import (
 	"bufio"
@@ -17,11 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/internal/step"
 	"github.com/sharedseg/sharedseg/segment"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 	"golang.org/x/sys/unix"
 )
 
@@ -170,7 +171,7 @@ func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 	case steady:
 		d.file.Close()
 	case kept:
-		d.must(segment.Remove(d.name, d.place()))
+		d.must(sharedseg.Remove(d.name, d.place().Place()))
 	}
 	d.gone()
 	return n
@@ -257,7 +258,7 @@ func (d *driver) bury() {
 		ours = 1
 	}
 	proctest.Gone(d, func() bool {
-		info, err := segment.Stat(d.name, d.place())
+		info, err := sharedseg.Stat(d.name, d.place().Place())
 		return err != nil || info.Writers <= ours && !info.Readers
 	})
 }
@@ -287,7 +288,7 @@ func (d *driver) pause(at step.Step) {
 		return
 	}
 	d.must(d.sealed())
-	if d.options.Guard == segment.Mutex {
+	if d.options.LockReads {
 		locking(func(ctx context.Context) error { _, err := d.s.LoadContext(ctx); return err })
 	} else {
 		d.must(d.load())
@@ -320,7 +321,7 @@ func (d *driver) after(acked uint64) {
 		d.must(sees(&d.seen, d.version))
 		d.must(d.updates())
 		d.must(sees(&d.seen, d.version))
-		if info, err := segment.Stat(d.name, d.place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers) {
+		if info, err := sharedseg.Stat(d.name, d.place().Place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers) {
 			d.Fatalf("Stat = %+v, %v", info, err)
 		}
 		return
@@ -334,11 +335,11 @@ func (d *driver) after(acked uint64) {
 		d.must(d.actor.close())
 		return
 	case swept:
-		_, err := segment.Sweep(d.place())
+		_, err := sharedseg.Sweep(d.place().Place())
 		d.must(err)
 	}
 	if d.alone {
-		if info, err := segment.Stat(d.name, d.place()); err == nil && info.Live() {
+		if info, err := sharedseg.Stat(d.name, d.place().Place()); err == nil && info.Live() {
 			d.Fatalf("Stat = %+v", info)
 		}
 		if s, err := segment.Attach(d.name, d.codec, d.place()); !errors.Is(err, fs.ErrNotExist) {

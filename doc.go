@@ -1,0 +1,18 @@
+// Package sharedseg is the root of a toolkit for memory that processes share.
+//
+// Begin with the package for what you share:
+//
+//	segment   one typed value: Store publishes it, Load copies the newest out
+//	sync      package ipcsync: locks that survive the death of their owner
+//	codec     what a value looks like as bytes
+//
+// This package has what they have in common: the errors, and the functions
+// that look at a name without opening it, list names, and remove them.
+//
+//	for info, err := range sharedseg.List(nil) {
+//		if err != nil {
+//			return err
+//		}
+//		fmt.Println(info.Kind, info.Name, info.Version)
+//	}
+package sharedseg

@@ -1,0 +1,60 @@
+package sharedseg
+
+import (
+	"errors"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+)
+
+// The causes that an [Error] wraps, in addition to fs.ErrExist,
+// fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, fs.ErrClosed,
+// errors.ErrUnsupported, os.ErrDeadlineExceeded and the error of a context.
+var (
+	// ErrIncompatible is returned when the name leads to something other than
+	// what was asked for: another codec or type, another geometry, another
+	// kind, another version of the format, a file that is not ours.
+	ErrIncompatible = layout.ErrIncompatible
+
+	// ErrCorrupt is returned when the memory holds what no correct peer
+	// writes, or when its file was truncated.
+	ErrCorrupt = layout.ErrCorrupt
+
+	// ErrTooLarge is returned when the encoding of a value is larger than the
+	// capacity. The old value stays.
+	ErrTooLarge = errors.New("too large")
+
+	// ErrNoSpace is returned when the memory or disk behind a name is full.
+	ErrNoSpace = mapping.ErrNoSpace
+
+	// ErrTooManyMembers is returned when 1024 handles that may write are open.
+	ErrTooManyMembers = member.ErrTooManyMembers
+
+	// ErrOwnerDied is returned when an owner died while it held a lock, and
+	// what the lock guards has not been repaired since.
+	ErrOwnerDied = errors.New("the owner of the lock died; set Options.Repair to restore what it guards")
+
+	// ErrNotOwner is returned by an Unlock through a handle that does not hold
+	// the lock.
+	ErrNotOwner = errors.New("this handle does not hold the lock")
+)
+
+// Error is the error of every function and method of this module that concerns
+// a name. Test for its cause with errors.Is.
+type Error struct {
+	Op   string // "open", "load", "lock", …
+	Name string // of the segment or lock
+	Err  error
+}
+
+func (e *Error) Error() string { return "sharedseg: " + e.Op + " " + e.Name + ": " + e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func wrap(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{op, name, err}
+}

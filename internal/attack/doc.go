@@ -1,6 +1,0 @@
-// Package attack has nothing but tests: processes are killed, and stopped for a while, at each step of each operation,
-// while others load, store, watch, open and close, and then everything that the README promises is looked at. The
-// steps are those of internal/step:
-//
-//	go test -tags sharedseg_steps ./internal/attack -rounds 300 -timeout 0 -v
-package attack

@@ -1,0 +1,146 @@
+package sharedseg
+
+import (
+	"errors"
+	"io/fs"
+	"iter"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/member"
+)
+
+// Place says where names are. nil and the zero value are the platform's shared
+// memory.
+type Place struct {
+	// Dir is the directory of the files. "": the platform's shared memory.
+	Dir string
+	// Mode, if it grants the group or others something, allows files of other
+	// users on Unix, as Mode in the options of the packages does.
+	Mode fs.FileMode
+	// SecurityDescriptor, if there is one, allows objects of other users on
+	// Windows.
+	SecurityDescriptor string
+	// Global is the namespace of all sessions, on Windows.
+	Global bool
+}
+
+func (p *Place) of(name string) *mapping.Place {
+	if p == nil {
+		return &mapping.Place{Name: name}
+	}
+	return &mapping.Place{Name: name, Dir: p.Dir, Mode: p.Mode, SecurityDescriptor: p.SecurityDescriptor, Global: p.Global}
+}
+
+// Kind is what a name leads to.
+type Kind string
+
+const (
+	KindSegment Kind = "segment" // of package segment
+	KindMutex   Kind = "mutex"   // of package ipcsync
+)
+
+// Info describes what a name leads to.
+type Info struct {
+	Name    string
+	Kind    Kind
+	Path    string // its file
+	Persist bool
+	Mode    fs.FileMode
+	Size    int  // bytes of memory
+	Writers int  // open handles that may write
+	Readers bool // whether a handle that only reads is open
+
+	// Of a segment.
+	Codec     string // the codec's ID
+	Type      string // the Go type, as its creator called it
+	Capacity  int    // bytes of the largest encoding
+	Slots     int
+	LockReads bool
+	Version   uint64 // number of Stores so far
+}
+
+// Live reports whether Attach finds the name. What is not live was left by
+// processes that died. It goes with the next Open of its name, or with Sweep.
+func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
+
+// Stat describes what a name leads to, without opening it.
+//
+// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
+// ErrIncompatible (not ours), ErrCorrupt.
+func Stat(name string, p *Place) (Info, error) {
+	s, err := member.Stat(p.of(name))
+	if err != nil {
+		return Info{Name: name}, wrap("stat", name, err)
+	}
+	g := s.Geometry
+	return Info{
+		Name: name, Kind: Kind(g.Kind.String()), Path: s.Path, Persist: g.Persist, Mode: s.Mode, Size: g.Size(),
+		Writers: s.Writers, Readers: s.Readers,
+		Codec: g.CodecID, Type: g.TypeName, Capacity: g.Capacity, Slots: g.Slots, LockReads: g.LockReads, Version: s.Version,
+	}, nil
+}
+
+// List describes all names that are there, live or not. It passes over files
+// that are not ours or may not be looked at. A pair with an error has at least
+// the name, unless the directory itself cannot be read.
+func List(p *Place) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		place := p.of("")
+		names, err := mapping.Names(place)
+		if err != nil {
+			yield(Info{}, wrap("list", place.Dir, err))
+			return
+		}
+		for _, name := range names {
+			info, err := Stat(name, p)
+			if err != nil && foreign(err) {
+				continue
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// Remove takes the name away from the segment, lock or bare mapping that has
+// it. Handles that are open go on with the old one among themselves. The next
+// Open of the name creates another.
+//
+// On Windows a name exists until its last handle is closed: until then Remove
+// returns errors.ErrUnsupported.
+//
+// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
+// ErrIncompatible (not a regular file).
+func Remove(name string, p *Place) error {
+	return wrap("remove", name, member.Remove(p.of(name)))
+}
+
+// Sweep removes the segments and locks that nobody has open and that do not
+// persist: those whose users all died. It returns their names, and continues
+// after an error. It is never needed for correctness, as Open does not attach
+// to them. It releases their memory.
+func Sweep(p *Place) (removed []string, err error) {
+	place := p.of("")
+	names, err := mapping.Names(place)
+	if err != nil {
+		return nil, wrap("sweep", place.Dir, err)
+	}
+	for _, name := range names {
+		place.Name = name
+		swept, e := member.Sweep(place)
+		if swept {
+			removed = append(removed, name)
+		} else if e != nil && !foreign(e) {
+			err = errors.Join(err, wrap("sweep", name, e))
+		}
+	}
+	return removed, err
+}
+
+// foreign reports whether err means that a file is not ours, is gone, or may
+// not be looked at.
+func foreign(err error) bool {
+	return errors.Is(err, layout.ErrIncompatible) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+}
