@@ -67,7 +67,7 @@ var faultKey = func() string {
 	start := page - int(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))&(page-1)
 	r := fault.Watch(mem[start:][:page])
 	defer r.Forget()
-	if r.Trapped() {
+	if !r.Guarded() {
 		return "/fault=trap"
 	}
 	return "/fault=guard"

@@ -33,6 +33,11 @@ func TestNoWallClock(t *testing.T) {
 				return err
 			}
 			ast.Inspect(f, func(n ast.Node) bool {
+				if c, ok := n.(*ast.CallExpr); ok && len(c.Args) > 0 {
+					if s, ok := c.Args[0].(*ast.SelectorExpr); ok && s.Sel.Name == "CLOCK_MONOTONIC" {
+						return false
+					}
+				}
 				if s, ok := n.(*ast.SelectorExpr); ok && wall[s.Sel.Name] {
 					t.Errorf("%v: %s may read the wall clock", set.Position(s.Pos()), s.Sel.Name)
 				}

@@ -55,8 +55,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					}
 				}()
 				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
-				// it is enough that none is under way: that the watcher is parked, and who looks for news on its behalf.
-				proctest.Parked(t, ".(*handle[...]).wait(", ".(*news).run(")
+				// it is enough that none is under way: that the watcher is parked.
+				proctest.Parked(t, ".(*handle[...]).wait(")
 				for _, name := range []string{"plain", "text", "bare"} {
 					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
 						t.Fatal(err)

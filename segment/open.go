@@ -7,7 +7,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/payload"
-	"github.com/sharedseg/sharedseg/sync"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
 // Open attaches to the segment of that name, or creates it if there is none. Exactly one of those who open a
@@ -82,7 +82,7 @@ func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	r.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry))
 	r.direct = m.Direct && r.payload.Direct
 	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, m.Geometry.Capacity)
-	r.news.init(m)
+	r.notifier = r.newNotifier()
 	if o.Populate {
 		m.Populate()
 	}

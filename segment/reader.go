@@ -15,9 +15,10 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/notify"
 	"github.com/sharedseg/sharedseg/internal/payload"
 	"github.com/sharedseg/sharedseg/internal/step"
-	"github.com/sharedseg/sharedseg/sync"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
 )
 
 // quickReads is how often a Load starts again at once before it makes room for
@@ -43,8 +44,8 @@ type handle[T any] struct {
 	word      layout.MutexWord // the mutex's
 	member    *member.Member
 	name      string
-	news      news
-	scratches sync.Pool // *scratch[T]
+	notifier  *notify.Notifier // of new versions
+	scratches sync.Pool        // *scratch[T]
 }
 
 // Load returns the current value, T's zero value if nothing was stored yet. It is
@@ -289,7 +290,7 @@ func (r *handle[T]) Close() error {
 	if !r.member.BeginClose() {
 		return nil
 	}
-	r.news.close()
+	r.notifier.Close()
 	step.At(step.WaitsEnded)
 	if r.mutex != nil {
 		r.mutex.Stop()

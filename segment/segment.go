@@ -170,7 +170,7 @@ func (s *handle[T]) publish(v *T) (err error) {
 	step.At(step.WriteFilled)
 	slot.Seal(version, n)
 	step.At(step.SlotSealed)
-	armed := s.news.disarm()
+	armed := s.notifier.Disarm()
 	step.At(step.WatchersDisarmed)
 	s.seq.WriteEnd(version)
 	step.At(step.WriteEnded)
@@ -179,7 +179,7 @@ func (s *handle[T]) publish(v *T) (err error) {
 	if !s.word.TryUnlock() {
 		err = s.unlockSlow()
 	}
-	s.news.wake(version, armed)
+	s.notifier.Notify(uint32(version-1), armed)
 	if s.state.Load() != 0 {
 		return s.member.Loss(err)
 	}

@@ -348,7 +348,6 @@ func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
 			if taken, died, err := m.tryTake(w, flags); taken {
 				return died, err
 			}
-			look = 0
 			continue
 		}
 		if look < spins {
@@ -357,21 +356,12 @@ func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
 			}
 			continue
 		}
-		if w&layout.WaitersBit == 0 {
-			if !m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) {
-				continue
-			}
-			w |= layout.WaitersBit
-			step.At(step.LockWaitersSet)
-		}
-		if flags == 0 {
+		parked, changed := m.park(w, limit)
+		if parked && flags == 0 {
 			m.count(layout.Waits)
+			flags = layout.WaitersBit
 		}
-		step.At(step.LockParking)
-		m.queue.Wait(w, limit)
-		step.At(step.LockAwake)
-		flags = layout.WaitersBit
-		if m.word.Word.Load() != w {
+		if changed {
 			stop()
 			look, limit, stop = -1, firstPark, func() {}
 			continue
@@ -380,6 +370,22 @@ func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
 			stop = m.queue.KickAtEnd(m.holderPID(owner))
 		}
 	}
+}
+
+// park sets the waiters bit of the word, which was last seen as w, and parks. It
+// reports whether it did, and whether the word is another.
+func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
+	if w&layout.WaitersBit == 0 {
+		if !m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) {
+			return false, true
+		}
+		w |= layout.WaitersBit
+		step.At(step.LockWaitersSet)
+	}
+	step.At(step.LockParking)
+	m.queue.Wait(w, limit)
+	step.At(step.LockAwake)
+	return true, m.word.Word.Load() != w
 }
 
 // tryTake takes the word over from the state w, in which it is free or has a

@@ -1,6 +1,6 @@
 /*
  * Publish, load and watch, with processes that die at any step: sync/seqlock.go, segment/segment.go,
- * segment/reader.go, segment/watch.go, internal/layout/slots.go. A comment that quotes Go stands at the statement that
+ * segment/reader.go, internal/notify, internal/layout/slots.go. A comment that quotes Go stands at the statement that
  * is its model.
  *
  * Three parts share the writer, as what they are about has nothing to do with each other: -DPART=LOAD has a reader, and
@@ -46,6 +46,7 @@ byte once, twice;        /* bits of the versions that have been in a header, and
 byte over;               /* writers that will not store any more */
 bool due[2];             /* a writer that lives has cleared the flag, or published, and not woken or looked since */
 byte seen[2];            /* by each watcher */
+bool looking[2];         /* a watchdog that lives has set the flag for this watcher, and not looked yet */
 bool excused[2];         /* since this watcher set the flag, a writer died that was to wake somebody */
 bool calm;               /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
 
@@ -124,10 +125,10 @@ again:
 	OR_DIE;
 #endif
 #if PART == WATCH && !defined(MUTANT_FLAG_AFTER)
-	if /* disarm: n.flag.Load() != 0 && … */
+	if /* Disarm: n.src.Flag.Load() != 0 && … */
 	:: flag == 0
 	:: flag != 0 ->
-		if /* … n.flag.Swap(0) != 0 */
+		if /* … n.src.Flag.Swap(0) != 0 */
 		:: atomic { true -> armed = flag; flag = 0; due[id] = armed }
 		OR_DIE
 	OR_DIE;
@@ -149,10 +150,10 @@ again:
 	:: locked = 0
 	OR_DIE;
 #if PART == WATCH
-	if /* wake: if armed || n.flag.Load() != 0 */
+	if /* Notify: if armed || n.src.Flag.Load() != 0 */
 	:: atomic { !WANTED -> due[id] = false }
 	:: WANTED ->
-		if /* n.crowd.Wake(uint32(version - 1)), which wakes all */
+		if /* n.src.Sleep.Wake(old), which wakes all */
 		:: atomic { true -> asleep[0] = false; asleep[1] = false; due[id] = false }
 		OR_DIE
 	OR_DIE;
@@ -280,44 +281,57 @@ end_never:
 
 #else
 
-/* The pump of a handle with subscribers: news.run. */
+/* Whoever parks for a handle's waiters: group.run, wait.park; and the watchdog, which looks while it is parked. */
 proctype watcher(byte id) {
 	byte now;
 #ifndef MUTANT_FLAG_ONCE
 again:
 #endif
-	if /* n.flag.Store(1) */
+	if /* doArm: n.src.Flag.Store(1) */
 	:: atomic { true -> flag = 1; excused[id] = false }
 	OR_DIE;
 #ifdef MUTANT_FLAG_ONCE
 again:
 #endif
-	now = cEnd; /* now := atomic.LoadUint64(n.version) */
-	if /* case now != seen: seen = now; n.broadcast(nil) */
+	now = cEnd; /* now := n.src.Word.Load() */
+	if /* n.moved = now != n.seen; n.seen = now */
 	:: now != seen[id] -> seen[id] = now; goto again
 	:: else
 	fi;
-	if /* n.crowd.Wait(uint32(seen), limit): the kernel looks at the word and puts to sleep in one step */
+	if /* g.sleeper.Sleep(g.spots, g.set.limit()): the kernel looks at the word and puts to sleep in one step */
 	:: atomic { cEnd == seen[id] -> asleep[id] = true }
 	:: cEnd != seen[id] -> goto again
 	OR_DIE;
+sleeping:
 	if
 	:: !asleep[id] -> goto again
 	:: atomic { asleep[id] && (!calm || excused[id]) -> asleep[id] = false; goto again } /* limit */
-	:: atomic { over == 2 && cEnd == seen[id] -> goto dead } /* there will be no more news */
+#ifndef MUTANT_WATCHDOG_LOOKS_FIRST
+	:: atomic { asleep[id] && (!calm || excused[id]) -> flag = 1; excused[id] = false; looking[id] = true };
+		if /* doRearm: n.src.Flag.Store(1), n.moved = n.src.Word.Load() != n.seen; check: g.kick() */
+		:: atomic { cEnd == seen[id] -> looking[id] = false; goto sleeping }
+		:: atomic { cEnd != seen[id] -> looking[id] = false; asleep[id] = false; goto again }
+		OR_DIE
+#else
+	:: atomic { asleep[id] && cEnd == seen[id] && (!calm || excused[id]) -> looking[id] = true };
+		if
+		:: atomic { true -> flag = 1; excused[id] = false; looking[id] = false; goto sleeping }
+		OR_DIE
+#endif
+	:: atomic { over == 2 && cEnd == seen[id] -> goto dead } /* there will be no other version */
 	OR_DIE;
 dead:
-	atomic { asleep[id] = false; seen[id] = 0; excused[id] = false } /* its flag stays */
+	atomic { asleep[id] = false; seen[id] = 0; excused[id] = false; looking[id] = false } /* its flag stays */
 }
 
-#define SLEEPS_THROUGH(w) (asleep[w] && seen[w] != cEnd && !excused[w] && !due[0] && !due[1])
+#define SLEEPS_THROUGH(w) (asleep[w] && seen[w] != cEnd && !excused[w] && !looking[w] && !due[0] && !due[1])
 
 active proctype monitor() {
 	bool asleep_through_a_store;
 end_never:
 	atomic {
 		SLEEPS_THROUGH(0) || SLEEPS_THROUGH(1) -> asleep_through_a_store = true;
-		assert(!asleep_through_a_store) /* no watcher sleeps while there is news and nobody alive is about to wake it */
+		assert(!asleep_through_a_store) /* no watcher sleeps while there is a newer version and nobody alive is about to wake it */
 	}
 }
 

@@ -29,7 +29,7 @@ func BenchmarkLoad(b *testing.B) {
 	})
 	for _, r := range []*Region{f.Region, guarded(b)} {
 		impl := "guarded"
-		if r.Trapped() {
+		if !r.Guarded() {
 			impl = "trapped"
 		} else if r == f.Region {
 			continue // there is no trap

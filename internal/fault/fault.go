@@ -1,13 +1,20 @@
-// Package fault keeps a process alive when mapped memory vanishes under it: a peer truncates the file, its storage
-// fails, or its file system is full where the file is sparse. Each access is SIGBUS from then on.
+// Package fault keeps a process alive when mapped memory vanishes under it: a
+// peer truncates the file, its storage fails, or its file system is full where
+// the file is sparse. Each access raises SIGBUS from then on.
 //
-// A region is trapped or guarded, which is decided when it is watched. In a trapped one, accesses need no care: a
-// signal handler sets Lost in the region's state, maps private zeros over what has vanished, and lets the access run
-// again. So a caller looks at the state once, after its last access, and takes what it read or wrote for void if Lost
-// is set. In a guarded one, each access is inside Guard, where a fault is a panic that is recovered.
+// A region is trapped or guarded, which is decided when it is watched. In a
+// trapped region accesses need no care: a signal handler sets Lost in the
+// region's state, maps private zeros over what has vanished, and lets the
+// access run again. A caller looks at the state once, after its last access.
+// If Lost is set, what it read may have been zeros, and what it wrote is gone.
+// In a guarded region each access is inside Guard, where a fault is a panic
+// that is recovered.
 //
-// The trap is for Linux on amd64, arm64, 386 and riscv64, and only where the process's handler of SIGBUS is the Go
-// runtime's. The environment variable SHAREDSEG_TRAP=off turns it off for a process.
+// The trap is for Linux on amd64, arm64, 386 and riscv64, and only where the
+// process's handler of SIGBUS is the Go runtime's. The environment variable
+// SHAREDSEG_TRAP=off turns it off for a process. A handler that is installed
+// after a region is watched, and does not call the former one, takes the trap
+// away from it.
 package fault
 
 import (
@@ -29,7 +36,8 @@ const (
 // ErrLost is returned by Guard if some of the region has vanished.
 var ErrLost = errors.New("the mapped memory has vanished")
 
-// Region is mapped memory whose file may be truncated, or whose storage may fail, under its users.
+// Region is mapped memory whose file may be truncated, or whose storage may
+// fail, under its users.
 type Region struct {
 	lo, hi  uintptr
 	state   *atomic.Uint32
@@ -38,8 +46,9 @@ type Region struct {
 	own     atomic.Uint32
 }
 
-// Watch begins to watch mem, a mapping that is page aligned, before its first access. The region is guarded where the
-// trap cannot be had: not on this platform, turned off, another handler of SIGBUS, or too many regions.
+// Watch begins to watch mem, a mapping that is page aligned, before its first
+// access. The region is guarded where the trap cannot be had: not on this
+// platform, turned off, another handler of SIGBUS, or too many regions.
 func Watch(mem []byte) *Region {
 	lo := uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
 	r := &Region{lo: lo, hi: lo + uintptr(len(mem)), guarded: true}
@@ -50,26 +59,29 @@ func Watch(mem []byte) *Region {
 	return r
 }
 
-// Stable returns a region of memory that cannot vanish. It needs neither trap nor guard.
+// Stable returns a region of memory that cannot vanish. It needs neither trap
+// nor guard.
 func Stable() *Region {
 	r := new(Region)
 	r.state = &r.own
 	return r
 }
 
-// State is the word that has Lost and Closed. It is the same always, and the region's until Forget. A call looks at
-// it once, after its last access to the memory, with a barrier for loads between the two where the machine needs one.
+// State returns the word that has the bits Lost and Closed. It is the same word
+// always, and the region's until Forget. A call looks at it once, after its
+// last access to the memory, with fence.LoadLoad between the two. Loads that
+// are atomic need no fence.
 func (r *Region) State() *atomic.Uint32 { return r.state }
 
 // Guarded reports whether each access has to be inside Guard.
 func (r *Region) Guarded() bool { return r.guarded }
 
-func (r *Region) Trapped() bool { return r.entry != nil }
-
-// Guard runs f, which touches the memory, and returns f's error, or ErrLost if Lost is set after it. If the region is
-// guarded, f ends where it touches memory that has vanished; if it is trapped, f runs on with zeros. Other panics,
-// faults outside of the region included, go on to the caller. f must not copy parts of a guarded region over each
-// other: on x86 such a copy may run backwards, and the Go runtime panics with the direction flag set.
+// Guard runs f, which touches the memory, and returns f's error, or ErrLost if
+// Lost is set after it. If the region is guarded, f ends where it touches
+// memory that has vanished; if it is trapped, f runs on with zeros. Other
+// panics, faults outside of the region included, go on to the caller. f must
+// not copy parts of a guarded region over each other: on x86 such a copy may
+// run backwards, and the Go runtime panics with the direction flag set.
 func (r *Region) Guard(f func() error) error {
 	if r.guarded {
 		return r.guard(f)
@@ -97,8 +109,8 @@ func (r *Region) guard(f func() error) (err error) {
 	return err
 }
 
-// absorb sets Lost if p, which was recovered, is a fault in the region. Any other panic goes on. There is none if
-// the goroutine exits.
+// absorb sets Lost if p, which was recovered, is a fault in the region. Any
+// other panic goes on. There is none if the goroutine exits.
 func (r *Region) absorb(p any) {
 	f, ok := p.(interface {
 		runtime.Error
@@ -112,14 +124,16 @@ func (r *Region) absorb(p any) {
 	}
 }
 
-// lost looks at the state behind what was loaded from the memory: Lost is set before zeros can be seen.
+// lost looks at the state behind what was loaded from the memory: Lost is set
+// before zeros can be seen.
 func (r *Region) lost() bool {
 	fence.LoadLoad()
 	return r.state.Load()&Lost != 0
 }
 
-// Forget ends the watch. It is called once, right before the memory is unmapped, when nobody may touch it any more.
-// The state may be another region's afterwards.
+// Forget ends the watch. It is called once, right before the memory is
+// unmapped, when nobody may touch it any more. The state may be another
+// region's afterwards.
 func (r *Region) Forget() {
 	if r.entry != nil {
 		leave(r.entry)

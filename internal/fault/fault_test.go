@@ -87,7 +87,7 @@ func faultSetting() bool {
 // guarded returns a guarded region, whatever the platform.
 func guarded(t testing.TB) *Region {
 	r := Watch(make([]byte, 64)[1:9])
-	if r.Trapped() {
+	if !r.Guarded() {
 		t.Fatal("memory that is not page aligned is trapped")
 	}
 	t.Cleanup(r.Forget)

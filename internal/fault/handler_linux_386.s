@@ -11,11 +11,13 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-4
 	MOVL AX, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C handler that was put in front of it,
-// with all on the stack: 0(SP) the restorer, 4(SP) signal, 8(SP) siginfo, 12(SP) ucontext. A C function may change AX,
-// CX, DX and the flags. BX, SI, DI and BP are saved, as a system call takes six arguments in registers. NOFRAME and
-// the jump to the former handler go together: there, SP must be what it was here. TOPFRAME, as no Go function called
-// it.
+// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
+// handler that was put in front of it, with all on the stack: 0(SP) the
+// restorer, 4(SP) signal, 8(SP) siginfo, 12(SP) ucontext. A C function may
+// change AX, CX, DX and the flags. BX, SI, DI and BP are saved, as a system
+// call takes six arguments in registers. NOFRAME and the jump to the former
+// handler go together: there, SP must be what it was here. TOPFRAME, as no Go
+// function called it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	PUSHL BX
 	PUSHL SI
@@ -44,7 +46,8 @@ next:
 	CMPL  DX, entry_hi(DI)
 	JCC   other
 
-	// If live is still the same behind this, which is a full barrier, leave waits until busy is lowered.
+	// If live is still the same behind this, which is a full barrier, leave
+	// waits until busy is lowered.
 	LOCK
 	INCL entry_busy(DI)
 	CMPL AX, entry_live(DI)
@@ -57,11 +60,13 @@ other:
 	JMP  next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as Closed may be there.
+	// Before the zeros, so that nobody can see them without it. It is an OR, as
+	// Closed may be there.
 	LOCK
 	ORL $const_Lost, entry_state(DI)
 
-	// mmap2(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A system call changes AX only.
+	// mmap2(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A
+	// system call changes AX only.
 	PUSHL BX
 	PUSHL DI
 	MOVL  table_pageMask(BX), AX

@@ -11,10 +11,12 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C handler that was put in front of it:
-// DI signal, SI siginfo, DX ucontext, and the address of the restorer on the stack. It uses registers that a C
-// function may change, AX CX SI DI R8 to R11 and the flags, and 32 bytes of stack. NOFRAME and the jump to the former
-// handler go together: there, DI, SI, DX and SP must be what they were here. TOPFRAME, as no Go function called it.
+// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
+// handler that was put in front of it: DI signal, SI siginfo, DX ucontext, and
+// the address of the restorer on the stack. It uses registers that a C function
+// may change, AX CX SI DI R8 to R11 and the flags, and 32 bytes of stack.
+// NOFRAME and the jump to the former handler go together: there, DI, SI, DX and
+// SP must be what they were here. TOPFRAME, as no Go function called it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	LEAQ ·regions(SB), R8
 	CMPL DI, $const_sigBus
@@ -38,7 +40,8 @@ next:
 	CMPQ  R9, entry_hi(R10)
 	JCC   other
 
-	// If live is still the same behind this, which is a full barrier, leave waits until busy is lowered.
+	// If live is still the same behind this, which is a full barrier, leave
+	// waits until busy is lowered.
 	LOCK
 	INCL entry_busy(R10)
 	CMPL AX, entry_live(R10)
@@ -51,11 +54,13 @@ other:
 	JMP  next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as Closed may be there.
+	// Before the zeros, so that nobody can see them without it. It is an OR, as
+	// Closed may be there.
 	LOCK
 	ORL $const_Lost, entry_state(R10)
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A system call changes CX, R11 and AX.
+	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A
+	// system call changes CX, R11 and AX.
 	PUSHQ DI
 	PUSHQ SI
 	PUSHQ DX

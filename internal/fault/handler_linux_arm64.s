@@ -11,10 +11,12 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOVD R0, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C handler that was put in front of it:
-// R0 signal, R1 siginfo, R2 ucontext, R30 the restorer's address. It uses registers that a C function may change, R0 to
-// R15 and the flags, and no stack: a system call changes R0 only. NOFRAME and the jump to the former handler go
-// together: there, R0, R1, R2, R30 and RSP must be what they were here, and R28, g in Go code. TOPFRAME, as no Go
+// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
+// handler that was put in front of it: R0 signal, R1 siginfo, R2 ucontext, R30
+// the restorer's address. It uses registers that a C function may change, R0 to
+// R15 and the flags, and no stack: a system call changes R0 only. NOFRAME and
+// the jump to the former handler go together: there, R0, R1, R2, R30 and RSP
+// must be what they were here, and R28, g in Go code. TOPFRAME, as no Go
 // function called it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOVD $·regions(SB), R3
@@ -43,7 +45,8 @@ next:
 	CMP   R11, R5
 	BHS   other
 
-	// If live is still the same behind this and the barrier, leave waits until busy is lowered.
+	// If live is still the same behind this and the barrier, leave waits until
+	// busy is lowered.
 	ADD $entry_busy, R7, R12
 
 raise:
@@ -67,7 +70,8 @@ other:
 	B   next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as Closed may be there.
+	// Before the zeros, so that nobody can see them without it. It is an OR, as
+	// Closed may be there.
 	ADD $entry_state, R7, R14
 
 lose:
@@ -77,7 +81,8 @@ lose:
 	CBNZ   R15, lose
 	DMB    $0xB                  // ISH
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). R9, R10 and R11 keep the arguments.
+	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). R9,
+	// R10 and R11 keep the arguments.
 	MOVD R0, R9
 	MOVD R1, R10
 	MOVD R2, R11

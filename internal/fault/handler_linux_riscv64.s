@@ -11,11 +11,14 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOV X10, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C handler that was put in front of it:
-// X10 signal, X11 siginfo, X12 ucontext, X1 the address in the vDSO that it returns to. It uses registers that a C
-// function may change, X5 to X7, X10 to X17 and X28 to X30, and no stack: a system call changes X10 only. X31 is the
-// assembler's. NOFRAME and the jump to the former handler go together: there, X10, X11, X12, X1 and X2 must be what
-// they were here, and X27, g in Go code, X3 and X4. TOPFRAME, as no Go function called it.
+// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
+// handler that was put in front of it: X10 signal, X11 siginfo, X12 ucontext,
+// X1 the address in the vDSO that it returns to. It uses registers that a C
+// function may change, X5 to X7, X10 to X17 and X28 to X30, and no stack: a
+// system call changes X10 only. X31 is the assembler's. NOFRAME and the jump to
+// the former handler go together: there, X10, X11, X12, X1 and X2 must be what
+// they were here, and X27, g in Go code, X3 and X4. TOPFRAME, as no Go function
+// called it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOV  $·regions(SB), X13
 	MOV  $const_sigBus, X5
@@ -42,7 +45,8 @@ next:
 	MOV   entry_hi(X16), X7
 	BGEU  X14, X7, other
 
-	// If live is still the same behind this and the barrier, leave waits until busy is lowered.
+	// If live is still the same behind this and the barrier, leave waits until
+	// busy is lowered.
 	MOV     $1, X7
 	ADD     $entry_busy, X16, X28
 	AMOADDW X7, (X28), X0
@@ -57,13 +61,15 @@ other:
 	JMP next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as Closed may be there.
+	// Before the zeros, so that nobody can see them without it. It is an OR, as
+	// Closed may be there.
 	MOV    $const_Lost, X7
 	ADD    $entry_state, X16, X5
 	AMOORW X7, (X5), X0
 	FENCE
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). X5, X6 and X7 keep the arguments.
+	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). X5,
+	// X6 and X7 keep the arguments.
 	MOV X10, X5
 	MOV X11, X6
 	MOV X12, X7

@@ -43,6 +43,8 @@ func init() {
 		"system calls":        systemCalls,
 		"profile":             profile,
 		"no zeros":            noZeros,
+		"late":                late,
+		"forged":              forged,
 		"own setting":         ownSetting,
 		"nil":                 nilDereference,
 		"outside, recovered":  outsideRecovered,
@@ -71,7 +73,7 @@ const sigDfl, sigIgn = 0, 1
 // trapped opens a file whose region must be trapped.
 func trapped(pages int) *file {
 	f := open(pages)
-	check(f.Trapped(), "the region is guarded")
+	check(!f.Guarded(), "the region is guarded")
 	return f
 }
 
@@ -128,6 +130,7 @@ func TestJudge(t *testing.T) {
 		{"ignored later", sigIgn, good, trap, runtimes, refuse},
 		{"another's at first", other, good, 0, 0, refuse},
 		{"another's later", other, good, trap, runtimes, refuse},
+		{"another of the runtime's later", runtimes, good, trap, other, refuse},
 		{"not a function's beginning", runtimes + 1, good, 0, 0, refuse},
 		{"no Go code", 0x1000, good, 0, 0, refuse},
 		{"the runtime's without siginfo", runtimes, saOnStack, 0, 0, refuse},
@@ -499,7 +502,7 @@ func full() {
 	regions.used.Store(maxRegions - 1)
 	last := trapped(1)
 	beyond := open(1)
-	check(!beyond.Trapped(), "a region has no entry, and is trapped")
+	check(beyond.Guarded(), "a region has no entry, and is trapped")
 	check(beyond.Guard(func() error { beyond.mem[0] = 1; return nil }) == nil, "a guarded region is lost")
 	last.cut(0)
 	start := time.Now()
@@ -518,7 +521,7 @@ func readOnly() {
 	f := vanished(2)
 	mem := mmap(f.File, 2, unix.PROT_READ)
 	r := Watch(mem)
-	check(r.Trapped() && mem[page] == 0 && r.lost() && mem[0] == 0, "not lost")
+	check(!r.Guarded() && mem[page] == 0 && r.lost() && mem[0] == 0, "not lost")
 	mem[page] = 1
 	check(mem[page] == 1 && f.mem[page] == 0, "the zeros are not private")
 	f.close()
@@ -620,6 +623,99 @@ func noZeros() {
 	check(false, "the access went on")
 }
 
+// When Forget has returned, no handler maps anything at the region's addresses,
+// not even one that was called before.
+func TestLate(t *testing.T) { passes(t, "late") }
+
+func late() {
+	gone, there := create(0), create(1)
+	must(unix.Fallocate(int(there.Fd()), 0, 0, int64(page)))
+	mem := mmap(gone, 1, unix.PROT_READ|unix.PROT_WRITE)
+	at := unsafe.Pointer(unsafe.SliceData(mem))
+	place := func(f *os.File) {
+		_, err := unix.MmapPtr(int(f.Fd()), 0, at, uintptr(page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED)
+		must(err)
+	}
+	place(there)
+	fill(mem, 7)
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			debug.SetPanicOnFault(true)
+			for !stop.Load() {
+				func() {
+					defer func() { recover() }() // it is not watched just now
+					nilLoad((*int64)(at))
+				}()
+			}
+		})
+	}
+	losses := 0
+	end := time.Now().Add(time.Duration(rounds(2000)) * time.Millisecond)
+	for first := true; first || time.Now().Before(end); first = false {
+		r := Watch(mem)
+		check(!r.Guarded(), "the region is guarded")
+		place(gone)
+		for start := time.Now(); !r.lost() && time.Since(start) < 50*time.Microsecond; {
+		}
+		r.Forget()
+		place(there)
+		for start := time.Now(); time.Since(start) < 50*time.Microsecond; {
+			check(mem[0] == 7, "zeros behind Forget")
+		}
+		if r.lost() {
+			losses++
+		}
+	}
+	stop.Store(true)
+	readers.Wait()
+	fmt.Println(losses, "losses")
+}
+
+// What is not a fault of an access is not the trap's, whatever address it has:
+// a signal that is sent, and memory that is broken.
+func TestForged(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("this emulator does not hand on what comes with a signal")
+	}
+	passes(t, "forged")
+}
+
+func forged() {
+	f := trapped(1)
+	f.mem[0] = 7
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGBUS)
+	send := func(code int32) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		info := struct {
+			siginfo
+			_ [128 - unsafe.Sizeof(siginfo{})]byte
+		}{siginfo: siginfo{int32(sigBus), 0, code, uintptr(unsafe.Pointer(&f.mem[8]))}}
+		_, _, e := unix.RawSyscall6(unix.SYS_RT_TGSIGQUEUEINFO, uintptr(os.Getpid()), uintptr(unix.Gettid()), sigBus, uintptr(unsafe.Pointer(&info)), 0, 0)
+		check(e == 0, "rt_tgsigqueueinfo: %v", e)
+	}
+	const siUser, busMceerrAr = 0, 4
+	send(siUser)
+	check(<-c == unix.SIGBUS, "another signal")
+	func() {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			p, ok := recover().(interface{ Addr() uintptr })
+			check(ok && p.Addr() == uintptr(unsafe.Pointer(&f.mem[8])), "%v", p)
+		}()
+		send(busMceerrAr)
+		check(false, "no panic")
+	}()
+	check(!f.lost() && f.mem[0] == 7, "lost, and nothing has vanished")
+
+	// The same call with the code of an access that faulted.
+	send(busAdrErr)
+	check(f.lost() && f.mem[0] == 0, "not lost")
+}
+
 // The user's own SetPanicOnFault has nothing to do with trapped regions, and
 // all to do with other memory.
 func TestOwnSetting(t *testing.T) { passes(t, "own setting") }
@@ -712,7 +808,7 @@ func (o outcome) report(role string) string {
 }
 
 // tell says whether there is a trap, as the baseline must have none.
-func tell() { fmt.Println("trapped:", open(1).Trapped()) }
+func tell() { fmt.Println("trapped:", !open(1).Guarded()) }
 
 func kill() {
 	tell()
@@ -806,12 +902,12 @@ func foreign(pc uintptr) {
 	theirs.handler = pc
 	must(rtSigaction(&theirs, nil))
 	f := open(1)
-	check(!f.Trapped() && action() == theirs, "the handler was not left alone")
+	check(f.Guarded() && action() == theirs, "the handler was not left alone")
 	check(f.Guard(func() error { f.mem[0]++; return nil }) == nil, "a guarded region is lost")
 	must(rtSigaction(&runtimes, nil))
 	g := vanished(1)
 	check(g.mem[0] == 0 && g.lost(), "not lost")
-	check(!f.Trapped(), "a region changes")
+	check(f.Guarded(), "a region changes")
 	f.close()
 	g.close()
 }
@@ -834,7 +930,7 @@ func replaced() {
 		theirs.handler = pc
 		must(rtSigaction(&theirs, nil))
 		g := open(1)
-		check(!g.Trapped() && action() == theirs, "the handler was not left alone")
+		check(g.Guarded() && action() == theirs, "the handler was not left alone")
 		g.close()
 	}
 	must(rtSigaction(&trap, nil))
@@ -860,7 +956,7 @@ func TestTurnedOff(t *testing.T) {
 func isOff() {
 	before := action()
 	f := open(1)
-	check(!f.Trapped() && action() == before && isRuntimes(before.handler), "there is a trap")
+	check(f.Guarded() && action() == before && isRuntimes(before.handler), "there is a trap")
 	f.close()
 }
 

@@ -82,6 +82,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"segment":          9,
 		"sync":             8,
 		"internal/payload": 8,
+		"internal/notify":  6,
 		".":                7,
 		"internal/member":  6,
 		"internal/mapping": 5,

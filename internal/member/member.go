@@ -43,8 +43,8 @@ type Member struct {
 	// WaitPage is the part of Mem that even a reader may write; nil if the file's permissions forbid that.
 	WaitPage []byte
 
-	Queue *park.Queue // of those who want the mutex
-	Crowd *park.Crowd // of those who wait for a version
+	Queue     *park.Queue     // of those who want the mutex
+	Broadcast *park.Broadcast // to those who wait for a version
 
 	view    *mapping.View
 	pins    atomic.Int64 // calls that use Mem, where Pinning
@@ -138,7 +138,6 @@ func (m *Member) leave(keepMutex bool) error {
 		m.obj.UnlockRegistry()
 	}
 	m.Queue.Close()
-	m.Crowd.Close()
 	m.objMu.Lock()
 	defer m.objMu.Unlock()
 	m.objClosed = true

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/park"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"golang.org/x/sys/windows"
 )
@@ -23,6 +24,7 @@ func TestHandles(t *testing.T) {
 		}
 		return n
 	}
+	sleeper := park.NewSleeper(1)
 	for what, place := range map[string]mapping.Place{
 		"page file": {Name: proctest.Name(t)},
 		"file":      {Name: "m", Dir: proctest.TempDir(t)},
@@ -36,8 +38,11 @@ func TestHandles(t *testing.T) {
 			must(t, err)
 			m.Queue.Wait(0, time.Millisecond)
 			m.Queue.Wake()
-			m.Crowd.Wait(0, time.Millisecond)
-			m.Crowd.Wake(0)
+			var spot park.Spot
+			spot.Prepare(m.Broadcast, 0)
+			sleeper.Sleep([]*park.Spot{&spot}, time.Millisecond)
+			m.Broadcast.Wake(0)
+			spot.Close()
 			_, err = Stat(&s.Place)
 			must(t, err)
 			refuses := *s

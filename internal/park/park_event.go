@@ -4,7 +4,6 @@ package park
 
 import (
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,29 +14,45 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// WaitOnAddress does not cross processes, so processes wait on named events of the mapping's family. Each handle also
-// has an event of its own, with which it ends its own waits. A word without a family is looked at now and then.
+// WaitOnAddress does not cross processes, so processes wait on named events of the
+// mapping's family. A word without a family is looked at now and then.
 
-// Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
+// Queue is a place to sleep where one sleeper is woken at a time. Its methods may
+// be called concurrently.
 //
-// All sleepers wait on one event that resets itself: set while nobody sleeps it stays set, so no wake-up is lost
-// between a look at the word and the sleep. They also wait on the mutex that the owner of the mutex word is
-// alive by, which the kernel lets go of when the owner ends.
+// All sleepers wait on one event that resets itself: set while nobody sleeps it
+// stays set, so no wake-up is lost between a look at the word and the sleep. They
+// also wait on an event of the handle's own, with which it ends its waits, and on
+// the mutex that the owner of the mutex word is alive by, which the kernel
+// releases when the owner ends.
 type Queue struct {
-	sleeper
+	word     *atomic.Uint32
+	family   *kernel.Family
+	once     sync.Once
+	usable   atomic.Bool
 	unlocked windows.Handle
+	kick     windows.Handle
 }
 
 // NewQueue returns the queue of those who sleep on word.
 func NewQueue(word *atomic.Uint32, family *kernel.Family) *Queue {
-	return &Queue{sleeper: sleeper{word: word, family: family}}
+	return &Queue{word: word, family: family}
 }
 
+// ready makes the events at the first call, and reports whether there are any.
 func (q *Queue) ready() bool {
-	return q.sleeper.ready(func() (err error) {
+	q.once.Do(func() {
+		if q.family == nil {
+			return
+		}
+		var err error
+		if q.kick, err = windows.CreateEvent(nil, 0, 0, nil); err != nil {
+			return
+		}
 		q.unlocked, _, err = q.family.Event("unlocked", false)
-		return err
+		q.usable.Store(err == nil)
 	})
+	return q.usable.Load()
 }
 
 // Wait sleeps while the word is old, until it is woken or the handle that old names ends, for at most limit. It
@@ -77,85 +92,18 @@ func (q *Queue) Wake() {
 // KickAtEnd does nothing: Wait itself ends with the owner.
 func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 
-// Close frees the events.
-func (q *Queue) Close() { q.close(&q.unlocked) }
-
-// Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
-//
-// Those who sleep because the word is v wait on an event that is for v alone and is never reset: whoever changes
-// the word from v sets it if there is one. So no wake-up is lost between a look at the word and the sleep, and
-// nobody can be kept from it by others who wait again already.
-type Crowd struct{ sleeper }
-
-// NewCrowd returns the crowd of those who sleep on word.
-func NewCrowd(word *atomic.Uint32, family *kernel.Family) *Crowd {
-	return &Crowd{sleeper{word: word, family: family}}
-}
-
-func newsPart(v uint32) string { return "news" + strconv.FormatUint(uint64(v), 10) }
-
-func (c *Crowd) ready() bool { return c.sleeper.ready(func() error { return nil }) }
-
-// Wait sleeps while the word is old, until it is woken, for at most limit. It blocks its thread.
-func (c *Crowd) Wait(old uint32, limit time.Duration) {
-	if c.ready() {
-		changed, _, err := c.family.Event(newsPart(old), true)
-		if err == nil {
-			if c.word.Load() == old {
-				wait(limit, changed, c.kick)
-			}
-			windows.CloseHandle(changed)
-			return
-		}
-	}
-	pollWord(c.word, old, limit)
-}
-
-// Wake wakes all who sleep because the word was old. It does not block.
-func (c *Crowd) Wake(old uint32) {
-	if c.family != nil {
-		c.family.Set(newsPart(old))
-	}
-}
-
-// Close frees the events.
-func (c *Crowd) Close() { c.close() }
-
-// sleeper is what Queue and Crowd have in common.
-type sleeper struct {
-	word   *atomic.Uint32
-	family *kernel.Family
-	once   sync.Once
-	usable atomic.Bool
-	kick   windows.Handle // wakes those who sleep through this handle
-}
-
-// ready makes the events, the others with more, at the first call, and reports whether there are any.
-func (s *sleeper) ready(more func() error) bool {
-	s.once.Do(func() {
-		if s.family == nil {
-			return
-		}
-		var err error
-		if s.kick, err = windows.CreateEvent(nil, 0, 0, nil); err != nil {
-			return
-		}
-		s.usable.Store(more() == nil)
-	})
-	return s.usable.Load()
-}
-
 // Kick wakes one of those who sleep through this handle.
-func (s *sleeper) Kick() {
-	if s.usable.Load() {
-		windows.SetEvent(s.kick)
+func (q *Queue) Kick() {
+	if q.usable.Load() {
+		windows.SetEvent(q.kick)
 	}
 }
 
-func (s *sleeper) close(others ...*windows.Handle) {
-	s.once.Do(func() {})
-	s.usable.Store(false)
-	for _, h := range append(others, &s.kick) {
+// Close frees the events.
+func (q *Queue) Close() {
+	q.once.Do(func() {})
+	q.usable.Store(false)
+	for _, h := range []*windows.Handle{&q.unlocked, &q.kick} {
 		if *h != 0 {
 			windows.CloseHandle(*h)
 			*h = 0

@@ -70,15 +70,6 @@ func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 	}
 }
 
-// Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
-type Crowd struct{ futex }
-
-// NewCrowd returns the crowd of those who sleep on word.
-func NewCrowd(word *atomic.Uint32, _ *kernel.Family) *Crowd { return &Crowd{futex{word}} }
-
-// Wake wakes all sleepers of all processes. It does not block.
-func (c *Crowd) Wake(old uint32) { c.wake(all) }
-
 type futex struct{ word *atomic.Uint32 }
 
 // Wait sleeps while the word is old, until it is woken, for at most limit. It blocks its thread.

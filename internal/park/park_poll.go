@@ -21,14 +21,42 @@ func (q *Queue) Wake() {}
 // KickAtEnd does nothing.
 func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 
-// Crowd is a place to sleep where all are woken. Its methods may be called concurrently.
-type Crowd struct{ poll }
+// Broadcast is a word on which all sleepers are woken. Its methods may be called
+// concurrently.
+type Broadcast struct{ word *atomic.Uint32 }
 
-// NewCrowd returns the crowd of those who sleep on word.
-func NewCrowd(word *atomic.Uint32, _ *kernel.Family) *Crowd { return &Crowd{poll{word}} }
+// NewBroadcast returns the broadcast to those who sleep on word.
+func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{word} }
 
 // Wake does nothing: the sleepers look by themselves.
-func (c *Crowd) Wake(old uint32) {}
+func (b *Broadcast) Wake(old uint32) {}
+
+// Words is 0, as no thread is ever woken.
+func Words() int { return 0 }
+
+// Spot is where one thread sleeps on the word of a Broadcast.
+type Spot struct{}
+
+// Prepare reports whether b's word is old.
+func (s *Spot) Prepare(b *Broadcast, old uint32) bool { return b.word.Load() == old }
+
+// Close does nothing.
+func (s *Spot) Close() {}
+
+// Sleeper is a thread's means to sleep on several Spots.
+type Sleeper struct{}
+
+// NewSleeper returns a Sleeper.
+func NewSleeper(words int) *Sleeper { return new(Sleeper) }
+
+// Sleep returns soon, so that the caller looks at its words.
+func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
+	time.Sleep(min(max(limit, 0), lastPause))
+	return limit <= lastPause
+}
+
+// Kick does nothing.
+func (s *Sleeper) Kick() {}
 
 type poll struct{ word *atomic.Uint32 }
 

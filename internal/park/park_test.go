@@ -69,12 +69,29 @@ func within(t *testing.T, what string, f func()) {
 	}
 }
 
-// place is what Queue and Crowd have in common.
+// place is where threads sleep on one word.
 type place interface {
 	Wait(old uint32, limit time.Duration)
 	Kick()
 	Close()
 }
+
+// bed is the place of one thread that waits for a Broadcast.
+type bed struct {
+	*Sleeper
+	b    *Broadcast
+	spot Spot
+}
+
+func newBed(b *Broadcast, words int) *bed { return &bed{Sleeper: NewSleeper(words), b: b} }
+
+func (b *bed) Wait(old uint32, limit time.Duration) {
+	if b.spot.Prepare(b.b, old) {
+		b.Sleep([]*Spot{&b.spot}, limit)
+	}
+}
+
+func (b *bed) Close() { b.spot.Close() }
 
 func TestWaitReturns(t *testing.T) {
 	s, err := share(proctest.Name(t))
@@ -83,10 +100,10 @@ func TestWaitReturns(t *testing.T) {
 	}
 	defer s.close()
 	for _, family := range []*kernel.Family{s.family, nil} {
-		queue, crowd := NewQueue(s.word, family), NewCrowd(s.word, family)
+		queue, broadcast := NewQueue(s.word, family), NewBroadcast(s.word, family)
 		queue.Wake() // nobody
-		crowd.Wake(1)
-		for _, p := range []place{queue, crowd} {
+		broadcast.Wake(1)
+		for _, p := range []place{queue, newBed(broadcast, 1), newBed(broadcast, Words())} {
 			s.word.Store(1)
 			p.Kick()
 			within(t, "Wait for another value", func() { p.Wait(0, time.Hour) })
@@ -115,7 +132,7 @@ const rounds = 1000
 
 // work does its part of what two parties do with a place of that kind.
 func (s *shared) work(kind string, party uint32) {
-	if kind == "crowd" {
+	if kind == "broadcast" {
 		s.volley(party)
 	} else {
 		s.count()
@@ -124,13 +141,14 @@ func (s *shared) work(kind string, party uint32) {
 
 // volley waits until the word is odd, or even, and adds 1, rounds times.
 func (s *shared) volley(parity uint32) {
-	crowd := NewCrowd(s.word, s.family)
-	defer crowd.Close()
+	broadcast := NewBroadcast(s.word, s.family)
+	bed := newBed(broadcast, Words())
+	defer bed.Close()
 	for range rounds {
 		for v := s.word.Load(); v%2 != parity; v = s.word.Load() {
-			crowd.Wait(v, time.Hour)
+			bed.Wait(v, time.Hour)
 		}
-		crowd.Wake(s.word.Add(1) - 1)
+		broadcast.Wake(s.word.Add(1) - 1)
 	}
 }
 
@@ -177,7 +195,7 @@ func idler([]string) error {
 // rescue it, one lost Wake would stop the two for good.
 func TestWakeAcross(t *testing.T) {
 	for _, where := range []string{"mapping", "process"} {
-		for _, kind := range []string{"queue", "crowd"} {
+		for _, kind := range []string{"queue", "broadcast"} {
 			t.Run(where+"/"+kind, func(t *testing.T) {
 				name := proctest.Name(t)
 				s, err := share(name)
@@ -211,33 +229,135 @@ func TestWakeAcross(t *testing.T) {
 	}
 }
 
-// All of a crowd go on after a change and a Wake, on whichever side of it they fall asleep.
+// All sleepers go on after a change and a Wake, on whichever side of it they fall asleep.
 func TestWakeAll(t *testing.T) {
 	s, err := share(proctest.Name(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	for range 100 {
-		crowd := NewCrowd(s.word, s.family)
+	broadcast := NewBroadcast(s.word, s.family)
+	for round := range 100 {
 		s.word.Store(0)
 		const sleepers = 5
 		done := make(chan bool, sleepers)
 		for range sleepers {
 			go func() {
+				bed := newBed(broadcast, []int{1, Words()}[round%2])
+				defer bed.Close()
 				for s.word.Load() == 0 {
-					crowd.Wait(0, time.Hour)
+					bed.Wait(0, time.Hour)
 				}
 				done <- true
 			}()
 		}
 		s.word.Store(1)
-		crowd.Wake(0)
+		broadcast.Wake(0)
 		within(t, "a sleeper", func() {
 			for range sleepers {
 				<-done
 			}
 		})
-		crowd.Close()
+	}
+}
+
+// several is memory that is shared, a broadcast of each, and a Spot on each.
+func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, spots []*Spot) {
+	for range n {
+		s, err := share(proctest.Name(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.close)
+		s.word.Store(0)
+		b := NewBroadcast(s.word, s.family)
+		spot := new(Spot)
+		t.Cleanup(spot.Close)
+		memory, broadcasts, spots = append(memory, s), append(broadcasts, b), append(spots, spot)
+	}
+	return memory, broadcasts, spots
+}
+
+// A thread that sleeps on as many words as it can is woken by a change of any, the first and the last, and by Kick,
+// also one that came before; else it sleeps for as long as it may.
+func TestSleepOnMany(t *testing.T) {
+	n := Words()
+	if n == 0 {
+		t.Skip("no thread is ever woken here")
+	}
+	memory, broadcasts, spots := several(t, n)
+	sleeper := NewSleeper(n)
+	prepare := func() {
+		for i, spot := range spots {
+			if !spot.Prepare(broadcasts[i], memory[i].word.Load()) {
+				t.Fatal("a word changed by itself")
+			}
+		}
+	}
+	prepare()
+	if !sleeper.Sleep(spots, 20*time.Millisecond) {
+		t.Error("a Sleep ended early")
+	}
+	for i := range memory {
+		prepare()
+		within(t, "a Sleep", func() {
+			woken := make(chan bool)
+			go func() {
+				for memory[i].word.Load() == 0 {
+					sleeper.Sleep(spots, time.Hour)
+				}
+				close(woken)
+			}()
+			if i%2 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			memory[i].word.Store(1)
+			broadcasts[i].Wake(0)
+			<-woken
+		})
+	}
+	prepare()
+	within(t, "a Sleep after Kick", func() {
+		sleeper.Kick()
+		if n == 1 { // it may forget the Kick
+			return
+		}
+		sleeper.Sleep(spots, time.Hour)
+	})
+	if n > 1 {
+		prepare()
+		if !sleeper.Sleep(spots, 20*time.Millisecond) {
+			t.Error("a Kick ended two Sleeps")
+		}
+	}
+}
+
+// One thread may sleep on the same word twice.
+func TestSleepTwice(t *testing.T) {
+	if Words() < 2 {
+		t.Skip("a thread sleeps on one word here")
+	}
+	s, err := share(proctest.Name(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	s.word.Store(0)
+	sleeper, a, b := NewSleeper(2), NewBroadcast(s.word, s.family), NewBroadcast(s.word, s.family)
+	spots := []*Spot{new(Spot), new(Spot)}
+	defer spots[0].Close()
+	defer spots[1].Close()
+	for range 100 {
+		old := s.word.Load()
+		spots[0].Prepare(a, old)
+		spots[1].Prepare(b, old)
+		woken := make(chan bool)
+		go func() {
+			sleeper.Sleep(spots, time.Hour)
+			close(woken)
+		}()
+		s.word.Store(old + 1)
+		a.Wake(old)
+		within(t, "a Sleep", func() { <-woken })
 	}
 }

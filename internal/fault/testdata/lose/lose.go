@@ -48,7 +48,7 @@ func Lose() (s string) {
 		f := Open(os.Getpagesize())
 		f.Cut()
 		read := f.Mem[7]
-		s = fmt.Sprintf("trapped: %v, read: %d, state: %d\n", f.Region.Trapped(), read, f.Region.State().Load())
+		s = fmt.Sprintf("trapped: %v, read: %d, state: %d\n", !f.Region.Guarded(), read, f.Region.State().Load())
 		f.Close()
 	}
 	return s

@@ -23,7 +23,7 @@ func Watch(fd, n C.int) unsafe.Pointer {
 // Trapped is whether the host's file is trapped.
 //
 //export Trapped
-func Trapped() C.int { return truth(file.Region.Trapped()) }
+func Trapped() C.int { return truth(!file.Region.Guarded()) }
 
 // WouldTrap is whether another region would be trapped now.
 //
@@ -31,7 +31,7 @@ func Trapped() C.int { return truth(file.Region.Trapped()) }
 func WouldTrap() C.int {
 	f := lose.Open(os.Getpagesize())
 	defer f.Close()
-	return truth(f.Region.Trapped())
+	return truth(!f.Region.Guarded())
 }
 
 // Read reads a byte of the host's file, in Go.

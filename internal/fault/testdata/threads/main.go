@@ -60,7 +60,7 @@ func main() {
 		} else {
 			sum = C.on_go_thread(mem, n)
 		}
-		if f.Region.Trapped() && sum == 0 && f.Region.State().Load() == 1 {
+		if !f.Region.Guarded() && sum == 0 && f.Region.State().Load() == 1 {
 			lost++
 		}
 		f.Close()

@@ -1,45 +1,45 @@
-package segment
+package notify
 
 import "testing"
 
 // spinsIn plays waits, each of which takes a short time if nobody spins, and says how many of the last n began with a
 // spin. fruitful says whether spins are.
-func spinsIn(e *eagerness, n int, fruitful bool) (spins int) {
+func spinsIn(p *spinPolicy, n int, fruitful bool) (spins int) {
 	for range n {
-		if e.spins() {
+		if p.spins() {
 			spins++
 			if fruitful {
-				e.fruitful()
+				p.fruitful()
 				continue
 			}
-			e.vain()
+			p.vain()
 		}
-		e.waited(eagerFor / 2)
+		p.waited(spinFor / 2)
 	}
 	return spins
 }
 
-func TestEagerness(t *testing.T) {
-	var e eagerness
-	if e.spins() {
+func TestSpinPolicy(t *testing.T) {
+	var p spinPolicy
+	if p.spins() {
 		t.Error("it spins before the first wait")
 	}
-	e.waited(eagerFor)
-	if e.spins() {
+	p.waited(spinFor)
+	if p.spins() {
 		t.Error("it spins after a long wait")
 	}
-	e.waited(eagerFor - 1)
-	if got := spinsIn(&e, 1000, true); got != 1000 {
+	p.waited(spinFor - 1)
+	if got := spinsIn(&p, 1000, true); got != 1000 {
 		t.Errorf("peers that are quick: %d of 1000 waits begin with a spin", got)
 	}
-	if got := spinsIn(&e, 1000, false); got < 5 || got > 30 {
+	if got := spinsIn(&p, 1000, false); got < 5 || got > 30 {
 		t.Errorf("peers that need the processor: %d of 1000 waits begin with a spin", got)
 	}
-	if got := spinsIn(&e, 1000, true); got < 900 {
+	if got := spinsIn(&p, 1000, true); got < 900 {
 		t.Errorf("peers that became quick: %d of 1000 waits begin with a spin", got)
 	}
-	e.waited(eagerFor)
-	if got := spinsIn(&e, 1, true); got != 0 {
+	p.waited(spinFor)
+	if got := spinsIn(&p, 1, true); got != 0 {
 		t.Error("it spins after a long wait")
 	}
 }

@@ -1,0 +1,673 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/kernel"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+func TestMain(m *testing.M) {
+	proctest.Main(m, map[string]func([]string) error{"party": party})
+}
+
+// newSet returns a set whose threads can wait for that many words each, and are rescued by no limit.
+func newSet(words int) *set {
+	return &set{words: func() int { return words }, first: time.Hour, last: time.Hour}
+}
+
+// kinds are the ways in which threads wait: as many words as they can, one, none, and none because there is no flag.
+var kinds = []string{"many", "one", "none", "no flag"}
+
+// end waits until nothing of the set is left.
+func (s *set) end(t *testing.T) {
+	t.Helper()
+	eventually(t, "all goroutines end", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.guard != nil {
+			s.guard.rouse() // it would look in an hour
+		}
+		return s.threads == 0 && len(s.groups) == 0 && s.poller == nil && s.guard == nil
+	})
+}
+
+func setOf(kind string) *set {
+	switch kind {
+	case "many":
+		return newSet(park.Words())
+	case "one":
+		return newSet(min(park.Words(), 1))
+	case "none":
+		return newSet(0)
+	}
+	return newSet(park.Words())
+}
+
+// variable is a word with its flag, in memory of this process alone.
+type variable struct {
+	word, flag atomic.Uint32
+	broadcast  *park.Broadcast
+	lost       atomic.Bool // what Use says
+}
+
+var errLost = errors.New("lost")
+
+func newVariable() *variable {
+	v := new(variable)
+	v.broadcast = park.NewBroadcast(&v.word, nil)
+	return v
+}
+
+func (v *variable) source(kind string) Source {
+	s := Source{Word: &v.word, Flag: &v.flag, Sleep: v.broadcast, Use: func(f func() error) error {
+		if v.lost.Load() {
+			return errLost
+		}
+		return f()
+	}}
+	if kind == "no flag" {
+		s.Flag = nil
+	}
+	return s
+}
+
+func (v *variable) publish() {
+	n := newIn(newSet(0), v.source(""))
+	armed := n.Disarm()
+	old := v.word.Add(1) - 1
+	n.Notify(old, armed)
+}
+
+// after is ready when the word is past old.
+func (v *variable) after(old uint32) func() bool {
+	return func() bool { return v.word.Load() != old }
+}
+
+// waiting starts a goroutine that waits for the next change, and returns its result when it came to wait, or ended.
+func (v *variable) waiting(t *testing.T, ctx context.Context, n *Notifier) <-chan error {
+	t.Helper()
+	n.mu.Lock()
+	before := n.subscribers.Load()
+	n.mu.Unlock()
+	result := make(chan error, 1)
+	old := v.word.Load()
+	go func() { result <- n.Wait(ctx, v.after(old)) }()
+	eventually(t, "the goroutine waits", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.solo != nil || n.subscribers.Load() > before || len(result) > 0
+	})
+	return result
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for begun := time.Now(); !holds(); time.Sleep(100 * time.Microsecond) {
+		if time.Since(begun) > proctest.Patience {
+			t.Fatalf("not yet: %s", what)
+		}
+	}
+}
+
+// expect fails the test unless that is the result of a wait.
+func expect(t *testing.T, result <-chan error, want error) {
+	t.Helper()
+	select {
+	case err := <-result:
+		if !errors.Is(err, want) {
+			t.Errorf("a wait returned %v, want %v", err, want)
+		}
+	case <-time.After(proctest.Patience):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("a wait does not end, want %v:\n%s", want, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func each(t *testing.T, test func(t *testing.T, kind string, set *set)) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			set := setOf(kind)
+			test(t, kind, set)
+			set.end(t)
+		})
+	}
+}
+
+// Waits end by a change, by their context, by Close and by what Use returns, whether or not others wait beside them,
+// and those go on.
+func TestEnds(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		for _, waiters := range []int{1, 2, 20} {
+			v, other := newVariable(), newVariable()
+			bystander := newIn(set, other.source(kind))
+			undisturbed := other.waiting(t, t.Context(), bystander)
+			start := func(ctx context.Context, n *Notifier) (results []<-chan error) {
+				for range waiters {
+					results = append(results, v.waiting(t, ctx, n))
+				}
+				return results
+			}
+			n := newIn(set, v.source(kind))
+			for range 10 {
+				results := start(t.Context(), n)
+				v.publish()
+				for _, r := range results {
+					expect(t, r, nil)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			results := start(ctx, n)
+			cancel()
+			for _, r := range results {
+				expect(t, r, context.Canceled)
+			}
+			if err := n.Wait(ctx, v.after(v.word.Load())); !errors.Is(err, context.Canceled) {
+				t.Errorf("a wait with a context that is done: %v", err)
+			}
+			soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			for _, r := range start(soon, n) {
+				expect(t, r, context.DeadlineExceeded)
+			}
+			cancel()
+			results = start(t.Context(), n)
+			n.Close()
+			for _, r := range results {
+				expect(t, r, fs.ErrClosed)
+			}
+			if err := n.Wait(t.Context(), func() bool { t.Error("a look after Close"); return true }); !errors.Is(err, fs.ErrClosed) {
+				t.Errorf("a wait after Close: %v", err)
+			}
+			n.Close()
+			n = newIn(set, v.source(kind))
+			results = start(t.Context(), n)
+			v.lost.Store(true)
+			if kind == "many" || kind == "one" {
+				v.publish() // without it the threads would sleep on
+			}
+			for _, r := range results {
+				expect(t, r, errLost)
+			}
+			if err := n.Wait(t.Context(), v.after(0)); !errors.Is(err, errLost) {
+				t.Errorf("a wait after a loss: %v", err)
+			}
+			n.Close()
+			select {
+			case err := <-undisturbed:
+				t.Errorf("a wait for another word ended: %v", err)
+			default:
+			}
+			other.publish()
+			expect(t, undisturbed, nil)
+			bystander.Close()
+		}
+	})
+}
+
+// Publishers that die before they publish leave the flag cleared, others the waiters asleep. Neither lasts.
+func TestRescue(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		set.first, set.last = 5*time.Millisecond, 20*time.Millisecond
+		for _, waiters := range []int{1, 2, 20} {
+			v := newVariable()
+			n := newIn(set, v.source(kind))
+			for range 5 {
+				var results []<-chan error
+				for range waiters {
+					results = append(results, v.waiting(t, t.Context(), n))
+				}
+				if n.src.Flag != nil && set.words() > 0 {
+					eventually(t, "it is armed", func() bool { return v.flag.Load() != 0 })
+					time.Sleep(10 * time.Millisecond)
+					n.Disarm()
+					eventually(t, "it is armed again", func() bool { return v.flag.Load() != 0 })
+				}
+				v.flag.Store(0)
+				v.word.Add(1)
+				for _, r := range results {
+					expect(t, r, nil)
+				}
+			}
+			n.Close()
+		}
+	})
+}
+
+// A waiter that arms the flag after a publisher has looked at it is woken by the same publisher.
+func TestArmedLate(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		for _, waiters := range []int{1, 2} {
+			v := newVariable()
+			n, publisher := newIn(set, v.source(kind)), newIn(set, v.source(""))
+			armed := publisher.Disarm()
+			var results []<-chan error
+			for range waiters {
+				results = append(results, v.waiting(t, t.Context(), n))
+			}
+			if n.src.Flag != nil && set.words() > 0 {
+				eventually(t, "it is armed", func() bool { return v.flag.Load() != 0 })
+			}
+			publisher.Notify(v.word.Add(1)-1, armed)
+			for _, r := range results {
+				expect(t, r, nil)
+			}
+			n.Close()
+		}
+	})
+}
+
+// A waiter that comes between a change and its subscription, when the others were told already, does not sleep.
+func TestSubscribedLate(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		v := newVariable()
+		n := newIn(set, v.source(kind))
+		v.waiting(t, t.Context(), n) // perhaps by itself
+		told := v.waiting(t, t.Context(), n)
+		second := make(chan error, 1)
+		go func() { second <- n.Wait(t.Context(), func() bool { return v.word.Load() == 2 }) }()
+		eventually(t, "it waits", func() bool { return n.subscribers.Load() >= 2 })
+		time.Sleep(5 * spinFor) // or the policy would have the next one spin
+		late, looks := make(chan error, 1), 0
+		go func() {
+			late <- n.Wait(t.Context(), func() bool {
+				if looks++; looks == waitSpins+1 {
+					v.publish()
+					expect(t, told, nil)
+					return false
+				}
+				return v.word.Load() == 1
+			})
+		}()
+		expect(t, late, nil)
+		v.publish()
+		expect(t, second, nil)
+		n.Close()
+	})
+}
+
+// A wait for what is there already ends at once, without a thread.
+func TestReady(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		v := newVariable()
+		n := newIn(set, v.source(kind))
+		defer n.Close()
+		ready := func() bool { return true }
+		ctx := context.Background()
+		if allocs := proctest.Allocs(0, func() {
+			if err := n.Wait(ctx, ready); err != nil {
+				t.Error(err)
+			}
+		}); allocs != 0 {
+			t.Errorf("%v allocations", allocs)
+		}
+		if v.flag.Load() != 0 || set.threads != 0 || set.poller != nil {
+			t.Error("it armed the flag, or has a thread")
+		}
+	})
+}
+
+// A panic of ready goes on, and leaves nothing behind.
+func TestPanic(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		v := newVariable()
+		n := newIn(set, v.source(kind))
+		for first := range 2 {
+			calls := 0
+			ended, stopped := make(chan bool), make(chan bool)
+			go func() {
+				defer close(stopped)
+				for {
+					select {
+					case <-ended:
+						return
+					case <-time.After(time.Millisecond):
+						v.publish()
+					}
+				}
+			}()
+			func() {
+				defer func() {
+					close(ended)
+					<-stopped
+					if p := recover(); p != "broken" {
+						t.Errorf("recovered %v", p)
+					}
+				}()
+				n.Wait(t.Context(), func() bool {
+					if calls++; calls > first*(waitSpins+1) { // at first, then when it arms or after it parked
+						panic("broken")
+					}
+					return false
+				})
+			}()
+		}
+		r := v.waiting(t, t.Context(), n)
+		v.publish()
+		expect(t, r, nil)
+		n.Close()
+	})
+}
+
+// Two Notifiers of one word are told of each change, whichever of them closes.
+func TestSameWord(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		v := newVariable()
+		a, b := newIn(set, v.source(kind)), newIn(set, v.source(kind))
+		for range 100 {
+			var results []<-chan error
+			for _, n := range []*Notifier{a, b, b, a, b} {
+				results = append(results, v.waiting(t, t.Context(), n))
+			}
+			v.publish()
+			for _, r := range results {
+				expect(t, r, nil)
+			}
+		}
+		r := v.waiting(t, t.Context(), b)
+		a.Close()
+		v.publish()
+		expect(t, r, nil)
+		b.Close()
+	})
+}
+
+// Many words need few threads, and each waiter is told of each change of its word. None looks again for a change of
+// another's.
+func TestThreads(t *testing.T) {
+	words := 2000
+	if testing.Short() {
+		words = 500
+	}
+	each(t, func(t *testing.T, kind string, set *set) {
+		vs, ns := make([]*variable, words), make([]*Notifier, words)
+		results := make([]<-chan error, words)
+		looks := make([]atomic.Int64, words)
+		for i := range vs {
+			vs[i] = newVariable()
+			ns[i] = newIn(set, vs[i].source(kind))
+			results[i] = vs[i].waiting(t, t.Context(), ns[i])
+		}
+		set.mu.Lock()
+		threads, groups, polls := set.threads, len(set.groups), set.poller != nil
+		set.mu.Unlock()
+		t.Logf("%d words: %d threads, %d groups", words, threads, groups)
+		if threads > maxThreads || kind == "one" && park.Words() > 0 && threads < maxThreads {
+			t.Errorf("%d threads", threads)
+		}
+		if all := kind == "many" && park.Words() > 1; polls == all {
+			t.Errorf("somebody polls: %v", polls)
+		}
+		for i := range vs {
+			vs[i].publish()
+		}
+		for _, r := range results {
+			expect(t, r, nil)
+		}
+		for i := range vs {
+			old := vs[i].word.Load()
+			r := make(chan error, 1)
+			results[i] = r
+			go func() {
+				r <- ns[i].Wait(t.Context(), func() bool { looks[i].Add(1); return vs[i].word.Load() != old })
+			}()
+		}
+		for i := range ns {
+			eventually(t, "all wait", func() bool {
+				ns[i].mu.Lock()
+				defer ns[i].mu.Unlock()
+				return ns[i].solo != nil || ns[i].subscribers.Load() > 0
+			})
+		}
+		time.Sleep(10 * time.Millisecond)
+		sum := func() (n int64) {
+			for i := range looks[1:] {
+				n += looks[1+i].Load()
+			}
+			return n
+		}
+		before := sum()
+		for range 20 {
+			vs[0].publish()
+			expect(t, results[0], nil)
+			results[0] = vs[0].waiting(t, t.Context(), ns[0])
+		}
+		// Those who may wait by themselves look after a park in vain, as Windows ends one without events of its own.
+		if after := sum(); after != before && runtime.GOOS != "windows" {
+			t.Errorf("for 20 changes of another word they looked %d times", after-before)
+		}
+		for i := range vs {
+			vs[i].publish()
+		}
+		for _, r := range results {
+			expect(t, r, nil)
+		}
+		for _, n := range ns {
+			n.Close()
+		}
+	})
+}
+
+// What is polled for want of a thread is parked on when one becomes free.
+func TestHandOver(t *testing.T) {
+	if park.Words() == 0 {
+		t.Skip("no thread is ever woken here")
+	}
+	set := newSet(1)
+	defer set.end(t)
+	const words = 2 * maxThreads
+	var ns []*Notifier
+	var vs []*variable
+	var results []<-chan error
+	for range words {
+		v := newVariable()
+		n := newIn(set, v.source(""))
+		ns, vs, results = append(ns, n), append(vs, v), append(results, v.waiting(t, t.Context(), n))
+	}
+	parked := func() (n int) {
+		for i := range ns {
+			ns[i].mu.Lock()
+			if _, ok := ns[i].owner.(*group); ok {
+				n++
+			}
+			ns[i].mu.Unlock()
+		}
+		return n
+	}
+	if n := parked(); n != maxThreads {
+		t.Errorf("%d are parked on, want %d", n, maxThreads)
+	}
+	for i := range maxThreads {
+		ns[i].Close()
+		expect(t, results[i], fs.ErrClosed)
+	}
+	eventually(t, "the others are parked on", func() bool { return parked() == maxThreads })
+	for i := maxThreads; i < words; i++ {
+		vs[i].publish()
+		expect(t, results[i], nil)
+		ns[i].Close()
+	}
+}
+
+// shared is a word with its flag in memory that processes share, what else the parties of a game need, and a Notifier.
+type shared struct {
+	place  *mapping.Place
+	obj    *mapping.Object
+	view   *mapping.View
+	words  layout.Words
+	family *kernel.Family
+}
+
+func share(name string) (*shared, error) {
+	p := &mapping.Place{Name: name}
+	obj, err := mapping.Enter(p, true, false, proctest.Patience)
+	if err != nil {
+		return nil, err
+	}
+	size := 4 * mapping.PageSize()
+	defer obj.UnlockRegistry()
+	if obj.Created() {
+		if err := obj.Reset(p, layout.Mark(), int64(size)); err != nil {
+			return nil, err
+		}
+	}
+	view, err := obj.Map(size, true)
+	if err != nil {
+		return nil, err
+	}
+	return &shared{p, obj, view, layout.NewWords(view.Mem), obj.Family()}, nil
+}
+
+func (s *shared) close() {
+	s.view.Unmap()
+	if s.obj.Created() && s.place.Lasting() {
+		s.obj.Unlink()
+	}
+	s.obj.Close()
+}
+
+func (s *shared) version() *uint64        { return &s.words.Versions()[1] }
+func (s *shared) seen() *uint64           { return &s.words.Versions()[0] } // versions, by all waiters
+func (s *shared) lock() *atomic.Uint32    { return s.words.Mutex() }
+func (s *shared) flag() *atomic.Uint32    { return s.words.Rotor() }
+func (s *shared) waiters() *atomic.Uint32 { return s.words.HolderPID(0) } // altogether
+
+func (s *shared) notifier(set *set) *Notifier {
+	word := layout.LowHalf(s.version())
+	return newIn(set, Source{Word: word, Flag: s.flag(), Sleep: park.NewBroadcast(word, s.family), Use: s.view.Guard})
+}
+
+func (s *shared) publish(n *Notifier) {
+	for !s.lock().CompareAndSwap(0, 1) {
+		runtime.Gosched()
+	}
+	armed := n.Disarm()
+	version := atomic.AddUint64(s.version(), 1)
+	s.lock().Store(0)
+	n.Notify(uint32(version-1), armed)
+}
+
+const (
+	parties = 3 // processes
+	rounds  = 200
+)
+
+// play is the part of one process in a game: in each round it publishes twice, from two goroutines, and some goroutines
+// wait, through two Notifiers, until all parties have published. Nobody begins a round before all waiters ended the
+// last, and no limit rescues them, so one lost wake-up is the end.
+func (s *shared) play(set *set, rounds int) error {
+	const waiters = 4
+	a, b := s.notifier(set), s.notifier(set)
+	defer a.Close()
+	defer b.Close()
+	s.waiters().Add(waiters)
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
+	defer cancel()
+	failed := make(chan error, 2+waiters)
+	total := func(round int) uint64 { return uint64(round) * 2 * parties }
+	for i := range waiters {
+		n := a
+		if i == 0 {
+			n = b
+		}
+		wg.Go(func() {
+			for round := range rounds {
+				if err := n.Wait(ctx, func() bool { return atomic.LoadUint64(s.version()) >= total(round+1) }); err != nil {
+					failed <- fmt.Errorf("round %d: %w; version %d", round, err, atomic.LoadUint64(s.version()))
+					return
+				}
+				atomic.AddUint64(s.seen(), 1)
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for round := range rounds {
+				for atomic.LoadUint64(s.seen()) < uint64(round*parties*waiters) || s.waiters().Load() < parties*waiters {
+					if ctx.Err() != nil {
+						return
+					}
+					time.Sleep(20 * time.Microsecond)
+				}
+				switch rand.IntN(3) {
+				case 0:
+					time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+				case 1:
+					for range rand.IntN(20) {
+						runtime.Gosched()
+					}
+				}
+				s.publish(a)
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// party NAME KIND ROUNDS plays in the memory NAME.
+func party(args []string) error {
+	s, err := share(args[0])
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var rounds int
+	if _, err := fmt.Sscan(args[2], &rounds); err != nil {
+		return err
+	}
+	return s.play(setOf(args[1]), rounds)
+}
+
+// No wake-up is lost between processes.
+func TestNoneLost(t *testing.T) {
+	rounds := rounds
+	if testing.Short() {
+		rounds /= 4
+	}
+	for _, kind := range []string{"many", "one", "mixed"} {
+		t.Run(kind, func(t *testing.T) {
+			name := proctest.Name(t)
+			s, err := share(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			kindOf := func(i int) string {
+				if kind == "mixed" {
+					return kinds[i]
+				}
+				return kind
+			}
+			var others []*proctest.Proc
+			for i := range parties - 1 {
+				others = append(others, proctest.Start(t, "party", name, kindOf(i+1), fmt.Sprint(rounds)))
+			}
+			set := setOf(kindOf(0))
+			if err := s.play(set, rounds); err != nil {
+				t.Error(err)
+			}
+			set.end(t)
+			for _, p := range others {
+				p.Wait()
+			}
+		})
+	}
+}

@@ -1,0 +1,122 @@
+//go:build windows
+
+package park
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/kernel"
+	"golang.org/x/sys/windows"
+)
+
+// Broadcast is a word on which all sleepers are woken. Its methods may be called
+// concurrently.
+//
+// Threads that sleep because the word is v wait on an event that is for v alone
+// and is never reset: whoever changes the word from v sets it if there is one. So
+// no wake-up is lost between a look at the word and the sleep, and no thread can
+// be kept from it by others that wait again already.
+type Broadcast struct {
+	word   *atomic.Uint32
+	family *kernel.Family
+}
+
+// NewBroadcast returns the broadcast to those who sleep on word.
+func NewBroadcast(word *atomic.Uint32, family *kernel.Family) *Broadcast {
+	return &Broadcast{word, family}
+}
+
+func versionPart(v uint32) string { return "version" + strconv.FormatUint(uint64(v), 10) }
+
+// Wake wakes all who sleep because the word was old. It does not block.
+func (b *Broadcast) Wake(old uint32) {
+	if b.family != nil {
+		b.family.Set(versionPart(old))
+	}
+}
+
+// Spot is where one thread sleeps on the word of a Broadcast. The zero Spot is
+// ready for Prepare.
+type Spot struct {
+	changed windows.Handle // the event for old; 0 if there is none
+	old     uint32
+}
+
+// Prepare makes the next Sleep on s end when b's word is not old. It reports
+// whether the word is old now.
+func (s *Spot) Prepare(b *Broadcast, old uint32) bool {
+	if s.changed == 0 || s.old != old {
+		s.Close()
+		if s.old = old; b.family != nil {
+			s.changed, _, _ = b.family.Event(versionPart(old), true)
+		}
+	}
+	return b.word.Load() == old
+}
+
+// Close frees what Prepare made. Nobody sleeps on s.
+func (s *Spot) Close() {
+	if s.changed != 0 {
+		windows.CloseHandle(s.changed)
+		s.changed = 0
+	}
+}
+
+const maxObjects = 64 // MAXIMUM_WAIT_OBJECTS
+
+// Words is how many Spots a Sleeper can sleep on at once.
+func Words() int { return maxObjects - 1 }
+
+// Sleeper is a thread's means to sleep on several Spots. Kick may be called
+// concurrently with Sleep, but only one goroutine sleeps.
+type Sleeper struct {
+	kick    windows.Handle // 0 if it could not be had
+	objects []windows.Handle
+	spots   []*Spot // of the objects
+}
+
+// NewSleeper returns a Sleeper for at most words Spots at once. It keeps a handle
+// for good.
+func NewSleeper(words int) *Sleeper {
+	s := new(Sleeper)
+	s.kick, _ = windows.CreateEvent(nil, 0, 0, nil)
+	return s
+}
+
+// Sleep sleeps until one of the words is not what its Spot was prepared for, or is
+// woken, or until Kick, for at most limit. It reports whether it was that long. It
+// blocks its thread. Without an event for each word, and for Kick, it returns soon.
+func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
+	s.objects, s.spots = s.objects[:0], s.spots[:0]
+	for _, spot := range on {
+		if spot.changed != 0 {
+			s.objects, s.spots = append(s.objects, spot.changed), append(s.spots, spot)
+		}
+	}
+	whole := len(s.objects) == len(on) && s.kick != 0
+	if s.kick != 0 {
+		s.objects = append(s.objects, s.kick)
+	}
+	if !whole {
+		limit = min(limit, lastPause)
+	}
+	if len(s.objects) == 0 {
+		time.Sleep(limit)
+		return false
+	}
+	i := wait(limit, s.objects...)
+	if i >= 0 && i < len(s.spots) {
+		s.spots[i].Close() // an event that a peer set for no reason must not end each Sleep from now on
+	}
+	clear(s.spots)
+	return i < 0 && whole
+}
+
+// Kick ends the Sleep under way, or the next if there is none.
+func (s *Sleeper) Kick() {
+	if s.kick != 0 {
+		windows.SetEvent(s.kick)
+	}
+}

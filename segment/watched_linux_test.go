@@ -1,0 +1,132 @@
+package segment_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+func init() { roles["watches many"] = watchesMany }
+
+const (
+	mostThreads = 64 // of a process, however many segments it watches
+	lastStored  = 3  // in each segment
+)
+
+// watchesMany BASE N opens N segments and watches each until it has the last value. It says when all are open, when
+// all have seen that, and watches on until the test ends.
+func watchesMany(args []string) error {
+	debug.SetMaxThreads(mostThreads)
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	seen := make(chan error, n)
+	for i := range n {
+		s, err := segment.Open(args[0]+strconv.Itoa(i), codec.Fixed[int64](), nil)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		go func() {
+			last := int64(0)
+			for v, err := range s.Watch(context.Background()) {
+				if err == nil && v <= last {
+					err = fmt.Errorf("segment %d: %d after %d", i, v, last)
+				}
+				if err != nil {
+					seen <- err
+					return
+				}
+				if last = v; v == lastStored {
+					seen <- nil
+				}
+			}
+		}()
+	}
+	fmt.Println("open")
+	for range n {
+		if err := <-seen; err != nil {
+			return err
+		}
+	}
+	fmt.Println("seen")
+	proctest.Await()
+	return nil
+}
+
+// However many segments a process watches, its threads are few, each watcher is told of the last version, and while
+// nothing happens hardly anything is done.
+func TestWatchManySegments(t *testing.T) {
+	n, rest := 2000, 5*time.Second
+	if testing.Short() {
+		n, rest = 300, time.Second
+	}
+	if proctest.Emulated() {
+		n = 50
+	}
+	proctest.AllowFiles(t, 2*n+100)
+	base := proctest.Name(t) + "."
+	p := proctest.Start(t, "watches many", base, strconv.Itoa(n))
+	p.Expect("open")
+	segments := make([]*segment.Segment[int64], n)
+	for i := range segments {
+		s, err := segment.Attach(base+strconv.Itoa(i), codec.Fixed[int64](), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments[i] = s
+	}
+	threads := func() []string {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Pid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tasks
+	}
+	cpu := func() (used time.Duration) {
+		for _, path := range threads() {
+			var onCPU time.Duration
+			if text, err := os.ReadFile(path); err == nil {
+				fmt.Sscan(string(text), (*int64)(&onCPU))
+			}
+			used += onCPU
+		}
+		return used
+	}
+	for v := range int64(lastStored) {
+		for _, s := range segments {
+			if err := s.Store(v + 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.Expect("seen")
+	// A park grows to a second within two.
+	time.Sleep(rest/2 + time.Second)
+	before := cpu()
+	time.Sleep(rest)
+	used := cpu() - before
+	t.Logf("%d segments: %d threads, %.3f %% of a processor when idle", n, len(threads()), 100*float64(used)/float64(rest))
+	if got := len(threads()); got > mostThreads && !proctest.Emulated() {
+		t.Errorf("%d threads", got)
+	}
+	if used > rest/50 && !proctest.Emulated() {
+		t.Errorf("idle for %v it used %v", rest, used)
+	}
+	p.Wait()
+	for _, s := range segments {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
