@@ -4,6 +4,7 @@ package fault
 
 import (
 	"cmp"
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sharedseg/sharedseg/internal/proctest"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,9 +25,6 @@ type toolchain struct {
 // needC skips a test if there is no C compiler, or none for this machine.
 func needC(t *testing.T) *toolchain {
 	t.Helper()
-	if proctest.Emulated() {
-		t.Skip("the C compiler is not one for " + runtime.GOARCH)
-	}
 	c := &toolchain{t.TempDir(), strings.Fields(cmp.Or(os.Getenv("CC"), "cc"))}
 	if runtime.GOARCH == "386" {
 		c.cc = append(c.cc, "-m32")
@@ -40,10 +37,20 @@ func needC(t *testing.T) *toolchain {
 	if out, err := c.command("-o", probe, source).CombinedOutput(); err != nil {
 		t.Skipf("there is no C compiler for %s: %v\n%s", runtime.GOARCH, err, out)
 	}
-	if out, err := exec.Command(probe).CombinedOutput(); err != nil {
-		t.Skipf("the C compiler's programs do not run: %v\n%s", err, out)
+	if self, err := os.Executable(); err != nil || machine(t, probe) != machine(t, self) {
+		t.Skipf("the C compiler is not one for %s: %v", runtime.GOARCH, err)
 	}
 	return c
+}
+
+// machine is what a program's file was made for.
+func machine(t *testing.T, path string) elf.Machine {
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return f.Machine
 }
 
 func (c *toolchain) command(args ...string) *exec.Cmd {

@@ -2,14 +2,10 @@ package fault
 
 import (
 	"errors"
-	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
@@ -19,63 +15,6 @@ import (
 var roles = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
-
-const off = "SHAREDSEG_TRAP=off"
-
-// outcome is how a scenario ended, and what it wrote on both outputs.
-type outcome struct {
-	state *os.ProcessState
-	out   string
-}
-
-// play runs a scenario to its end. The scenario has less to do in short mode
-// and under an emulator, which is slow.
-func play(t *testing.T, role string, env ...string) outcome {
-	t.Helper()
-	var args []string
-	if testing.Short() || proctest.Emulated() {
-		args = append(args, few)
-	}
-	c := proctest.Command(role, args...)
-	c.Env = append(c.Env, "TMPDIR="+t.TempDir(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
-	c.Env = append(c.Env, env...)
-	return run(t, c)
-}
-
-// run runs a command to its end. One that hangs writes its stacks.
-func run(t *testing.T, c *exec.Cmd) outcome {
-	t.Helper()
-	c.Stderr = nil
-	timer := time.AfterFunc(proctest.Patience, func() { c.Process.Signal(syscall.SIGQUIT) })
-	defer timer.Stop()
-	out, err := c.CombinedOutput()
-	if c.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return outcome{c.ProcessState, string(out)}
-}
-
-// passes runs a scenario that must end with success, and logs what it wrote.
-func passes(t *testing.T, role string, env ...string) {
-	t.Helper()
-	o := play(t, role, env...)
-	if !o.state.Success() {
-		t.Fatalf("%s %v: %v\n%s", role, env, o.state, o.out)
-	}
-	if o.out != "" {
-		t.Log(strings.TrimSuffix(o.out, "\n"))
-	}
-}
-
-const few = "few"
-
-// rounds is how often a scenario does something.
-func rounds(n int) int {
-	if len(os.Args) > 1 && os.Args[1] == few {
-		n = max(1, n/20)
-	}
-	return n
-}
 
 // faultSetting is the goroutine's debug.SetPanicOnFault.
 func faultSetting() bool {

@@ -554,8 +554,12 @@ func futex() {
 	f := trapped(1)
 	wait := func(d time.Duration) unix.Errno {
 		ts := unix.NsecToTimespec(int64(d))
-		_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&f.mem[0])), 0, 0, uintptr(unsafe.Pointer(&ts)), 0, 0)
-		return e
+		for {
+			_, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&f.mem[0])), 0, 0, uintptr(unsafe.Pointer(&ts)), 0, 0)
+			if e != unix.EINTR {
+				return e
+			}
+		}
 	}
 	wake := func() (uintptr, unix.Errno) {
 		n, _, e := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&f.mem[0])), 1, 10, 0, 0, 0)
