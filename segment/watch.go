@@ -14,10 +14,10 @@ import (
 // closed. It may return ErrCorrupt.
 //
 // However many goroutines wait, through however many handles, a process has at
-// most 32 threads parked for them. Handles that no thread can be parked for are
-// polled, every millisecond when nothing happens: Readers that may not write even
-// the segment's wait page, and handles beyond some thousand, or beyond 32 on Linux
-// before 5.16 and on Windows.
+// most 32 threads parked for them. Some handles are polled instead, every
+// millisecond when nothing happens: Readers that may not write even the segment's
+// wait page, and those beyond 4,064 handles at a time (on Windows 2,016, on Linux
+// before 5.16 32).
 func (r *handle[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 	version, err := r.wait(ctx, after)
 	return version, wrap("wait", r.name, err)

@@ -56,7 +56,6 @@ type Notifier struct {
 	spinning atomic.Bool  // a goroutine spins for longer because of the policy
 	waits    atomic.Int64 // under way
 	ended    atomic.Bool  // failed is set
-	spare    atomic.Pointer[wait]
 
 	mu          sync.Mutex
 	subscribers atomic.Int32  // changes under mu

@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/sharedseg/sharedseg/internal/park"
@@ -27,14 +28,11 @@ func (n *Notifier) Wait(ctx context.Context, ready func() bool) error {
 	if err := n.err(); err != nil {
 		return err
 	}
-	w := n.spare.Swap(nil)
-	if w == nil {
-		w = newWait(n)
-	}
-	w.ctx, w.ready, w.begun, w.limit = ctx, ready, time.Time{}, n.set.first
+	w := calls.Get().(*wait)
+	w.n, w.ctx, w.ready, w.begun, w.limit = n, ctx, ready, time.Time{}, n.set.first
 	err := w.run()
-	w.ctx, w.ready = nil, nil
-	n.spare.Store(w)
+	w.n, w.ctx, w.ready = nil, nil, nil
+	calls.Put(w)
 	return err
 }
 
@@ -56,11 +54,11 @@ type wait struct {
 	spin, arm, look func() error // for Use
 }
 
-func newWait(n *Notifier) *wait {
-	w := &wait{n: n, spot: [1]*park.Spot{new(park.Spot)}}
+var calls = sync.Pool{New: func() any {
+	w := &wait{spot: [1]*park.Spot{new(park.Spot)}}
 	w.spin, w.arm, w.look = w.doSpin, w.doArm, w.doLook
 	return w
-}
+}}
 
 func (w *wait) run() error {
 	for {
