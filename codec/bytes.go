@@ -26,4 +26,4 @@ func (bytesCodec) Decode(b []byte, v *[]byte) error {
 
 func (c bytesCodec) DecodeInPlace(b []byte, v *[]byte) error { return c.Decode(b, v) }
 
-func (bytesCodec) Form() form.Form { return form.Bytes }
+func (bytesCodec) Form() form.Form { return form.Form{Kind: form.Bytes} }

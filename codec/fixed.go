@@ -89,7 +89,7 @@ func Fixed[T any]() Codec[T] {
 
 type fixedCodec[T any] struct {
 	id    string
-	bools []boolRange
+	bools []form.BoolRange
 	err   error // the verdict on T; the other fields are empty if there is one
 }
 
@@ -103,9 +103,9 @@ func (c *fixedCodec[T]) DecodeInPlace(b []byte, v *T) error { return c.Decode(b,
 
 func (c *fixedCodec[T]) Form() form.Form {
 	if c.bools != nil {
-		return form.Encoded
+		return form.Form{Kind: form.Bools, Bools: c.bools}
 	}
-	return form.Plain
+	return form.Form{Kind: form.Plain}
 }
 
 func (c *fixedCodec[T]) Append(b []byte, v T) ([]byte, error) {
@@ -123,30 +123,13 @@ func (c *fixedCodec[T]) Decode(b []byte, v *T) error {
 		*v = *new(T)
 		return fmt.Errorf("codec.Fixed: %w: %d bytes, not %d", ErrMalformed, len(b), c.Size())
 	}
-	if c.bools != nil {
-		return c.decodeChecked(b, v)
-	}
 	// A copy rather than an assignment: b may be unaligned, and the runtime
 	// moves large blocks faster.
-	copy(bytesOf(v), b)
-	return nil
-}
-
-// decodeChecked checks the bools where they cannot change any more, in *v. They
-// must not stay there unchecked if the copy ends in a fault.
-func (c *fixedCodec[T]) decodeChecked(b []byte, v *T) error {
-	valid := false
-	defer func() {
-		if !valid {
-			clear(bytesOf(v))
-		}
-	}()
-	p := bytesOf(v)
-	copy(p, b)
-	if i := badBool(p, c.bools); i >= 0 {
-		return fmt.Errorf("codec.Fixed: %w: the bool at byte %d is %#02x", ErrMalformed, i, p[i])
+	if c.bools == nil {
+		copy(bytesOf(v), b)
+	} else if i, bad := form.CopyBools(bytesOf(v), b, c.bools); i >= 0 {
+		return fmt.Errorf("codec.Fixed: %w: the bool at byte %d is %#02x", ErrMalformed, i, bad)
 	}
-	valid = true
 	return nil
 }
 
@@ -155,49 +138,13 @@ func bytesOf[T any](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
-// A boolRange says where an array, or adjacent fields, have bools. What it says
-// of the elements of an array, it says once.
-type boolRange struct {
-	off  int         // of the first element in the enclosing one, in bytes
-	n    int         // elements
-	size int         // of an element, in bytes
-	each []boolRange // the bools of an element; nil if the element is a bool
-}
-
-// badBool returns the index of the first byte of p that is neither 0 nor 1
-// although ranges has a bool there, or -1.
-func badBool(p []byte, ranges []boolRange) int {
-	for _, r := range ranges {
-		if r.each == nil {
-			end := r.off + r.n
-			i := r.off
-			for end-i >= 8 && binary.NativeEndian.Uint64(p[i:])&^0x01010101_01010101 == 0 {
-				i += 8
-			}
-			for ; i < end; i++ {
-				if p[i] > 1 {
-					return i
-				}
-			}
-			continue
-		}
-		for i := range r.n {
-			start := r.off + i*r.size
-			if bad := badBool(p[start:][:r.size], r.each); bad >= 0 {
-				return start + bad
-			}
-		}
-	}
-	return -1
-}
-
 // describe appends the description of t, to which path leads from the type that
 // Fixed was called with, to id. It also returns where t has bools, nil for
 // nowhere.
-func describe(id []byte, t reflect.Type, path string) ([]byte, []boolRange, error) {
+func describe(id []byte, t reflect.Type, path string) ([]byte, []form.BoolRange, error) {
 	switch t.Kind() {
 	case reflect.Bool:
-		return append(id, "bool"...), []boolRange{{n: 1, size: 1}}, nil
+		return append(id, "bool"...), []form.BoolRange{{N: 1, Size: 1}}, nil
 	case reflect.Int:
 		return appendBits(id, "int", t), nil, nil
 	case reflect.Uint, reflect.Uintptr:
@@ -221,7 +168,7 @@ func appendBits(id []byte, name string, t reflect.Type) []byte {
 	return strconv.AppendInt(append(id, name...), int64(t.Bits()), 10)
 }
 
-func describeArray(id []byte, t reflect.Type, path string) ([]byte, []boolRange, error) {
+func describeArray(id []byte, t reflect.Type, path string) ([]byte, []form.BoolRange, error) {
 	id = append(id, '[')
 	id = strconv.AppendInt(id, int64(t.Len()), 10)
 	id = append(id, ']')
@@ -230,14 +177,14 @@ func describeArray(id []byte, t reflect.Type, path string) ([]byte, []boolRange,
 		return id, nil, err
 	}
 	size := int(t.Elem().Size())
-	if len(each) == 1 && each[0].each == nil && each[0].n == size {
-		return id, []boolRange{{n: t.Len() * size, size: 1}}, nil
+	if len(each) == 1 && each[0].Each == nil && each[0].N == size {
+		return id, []form.BoolRange{{N: t.Len() * size, Size: 1}}, nil
 	}
-	return id, []boolRange{{n: t.Len(), size: size, each: each}}, nil
+	return id, []form.BoolRange{{N: t.Len(), Size: size, Each: each}}, nil
 }
 
-func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []boolRange, error) {
-	var bools []boolRange
+func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []form.BoolRange, error) {
+	var bools []form.BoolRange
 	id = append(id, '{')
 	sep := ""
 	for i := range t.NumField() {
@@ -248,7 +195,7 @@ func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []boolRange
 		id = append(id, sep...)
 		id = append(id, f.Name...)
 		id = append(id, ' ')
-		var in []boolRange
+		var in []form.BoolRange
 		var err error
 		if id, in, err = describe(id, f.Type, path+"."+f.Name); err != nil {
 			return nil, nil, err
@@ -257,7 +204,7 @@ func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []boolRange
 		id = strconv.AppendUint(id, uint64(f.Offset), 10)
 		sep = ";"
 		for _, r := range in {
-			r.off += int(f.Offset)
+			r.Off += int(f.Offset)
 			bools = appendRange(bools, r)
 		}
 	}
@@ -267,11 +214,11 @@ func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []boolRange
 }
 
 // appendRange appends r to ranges, or extends the last one if r continues it.
-func appendRange(ranges []boolRange, r boolRange) []boolRange {
-	if n := len(ranges); n > 0 && r.each == nil {
+func appendRange(ranges []form.BoolRange, r form.BoolRange) []form.BoolRange {
+	if n := len(ranges); n > 0 && r.Each == nil {
 		last := &ranges[n-1]
-		if last.each == nil && last.off+last.n == r.off {
-			last.n += r.n
+		if last.Each == nil && last.Off+last.N == r.Off {
+			last.N += r.N
 			return ranges
 		}
 	}

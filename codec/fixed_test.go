@@ -236,27 +236,26 @@ func testRefused[T any](reason string) func(*testing.T) {
 // TestForm is about how the values of each codec may be placed in memory. Only
 // a codec of this module has a form.
 func TestForm(t *testing.T) {
-	const none = form.Form(-1)
-	of := func(c any) form.Form {
+	of := func(c any) form.Kind {
 		if c, ok := c.(form.Codec); ok {
-			return c.Form()
+			return c.Form().Kind
 		}
-		return none
+		return form.Foreign
 	}
 	for _, tt := range []struct {
 		codec any
-		want  form.Form
+		want  form.Kind
 	}{
 		{codec.Fixed[outer](), form.Plain},
 		{codec.Fixed[[4]uintptr](), form.Plain},
-		{codec.Fixed[bool](), form.Encoded},
-		{codec.Fixed[flags](), form.Encoded},
-		{codec.Fixed[[2][2]struct{ B bool }](), form.Encoded},
-		{codec.UTF16(), form.Encoded},
+		{codec.Fixed[bool](), form.Bools},
+		{codec.Fixed[flags](), form.Bools},
+		{codec.Fixed[[2][2]struct{ B bool }](), form.Bools},
+		{codec.UTF16(), form.UTF16},
 		{codec.String(), form.String},
 		{codec.Bytes(), form.Bytes},
-		{codec.JSON[outer](), none},
-		{codec.Gob[outer](), none},
+		{codec.JSON[outer](), form.Foreign},
+		{codec.Gob[outer](), form.Foreign},
 	} {
 		if got := of(tt.codec); got != tt.want {
 			t.Errorf("the form of %T is %d, want %d", tt.codec, got, tt.want)

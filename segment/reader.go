@@ -108,24 +108,25 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 	return r.loadSlow(ctx, v)
 }
 
-// tryRead copies the current value into *v, or its encoding into *private if the
-// payload is Copied. It is not ok if a writer disturbed it; what it read is then
-// void.
-func (r *handle[T]) tryRead(v *T, private *[]byte) (version uint64, ok bool, err error) {
+// tryRead copies the current value into *v, or through a codec that is not
+// payload.Direct into what s has on the heap: into s.v, or if the payload is Copied
+// its encoding into s.buf. It is not ok if a writer disturbed it; what it read is
+// then void.
+func (r *handle[T]) tryRead(v *T, s *scratch[T]) (version uint64, ok bool, err error) {
 	version, i := r.seq.ReadBegin()
 	if version == 0 {
-		var zero T
-		*v = zero
 		return 0, true, nil
 	}
 	step.At(step.ReadBegun)
 	switch slot := r.payload.Slot(i); {
 	case r.payload.Plain:
 		layout.Get(slot, v)
-	case r.payload.Copied:
-		err = r.payload.Copy(slot, private)
-	default:
+	case r.payload.Direct:
 		err = r.payload.Get(slot, v)
+	case r.payload.Copied:
+		err = r.payload.Copy(slot, &s.buf)
+	default:
+		err = r.payload.DecodeInPlace(slot, &s.v)
 	}
 	step.At(step.ReadCopied)
 	return version, !r.seq.ReadRetry(version), err
@@ -136,43 +137,47 @@ func (r *handle[T]) tryRead(v *T, private *[]byte) (version uint64, ok bool, err
 // beside writers that disturb it.
 func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err error) {
 	var s *scratch[T]
-	to := v
-	var private *[]byte
 	if !r.payload.Direct {
 		s = r.scratch()
 		defer r.release(s)
 		s.v = *v
-		to, private = &s.v, &s.buf
 	}
 	err = r.member.Use(func() (err error) {
-		version, err = r.read(ctx, to, private)
+		version, err = r.read(ctx, v, s)
 		return err
 	})
-	err = r.member.Verdict(err)
-	if err == nil && version != 0 && r.payload.Copied {
-		err = r.payload.Decode(s.buf, &s.v)
-	}
-	if s != nil {
-		*v = s.v
-	}
-	if err != nil {
-		var zero T
-		*v = zero
+	if err = r.finish(v, s, version, r.member.Verdict(err)); err != nil {
 		return 0, wrap("load", r.name, err)
 	}
 	fence.Acquire(r.member.Key)
 	return version, nil
 }
 
+// finish puts into *v what tryRead read, or the zero T if there is no value or err
+// is not nil.
+func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error {
+	if err == nil && version != 0 && r.payload.Copied {
+		err = r.payload.Decode(s.buf, &s.v)
+	}
+	switch {
+	case err != nil || version == 0:
+		var zero T
+		*v = zero
+	case s != nil:
+		*v = s.v
+	}
+	return err
+}
+
 // read calls tryRead until it is ok. If the segment has LockReads it holds the
 // lock; else it takes it, if it is free, after writers disturbed it a few times.
 // A writer that is stopped while it holds the lock disturbs nobody.
-func (r *handle[T]) read(ctx context.Context, v *T, private *[]byte) (version uint64, err error) {
+func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
 	if r.lockReads {
-		return r.readLocked(ctx, v, private)
+		return r.readLocked(ctx, v, s)
 	}
 	for try, pause := 0, time.Microsecond; ; try++ {
-		version, ok, err := r.tryRead(v, private)
+		version, ok, err := r.tryRead(v, s)
 		if ok {
 			return version, err
 		}
@@ -190,7 +195,7 @@ func (r *handle[T]) read(ctx context.Context, v *T, private *[]byte) (version ui
 				return 0, err
 			} else if locked {
 				defer r.unlock() // also if the codec panics
-				version, ok, err := r.tryRead(v, private)
+				version, ok, err := r.tryRead(v, s)
 				if !ok {
 					err = errCounters
 				}
@@ -207,13 +212,13 @@ func (r *handle[T]) read(ctx context.Context, v *T, private *[]byte) (version ui
 
 // readLocked reads while the lock, for which it waits, keeps writers away. With
 // LockReads, nothing can panic meanwhile.
-func (r *handle[T]) readLocked(ctx context.Context, v *T, private *[]byte) (version uint64, err error) {
+func (r *handle[T]) readLocked(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
 	if r.word.TryLock() {
 		fence.Acquire(r.member.Key)
 	} else if err := r.mutex.Lock(ctx); err != nil {
 		return 0, err
 	}
-	version, ok, err := r.tryRead(v, private)
+	version, ok, err := r.tryRead(v, s)
 	r.unlock()
 	if !ok {
 		err = errCounters

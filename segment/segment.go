@@ -131,19 +131,19 @@ func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func(
 
 // current reads the value into *v for an Update. The lock is held.
 func (s *handle[T]) current(v *T) error {
-	var private []byte
+	private := new(scratch[T])
 	var version uint64
 	err := s.member.Use(func() (err error) {
 		var ok bool
-		if version, ok, err = s.tryRead(v, &private); !ok {
+		if version, ok, err = s.tryRead(v, private); !ok {
 			err = errCounters
 		}
 		return err
 	})
-	if err == nil && version != 0 && s.payload.Copied {
-		err = s.payload.Decode(private, v)
+	if s.payload.Direct {
+		private = nil
 	}
-	return err
+	return s.finish(v, private, version, err)
 }
 
 // publish writes *v to the next slot, makes it current, and wakes the watchers.

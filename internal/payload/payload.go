@@ -19,13 +19,14 @@ type Payload[T any] struct {
 	layout.Slots
 
 	// Plain says that a T may be assigned to and from a slot, by layout.Get and
-	// layout.Put. Then Get and Put are not to be called.
+	// layout.Put, and that neither Get nor Put is called.
 	Plain bool
-	// Direct says that Get reads to any *v, the stack included, and that neither
-	// Get nor Put panics.
+	// Direct says that the codec is one of ours: values are taken out by Get, to any
+	// *v, the stack included, and nothing panics.
 	Direct bool
-	// Copied says that the codec must not see bytes that change: in place of
-	// Get, Copy makes a private copy, and Decode decodes that.
+	// Copied says that the codec must not see bytes that change: Copy makes a
+	// private copy, and Decode decodes that. A codec that is neither Direct nor
+	// Copied decodes by DecodeInPlace.
 	Copied bool
 
 	form    form.Form
@@ -40,20 +41,20 @@ func New[T any](c codec.Codec[T], slots layout.Slots) Payload[T] {
 	p.Copied = p.inPlace == nil
 	if own, ok := c.(form.Codec); ok {
 		p.form, p.Direct = own.Form(), true
-		p.Plain = p.form == form.Plain
+		p.Plain = p.form.Kind == form.Plain
 	}
 	return p
 }
 
-// Get decodes the value of a slot in place, into *v, whose memory it uses again if
-// the codec can. It is void if the slot changed meanwhile. *v must be on the heap
-// unless Direct.
+// Get decodes the value of a slot, if the payload is Direct but not Plain, into
+// *v, whose memory it uses again for bytes. It is void if the slot changed
+// meanwhile.
 func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 	b, err := p.Value(slot)
 	if err != nil {
 		return err
 	}
-	switch p.form {
+	switch p.form.Kind {
 	case form.Bytes:
 		to := (*[]byte)(unsafe.Pointer(v))
 		if cap(*to) < len(b) {
@@ -63,10 +64,36 @@ func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 		copy(*to, b)
 	case form.String:
 		*(*string)(unsafe.Pointer(v)) = string(b)
-	default:
-		return undecodable(p.inPlace.DecodeInPlace(b, noEscape(v)))
+	case form.UTF16:
+		*(*string)(unsafe.Pointer(v)) = form.DecodeUTF16(b)
+	case form.Bools:
+		to := unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+		if len(b) != len(to) {
+			return notOfSize(len(b), len(to))
+		}
+		if i, bad := form.CopyBools(to, b, p.form.Bools); i >= 0 {
+			return notBool(i, bad)
+		}
 	}
 	return nil
+}
+
+func notOfSize(n, size int) error {
+	return undecodable(fmt.Errorf("%w: %d bytes, not %d", codec.ErrMalformed, n, size))
+}
+
+func notBool(i int, b byte) error {
+	return undecodable(fmt.Errorf("%w: the bool at byte %d is %#02x", codec.ErrMalformed, i, b))
+}
+
+// DecodeInPlace has the codec decode the value of a slot into *v, which it might
+// keep. It is void if the slot changed meanwhile.
+func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
+	b, err := p.Value(slot)
+	if err != nil {
+		return err
+	}
+	return undecodable(p.inPlace.DecodeInPlace(b, v))
 }
 
 // Copy copies the encoding in a slot to *private, whose memory it uses again.
@@ -92,7 +119,7 @@ func undecodable(err error) error {
 // that does not fit is ErrTooLarge. After an error the slot's content is void.
 func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 	space := p.Space(slot)
-	switch p.form {
+	switch p.form.Kind {
 	case form.Bytes:
 		from := *(*[]byte)(unsafe.Pointer(v))
 		n = len(from)
@@ -123,11 +150,4 @@ func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 func tooLarge(n, capacity int) error {
 	return fmt.Errorf("%w: the value takes %d bytes, the capacity is %d; create it with a larger Options.Capacity",
 		sharedseg.ErrTooLarge, n, capacity)
-}
-
-// noEscape hides v from escape analysis, which cannot see that a codec of this
-// module does not keep it.
-func noEscape[T any](v *T) *T {
-	p := uintptr(unsafe.Pointer(v))
-	return *(**T)(unsafe.Pointer(&p))
 }

@@ -72,8 +72,10 @@ func roundTrip[T any](t *testing.T, c codec.Codec[T], v, want T, plain, direct, 
 			if err = p.Copy(slot, &private); err == nil {
 				err = p.Decode(private, got)
 			}
-		default:
+		case p.Direct:
 			err = p.Get(slot, got)
+		default:
+			err = p.DecodeInPlace(slot, got)
 		}
 		if diff := cmp.Diff(want, *got); err != nil || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
