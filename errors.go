@@ -35,6 +35,12 @@ var (
 	// what the lock guards has not been repaired since.
 	ErrOwnerDied = errors.New("the owner of the lock died; set Options.Repair to restore what it guards")
 
+	// ErrReentrant is returned, at once, when a call would wait for its own
+	// goroutine: a Store, Update or Close of a segment's handle from within the
+	// function that an Update of this handle runs, and a Lock or Close of a
+	// mutex's handle from within its Repair. The call has changed nothing.
+	ErrReentrant = errors.New("the call would wait for itself")
+
 	// ErrNotOwner is returned by an Unlock through a handle that does not hold
 	// the lock.
 	ErrNotOwner = errors.New("this handle does not hold the lock")

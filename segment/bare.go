@@ -70,23 +70,28 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 // Errors: that of the codec, ErrCorrupt (the file was truncated), fs.ErrClosed.
 func (b *Bare[T]) Load() (T, error) {
 	var v T
+	var enc []byte
 	err := b.use(func(mem []byte) error {
 		if sized, ok := b.codec.(codec.Sizer); ok {
 			mem = mem[:sized.Size()]
 		}
-		return b.codec.Decode(append([]byte(nil), mem...), &v)
+		enc = append(enc, mem...)
+		return nil
 	})
+	if err == nil { // outside of use, as a codec may close the handle
+		err = b.codec.Decode(enc, &v)
+	}
 	return v, wrap("load", b.name, err)
 }
 
 // Store encodes v into the mapping and clears the rest of it. An encoding that does not fit is ErrTooLarge, and
 // the mapping stays as it is.
 func (b *Bare[T]) Store(v T) error {
-	err := b.use(func(mem []byte) error {
-		enc, err := b.codec.Append(nil, v)
-		if err != nil {
-			return err
-		}
+	enc, err := b.codec.Append(nil, v) // outside of use, as a codec may close the handle
+	if err != nil {
+		return wrap("store", b.name, err)
+	}
+	err = b.use(func(mem []byte) error {
 		if len(enc) > len(mem) {
 			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", sharedseg.ErrTooLarge, len(enc), len(mem))
 		}

@@ -13,12 +13,13 @@ import (
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/goroutine"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/notify"
 	"github.com/sharedseg/sharedseg/internal/payload"
 	"github.com/sharedseg/sharedseg/internal/step"
-	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 // quickReads is how often a Load starts again at once before it makes room for
@@ -32,7 +33,7 @@ type Reader[T any] struct{ handle[T] }
 
 // handle is what Segment and Reader have in common.
 type handle[T any] struct {
-	writing uint64 // a Store or Update has the lock; first, to be aligned on 32-bit machines
+	writing uint64 // the writer that has the lock, 0 if none has; first, to be aligned on 32-bit machines
 
 	seq       ipcsync.SeqLock
 	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
@@ -57,16 +58,19 @@ type handle[T any] struct {
 // leave it a gap. A Reader cannot take the lock, and goes on trying.
 //
 // Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is
-// then wrapped as well; ErrNoSpace if memory that was reserved is gone; and
-// fs.ErrClosed.
+// then wrapped as well; ErrNoSpace if memory that was reserved is gone;
+// ErrReentrant, with LockReads; and fs.ErrClosed.
 func (r *handle[T]) Load() (v T, err error) {
 	_, err = r.load(context.Background(), &v)
 	return v, err
 }
 
-// LoadContext is Load, but gives up when ctx is done. The error is then that of
-// ctx.
+// LoadContext is Load, but gives up when ctx is done, at once if it is from the
+// beginning. The error then wraps that of ctx.
 func (r *handle[T]) LoadContext(ctx context.Context) (v T, err error) {
+	if err := ctx.Err(); err != nil {
+		return v, wrap("load", r.name, err)
+	}
 	_, err = r.load(ctx, &v)
 	return v, err
 }
@@ -86,7 +90,10 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 	case !r.direct:
 		return r.loadSlow(ctx, v)
 	case r.lockReads:
-		version, err = r.readLocked(ctx, v, nil)
+		if !r.word.TryLock() {
+			return r.loadSlow(ctx, v)
+		}
+		version, err = r.readHeld(v, nil)
 	default:
 		var i uint64
 		version, i = r.seq.ReadBegin()
@@ -194,6 +201,7 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 			if locked, err := r.mutex.TryLock(); err != nil {
 				return 0, err
 			} else if locked {
+				fence.Publish(&r.writing, writer())
 				defer r.unlock() // also if the codec panics
 				version, ok, err := r.tryRead(v, s)
 				if !ok {
@@ -210,14 +218,23 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 	}
 }
 
-// readLocked reads while the lock, for which it waits, keeps writers away. With
-// LockReads, nothing can panic meanwhile.
+// readLocked reads while the lock, for which it waits, keeps writers away.
 func (r *handle[T]) readLocked(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
-	if r.word.TryLock() {
-		fence.Acquire(r.member.Key)
-	} else if err := r.mutex.Lock(ctx); err != nil {
-		return 0, err
+	if !r.word.TryLock() {
+		if r.within(writer()) {
+			return 0, errLoadWithin
+		}
+		if err := r.mutex.Lock(ctx); err != nil {
+			return 0, err
+		}
 	}
+	return r.readHeld(v, s)
+}
+
+// readHeld reads with the lock held, and releases it. With LockReads, nothing can
+// panic meanwhile.
+func (r *handle[T]) readHeld(v *T, s *scratch[T]) (version uint64, err error) {
+	fence.Acquire(r.member.Key)
 	version, ok, err := r.tryRead(v, s)
 	r.unlock()
 	if !ok {
@@ -248,6 +265,29 @@ func (r *handle[T]) unlockSlow() error {
 	}
 	return err
 }
+
+// nobody is the writer of a call in which no function of the user runs while it has
+// the lock.
+const nobody = 1
+
+// writer is the calling goroutine, as handle.writing has it: nobody if it is not
+// known.
+func writer() uint64 { return max(nobody, uint64(goroutine.ID())) }
+
+// within reports whether self, the calling goroutine, is the one that has the lock
+// for which it is about to wait: it runs a function of the user, fn of Update or a
+// codec's.
+func (r *handle[T]) within(self uint64) bool {
+	return self != nobody && atomic.LoadUint64(&r.writing) == self
+}
+
+const fromWithin = "it comes from within an Update, or a codec, of the same handle"
+
+var (
+	errStoreWithin = fmt.Errorf("%w: %s: change the value that Update gave the function instead", sharedseg.ErrReentrant, fromWithin)
+	errLoadWithin  = fmt.Errorf("%w: %s: use the value that Update gave the function instead", sharedseg.ErrReentrant, fromWithin)
+	errCloseWithin = fmt.Errorf("%w: %s: close the handle when that has returned", sharedseg.ErrReentrant, fromWithin)
+)
 
 // A writer announces no version but the one after the current one, and disturbs
 // only those who read an older.
@@ -291,7 +331,13 @@ func (r *handle[T]) Version() (version uint64) {
 // handle of a segment that does not persist, the segment ends. The error says
 // what could not be cleaned up; the handle is closed all the same. A second Close
 // returns nil, perhaps before the first is done.
+//
+// A Close from within an Update of this handle would wait for itself: it returns
+// ErrReentrant, and the handle stays open.
 func (r *handle[T]) Close() error {
+	if r.within(writer()) && !r.closed() {
+		return wrap("close", r.name, errCloseWithin)
+	}
 	if !r.member.BeginClose() {
 		return nil
 	}

@@ -42,28 +42,51 @@ func (s *Segment[T]) Created() bool { return s.member.Created }
 // readers.
 //
 // Errors: ErrTooLarge if the encoding is larger than the capacity, the codec's,
-// ErrCorrupt, ErrNoSpace if memory that was reserved is gone, and fs.ErrClosed.
+// ErrCorrupt, ErrNoSpace if memory that was reserved is gone, ErrReentrant from
+// within an Update of this handle, and fs.ErrClosed.
 // After an error the old value stays; after ErrCorrupt it is undefined.
 func (s *Segment[T]) Store(v T) error { return s.write(context.Background(), "store", &v, nil) }
 
 // StoreContext is Store, but gives up waiting for other writers, one that is
-// stopped perhaps, when ctx is done. The error is then that of ctx.
+// stopped perhaps, when ctx is done; if it is from the beginning, it stores
+// nothing. The error then wraps that of ctx, and its text says which process has
+// the lock.
 func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
+	if err := ctx.Err(); err != nil {
+		return wrap("store", s.name, err)
+	}
 	return s.write(ctx, "store", &v, nil)
 }
 
 // Update publishes what fn makes of the current value, as one step among all
 // processes. fn gets a private copy, T's zero value if nothing was stored yet. If
 // it returns an error, Update publishes nothing and returns an Error that wraps
-// it; if it panics, nothing is published either. fn runs with the writers' lock
-// held: it should be short, and it must not use the segment.
+// it; if it panics, nothing is published either.
+//
+// fn runs with the writers' lock held: it should be short. What it calls of this
+// handle and would need the lock, Store, Update, Close, and Load with LockReads,
+// returns ErrReentrant at once. But nobody notices that fn waits, through another
+// handle of the segment or for a goroutine, for the lock that it has itself: that
+// ends with a context, so use StoreContext and UpdateContext there. The same holds
+// for the methods of a codec. (On machines other than amd64, 386, arm64 and
+// riscv64, ErrReentrant is not noticed either.)
+//
+// Errors: as of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
-	return s.UpdateContext(context.Background(), fn)
+	return s.update(context.Background(), fn)
 }
 
 // UpdateContext is Update, but gives up waiting for other writers when ctx is
-// done. The error is then that of ctx. Once fn runs, ctx no longer counts.
+// done, at once if it is from the beginning. The error is then as of
+// StoreContext. Once fn runs, ctx no longer counts.
 func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) error {
+	if err := ctx.Err(); err != nil {
+		return wrap("update", s.name, err)
+	}
+	return s.update(ctx, fn)
+}
+
+func (s *Segment[T]) update(ctx context.Context, fn func(v *T) error) error {
 	v := new(T)
 	return s.write(ctx, "update", v, func() error {
 		if err := s.current(v); err != nil {
@@ -81,7 +104,7 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 		return s.writeSlow(ctx, op, v, update)
 	}
 	fence.Acquire(s.member.Key)
-	fence.Publish(&s.writing, 1) // Close looks at it, as the lock's word may be a peer's forgery
+	fence.Publish(&s.writing, nobody) // Close looks at it, as the lock's word may be a peer's forgery
 	err := s.publish(v)
 	return wrap(op, s.name, err)
 }
@@ -90,14 +113,14 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 // touched through the door, for a codec that may panic, and for an update.
 // However these end, the lock is released.
 func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func() error) (err error) {
-	locked := false
+	self, locked := writer(), false
 	defer func() {
 		if locked {
 			s.member.Use(s.unlock)
 		}
 	}()
 	publish := func() error {
-		fence.Publish(&s.writing, 1)
+		fence.Publish(&s.writing, self)
 		err := s.publish(v)
 		locked = false
 		return err
@@ -116,11 +139,14 @@ func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func(
 			return wrap(op, s.name, err)
 		}
 	}
+	if s.within(self) {
+		return wrap(op, s.name, errStoreWithin)
+	}
 	if err := s.mutex.Lock(ctx); err != nil {
 		return wrap(op, s.name, err)
 	}
 	locked = true
-	fence.Publish(&s.writing, 1)
+	fence.Publish(&s.writing, self)
 	if update != nil {
 		if err := update(); err != nil {
 			return wrap(op, s.name, err)

@@ -24,6 +24,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ import (
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/goroutine"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/park"
@@ -85,6 +87,8 @@ type Mutex struct {
 	close  sync.Once
 	member *member.Member // nil if the word is the caller's
 	name   string
+
+	repairer atomic.Uintptr // goroutine.ID of the one that runs repair, 0 if none does or it is not known
 }
 
 // NewMutex returns a handle of the mutex in a word of shared memory, 0 at first,
@@ -107,15 +111,17 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 }
 
 // Lock locks the mutex. It blocks until the mutex is free or ctx is done; then it
-// returns ctx's error, within 5 ms, or Windows's tick of 16 ms. A goroutine that
-// locks a mutex which its own handle holds waits until it is unlocked, as with
-// the standard library's.
+// returns an error that wraps ctx's, within 5 ms, or Windows's tick of 16 ms. Its
+// text says who holds the mutex: this handle, or the process of another, whose ID
+// is a hint only. If ctx is done from the beginning, the mutex is not locked. A
+// goroutine that locks a mutex which its own handle holds waits until it is
+// unlocked, as with the standard library's.
 //
 // If an owner died while it held the mutex, Lock runs Options.Repair, holding
 // the mutex, before it returns. If that fails or there is none, Lock unlocks and
 // returns ErrOwnerDied, and so does every Lock until a Repair succeeds. Whenever
-// Lock returns an error, the mutex is not held. Other errors: ErrCorrupt,
-// fs.ErrClosed.
+// Lock returns an error, the mutex is not held. Other errors: ErrReentrant from
+// within Repair, ErrCorrupt, fs.ErrClosed.
 func (m *Mutex) Lock(ctx context.Context) error {
 	if m.direct && ctx.Err() == nil && m.word.TryLock() {
 		if m.state.Load() == 0 {
@@ -183,8 +189,12 @@ func (m *Mutex) holds() (held bool) {
 
 // Stop ends the handle of a mutex on the caller's own word, as Close does for a
 // named one: Lock returns fs.ErrClosed from now on, also in goroutines that
-// wait. It returns when none waits any more. It does not unlock.
-func (m *Mutex) Stop() {
+// wait. It returns when none waits any more. It does not unlock. From within
+// Repair it would wait for itself: that is ErrReentrant, and the handle goes on.
+func (m *Mutex) Stop() error {
+	if m.repairs() {
+		return errStopWithin
+	}
 	m.stop.Do(func() {
 		m.state.Or(fault.Closed)
 		close(m.done)
@@ -197,6 +207,7 @@ func (m *Mutex) Stop() {
 			}
 		}
 	})
+	return nil
 }
 
 // wrap names the mutex in an error, and keeps m's memory mapped until here.
@@ -251,6 +262,37 @@ func (m *Mutex) acquired(flags uint32) error {
 	return nil
 }
 
+// repairs reports whether the caller is Repair.
+func (m *Mutex) repairs() bool {
+	id := goroutine.ID()
+	return id != 0 && m.repairer.Load() == id
+}
+
+var (
+	errLockWithin = fmt.Errorf("%w: it comes from within Repair, which runs with the mutex held", sharedseg.ErrReentrant)
+	errStopWithin = fmt.Errorf("%w: it comes from within Repair: close the handle when Lock has returned", sharedseg.ErrReentrant)
+)
+
+// heldBy is the error of a wait that ctx ended, with the holder in its text. It is
+// called inside the door.
+func (m *Mutex) heldBy(err error) error {
+	owner := m.word.Word.Load() & layout.IdentMask
+	switch {
+	case err == nil || owner == 0:
+		return err
+	case owner == m.word.Self:
+		return fmt.Errorf("%w; held by this handle", err)
+	}
+	switch pid := m.holderPID(owner); pid {
+	case 0:
+		return fmt.Errorf("%w; held by another handle", err)
+	case uint32(os.Getpid()):
+		return fmt.Errorf("%w; held by another handle of this process, %d (a hint)", err, pid)
+	default:
+		return fmt.Errorf("%w; held by process %d (a hint)", err, pid)
+	}
+}
+
 // holderPID is the process ID of the owner, a hint, 0 if there is none.
 func (m *Mutex) holderPID(owner uint32) uint32 {
 	if m.member == nil {
@@ -268,10 +310,15 @@ func (m *Mutex) lockSlow(ctx context.Context) error {
 	if taken, err := m.takeFree(); taken || err != nil {
 		return err
 	}
+	if m.repairs() {
+		return errLockWithin
+	}
 	select {
 	case m.gate <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		err := ctx.Err()
+		m.use(func() error { err = m.heldBy(err); return nil })
+		return err
 	case <-m.done:
 		return fs.ErrClosed
 	}
@@ -336,11 +383,11 @@ func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
 	stop := func() {}
 	defer func() { stop() }()
 	for look, limit := 0, firstPark; ; look++ {
-		if err := m.verdict(ctx.Err()); err != nil {
+		if err := ctx.Err(); err != nil || m.state.Load() != 0 {
 			if flags != 0 {
 				m.queue.Wake() // in case this goroutine was woken, and another could have been
 			}
-			return false, err
+			return false, m.verdict(m.heldBy(err))
 		}
 		w := m.word.Word.Load()
 		owner := w & layout.IdentMask
@@ -422,6 +469,8 @@ func (m *Mutex) restore() error {
 	if m.repair == nil {
 		return sharedseg.ErrOwnerDied
 	}
+	m.repairer.Store(goroutine.ID())
+	defer m.repairer.Store(0)
 	if err := m.repair(); err != nil {
 		return fmt.Errorf("%w: repair: %w", sharedseg.ErrOwnerDied, err)
 	}

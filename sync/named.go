@@ -15,8 +15,10 @@ import (
 
 // Options of a named Mutex. The zero value, and nil, are ready to use.
 type Options struct {
-	// Repair mends what the mutex guards after an owner died. It runs with the mutex held, in the goroutine that
-	// calls Lock, and must not use the mutex. nil: Lock returns ErrOwnerDied.
+	// Repair mends what the mutex guards after an owner died. It runs with the
+	// mutex held, in the goroutine that calls Lock, and must not use the mutex:
+	// Lock and Close of the handle return ErrReentrant there. nil: Lock returns
+	// ErrOwnerDied.
 	Repair func() error
 	// Persist keeps the mutex when the last handle is gone, and with it the knowledge that its owner died. It
 	// is for mutexes that guard something that outlives the processes, and counts for the one who creates. On
@@ -96,7 +98,13 @@ func OpenMutex(name string, o *Options) (*Mutex, error) {
 // next handle to lock it learns that its owner died. The error says what could
 // not be cleaned up; the handle is closed all the same. A second Close returns
 // nil.
+//
+// A Close from within Repair would wait for itself: it returns ErrReentrant, and
+// the handle stays open.
 func (m *Mutex) Close() (err error) {
+	if m.repairs() {
+		return m.wrap("close", errStopWithin)
+	}
 	m.close.Do(func() {
 		m.Stop()
 		if m.member == nil {
