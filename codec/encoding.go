@@ -12,6 +12,13 @@ import (
 // JSON returns the codec that uses encoding/json. Its ID is "json" for any T:
 // processes agree on the document and each may have a type of its own for it.
 //
+// Fields that T does not have are dropped, as by [json.Unmarshal]. So when
+// programs of two versions share a value, an Update by the older one removes
+// the fields that only the newer one knows. A T can keep them: it decodes the
+// document a second time, into a map[string]json.RawMessage, and encodes what is
+// left there beside its own fields, as Config of examples/config does. A field
+// whose type or meaning has changed needs a new name.
+//
 // Append fails with an error wrapping [ErrInvalid] where [json.Marshal] does,
 // and Decode with one wrapping [ErrMalformed] where [json.Unmarshal] does. Both
 // wrap the error of encoding/json as well. Decode starts from the zero T:

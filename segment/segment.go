@@ -59,7 +59,8 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 }
 
 // Update publishes what fn makes of the current value, as one step among all
-// processes. fn gets a private copy, T's zero value if nothing was stored yet. If
+// processes. fn gets a private copy, T's zero value if nothing was stored yet: a
+// map is nil then. If
 // it returns an error, Update publishes nothing and returns an Error that wraps
 // it; if it panics, nothing is published either.
 //

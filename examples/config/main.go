@@ -21,11 +21,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/sharedseg/sharedseg"
@@ -43,12 +46,59 @@ The settings stay until you remove them, or restart the computer.
 `
 
 // Config is what the processes share. It may be anything that encoding/json can handle; 4096 bytes of JSON is the
-// most, unless Options.Capacity says otherwise. Programs of different versions can share it. But an Update by one
-// that does not know a field drops the field.
+// most, unless Options.Capacity says otherwise.
+//
+// Programs of different versions can share it. encoding/json drops fields that a
+// type does not have, so an Update by an older program would remove what only a
+// newer one knows. Config keeps those fields, by methods of its own. Fields within
+// fields would need the same.
 type Config struct {
 	Revision int    `json:"revision"` // counts the changes
 	LogLevel string `json:"loglevel,omitempty"`
 	MaxConns int    `json:"maxconns,omitempty"`
+
+	others map[string]json.RawMessage // fields that this version does not know
+}
+
+// plain is a Config that encoding/json treats as any struct.
+type plain Config
+
+// UnmarshalJSON decodes the fields that there are, and then, as a map, the others.
+func (c *Config) UnmarshalJSON(doc []byte) error {
+	if err := json.Unmarshal(doc, (*plain)(c)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(doc, &c.others); err != nil {
+		return err
+	}
+	maps.DeleteFunc(c.others, func(name string, _ json.RawMessage) bool { return known(name) })
+	return nil
+}
+
+// known reports whether a Config has the field of that name, which may be in other
+// letters, as for encoding/json.
+func known(name string) bool {
+	for field := range reflect.TypeFor[Config]().Fields() {
+		own, _, _ := strings.Cut(field.Tag.Get("json"), ",") // each exported field has one
+		if field.IsExported() && strings.EqualFold(name, own) {
+			return true
+		}
+	}
+	return false
+}
+
+// MarshalJSON encodes the fields, and then the others.
+func (c Config) MarshalJSON() ([]byte, error) {
+	doc, err := json.Marshal(plain(c))
+	if err != nil || len(c.others) == 0 {
+		return doc, err
+	}
+	others, err := json.Marshal(c.others)
+	if err != nil {
+		return nil, err
+	}
+	doc[len(doc)-1] = ',' // in place of its brace, as revision is always there
+	return append(doc, others[1:]...), nil
 }
 
 const (

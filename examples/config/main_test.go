@@ -1,13 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/examples/internal/exampletest"
+	"github.com/sharedseg/sharedseg/segment"
 )
 
 func TestMain(m *testing.M) { exampletest.Main(m, run) }
@@ -17,7 +21,7 @@ func newName(t *testing.T) string {
 	t.Helper()
 	name := exampletest.Name(t)
 	t.Cleanup(func() {
-		if err := sharedseg.Remove(name, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := sharedseg.Remove(name, options().Place()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
 		}
 	})
@@ -56,6 +60,66 @@ func TestTwoTerminals(t *testing.T) {
 	check(t, name, "", "remove")
 	checkFails(t, name, "make some with config set", "get")
 	checkFails(t, name, "remove "+name, "remove")
+}
+
+// An older program's change keeps what only a newer one knows.
+func TestUnknownFieldsStay(t *testing.T) {
+	name := newName(t)
+	type colour struct{ Red, Green float64 }
+	type newer struct {
+		Revision int               `json:"revision"`
+		LogLevel string            `json:"loglevel"`
+		Colour   colour            `json:"colour"`
+		Peers    map[string]string `json:"peers"`
+	}
+	s, err := segment.Open(name, codec.JSON[newer](), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newer{Revision: 1, LogLevel: "info", Colour: colour{0.5, 1e300}, Peers: map[string]string{"a<b": "\"\u2028"}}
+	if err := s.Store(v); err != nil {
+		t.Fatal(err)
+	}
+	check(t, name, "", "set", "loglevel", "debug")
+	check(t, name, "", "set", "maxconns", "17")
+	got, err := s.Load()
+	v.Revision, v.LogLevel = 3, "debug"
+	if err != nil || !reflect.DeepEqual(got, v) {
+		t.Errorf("after a change by a program that does not know all fields: %+v, %v; want %+v", got, err, v)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, name, `{"revision":3,"loglevel":"debug","maxconns":17,"colour":{"Red":0.5,"Green":1e+300},"peers":{"a\u003cb":"\"\u2028"}}`+"\n", "get")
+}
+
+func TestConfigJSON(t *testing.T) {
+	for _, doc := range []string{
+		`{"revision":0}`,
+		`{"revision":1,"loglevel":"debug","maxconns":17}`,
+		`{"revision":1,"":null,"a":[{}],"b":1}`,
+	} {
+		var c Config
+		if err := json.Unmarshal([]byte(doc), &c); err != nil {
+			t.Error(err)
+		}
+		if got, err := json.Marshal(c); string(got) != doc || err != nil {
+			t.Errorf("%s has become %s, %v", doc, got, err)
+		}
+	}
+	// A field is the same in other letters: it must not come twice.
+	var c Config
+	if err := json.Unmarshal([]byte(`{"REVISION":5,"LogLevel":"info"}`), &c); err != nil {
+		t.Error(err)
+	}
+	if got, err := json.Marshal(c); string(got) != `{"revision":5,"loglevel":"info"}` || err != nil {
+		t.Errorf("in other letters: %s, %v", got, err)
+	}
+	for _, doc := range []string{`[]`, `{"revision":"one"}`, `7`, `{`} {
+		if err := json.Unmarshal([]byte(doc), new(Config)); err == nil {
+			t.Errorf("%s decodes", doc)
+		}
+	}
 }
 
 func TestBadSettings(t *testing.T) {
