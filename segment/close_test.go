@@ -54,7 +54,10 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	if err := other.Store(cellOf(1)); err != nil {
 		t.Fatal(err)
 	}
-	before, _ := proctest.Mappings(name)
+	before, known := proctest.Mappings(name)
+	if known && len(before) == 0 {
+		t.Fatal("the mapping cannot be seen")
+	}
 	s := open(t, name, codec.Fixed[cell](), o)
 	r, err := segment.OpenReader(name, codec.Fixed[cell](), nil)
 	if err != nil {

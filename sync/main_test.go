@@ -3,6 +3,7 @@ package ipcsync_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"testing"
 	"time"
 
@@ -24,14 +25,14 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 // open opens a mutex of the test's own and closes it at the test's end.
 func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	t.Helper()
-	first := handles(name, o) == 0
+	first := handles(t, name, o) == 0
 	m, err := ipcsync.OpenMutex(name, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if first {
-			proctest.Gone(t, func() bool { return handles(name, o) <= 1 }) // or Close would leave the file
+			proctest.Gone(t, func() bool { return handles(t, name, o) <= 1 }) // or Close would leave the file
 		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -40,9 +41,13 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	return m
 }
 
-// handles is how many handles of a mutex are open, and 0 if there is none.
-func handles(name string, o *ipcsync.Options) int {
-	info, _ := sharedseg.Stat(name, o.Place())
+// handles is how many handles of a mutex are open.
+func handles(t testing.TB, name string, o *ipcsync.Options) int {
+	t.Helper()
+	info, err := sharedseg.Stat(name, o.Place())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
 	return info.Writers
 }
 

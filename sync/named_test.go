@@ -29,6 +29,30 @@ func TestTwoHandlesOfOneName(t *testing.T) {
 	}
 }
 
+// What open waits for at the end of each test counts handles, and not nothing.
+func TestHandlesAreCounted(t *testing.T) {
+	name := proctest.Name(t)
+	count := func(want int) {
+		t.Helper()
+		if got := handles(t, name, nil); got != want {
+			t.Errorf("%d handles, want %d", got, want)
+		}
+	}
+	count(0)
+	m := open(t, name, nil)
+	count(1)
+	other := open(t, name, nil)
+	count(2)
+	p := proctest.Start(t, "owner", name)
+	p.Expect("locked")
+	count(3)
+	p.Kill()
+	must(t, other.Close())
+	proctest.Gone(t, func() bool { return handles(t, name, nil) == 1 })
+	must(t, m.Close())
+	count(0)
+}
+
 func TestHeld(t *testing.T) {
 	name := proctest.Name(t)
 	a, b := open(t, name, nil), open(t, name, nil)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -87,7 +89,11 @@ func TestKilled(t *testing.T) {
 	set.Kill()
 	proctest.Gone(t, func() bool {
 		info, err := sharedseg.Stat(name, nil)
-		return err != nil || !info.Live()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+			return true
+		}
+		return !info.Live()
 	})
 	if _, _, code := exampletest.Run(t, name, "get"); code != 1 {
 		t.Errorf("get of a text that a killed process left exits with %d, want 1", code)

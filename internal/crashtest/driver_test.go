@@ -259,7 +259,10 @@ func (d *driver) bury() {
 	}
 	proctest.Gone(d, func() bool {
 		info, err := sharedseg.Stat(d.name, d.place().Place())
-		return err != nil || info.Writers <= ours && !info.Readers
+		if !errors.Is(err, fs.ErrNotExist) {
+			d.must(err)
+		}
+		return info.Writers <= ours && !info.Readers
 	})
 }
 
