@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -130,6 +131,32 @@ func cleared(t *testing.T, name string, mayBeLeft bool) {
 	}
 	if err := sharedseg.Remove(name, nil); !mayBeLeft && !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the name is left behind: Remove's error is %v", err)
+	}
+}
+
+// The builds that the README describes write files that git ignores.
+func TestBuildsAreIgnored(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, m := range regexp.MustCompile(`(?:-o |out-implib=)([a-z.]+)`).FindAllStringSubmatch(string(page), -1) {
+		files = append(files, m[1])
+		if name, is := strings.CutSuffix(m[1], filepath.Ext(m[1])); is && strings.HasSuffix(name, "stringbuf") {
+			files = append(files, name+".h") // which go build writes beside a library
+		}
+	}
+	if len(files) < 9 {
+		t.Fatalf("the README has builds of %q only", files)
+	}
+	if out, err := exec.Command("git", "ls-files", "--error-unmatch", "README.md").CombinedOutput(); err != nil {
+		t.Skipf("this is not a checkout of git's: %v\n%s", err, out)
+	}
+	for _, file := range files {
+		if out, err := exec.Command("git", "check-ignore", file).CombinedOutput(); err != nil {
+			t.Errorf("git does not ignore %s: %v\n%s", file, err, out)
+		}
 	}
 }
 
