@@ -266,19 +266,19 @@ func (r *handle[T]) unlockSlow() error {
 	return err
 }
 
-// nobody is the writer of a call in which no function of the user runs while it has
+// unnamed is the writer of a call that runs no function of the user while it has
 // the lock.
-const nobody = 1
+const unnamed = 1
 
-// writer is the calling goroutine, as handle.writing has it: nobody if it is not
+// writer is the calling goroutine, as handle.writing has it: unnamed if it is not
 // known.
-func writer() uint64 { return max(nobody, uint64(goroutine.ID())) }
+func writer() uint64 { return max(unnamed, uint64(goroutine.ID())) }
 
 // within reports whether self, the calling goroutine, is the one that has the lock
 // for which it is about to wait: it runs a function of the user, fn of Update or a
 // codec's.
 func (r *handle[T]) within(self uint64) bool {
-	return self != nobody && atomic.LoadUint64(&r.writing) == self
+	return self != unnamed && atomic.LoadUint64(&r.writing) == self
 }
 
 const fromWithin = "it comes from within an Update, or a codec, of the same handle"

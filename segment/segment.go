@@ -49,8 +49,8 @@ func (s *Segment[T]) Store(v T) error { return s.write(context.Background(), "st
 
 // StoreContext is Store, but gives up waiting for other writers, one that is
 // stopped perhaps, when ctx is done; if it is from the beginning, it stores
-// nothing. The error then wraps that of ctx, and its text says which process has
-// the lock.
+// nothing. The error then wraps that of ctx; its text names the process that has
+// the lock, as a hint.
 func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("store", s.name, err)
@@ -59,18 +59,17 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 }
 
 // Update publishes what fn makes of the current value, as one step among all
-// processes. fn gets a private copy, T's zero value if nothing was stored yet: a
-// map is nil then. If
-// it returns an error, Update publishes nothing and returns an Error that wraps
-// it; if it panics, nothing is published either.
+// processes. fn gets a private copy, T's zero value if nothing was stored yet, such
+// as a nil map. If it returns an error, Update publishes nothing and returns an
+// Error that wraps it; if it panics, nothing is published either.
 //
-// fn runs with the writers' lock held: it should be short. What it calls of this
-// handle and would need the lock, Store, Update, Close, and Load with LockReads,
-// returns ErrReentrant at once. But nobody notices that fn waits, through another
-// handle of the segment or for a goroutine, for the lock that it has itself: that
-// ends with a context, so use StoreContext and UpdateContext there. The same holds
-// for the methods of a codec. (On machines other than amd64, 386, arm64 and
-// riscv64, ErrReentrant is not noticed either.)
+// fn runs with the writers' lock held: it should be short. Calls of this handle
+// that need the lock, which are Store, Update, Close, and Load with LockReads,
+// return ErrReentrant at once when fn makes them. It is not noticed if fn waits for
+// its own lock through another handle of the segment, or for another goroutine
+// that waits for the lock. Only a context ends that, as of StoreContext and
+// UpdateContext. The same is true of a codec's methods. On machines other than
+// amd64, 386, arm64 and riscv64, no such call is noticed.
 //
 // Errors: as of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
@@ -105,7 +104,7 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 		return s.writeSlow(ctx, op, v, update)
 	}
 	fence.Acquire(s.member.Key)
-	fence.Publish(&s.writing, nobody) // Close looks at it, as the lock's word may be a peer's forgery
+	fence.Publish(&s.writing, unnamed) // Close looks at it, as the lock's word may be a peer's forgery
 	err := s.publish(v)
 	return wrap(op, s.name, err)
 }

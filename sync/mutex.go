@@ -112,8 +112,8 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 
 // Lock locks the mutex. It blocks until the mutex is free or ctx is done; then it
 // returns an error that wraps ctx's, within 5 ms, or Windows's tick of 16 ms. Its
-// text says who holds the mutex: this handle, or the process of another, whose ID
-// is a hint only. If ctx is done from the beginning, the mutex is not locked. A
+// text names the holder: this handle, or the process of another, whose ID is a
+// hint only. If ctx is done from the beginning, the mutex is not locked. A
 // goroutine that locks a mutex which its own handle holds waits until it is
 // unlocked, as with the standard library's.
 //
@@ -273,8 +273,8 @@ var (
 	errStopWithin = fmt.Errorf("%w: it comes from within Repair: close the handle when Lock has returned", sharedseg.ErrReentrant)
 )
 
-// heldBy is the error of a wait that ctx ended, with the holder in its text. It is
-// called inside the door.
+// heldBy is the error of a wait that ended with err, that of its context, with the
+// holder in its text. It is called inside the door.
 func (m *Mutex) heldBy(err error) error {
 	owner := m.word.Word.Load() & layout.IdentMask
 	switch {
