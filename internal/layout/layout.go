@@ -17,6 +17,7 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -337,6 +338,22 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		return nil, fmt.Errorf("%w: header: size is %d, the mapping has %d bytes, %d are needed", ErrCorrupt, s, size, g.size)
 	}
 	return g, nil
+}
+
+// SameHeader reports whether a and b, private copies of a mapping's beginning,
+// agree in what its initialiser writes.
+func SameHeader(a, b []byte) bool {
+	staticA, textsA := written(a)
+	staticB, textsB := written(b)
+	return bytes.Equal(staticA, staticB) && bytes.Equal(textsA, textsB)
+}
+
+// written is what of head its initialiser wrote, and nobody else writes.
+func written(head []byte) (static, texts []byte) {
+	if len(head) < textOff {
+		return head[:min(len(head), rotorOff)], nil
+	}
+	return head[:rotorOff], head[textOff:min(len(head), HeadLen(head))]
 }
 
 // Version reads the current version from a private copy of the mapping's beginning.

@@ -66,6 +66,35 @@ func (o *Object) Held(slot int) (bool, error) {
 	return o.taken(layout.MemberByte+int64(slot), 1)
 }
 
+// Holders returns the member slots that other Objects hold, in ascending order.
+// It costs two questions for each holder, and one if there is none.
+func (o *Object) Holders() ([]int, error) {
+	slots, err := o.holders(nil, layout.MemberByte, layout.Members)
+	if err != nil {
+		err = o.unanswered(err)
+	}
+	return slots, err
+}
+
+// holders adds the holders of n bytes to slots. Which of several locks the
+// system names first is up to it: Linux sorts them by owner. So it is asked
+// again on both sides of its answer.
+func (o *Object) holders(slots []int, at, n int64) ([]int, error) {
+	for end := at + n; at < end; {
+		first, count, err := o.locked(at, end-at)
+		if err != nil || count == 0 {
+			return slots, err
+		}
+		if slots, err = o.holders(slots, at, first-at); err != nil {
+			return slots, err
+		}
+		for at = first; at < first+count; at++ {
+			slots = append(slots, int(at-layout.MemberByte))
+		}
+	}
+	return slots, nil
+}
+
 // ReaderHeld reports whether another Object holds the readers' byte.
 func (o *Object) ReaderHeld() (bool, error) {
 	return o.taken(layout.ReaderByte, 1)
@@ -90,11 +119,15 @@ func (o *Object) set(kind int16, at int64) (bool, error) {
 
 // taken reports whether another Object holds any of n bytes.
 func (o *Object) taken(at, n int64) (bool, error) {
-	taken, err := o.locked(at, n)
+	_, count, err := o.locked(at, n)
 	if err != nil {
-		err = fmt.Errorf("ask for the locks of %s: %w", o.path, err)
+		err = o.unanswered(err)
 	}
-	return taken, err
+	return count > 0, err
+}
+
+func (o *Object) unanswered(err error) error {
+	return fmt.Errorf("ask for the locks of %s: %w", o.path, err)
 }
 
 // setLock asks the kernel for a lock of one byte, by F_SETLK or F_OFD_SETLK.
@@ -104,9 +137,20 @@ func setLock(fd, cmd int, kind int16, at int64) error {
 	return err
 }
 
-// getLock asks the kernel whether somebody else has locked any of n bytes, by F_GETLK or F_OFD_GETLK.
-func getLock(fd, cmd int, at, n int64) (bool, error) {
+// getLock asks the kernel for a lock that somebody else has on any of n bytes, by F_GETLK or F_OFD_GETLK. It returns
+// those of the n bytes that the lock covers: count is 0 if there is none.
+func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
-	_, err := again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
-	return err == nil && lock.Type != unix.F_UNLCK, err
+	_, err = again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
+	if err != nil || lock.Type == unix.F_UNLCK {
+		return 0, 0, err
+	}
+	first, end := max(at, lock.Start), at+n
+	if lock.Len > 0 { // else it has no end
+		end = min(end, lock.Start+lock.Len)
+	}
+	if first >= end { // the answer is to another question
+		return at, n, nil
+	}
+	return first, end - first, nil
 }

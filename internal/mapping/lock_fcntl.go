@@ -124,16 +124,16 @@ func (f *file) unlock(o *openFile, at int64) error {
 	return setLock(o.fd, unix.F_SETLK, unix.F_UNLCK, at)
 }
 
-func (o *openFile) locked(at, n int64) (bool, error) {
+func (o *openFile) locked(at, n int64) (first, count int64, err error) {
 	filesMu.Lock()
 	defer filesMu.Unlock()
 	if o.file == nil {
-		return false, os.ErrClosed
+		return 0, 0, os.ErrClosed
 	}
 	for b, holders := range o.file.locks {
 		_, own := holders[o]
 		if at <= b && b < at+n && (!own || len(holders) > 1) {
-			return true, nil
+			return b, 1, nil
 		}
 	}
 	return getLock(o.fd, unix.F_GETLK, at, n)

@@ -24,7 +24,7 @@ func (f *openFile) lock(kind int16, at int64) (bool, error) {
 	return err == nil, err
 }
 
-func (f *openFile) locked(at, n int64) (bool, error) {
+func (f *openFile) locked(at, n int64) (first, count int64, err error) {
 	return getLock(f.fd, unix.F_OFD_GETLK, at, n)
 }
 

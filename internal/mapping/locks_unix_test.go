@@ -4,13 +4,17 @@ package mapping
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
@@ -35,6 +39,8 @@ func peer(args []string) error {
 			answer, err = o.Held(slot)
 		case "Hold":
 			answer, err = o.Hold(slot)
+		case "Drop":
+			o.Drop(slot)
 		case "AnyHeld":
 			answer, err = o.AnyHeld()
 		case "ReaderHeld":
@@ -116,6 +122,57 @@ func TestLocksAcrossProcesses(t *testing.T) {
 	must(t, a.Close())
 	ask("AnyHeld", false)
 	ask("LockRegistry", true)
+}
+
+// Holders are all that hold a slot, and no other byte: those of this process and of others, but not the one that asks.
+func TestHolders(t *testing.T) {
+	a, p := create(t)
+	_, ask := startPeer(t, p)
+	check := func(what string, held map[int]bool) {
+		t.Helper()
+		got, err := a.Holders()
+		if want := slices.Sorted(maps.Keys(held)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: Holders = %v, %v, want %v", what, got, err, want)
+		}
+	}
+	must(t, a.HoldReader())
+	must(t, a.LockRegistry(0))
+	is(t, "Hold", func() (bool, error) { return a.Hold(500) }, true)
+	check("none", nil)
+	for _, few := range [][]int{{0}, {layout.Members - 1}, {1, 0}, {7, 9, 8, 501, 499, 3, layout.Members - 1, 0}} {
+		held := map[int]bool{}
+		var objects []*Object
+		for i, slot := range few {
+			held[slot] = true
+			if i%2 == 0 {
+				ask(fmt.Sprint("Hold ", slot), true)
+				continue
+			}
+			o := reopen(t, p)
+			is(t, "Hold", func() (bool, error) { return o.Hold(slot) }, true)
+			objects = append(objects, o)
+			check("so far", held)
+		}
+		check("all", held)
+		for i, slot := range few {
+			if i%2 == 0 {
+				ask(fmt.Sprint("Drop ", slot), false)
+			}
+		}
+		for _, o := range objects {
+			must(t, o.Close())
+		}
+		check("none again", nil)
+	}
+
+	// Every other of many, taken in any order.
+	held := map[int]bool{}
+	for _, slot := range rand.Perm(64) {
+		o := reopen(t, p)
+		is(t, "Hold", func() (bool, error) { return o.Hold(2 * slot) }, true)
+		held[2*slot] = true
+	}
+	check("many", held)
 }
 
 // The locks of a process go when it is killed.

@@ -33,6 +33,7 @@
 //	(*Object) Hold(slot) (bool, error), Drop(slot)   a member slot, for as long as the object is open
 //	(*Object) HoldReader() error, DropReader()       the place that all readers share
 //	(*Object) Held(slot) (bool, error)               by any other object
+//	(*Object) Holders() ([]int, error)               the slots that any other object holds
 //	(*Object) ReaderHeld() (bool, error)             the readers' place by any other object; and
 //	(*Object) AnyHeld() (bool, error)                any slot or the readers' place; asked by those who hold none
 //

@@ -42,6 +42,7 @@ func (o *Object) Drop(slot int)                                 {}
 func (o *Object) HoldReader() error                             { return errNone }
 func (o *Object) DropReader()                                   {}
 func (o *Object) Held(slot int) (bool, error)                   { return false, errNone }
+func (o *Object) Holders() ([]int, error)                       { return nil, errNone }
 func (o *Object) AnyHeld() (bool, error)                        { return false, errNone }
 func (o *Object) ReaderHeld() (bool, error)                     { return false, errNone }
 func (o *Object) ReadOnly() bool                                { return false }

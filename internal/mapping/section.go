@@ -349,6 +349,24 @@ func (o *Object) Held(slot int) (bool, error) {
 	return o.family.Held(kernel.MemberPart(slot))
 }
 
+// Holders returns the member slots that other Objects hold, in ascending order. Only if there is a writer each slot is
+// asked after.
+func (o *Object) Holders() (slots []int, err error) {
+	if held, err := o.family.HasEvent(writersPart); err != nil || !held {
+		return nil, err
+	}
+	for slot := range layout.Members {
+		held, err := o.Held(slot)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			slots = append(slots, slot)
+		}
+	}
+	return slots, nil
+}
+
 // ReaderHeld reports whether any Object holds the readers' place. An Object asks that does not.
 func (o *Object) ReaderHeld() (bool, error) { return o.family.HasEvent(readersPart) }
 

@@ -1,7 +1,10 @@
 package member
 
 import (
+	"errors"
 	"io/fs"
+	"math/rand/v2"
+	"time"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -25,38 +28,83 @@ type Holder struct {
 	PID  int // of its process, as layout.Words.HolderPID: a hint
 }
 
+// maxLooks bounds how often Stat looks again at a mapping that changes under
+// its eyes. Two looks in a row are more than most need.
+const maxLooks = 1000
+
 // Stat looks at a mapping. One that is not initialised is fs.ErrNotExist.
+//
+// It takes no lock, so that it holds nobody up and needs no more than read
+// permission. What it says is true of one moment all the same: it looks again
+// if the mapping was begun anew meanwhile, or lost its name.
 func Stat(p *mapping.Place) (*Status, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	for looks := 1; ; looks++ {
+		s, settled, err := look(p)
+		if settled || looks == maxLooks {
+			return s, err
+		}
+		if looks > 10 {
+			time.Sleep(rand.N(100 * time.Microsecond))
+		}
+	}
+}
+
+// look is one look of Stat. It is settled if the mapping that it describes, or
+// complains of, was the same at its end.
+func look(p *mapping.Place) (s *Status, settled bool, err error) {
 	obj, err := mapping.Open(p, true)
 	if err != nil {
-		return nil, err
+		return nil, true, err
 	}
 	defer obj.Close()
-	head, info, err := readHead(obj, make([]byte, layout.HeadSize))
+	before, after := heads.Get().(*[layout.HeadSize]byte), heads.Get().(*[layout.HeadSize]byte)
+	defer heads.Put(before)
+	defer heads.Put(after)
+	head, info, err := readBeginning(obj, before[:])
+	if err != nil {
+		return nil, true, err
+	}
+	s, err = describe(obj, mapping.Path(p), head, info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, true, err // it was so when it was read
+	}
+	again, infoAgain, e := readBeginning(obj, after[:])
+	if e != nil {
+		return nil, true, e
+	}
+	if !layout.SameHeader(head, again) || layout.IsMarked(head) && info != infoAgain {
+		return s, false, err
+	}
+	if err == nil && s.Writers == 0 && !s.Readers && !s.Geometry.Persist {
+		// The last to close it may have removed it since it was opened.
+		settled, err = obj.Current()
+		return s, settled || err != nil, err
+	}
+	return s, true, err
+}
+
+// describe is what look finds out about an object whose beginning is head.
+func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) (*Status, error) {
+	ready, err := layout.Ready(head)
 	if err != nil {
 		return nil, err
 	}
-	if head == nil {
+	if !ready {
 		return nil, fs.ErrNotExist
 	}
 	g, err := layout.Read(head, info.Size)
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Geometry: g, Path: mapping.Path(p), Mode: info.Mode, Version: layout.Version(head), Counts: layout.Counts(head)}
-	for slot := range layout.Members {
-		held, err := obj.Held(slot)
-		if err != nil {
-			return nil, err
-		}
-		if held {
-			s.Holders = append(s.Holders, Holder{Slot: slot})
-		}
+	s := &Status{Geometry: g, Path: path, Mode: info.Mode, Version: layout.Version(head), Counts: layout.Counts(head)}
+	slots, err := obj.Holders()
+	if err != nil {
+		return nil, err
 	}
-	s.Writers = len(s.Holders)
+	s.Writers = len(slots)
 	// Read after the question who holds a slot, so that a process ID is not
 	// that of somebody before.
 	off, n := layout.MemberTable()
@@ -64,10 +112,12 @@ func Stat(p *mapping.Place) (*Status, error) {
 	if n, err = obj.ReadAt(table, int64(off)); err != nil {
 		return nil, err
 	}
-	if n == len(table) {
-		for i := range s.Holders {
-			s.Holders[i].PID = int(layout.HolderPID(table, s.Holders[i].Slot))
+	for _, slot := range slots {
+		h := Holder{Slot: slot}
+		if n == len(table) {
+			h.PID = int(layout.HolderPID(table, slot))
 		}
+		s.Holders = append(s.Holders, h)
 	}
 	s.Readers, err = obj.ReaderHeld()
 	return s, err

@@ -159,25 +159,32 @@ var heads = sync.Pool{New: func() any { return new([layout.HeadSize]byte) }}
 // readHead returns a copy of the header and texts of a mapping, nil if its initialisation has not been finished.
 // The copy is in buf if that is large enough.
 func readHead(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
+	head, info, err := readBeginning(obj, buf)
+	if err != nil {
+		return nil, info, err
+	}
+	ready, err := layout.Ready(head)
+	if err != nil || !ready {
+		return nil, info, err
+	}
+	return head, info, nil
+}
+
+// readBeginning is readHead for whatever there is.
+func readBeginning(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	info, err := obj.Info()
 	if err != nil {
 		return nil, info, err
 	}
 	n, err := obj.ReadAt(buf, 0)
-	if err != nil {
-		return nil, info, err
-	}
-	ready, err := layout.Ready(buf[:n])
-	if err != nil || !ready {
-		return nil, info, err
+	if err != nil || n < len(buf) || !layout.IsMarked(buf) {
+		return buf[:n], info, err
 	}
 	if want := layout.HeadLen(buf); want > n {
 		buf = make([]byte, want)
-		if n, err = obj.ReadAt(buf, 0); err != nil {
-			return nil, info, err
-		}
+		n, err = obj.ReadAt(buf, 0)
 	}
-	return buf[:n], info, nil
+	return buf[:n], info, err
 }
 
 // initialise makes the mapping anew and marks it ready last.
