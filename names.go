@@ -12,6 +12,9 @@ import (
 
 // Place says where names are. nil and the zero value are the platform's shared
 // memory.
+//
+// A process of root sees the names of all users on Unix: Stat, List and Sweep
+// do not need Mode there. Remove does, and whatever attaches.
 type Place struct {
 	// Dir is the directory of the files. "": the platform's shared memory.
 	Dir string
@@ -23,6 +26,13 @@ type Place struct {
 	SecurityDescriptor string
 	// Global is the namespace of all sessions, on Windows.
 	Global bool
+}
+
+// seen is of, for those who look at what other users have.
+func (p *Place) seen(name string) *mapping.Place {
+	place := p.of(name)
+	place.Others = true
+	return place
 }
 
 func (p *Place) of(name string) *mapping.Place {
@@ -61,7 +71,8 @@ type Info struct {
 }
 
 // Live reports whether Attach finds the name. What is not live was left by
-// processes that died. It goes with the next Open of its name, or with Sweep.
+// processes that died. It goes with the next Open of its name, with Sweep, or
+// when another process creates its first name: see Sweep.
 func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
 
 // Stat describes what a name leads to, without opening it.
@@ -69,7 +80,7 @@ func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
 // Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
 // ErrIncompatible (not ours), ErrCorrupt.
 func Stat(name string, p *Place) (Info, error) {
-	s, err := member.Stat(p.of(name))
+	s, err := member.Stat(p.seen(name))
 	if err != nil {
 		return Info{Name: name}, wrap("stat", name, err)
 	}
@@ -104,25 +115,35 @@ func List(p *Place) iter.Seq2[Info, error] {
 	}
 }
 
-// Remove takes the name away from the segment, lock or bare mapping that has
-// it. Handles that are open go on with the old one among themselves. The next
-// Open of the name creates another.
+// Remove takes the name away from the segment or lock that has it. Handles that
+// are open go on with the old one among themselves. The next Open of the name
+// creates another. It removes nothing else: segment.RemoveBare is for bare
+// mappings, which have no mark that tells them from other files.
 //
 // On Windows a name exists until its last handle is closed: until then Remove
 // returns errors.ErrUnsupported.
 //
 // Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
-// ErrIncompatible (not a regular file).
+// ErrIncompatible (no segment and no lock).
 func Remove(name string, p *Place) error {
 	return wrap("remove", name, member.Remove(p.of(name)))
 }
 
 // Sweep removes the segments and locks that nobody has open and that do not
-// persist: those whose users all died. It returns their names, and continues
-// after an error. It is never needed for correctness, as Open does not attach
-// to them. It releases their memory.
+// persist: those whose users all died. It leaves a mutex whose owner died with
+// it locked, as the next to lock it is to learn that. It returns the names that
+// it removed, and continues after an error. An error of several names is joined
+// of one [Error] for each: fs.ErrPermission if the system does not let this user
+// remove the file, as in a sticky directory. It passes over files that are not
+// ours or may not be opened.
+//
+// It is never needed for correctness, as Open does not attach to them. It
+// releases their memory. The first handle that a process creates in the
+// platform's shared memory does the same for files of its own user, in the
+// background, for 100 ms at most. The environment variable SHAREDSEG_SWEEP=off
+// turns that off.
 func Sweep(p *Place) (removed []string, err error) {
-	place := p.of("")
+	place := p.seen("")
 	names, err := mapping.Names(place)
 	if err != nil {
 		return nil, wrap("sweep", place.Dir, err)
@@ -132,9 +153,8 @@ func Sweep(p *Place) (removed []string, err error) {
 		swept, e := member.Sweep(place)
 		if swept {
 			removed = append(removed, name)
-		} else if e != nil && !foreign(e) {
-			err = errors.Join(err, wrap("sweep", name, e))
 		}
+		err = errors.Join(err, wrap("sweep", name, e))
 	}
 	return removed, err
 }

@@ -32,9 +32,11 @@ type Bare[T any] struct {
 // that exists may be longer. On Linux it is the file /dev/shm/NAME or that in Options.Dir, on Windows the
 // section Local\NAME or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor and Global count.
 //
-// When the last Bare of a name is closed, its name is removed, unless Options.Persist was set: peers that are no
-// Bare are not counted, so set it where one of them owns the mapping. A bare mapping that all users left by
-// crashing stays, as its content is not known to be anyone's.
+// Close of the handle that created the mapping removes its name, unless Options.Persist was set or another Bare has
+// it open. A handle that only attached never removes it, as the mapping may belong to a program that is not to be seen
+// from here. Set Persist where others are to go on with what this process created: those that are no Bare are not
+// counted. What is left, by a crash or by Persist, stays until [RemoveBare]: its content is not known to be
+// anyone's, so neither the next OpenBare nor sharedseg.Sweep clears it.
 //
 // Errors: as for [Open]; ErrIncompatible means that it is too short, or a segment.
 func OpenBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare[T], error) {
@@ -63,6 +65,19 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 	b := &Bare[T]{name: name, codec: c, member: m}
 	b.cleanup = runtime.AddCleanup(b, func(m *member.Bare) { go m.Leave() }, m)
 	return b, nil
+}
+
+// RemoveBare takes the name away from a bare mapping. Handles and programs that have it open go on with the old one
+// among themselves. A bare mapping has no mark: RemoveBare removes any regular file of that name, in Options.Dir or
+// the platform's shared memory, except a segment or lock, for which there is sharedseg.Remove.
+//
+// On Windows a name exists until its last handle is closed: until then RemoveBare returns errors.ErrUnsupported.
+//
+// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission, ErrIncompatible (a segment, a lock, or not a
+// regular file).
+func RemoveBare(name string, o *Options) error {
+	place := o.place(name)
+	return wrap("remove", name, member.RemoveBare(&place))
 }
 
 // Load decodes what the mapping holds.
@@ -113,7 +128,8 @@ func (b *Bare[T]) use(f func(mem []byte) error) error {
 	return b.member.Use(f)
 }
 
-// Close closes the handle. It waits for calls under way. A second Close returns nil.
+// Close closes the handle, and removes the name if this handle created the mapping, as [OpenBare] says. It waits for
+// calls under way. A second Close returns nil.
 func (b *Bare[T]) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -186,12 +186,12 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	name := proctest.Name(t)
 	owner := proctest.StartCmd(t, peer("create", name, foreignTexts[2]))
 	t.Cleanup(func() {
-		if err := sharedseg.Remove(name, nil); err == nil {
+		if err := segment.RemoveBare(name, nil); err == nil {
 			t.Error("the peer did not take its mapping away")
 		}
 	})
 	owner.Expect("ready")
-	b := openForeignBare(t, name, codec.UTF16(), &segment.Options{Persist: true})
+	b := openForeignBare(t, name, codec.UTF16(), nil)
 	foreignBareLoad(t, b, foreignTexts[2])
 	foreignRun(t, peer("set", name, foreignTexts[3]))
 	foreignBareLoad(t, b, foreignTexts[3])

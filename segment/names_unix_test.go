@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,8 +126,9 @@ func kinds(name string, o *segment.Options) map[string]func() error {
 		"OpenMutex": func() error {
 			return closed(ipcsync.OpenMutex(name, &ipcsync.Options{Dir: o.Dir, Mode: o.Mode}))
 		},
-		"Stat":   func() error { _, err := sharedseg.Stat(name, o.Place()); return err },
-		"Remove": func() error { return sharedseg.Remove(name, o.Place()) },
+		"Stat":       func() error { _, err := sharedseg.Stat(name, o.Place()); return err },
+		"Remove":     func() error { return sharedseg.Remove(name, o.Place()) },
+		"RemoveBare": func() error { return segment.RemoveBare(name, o) },
 	}
 }
 
@@ -138,21 +140,44 @@ func closed[H interface{ Close() error }](h H, err error) error {
 	return err
 }
 
-// In a directory that everyone may write, as /dev/shm is, what another user has put in the place of a name is neither
-// used nor changed, whatever it is, and holds nobody up.
-func TestPlantedByAnother(t *testing.T) {
+// plants are what another user may have put in the place of a name, and what becomes of those who use the name.
+var plants = map[string]struct {
+	is   error
+	text string
+	stat error // for root, who may look at it
+}{
+	"empty":     {fs.ErrPermission, "belongs to user", fs.ErrNotExist},
+	"text":      {fs.ErrPermission, "belongs to user", sharedseg.ErrIncompatible},
+	"mark":      {fs.ErrPermission, "belongs to user", fs.ErrNotExist},
+	"left":      {fs.ErrPermission, "belongs to user", nil},
+	"trap":      {fs.ErrPermission, "belongs to user", nil},
+	"link":      {sharedseg.ErrIncompatible, "symbolic link", sharedseg.ErrIncompatible},
+	"dangling":  {sharedseg.ErrIncompatible, "symbolic link", sharedseg.ErrIncompatible},
+	"trap-link": {sharedseg.ErrIncompatible, "symbolic link", sharedseg.ErrIncompatible},
+	"directory": {sharedseg.ErrIncompatible, " is ", sharedseg.ErrIncompatible},
+	"fifo":      {sharedseg.ErrIncompatible, "not a regular file", sharedseg.ErrIncompatible},
+	// A hard link is another's way to have one's own file used for what it is not.
+	"hard-link":  {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
+	"empty-link": {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
+}
+
+// plant puts the plants of a user into a directory in which nobody removes the files of others. A segment that persists
+// is "trap", one that its users left when they died is "left".
+func plant(t *testing.T, user int) (dir string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")
 	}
-	const stranger = 65534
-	dir := proctest.TempDir(t)
-	o := &segment.Options{Dir: dir}
-	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
-		t.Fatal(err)
-	}
+	dir = proctest.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	write := func(name, content string) error { return os.WriteFile(in(name), []byte(content), 0o666) }
+	write := func(name, content string) error {
+		return errors.Join(os.WriteFile(in(name), []byte(content), 0o666), os.Chmod(in(name), 0o666)) // whatever the umask
+	}
 	open(t, "trap", codec.String(), &segment.Options{Dir: dir, Persist: true}).Close()
+	dies := proctest.Start(t, "holder", "left", "lost", dir)
+	dies.Expect("holding true")
+	dies.Kill()
+	gone(t, "left", &segment.Options{Dir: dir}, 0)
 	if err := errors.Join(
 		write("precious", "precious"),
 		write("empty", ""),
@@ -167,67 +192,168 @@ func TestPlantedByAnother(t *testing.T) {
 		unix.Mkfifo(in("fifo"), 0o666),
 		os.Link(in("precious"), in("hard-link")),
 		os.Chmod(in("trap"), 0o666),
+		os.Chmod(in("left"), 0o666),
 	); err != nil {
 		t.Fatal(err)
 	}
-	plants := map[string]struct {
-		is   error
-		text string
-	}{
-		"empty":     {fs.ErrPermission, "belongs to user 65534"},
-		"text":      {fs.ErrPermission, "belongs to user 65534"},
-		"mark":      {fs.ErrPermission, "belongs to user 65534"},
-		"trap":      {fs.ErrPermission, "belongs to user 65534"},
-		"link":      {sharedseg.ErrIncompatible, "symbolic link"},
-		"dangling":  {sharedseg.ErrIncompatible, "symbolic link"},
-		"trap-link": {sharedseg.ErrIncompatible, "symbolic link"},
-		"directory": {sharedseg.ErrIncompatible, in("directory") + " is "},
-		"fifo":      {sharedseg.ErrIncompatible, "not a regular file"},
-	}
-	before := map[string]fs.FileInfo{}
 	for name := range plants {
-		if err := os.Lchown(in(name), stranger, stranger); err != nil {
+		if strings.Contains(name, "-link") && name != "trap-link" {
+			continue
+		}
+		if err := os.Lchown(in(name), user, user); err != nil {
 			t.Fatal(err)
 		}
-		info, err := os.Lstat(in(name))
+	}
+	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// state is what all files of a directory are.
+func state(dir string) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	all := map[string]string{}
+	for _, e := range entries {
+		info, e := e.Info()
+		if e != nil {
+			return nil, e
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		all[info.Name()] = fmt.Sprint(st.Ino, st.Size, st.Mode, st.Uid, info.ModTime())
+	}
+	return all, err
+}
+
+// In a directory that everyone may write, as /dev/shm is, what another user has put in the place of a name is neither
+// used nor changed, whatever it is, and holds nobody up. Root may look at it, and sweeps what the dead have left.
+func TestPlantedByAnother(t *testing.T) {
+	dir := plant(t, 65534)
+	o := &segment.Options{Dir: dir}
+	before, err := state(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, plant := range plants {
+		for kind, do := range kinds(name, o) {
+			err := do()
+			switch {
+			case kind == "Stat" && plant.stat == nil:
+				if err != nil {
+					t.Errorf("Stat of %s: %v", name, err)
+				}
+			case kind == "Stat":
+				want(t, err, plant.stat)
+			case !errors.Is(err, plant.is) || !strings.Contains(err.Error(), plant.text):
+				t.Errorf("%s of %s: %v", kind, name, err)
+			}
+		}
+	}
+	var names []string
+	for info, err := range sharedseg.List(o.Place()) {
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("List gives %+v, %v", info, err)
 		}
-		before[name] = info
+		names = append(names, info.Name)
 	}
-	for name, want := range plants {
-		for kind, do := range kinds(name, o) {
-			if err := do(); !errors.Is(err, want.is) || !strings.Contains(err.Error(), want.text) {
-				t.Errorf("%s of %s: %v", kind, name, err)
-			}
-		}
+	if !slices.Equal(names, []string{"left", "trap"}) {
+		t.Errorf("root's List gives %v", names)
 	}
-	// A hard link is another's way to have one's own file used for what it is not.
-	for _, name := range []string{"hard-link", "empty-link"} {
+	if removed, err := sharedseg.Sweep(o.Place()); !slices.Equal(removed, []string{"left", "mark"}) || err != nil {
+		t.Errorf("root's Sweep = %v, %v", removed, err)
+	}
+	for _, name := range []string{"left", "mark"} {
+		delete(before, name)
+	}
+	if after, err := state(dir); err != nil || !maps.Equal(before, after) {
+		t.Errorf("files are\n%v, %v, before they were\n%v", after, err, before)
+	}
+}
+
+func init() { roles["victim"] = victim }
+
+// victim uses the names in DIR, whose files belong to another user.
+func victim(args []string) (err error) {
+	dir := args[0]
+	o := &segment.Options{Dir: dir}
+	before, err := state(dir)
+	if err != nil {
+		return err
+	}
+	var c complaints
+	for name, plant := range plants {
 		for kind, do := range kinds(name, o) {
-			if err := do(); !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "several names") {
-				t.Errorf("%s of %s: %v", kind, name, err)
-			}
+			c.check(kind+" of "+name, do(), plant.is, plant.text)
 		}
 	}
 	for info, err := range sharedseg.List(o.Place()) {
-		t.Errorf("List gives %+v, %v", info, err)
+		c.check("List", fmt.Errorf("it gives %+v, %w", info, err), nil)
 	}
-	if removed, err := sharedseg.Sweep(o.Place()); removed != nil || err != nil {
-		t.Errorf("Sweep = %v, %v", removed, err)
+	removed, err := sharedseg.Sweep(o.Place())
+	c.check("Sweep", err, nil)
+	if removed != nil {
+		c.check("Sweep", fmt.Errorf("it removes %v", removed), nil)
 	}
-	for name, info := range before {
-		now, err := os.Lstat(in(name))
-		if err != nil || !os.SameFile(now, info) || now.Size() != info.Size() || now.Mode() != info.Mode() || now.ModTime() != info.ModTime() {
-			t.Errorf("%s was changed: %v, %v", name, now, err)
+
+	// With a Mode it may open what others left, but not remove it, and says so.
+	removed, err = sharedseg.Sweep(&sharedseg.Place{Dir: dir, Mode: 0o666})
+	c.check("Sweep with Mode", err, fs.ErrPermission, "sweep left: ", "sweep mark: ", "only the owner of the file")
+	if removed != nil {
+		c.check("Sweep with Mode", fmt.Errorf("it reports %v as removed", removed), nil)
+	}
+	c.check("Remove with Mode", sharedseg.Remove("left", &sharedseg.Place{Dir: dir, Mode: 0o666}), fs.ErrPermission, "only the owner of the file")
+	after, err := state(dir)
+	c.check("ReadDir", err, nil)
+	if !maps.Equal(before, after) {
+		c.check("files", fmt.Errorf("they are\n%v, they were\n%v", after, before), nil)
+	}
+	return c.err()
+}
+
+// The same for a user who is not root.
+func TestPlantedByRoot(t *testing.T) {
+	dir := plant(t, 0)
+	cmd := proctest.Command("victim", dir)
+	if proctest.Emulated() {
+		t.Skip("another user would have to start the emulator")
+	}
+	executable(t, cmd)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	proctest.StartCmd(t, cmd).Wait()
+	for name, what := range map[string]string{"precious": "precious", "own": ""} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); string(b) != what || err != nil {
+			t.Errorf("%s holds %q, %v", name, b, err)
 		}
 	}
-	if b, err := os.ReadFile(in("precious")); string(b) != "precious" || err != nil {
-		t.Errorf("precious holds %q, %v", b, err)
+}
+
+// What is no segment and no lock is not removed as one, and the other way round.
+func TestRemoveForeign(t *testing.T) {
+	o := &segment.Options{Dir: proctest.TempDir(t)}
+	path := filepath.Join(o.Dir, "notes")
+	if err := os.WriteFile(path, []byte("what I did today"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Lstat(in("nowhere")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a dangling link was followed: ", err)
+	err := sharedseg.Remove("notes", o.Place())
+	if !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "it is no segment and no lock") || !strings.Contains(err.Error(), "segment.RemoveBare") {
+		t.Errorf("Remove of a file of notes: %v", err)
 	}
+	if b, err := os.ReadFile(path); string(b) != "what I did today" || err != nil {
+		t.Errorf("the file of notes holds %q, %v", b, err)
+	}
+	open(t, "x", codec.String(), o)
+	err = segment.RemoveBare("x", o)
+	if !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "sharedseg.Remove") {
+		t.Errorf("RemoveBare of a segment: %v", err)
+	}
+	if _, err := sharedseg.Stat("x", o.Place()); err != nil {
+		t.Error(err)
+	}
+	if err := segment.RemoveBare("notes", o); err != nil {
+		t.Error(err)
+	}
+	want(t, segment.RemoveBare("notes", o), fs.ErrNotExist)
+	want(t, segment.RemoveBare(".notes", nil), fs.ErrInvalid)
 }
 
 // clerk tries what a user may do with files and directories in DIR that permissions keep it from writing.

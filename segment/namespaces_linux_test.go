@@ -25,6 +25,7 @@ func init() {
 	roles["contained"] = contained
 	roles["read-only mount"] = readOnlyMount
 	roles["no shared memory"] = noSharedMemory
+	roles["sweeper"] = sweeper
 }
 
 // contained stays in an Update of the segment "x" in DIR, with the mutex "m" locked, until its input says something;
@@ -199,7 +200,7 @@ func readOnlyMount(args []string) error {
 	for _, name := range []string{"x", "new"} {
 		for kind, do := range kinds(name, o) {
 			switch {
-			case kind == "OpenReader" || kind == "Stat" || name == "new" && (kind == "Attach" || kind == "Remove"):
+			case kind == "OpenReader" || kind == "Stat" || name == "new" && (kind == "Attach" || kind == "Remove" || kind == "RemoveBare"):
 			default:
 				c.check(kind+" of "+name, do(), fs.ErrPermission, dir, "Options.Dir", "read-only")
 			}
@@ -248,3 +249,75 @@ func noSharedMemory([]string) error {
 }
 
 func TestNoSharedMemory(t *testing.T) { mounting(t, "no shared memory") }
+
+// sweeper creates a name in a shared memory of its own, where a segment was left, and another that persists. It works
+// in DIR before.
+func sweeper(args []string) error {
+	dir, sweeps := args[0], args[1]
+	if path := mapping.Path(&mapping.Place{Name: "x"}); path != "/dev/shm/x" {
+		fmt.Println("this build has its segments in", path)
+		return nil
+	}
+	if err := os.Setenv("SHAREDSEG_SWEEP", sweeps); err != nil {
+		return err
+	}
+	err := privateMounts()
+	if err == nil {
+		err = unix.Mount("sharedseg-test", "/dev/shm", "tmpfs", 0, "size=8m")
+	}
+	if err != nil {
+		fmt.Println(err)
+		return nil
+	}
+	fmt.Println("mounted")
+	var c complaints
+	// plant copies the file of a segment that is open to where nobody has it open.
+	plant := func(name string, o *segment.Options) {
+		s, err := segment.Create(name, codec.String(), o)
+		c.check("Create in DIR", err, nil)
+		image, err := os.ReadFile(dir + "/" + name)
+		c.check("ReadFile", err, nil)
+		c.check("WriteFile", os.WriteFile("/dev/shm/"+name, image, 0o600), nil)
+		c.check("Close", s.Close(), nil)
+	}
+	plant("left", &segment.Options{Dir: dir})
+	plant("kept", &segment.Options{Dir: dir, Persist: true})
+	there := func(name string) bool {
+		_, err := os.Stat("/dev/shm/" + name)
+		return err == nil
+	}
+	// stays waits for the time that a sweep has, to see that there is none.
+	stays := func(when string) {
+		for start := time.Now(); time.Since(start) < 200*time.Millisecond; time.Sleep(10 * time.Millisecond) {
+			if !there("left") {
+				c.check("swept "+when, fs.ErrNotExist, nil)
+				return
+			}
+		}
+	}
+	c.check("Attach", closed(segment.Attach("kept", codec.String(), nil)), nil)
+	c.check("OpenReader", closed(segment.OpenReader("kept", codec.String(), nil)), nil)
+	stays("by those who only attached, or created in a directory")
+	c.check("Create", closed(segment.Create("new", codec.String(), nil)), nil)
+	if sweeps == "off" {
+		stays("although it is turned off")
+	} else {
+		for start := time.Now(); there("left"); time.Sleep(time.Millisecond) {
+			if time.Since(start) > proctest.Patience {
+				c.check("not swept", fs.ErrExist, nil)
+				break
+			}
+		}
+	}
+	if !there("kept") || there("new") {
+		c.check("what persists, what was closed", fmt.Errorf("are there: %v, %v", there("kept"), there("new")), nil)
+	}
+	return c.err()
+}
+
+// The first name that a process creates in the shared memory has it sweep that, unless the environment says otherwise.
+func TestSweepInBackground(t *testing.T) {
+	for _, sweeps := range []string{"", "off"} {
+		t.Run("SHAREDSEG_SWEEP="+sweeps, func(t *testing.T) { mounting(t, "sweeper", proctest.TempDir(t), sweeps) })
+	}
+}

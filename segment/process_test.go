@@ -393,22 +393,25 @@ func is(err, target error) error {
 }
 
 func TestKilledOnlyUser(t *testing.T) {
-	name := proctest.Name(t)
-	open(t, proctest.Name(t), codec.String(), nil)
-	p := proctest.Start(t, "holder", name, "lost", "")
+	name, o := proctest.Name(t), new(segment.Options)
+	if runtime.GOOS != "windows" {
+		o.Dir = proctest.TempDir(t) // where nobody sweeps
+	}
+	open(t, proctest.Name(t), codec.String(), o)
+	p := proctest.Start(t, "holder", name, "lost", o.Dir)
 	p.Expect("holding true")
 	p.Kill()
-	gone(t, name, nil, 0)
-	info, err := sharedseg.Stat(name, nil)
+	gone(t, name, o, 0)
+	info, err := sharedseg.Stat(name, o.Place())
 	if runtime.GOOS == "windows" {
 		want(t, err, fs.ErrNotExist) // the system has freed it
 	} else if err != nil || info.Live() {
 		t.Errorf("Stat = %+v, %v; want one that is not live", info, err)
 	}
-	if _, err := segment.Attach(name, codec.String(), nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := segment.Attach(name, codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("attach to what a dead process left:", err)
 	}
-	s := open(t, name, codec.String(), nil)
+	s := open(t, name, codec.String(), o)
 	if !s.Created() {
 		t.Error("the next to open it did not begin anew")
 	}
@@ -437,6 +440,49 @@ func TestSweep(t *testing.T) {
 	}
 	if removed, err := sharedseg.Sweep(o.Place()); err != nil || removed != nil {
 		t.Errorf("second Sweep = %v, %v", removed, err)
+	}
+}
+
+// What processes that were killed left of names that are used once goes when another process creates a name.
+func TestLeftByWorkers(t *testing.T) {
+	var names []string
+	var workers []*proctest.Proc
+	for range 20 {
+		names = append(names, proctest.Name(t))
+		workers = append(workers, proctest.Start(t, "holder", names[len(names)-1], "of a worker", ""))
+	}
+	for i, w := range workers {
+		w.Expect("holding true")
+		if i%2 == 0 && runtime.GOOS != "windows" {
+			w.Signal(os.Interrupt)
+			w.Reap()
+		} else {
+			w.Kill()
+		}
+	}
+	for _, name := range names {
+		gone(t, name, nil, 0)
+	}
+	left := func() (n int) {
+		for _, name := range names {
+			if _, err := sharedseg.Stat(name, nil); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	for tries := 0; left() > 0; tries++ {
+		if tries == 10 { // a sweep has a tenth of a second, and this machine may be busy
+			t.Fatalf("of what %d workers left, %d are there after %d processes", len(names), left(), tries)
+		}
+		cmd := proctest.Command("holder", proctest.Name(t), "next", "")
+		cmd.Env = append(cmd.Env, "SHAREDSEG_SWEEP=")
+		next := proctest.StartCmd(t, cmd)
+		next.Expect("holding true")
+		for start := time.Now(); left() > 0 && time.Since(start) < 500*time.Millisecond; {
+			time.Sleep(time.Millisecond)
+		}
+		next.Wait()
 	}
 }
 

@@ -14,8 +14,10 @@
 // of it, Load copies the current one out, Watch waits for the next. A value is
 // never torn: a version is written to a slot that no reader is sent to before it
 // is complete, so a process that is killed half-way, at any instruction, costs
-// nothing. The segment is created by the first handle to open it, and freed when
-// the last one is closed, by Close or by the exit of its process.
+// nothing. The segment is created by the first handle to open it, and ends when
+// the last one is closed, by Close or by the exit of its process. Close frees its
+// memory; what a last process that was killed leaves is freed by the next to open
+// the name, or as sharedseg.Sweep says.
 //
 // All methods may be called concurrently, from any number of goroutines and
 // processes. Nothing in the mapping is trusted: a peer that writes nonsense can

@@ -1,6 +1,6 @@
 /*
  * Open, create, initialise, close, remove and sweep, with processes that die at any step: internal/mapping
- * (mapping_file.go, lock.go), internal/member (join.go, member.go, admin.go), internal/layout (Init). A comment that
+ * (mapping_file.go, lock.go), internal/member (join.go, member.go, admin.go, sweep.go), internal/layout (Init). A comment that
  * quotes Go stands at the statement that is its model.
  *
  * There is one name, and files, which are inodes. An inode is used again as soon as it has neither name nor
@@ -113,7 +113,18 @@ enter:
 		OR_DIE
 	OR_DIE;
 #ifndef MUTANT_OPEN_WITHOUT_REGISTRY
-	lock_registry(); /* Enter: o.LockRegistry(limit) */
+	if
+	:: role == SWEEP ->
+		if /* TryEnter: free, err := o.set(unix.F_WRLCK, layout.RegistryByte) */
+		:: atomic { exclusive[f] == 0 && shared[f] == 0 -> exclusive[f] = 1 + id; locks = true }
+#ifndef MUTANT_BUSY_SWEPT
+		:: atomic { exclusive[f] != 0 || shared[f] != 0 -> opens[f]--; f = 0; goto again } /* busy, so another has it open */
+#else
+		:: exclusive[f] != 0 || shared[f] != 0
+#endif
+		OR_DIE
+	:: role != SWEEP -> lock_registry() /* Enter: o.LockRegistry(limit) */
+	fi;
 #endif
 #ifndef MUTANT_INODE_NOT_COMPARED
 	if /* Enter: current, err = o.Current(); if current { return o, nil }; o.Close() */
@@ -121,18 +132,19 @@ enter:
 	:: atomic { name != f -> close_file(); goto enter }
 	OR_DIE;
 #endif
+	if /* inspect: head, info, err := readHead(m.obj, buf[:]); remove: head, err := readMagic(obj) */
+	:: head = content[f]
+	OR_DIE;
 	if
-	:: role == REMOVE -> goto unlinking
+	:: role == REMOVE && (head & MARK) -> goto unlinking
+	:: role == REMOVE && !(head & MARK) -> goto leave
 	:: else
 	fi;
 
-	if /* inspect: head, info, err := readHead(m.obj, buf[:]) */
-	:: head = content[f]
-	OR_DIE;
 #ifdef MUTANT_STALE_ATTACHED
 	any = true;
 #else
-	if /* inspect: attached, err := m.obj.AnyHeld() */
+	if /* inspect: attached, err := m.obj.AnyHeld(); sweep: attached, err := obj.AnyHeld() */
 	:: any = attached[f] != 0
 	OR_DIE;
 	assert((head & READY) || !any); /* inspect never says ErrCorrupt */
@@ -151,12 +163,8 @@ enter:
 	fi;
 	if
 	:: role == ATTACH || role == READER -> goto leave /* fs.ErrNotExist */
-	:: role == SWEEP && !(head & MARK) -> goto leave  /* Sweep: isMarked(obj) */
-	:: role == SWEEP && (head & MARK) ->
-		if /* Sweep: attached, err := obj.AnyHeld() */
-		:: attached[f] == 0 -> goto unlinking
-		:: attached[f] != 0 -> goto leave
-		OR_DIE
+	:: role == SWEEP && !(head & MARK) -> goto leave  /* sweep: layout.IsMarked(buf[:n]) */
+	:: role == SWEEP && (head & MARK) -> goto unlinking
 	:: role == CREATE
 	fi;
 

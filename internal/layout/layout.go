@@ -359,6 +359,15 @@ func written(head []byte) (static, texts []byte) {
 // Version reads the current version from a private copy of the mapping's beginning.
 func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
 
+// OwnerDied reports whether head, a private copy of the beginning of a mapping
+// to which nobody is attached, is that of a mutex whose owner died, and whose
+// repair is still to be done.
+func OwnerDied(head []byte) bool {
+	return len(head) >= textOff && binary.NativeEndian.Uint32(head[readyOff:]) == Format &&
+		Kind(binary.NativeEndian.Uint32(head[kindOff:])) == KindMutex &&
+		binary.NativeEndian.Uint32(head[MutexOff:])&(IdentMask|InconsistentBit) != 0
+}
+
 // Counts reads the counters from a private copy of the mapping's beginning.
 func Counts(head []byte) (counts [Counters]uint64) {
 	for c := range counts {

@@ -554,3 +554,62 @@ func TestGetPut(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(v), err)
 	}
 }
+
+// SameHeader is about what only an initialiser writes, in beginnings of any length.
+func TestSameHeader(t *testing.T) {
+	g := &Geometry{Kind: KindSegment, Slots: 2, Capacity: 64, CodecID: "codec", TypeName: "type"}
+	if err := g.Place(4096); err != nil {
+		t.Fatal(err)
+	}
+	mem := make([]byte, g.Size())
+	copy(mem, Mark())
+	g.Init(mem)
+	head := mem[:HeadLen(mem)]
+	for at := range head {
+		changed := bytes.Clone(head)
+		changed[at]++
+		others := rotorOff <= at && at < textOff // somebody else writes them, or nobody
+		if SameHeader(head, changed) != others || SameHeader(changed, head) != others {
+			t.Fatalf("byte %d is not as it should be", at)
+		}
+	}
+	for _, n := range []int{0, 8, 16, rotorOff, textOff - 1, textOff, len(head) - 1} {
+		if !SameHeader(head[:n], head[:n]) {
+			t.Errorf("%d bytes are not the same as themselves", n)
+		}
+		if n < rotorOff && (SameHeader(head[:n], head) || SameHeader(head, head[:n])) {
+			t.Errorf("%d bytes are the same as %d", n, len(head))
+		}
+	}
+}
+
+// What a dead owner left of a mutex is told from what a segment's left.
+func TestOwnerDied(t *testing.T) {
+	for _, c := range []struct {
+		kind Kind
+		word uint32
+		want bool
+	}{
+		{KindMutex, 0, false},
+		{KindMutex, WaitersBit, false},
+		{KindMutex, uint32(NewIdent(0, 1)), true},
+		{KindMutex, uint32(NewIdent(Members-1, 1)) | WaitersBit, true},
+		{KindMutex, InconsistentBit, true},
+		{KindSegment, uint32(NewIdent(0, 1)), false},
+	} {
+		g := &Geometry{Kind: c.kind, Slots: 2, Capacity: 64}
+		if err := g.Place(4096); err != nil {
+			t.Fatal(err)
+		}
+		mem := make([]byte, g.Size())
+		copy(mem, Mark())
+		g.Init(mem)
+		NewWords(mem).Mutex().Store(c.word)
+		if got := OwnerDied(mem); got != c.want {
+			t.Errorf("a %v with the word %#x: OwnerDied = %v", c.kind, c.word, got)
+		}
+		if OwnerDied(mem[:textOff-1]) {
+			t.Error("what is too short has no owner")
+		}
+	}
+}

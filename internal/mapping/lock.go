@@ -34,6 +34,25 @@ func (o *Object) LockRegistry(limit time.Duration) error {
 	}
 }
 
+// TryEnter opens the object that the name leads to, as Enter does, but does not wait: busy says that somebody opens or
+// closes it.
+func TryEnter(p *Place) (o *Object, busy bool, err error) {
+	if o, err = Open(p, false); err != nil {
+		return nil, false, err
+	}
+	step.At(step.FileOpened)
+	free, err := o.set(unix.F_WRLCK, layout.RegistryByte)
+	if err == nil && free {
+		step.At(step.RegistryLocked)
+		var current bool
+		if current, err = o.Current(); current {
+			return o, false, nil
+		}
+	}
+	o.Close()
+	return nil, err == nil, err
+}
+
 // UnlockRegistry lets the registry byte go.
 func (o *Object) UnlockRegistry() {
 	step.At(step.RegistryUnlocking)

@@ -7,6 +7,8 @@
 //	Open(p *Place, readOnly bool) (*Object, error)   an existing object, to look at it; fs.ErrNotExist
 //	Enter(p, create, readOnly, limit)                the same to attach or detach, with the registry locked; a new,
 //	                                                 empty one if there is none and create says so
+//	TryEnter(p) (o, busy, err)                       an existing one, with the registry locked, without a wait for it
+//	Leavings(p *Place, n int) iter.Seq[string]       names that dead processes of this user may have left
 //	Names(p *Place) ([]string, error)                the names where the place is
 //	(*Place) Lasting() bool                          an object there outlives those who have it open
 //	Path(p *Place) string                            what people call it
@@ -64,6 +66,9 @@ type Place struct {
 	Mode               fs.FileMode // 0: DefaultMode, and a file of another user is refused
 	SecurityDescriptor string
 	Global             bool
+	// Others has root's processes open the files of all users on Unix. It is
+	// for those that look at names and sweep, not for those that attach.
+	Others bool
 }
 
 func (p *Place) mode() fs.FileMode {

@@ -200,7 +200,7 @@ func (o *Object) identify(p *Place) error {
 		return fmt.Errorf("%w: %s is one of several names of its file, which may be another's doing: remove this one",
 			layout.ErrIncompatible, o.path)
 	}
-	if uid := os.Geteuid(); st.uid != uid && p.Mode&0o066 == 0 {
+	if uid := os.Geteuid(); st.uid != uid && p.Mode&0o066 == 0 && !(p.Others && uid == 0) {
 		return fmt.Errorf("%w: %s belongs to user %d, this process is user %d; "+
 			"to share it on purpose set Options.Mode to the mode that the owner gave it, such as 0660",
 			fs.ErrPermission, o.path, st.uid, uid)

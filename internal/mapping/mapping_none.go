@@ -5,6 +5,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"runtime"
 	"time"
@@ -48,6 +49,10 @@ func (o *Object) ReaderHeld() (bool, error)                     { return false, 
 func (o *Object) ReadOnly() bool                                { return false }
 func (p *Place) Lasting() bool                                  { return false }
 func (o *Object) Family() *kernel.Family                        { return nil }
+
+func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
+
+func TryEnter(p *Place) (o *Object, busy bool, err error) { return nil, false, errNone }
 
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	return nil, errNone

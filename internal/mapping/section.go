@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -146,6 +147,19 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		return nil, err
 	}
 	return o, nil
+}
+
+// Leavings are none: the system frees page-file sections with the last process that has them open.
+func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
+
+// TryEnter is Enter for a section that exists, but waits no longer than those need who only look. busy says that
+// somebody opens or closes it.
+func TryEnter(p *Place) (o *Object, busy bool, err error) {
+	o, err = Enter(p, false, false, 100*time.Millisecond)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, true, nil
+	}
+	return o, false, err
 }
 
 // open opens the section. If the last holder of the registry died, a section without a mark may be one that it was

@@ -2,6 +2,7 @@ package member
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"time"
@@ -123,45 +124,67 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	return s, err
 }
 
-// Remove takes the name away from whatever mapping it leads to. Those attached go on with it among themselves.
+// Remove takes the name away from a segment or lock. Those attached go on with
+// it among themselves. Another's file is layout.ErrIncompatible; an empty one,
+// which nobody has begun yet, is fs.ErrNotExist.
 func Remove(p *mapping.Place) error {
+	return remove(p, func(head []byte) error {
+		if len(head) > 0 && !layout.IsMarked(head) {
+			return fmt.Errorf("%w: it is no segment and no lock, as it does not begin with %q; segment.RemoveBare removes it if it is a bare mapping",
+				layout.ErrIncompatible, layout.Magic)
+		}
+		if len(head) == 0 {
+			return fs.ErrNotExist
+		}
+		return nil
+	})
+}
+
+// RemoveBare is Remove for a bare mapping: any file that is not a segment or
+// lock.
+func RemoveBare(p *mapping.Place) error {
+	return remove(p, func(head []byte) error {
+		if layout.IsMarked(head) {
+			return fmt.Errorf("%w; sharedseg.Remove removes it", errNotBare)
+		}
+		return nil
+	})
+}
+
+// remove unlinks an object if check has nothing against its beginning.
+func remove(p *mapping.Place, check func(head []byte) error) error {
 	obj, err := enter(p, false, false)
 	if err != nil {
 		return err
 	}
 	defer leave(obj)
-	return obj.Unlink()
+	head, err := readMagic(obj)
+	if err != nil {
+		return err
+	}
+	if err := check(head); err != nil {
+		return err
+	}
+	return unlink(obj)
 }
 
-// Sweep removes a mapping that nobody is attached to and that is not there to persist, and reports whether it
-// did. A file that is not ours is fs.ErrNotExist or layout.ErrIncompatible.
-func Sweep(p *mapping.Place) (bool, error) {
-	if !p.Lasting() {
-		return false, nil
+func unlink(obj *mapping.Object) error {
+	err := obj.Unlink()
+	if isPermission(err) {
+		err = fmt.Errorf("only the owner of the file or of its directory may remove it: %w", err)
 	}
-	obj, err := enter(p, false, false)
-	if err != nil {
-		return false, err
-	}
-	defer leave(obj)
-	if marked, err := isMarked(obj); err != nil || !marked {
-		return false, err
-	}
-	g, err := (&Member{obj: obj}).inspect()
-	if err != nil || g != nil {
-		return false, err
-	}
-	attached, err := obj.AnyHeld()
-	if err != nil || attached {
-		return false, err
-	}
-	return true, obj.Unlink()
+	return err
 }
 
 func isMarked(obj *mapping.Object) (bool, error) {
+	head, err := readMagic(obj)
+	return layout.IsMarked(head), err
+}
+
+func readMagic(obj *mapping.Object) ([]byte, error) {
 	head := make([]byte, len(layout.Magic))
 	n, err := obj.ReadAt(head, 0)
-	return layout.IsMarked(head[:n]), err
+	return head[:n], err
 }
 
 // leave undoes enter. Closing alone would leave the lock to a child process that is about to start a program.

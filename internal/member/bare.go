@@ -14,18 +14,21 @@ type Bare struct {
 	*mapping.View
 	obj     *mapping.Object
 	persist bool
-	unlinks bool // takes the name away if it is the last
-	began   bool // it made the object, and nobody gave it a size before
+	lasting bool // as the place is
+	created bool // by this handle: then it takes the name away, unless others are attached
+	began   bool // nobody gave it a size before
 }
 
+var errNotBare = fmt.Errorf("%w: it is a segment or lock, with a header, not a bare mapping", layout.ErrIncompatible)
+
 // JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
-// least that long.
+// least that long. An empty file that was there is another's, who may be about to give it a size.
 func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	obj, err := enter(p, true, false)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bare{obj: obj, persist: persist, unlinks: !persist && p.Lasting()}
+	b := &Bare{obj: obj, persist: persist, lasting: p.Lasting(), created: obj.Created()}
 	err = b.join(p, size)
 	if err != nil && b.began {
 		obj.Unlink()
@@ -34,6 +37,9 @@ func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	if err != nil {
 		obj.Close()
 		return nil, err
+	}
+	if b.created {
+		sweepBehind(p)
 	}
 	return b, nil
 }
@@ -49,11 +55,10 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 	if marked, err := isMarked(b.obj); err != nil {
 		return err
 	} else if marked {
-		return fmt.Errorf("%w: it is a segment or mutex, with a header, not a bare mapping", layout.ErrIncompatible)
+		return errNotBare
 	}
 	if info.Size == 0 {
-		b.began = b.obj.Created()
-		// An empty file may be a peer's that is about to give it a size.
+		b.began = b.created
 		if err := b.obj.Reserve(0, int64(size)); err != nil {
 			return err
 		}
@@ -82,11 +87,12 @@ func (b *Bare) Use(f func(mem []byte) error) error {
 	return err
 }
 
-// Leave detaches, and takes the name away if no other Bare is attached and it is not to persist. No call may use
-// Mem any more.
+// Leave detaches. If this handle created the mapping, which is not to persist, and no other Bare is attached, it takes
+// the name away. One that only attached never does: the mapping may belong to a program that no lock tells of. No
+// call may use Mem any more.
 func (b *Bare) Leave() error {
 	err := b.Unmap()
-	if b.unlinks {
+	if b.created && !b.persist && b.lasting {
 		if e := b.obj.LockRegistry(registryLimit); e != nil {
 			err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 		} else {

@@ -43,7 +43,11 @@ func Join(how How, s *Spec) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{obj: obj, lasting: s.Place.Lasting()}
-	return m.settle(m.join(how, s))
+	m, err = m.settle(m.join(how, s))
+	if err == nil && m.Created {
+		sweepBehind(&s.Place)
+	}
+	return m, err
 }
 
 // JoinReader attaches to the live mapping of a spec with a handle that maps it read-only. The file is opened

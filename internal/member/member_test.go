@@ -394,8 +394,9 @@ func TestOtherFormat(t *testing.T) {
 		refused("JoinReader", err)
 		_, err = Stat(&s.Place)
 		refused("Stat", err)
-		_, err = Sweep(&s.Place)
-		refused("Sweep", err)
+		if swept, err := Sweep(&s.Place); swept || err != nil {
+			t.Errorf("Sweep = %v, %v", swept, err)
+		}
 		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, file[:size]) {
 			t.Errorf("%d bytes, now %d, %v", size, len(now), err)
 		}
@@ -583,10 +584,13 @@ func TestAdmin(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	for _, err := range []error{
 		Remove(&s.Place),
+		RemoveBare(&s.Place),
 		func() error { _, err := Stat(&s.Place); return err }(),
-		func() error { _, err := Sweep(&s.Place); return err }(),
 	} {
 		want(t, err, fs.ErrNotExist)
+	}
+	if swept, err := Sweep(&s.Place); swept || err != nil {
+		t.Errorf("Sweep of nothing = %v, %v", swept, err)
 	}
 	a, b := join(t, s), join(t, s)
 	reader := stay(t)(JoinReader(s))
@@ -609,6 +613,7 @@ func TestAdmin(t *testing.T) {
 	if swept, err := Sweep(&s.Place); swept || err != nil {
 		t.Errorf("Sweep of a live mapping = %v, %v", swept, err)
 	}
+	want(t, RemoveBare(&s.Place), layout.ErrIncompatible)
 	if err := Remove(&s.Place); runtime.GOOS == "windows" {
 		want(t, err, errors.ErrUnsupported)
 	} else {
@@ -636,10 +641,17 @@ func TestAdmin(t *testing.T) {
 	}
 	must(t, Remove(&s.Place))
 	must(t, os.WriteFile(mapping.Path(&s.Place), []byte("foreign"), 0o600))
-	if swept, _ := Sweep(&s.Place); swept {
-		t.Error("a foreign file is swept")
+	if swept, err := Sweep(&s.Place); swept || err != nil {
+		t.Errorf("Sweep of a foreign file = %v, %v", swept, err)
 	}
+	want(t, Remove(&s.Place), layout.ErrIncompatible)
 	exists(t, s, true)
+	must(t, RemoveBare(&s.Place))
+	exists(t, s, false)
+	must(t, os.WriteFile(mapping.Path(&s.Place), nil, 0o600))
+	want(t, Remove(&s.Place), fs.ErrNotExist)
+	exists(t, s, true)
+	must(t, RemoveBare(&s.Place))
 }
 
 // Whoever cannot attach, as another was faster with a smaller one, leaves it alone.
@@ -666,6 +678,9 @@ func TestBareRace(t *testing.T) {
 		if other != nil {
 			must(t, other.Leave())
 		}
+		if err := RemoveBare(&s.Place); !errors.Is(err, fs.ErrNotExist) { // its creator was the one that failed, or left first
+			must(t, err)
+		}
 	}
 }
 
@@ -682,10 +697,33 @@ func TestBare(t *testing.T) {
 	}
 	_, err = JoinBare(p, 101, false)
 	want(t, err, layout.ErrIncompatible)
-	must(t, a.Leave())
-	exists(t, s, true)
 	must(t, b.Leave())
+	exists(t, s, true)
+	must(t, a.Leave())
 	exists(t, s, false)
+
+	// The creator leaves it to those that are still attached, and they leave it where it is.
+	for range 2 {
+		a, err = JoinBare(p, 100, false)
+		must(t, err)
+		b, err = JoinBare(p, 100, false)
+		must(t, err)
+		must(t, a.Leave())
+		exists(t, s, true)
+		must(t, b.Leave())
+		exists(t, s, true)
+		must(t, RemoveBare(p))
+	}
+
+	// What another program made is not removed, be it with a size or without one.
+	for _, content := range [][]byte{nil, make([]byte, 100)} {
+		must(t, os.WriteFile(mapping.Path(p), content, 0o600))
+		a, err = JoinBare(p, 100, false)
+		must(t, err)
+		must(t, a.Leave())
+		exists(t, s, true)
+		must(t, os.Remove(mapping.Path(p)))
+	}
 
 	a, err = JoinBare(p, 100, true)
 	must(t, err)

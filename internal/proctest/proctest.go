@@ -194,6 +194,14 @@ func (p *Proc) Kill() {
 	}
 }
 
+// Reap waits for the end of a process that was sent a signal to end.
+func (p *Proc) Reap() {
+	timer := time.AfterFunc(Patience, func() { p.cmd.Process.Kill() })
+	defer timer.Stop()
+	p.ended = true
+	p.cmd.Wait()
+}
+
 // Gone waits until all that a process had which was killed is gone, as gone says. On Linux its mappings, with their
 // locks, outlive it for a moment if somebody, such as ps(1), reads the state of its memory just then.
 func Gone(t testing.TB, gone func() bool) {

@@ -1,0 +1,30 @@
+package mapping
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// openHere reports whether this process has the file of that path open, or may have. It looks at the names of its
+// descriptors only, as to ask a file itself may hang.
+func openHere(path string) bool {
+	const fds = "/proc/self/fd"
+	dir, err := os.Open(fds)
+	if err != nil {
+		return true
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return true
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	for _, fd := range names {
+		if target, err := os.Readlink(filepath.Join(fds, fd)); err == nil && target == path {
+			return true
+		}
+	}
+	return false
+}
