@@ -57,14 +57,14 @@ type Info struct {
 	Path    string // its file
 	Persist bool
 	Mode    fs.FileMode
-	Size    int  // bytes of memory
+	Size    int64 // bytes of memory
 	Writers int  // open handles that may write
 	Readers bool // whether a handle that only reads is open
 
 	// Of a segment.
 	Codec     string // the codec's ID
 	Type      string // the Go type, as its creator called it
-	Capacity  int    // bytes of the largest encoding
+	Capacity  int64  // bytes of the largest encoding
 	Slots     int
 	LockReads bool
 	Version   uint64 // number of Stores so far

@@ -10,6 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/payload"
 )
 
 // Bare is a mapping of nothing but a value, unsynchronised: a Load beside a Store, of this process or another,
@@ -82,7 +83,9 @@ func RemoveBare(name string, o *Options) error {
 
 // Load decodes what the mapping holds.
 //
-// Errors: that of the codec, ErrCorrupt (the file was truncated), fs.ErrClosed.
+// Errors: codec.ErrMalformed and that of the codec (no value that it can decode
+// is there), ErrCorrupt (the file was truncated), ErrNoSpace (memory behind it is
+// gone), fs.ErrClosed.
 func (b *Bare[T]) Load() (T, error) {
 	var v T
 	var enc []byte
@@ -94,7 +97,9 @@ func (b *Bare[T]) Load() (T, error) {
 		return nil
 	})
 	if err == nil { // outside of use, as a codec may close the handle
-		err = b.codec.Decode(enc, &v)
+		if err = b.codec.Decode(enc, &v); err != nil {
+			err = payload.Undecodable(b.codec, len(enc), err)
+		}
 	}
 	return v, wrap("load", b.name, err)
 }

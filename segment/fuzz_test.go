@@ -257,7 +257,7 @@ func FuzzAttach(f *testing.F) {
 			}
 			info, err := sharedseg.Stat("x", look.Place())
 			expect(t, "Stat", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
-			if err == nil && (info.Size != len(image) || info.Capacity > len(image) || info.Slots > len(image)) {
+			if err == nil && (info.Size != int64(len(image)) || info.Capacity > info.Size || info.Slots > len(image)) {
 				t.Fatalf("%+v in %d bytes", info, len(image))
 			}
 			attach(t, codec.String(), "s", look, func(v string) int { return len(v) })
@@ -385,7 +385,7 @@ func read[T any](t *testing.T, r readable[T], size func(T) int, capacity int) {
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
 	defer cancel()
 	v, err := r.LoadContext(ctx)
-	expect(t, "Load", err, sharedseg.ErrCorrupt, context.DeadlineExceeded)
+	expect(t, "Load", err, sharedseg.ErrCorrupt, codec.ErrMalformed, context.DeadlineExceeded)
 	if err == nil && size != nil && size(v) > capacity*3/2 {
 		t.Fatalf("a value of %d bytes", size(v))
 	}
@@ -402,7 +402,7 @@ func write[T any](t *testing.T, s *segment.Segment[T], v T, size func(T) int, ca
 	defer cancel()
 	err := s.UpdateContext(ctx, func(*T) error { return nil })
 	// The value that was there need not fit into the capacity that is there now.
-	expect(t, "Update", err, sharedseg.ErrCorrupt, sharedseg.ErrTooLarge)
+	expect(t, "Update", err, sharedseg.ErrCorrupt, codec.ErrMalformed, sharedseg.ErrTooLarge)
 	err = s.StoreContext(ctx, v)
 	expect(t, "Store", err, sharedseg.ErrTooLarge)
 	if err != nil {
@@ -572,7 +572,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 	seg := r.segments[op/calls%2]
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
 	defer cancel()
-	limits := []error{sharedseg.ErrCorrupt, context.DeadlineExceeded}
+	limits := []error{sharedseg.ErrCorrupt, codec.ErrMalformed, context.DeadlineExceeded}
 	begun := time.Now()
 	var v T
 	switch op % calls {
@@ -584,7 +584,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 			break // it has no context, and the lock may be withheld
 		}
 		_, err = seg.LoadInto(&v)
-		expect(t, "LoadInto", err, sharedseg.ErrCorrupt)
+		expect(t, "LoadInto", err, sharedseg.ErrCorrupt, codec.ErrMalformed)
 	case 2:
 		err = seg.StoreContext(ctx, r.value)
 		expect(t, "Store", err, limits...)
@@ -611,7 +611,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		expect(t, "Load of a Reader", err, limits...)
 	case 8:
 		_, err = r.reader.LoadInto(&v)
-		expect(t, "LoadInto of a Reader", err, sharedseg.ErrCorrupt)
+		expect(t, "LoadInto of a Reader", err, sharedseg.ErrCorrupt, codec.ErrMalformed)
 	case 9:
 		for value, e := range seg.Watch(ctx) {
 			if v, err = value, e; err == nil {
@@ -633,7 +633,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 	case 12:
 		info, e := sharedseg.Stat(r.name, &sharedseg.Place{Dir: r.dir})
 		expect(t, "Stat", e, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrNotExist)
-		if e == nil && info.Size != len(r.mem) {
+		if e == nil && info.Size != int64(len(r.mem)) {
 			t.Fatalf("%+v", info)
 		}
 	case 13:
@@ -672,7 +672,7 @@ func (r *room[T]) visit(t *testing.T, ctx context.Context) error {
 		return err
 	}
 	v, err := other.LoadContext(ctx)
-	expect(t, "Load of a new handle", err, sharedseg.ErrCorrupt, context.DeadlineExceeded)
+	expect(t, "Load of a new handle", err, sharedseg.ErrCorrupt, codec.ErrMalformed, context.DeadlineExceeded)
 	if err == nil && r.size != nil && r.size(v) > len(r.mem) {
 		t.Fatalf("a value of %d bytes", r.size(v))
 	}
@@ -701,7 +701,7 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	if err := r.file.Truncate(n); err != nil {
 		t.Fatal(err)
 	}
-	limits := []error{sharedseg.ErrCorrupt, context.DeadlineExceeded}
+	limits := []error{sharedseg.ErrCorrupt, codec.ErrMalformed, context.DeadlineExceeded}
 	switch which % 5 {
 	case 0:
 		_, err = seg.LoadContext(ctx)

@@ -81,7 +81,7 @@ func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	r.name, r.member, r.state = name, m, m.State
 	r.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry))
 	r.direct = m.Direct && r.payload.Direct
-	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, m.Geometry.Capacity)
+	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, int(m.Geometry.Capacity))
 	r.notifier = r.newNotifier()
 	if o.Populate {
 		m.Populate()

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math"
 	"reflect"
+	"strconv"
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
@@ -75,7 +76,7 @@ func (o *Options) place(name string) mapping.Place {
 }
 
 func (o *Options) check() error {
-	if o.Capacity < 0 || o.Capacity > math.MaxInt/4 {
+	if o.Capacity < 0 {
 		return fmt.Errorf("%w: Capacity is %d", fs.ErrInvalid, o.Capacity)
 	}
 	if o.Slots != 0 && o.Slots < 2 || o.Slots > layout.MaxSlots {
@@ -89,7 +90,15 @@ func checkCodec[T any](c codec.Codec[T]) error {
 		return fmt.Errorf("%w: the codec is nil", fs.ErrInvalid)
 	}
 	if checked, ok := c.(codec.Validator); ok {
-		return checked.Validate()
+		if err := checked.Validate(); err != nil {
+			return err
+		}
+	}
+	if c.ID() == "" {
+		return fmt.Errorf("%w: the ID of the codec is empty, so that it would be taken for any other such", fs.ErrInvalid)
+	}
+	if sized, ok := c.(codec.Sizer); ok && sized.Size() < 0 {
+		return fmt.Errorf("%w: the codec says that its values have %d bytes", fs.ErrInvalid, sized.Size())
 	}
 	return nil
 }
@@ -116,8 +125,16 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 		slots = DefaultSlots
 	}
 	want := layout.Geometry{
-		Kind: layout.KindSegment, Persist: o.Persist, LockReads: o.LockReads, Slots: slots, Capacity: capacity,
+		Kind: layout.KindSegment, Persist: o.Persist, LockReads: o.LockReads, Slots: slots, Capacity: int64(capacity),
 		CodecID: c.ID(), TypeName: reflect.TypeFor[T]().String(),
+	}
+	g := want
+	if err := g.Place(mapping.PageSize()); err != nil {
+		return nil, err
+	}
+	if g.Size() > math.MaxInt {
+		return nil, fmt.Errorf("%w: %d slots of %d bytes are more than a process of %d bits can address",
+			fs.ErrInvalid, slots, capacity, strconv.IntSize)
 	}
 	return &member.Spec{
 		Place: o.place(name),
@@ -129,7 +146,7 @@ func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error
 			if err := o.agree(g, &want); err != nil {
 				return err
 			}
-			if sized, ok := c.(codec.Sizer); ok && g.Capacity < sized.Size() {
+			if sized, ok := c.(codec.Sizer); ok && g.Capacity < int64(sized.Size()) {
 				return fmt.Errorf("%w: its capacity is %d bytes, each value has %d", sharedseg.ErrCorrupt, g.Capacity, sized.Size())
 			}
 			return nil
@@ -143,8 +160,10 @@ func (o *Options) agree(g, want *layout.Geometry) error {
 		return fmt.Errorf("%w: it is a %v, not a segment", sharedseg.ErrIncompatible, g.Kind)
 	}
 	if g.CodecID != want.CodecID {
-		return fmt.Errorf("%w: it holds type %.500q as %.500q; asked for is type %.500q as %.500q",
-			sharedseg.ErrIncompatible, g.TypeName, g.CodecID, want.TypeName, want.CodecID)
+		have, asked := differing(g.CodecID, want.CodecID)
+		return fmt.Errorf("%w: it holds type %.500q as %s; asked for is type %.500q as %s: "+
+			"if the type has changed, open it as the old type and copy its value, or remove it with sharedseg.Remove",
+			sharedseg.ErrIncompatible, g.TypeName, have, want.TypeName, asked)
 	}
 	for _, f := range []struct {
 		what        string
@@ -161,4 +180,28 @@ func (o *Options) agree(g, want *layout.Geometry) error {
 		}
 	}
 	return nil
+}
+
+// differing quotes two codec IDs, which may be long, such that one sees where
+// they differ.
+func differing(a, b string) (string, string) {
+	const before, after = 60, 300
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	quote := func(s string) string {
+		if len(s) <= before+after {
+			return strconv.Quote(s)
+		}
+		text := ""
+		if from := same - before; from > 0 {
+			text, s = "…", s[from:]
+		}
+		if len(s) <= before+after {
+			return text + strconv.Quote(s)
+		}
+		return text + strconv.Quote(s[:before+after]) + "…"
+	}
+	return quote(a), quote(b)
 }

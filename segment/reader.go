@@ -57,9 +57,11 @@ type handle[T any] struct {
 // copies one, takes the writers' lock if it is free, so it ends as soon as they
 // leave it a gap. A Reader cannot take the lock, and goes on trying.
 //
-// Errors: ErrCorrupt, also if the codec cannot decode the value, whose error is
-// then wrapped as well; ErrNoSpace if memory that was reserved is gone;
-// ErrReentrant, with LockReads; and fs.ErrClosed.
+// Errors: codec.ErrMalformed if the codec cannot decode the value, whose error is
+// wrapped as well: a program that has another type for the same codec stored it,
+// and Store replaces it. ErrCorrupt if the memory holds what no correct peer
+// writes; ErrNoSpace if memory that was reserved is gone; ErrReentrant, with
+// LockReads; and fs.ErrClosed.
 func (r *handle[T]) Load() (v T, err error) {
 	_, err = r.load(context.Background(), &v)
 	return v, err

@@ -63,7 +63,8 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 // Update publishes what fn makes of the current value, as one step among all
 // processes. fn gets a private copy, T's zero value if nothing was stored yet, such
 // as a nil map. If it returns an error, Update publishes nothing and returns an
-// Error that wraps it; if it panics, nothing is published either.
+// Error that wraps it; if it panics, nothing is published either. A value that does
+// not decode is codec.ErrMalformed, and fn does not run.
 //
 // fn runs with the writers' lock held: it should be short. Calls of this handle
 // that need the lock, which are Store, Update, Close, and Load with LockReads,

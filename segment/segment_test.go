@@ -505,11 +505,11 @@ func TestAwkwardCodec(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := s.Load()
-		want(t, err, sharedseg.ErrCorrupt)
-		if err == nil || !strings.Contains(err.Error(), "cannot decode") {
+		want(t, err, codec.ErrMalformed)
+		if err == nil || !strings.Contains(err.Error(), "cannot decode") || errors.Is(err, sharedseg.ErrCorrupt) {
 			t.Error(err)
 		}
-		want(t, s.Update(func(*string) error { t.Error("Update ran"); return nil }), sharedseg.ErrCorrupt)
+		want(t, s.Update(func(*string) error { t.Error("Update ran"); return nil }), codec.ErrMalformed)
 		if err := s.Store("mended"); err != nil {
 			t.Error(err)
 		}

@@ -54,7 +54,7 @@ func (r *handle[T]) use(f func() error) error { return r.member.Use(f) }
 
 // Watch returns the current value, if something was stored yet, and then each newer one as it is published; of
 // versions that follow each other faster than the loop takes them, it returns the newest only. A value that
-// does not decode is an error in its place. When ctx is done or the handle closed, the last pair has that error.
+// does not decode is codec.ErrMalformed in its place. When ctx is done or the handle closed, the last pair has that error.
 //
 //	for v, err := range s.Watch(ctx) {
 //		if err != nil {

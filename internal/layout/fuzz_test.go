@@ -28,9 +28,9 @@ func FuzzGeometry(f *testing.F) {
 	for _, g := range geometries(f) {
 		f.Add(uint32(g.Kind), uint32(g.Slots), uint64(g.Capacity), uint32(g.page), uint32(len(g.CodecID)), uint32(len(g.TypeName)), uint8(0), uint64(0))
 	}
-	for _, capacity := range []uint64{math.MaxInt / 4, math.MaxInt/4 + 1, math.MaxInt64, math.MaxUint64, math.MaxUint64 - 63, 1 << 47} {
+	for _, capacity := range []uint64{math.MaxInt32 / 4, math.MaxInt32/4 + 1, math.MaxInt64 / 4, math.MaxInt64/4 + 1, math.MaxInt64, math.MaxUint64, math.MaxUint64 - 63, 1 << 47} {
 		f.Add(uint32(KindSegment), uint32(MaxSlots), capacity, uint32(4096), uint32(7), uint32(6), uint8(0), uint64(0))
-		f.Add(uint32(KindSegment), uint32(2), capacity, uint32(1<<24), uint32(maxText), uint32(maxText), uint8(0), uint64(0))
+		f.Add(uint32(KindSegment), uint32(2), capacity, uint32(1<<24), uint32(MaxText), uint32(MaxText), uint8(0), uint64(0))
 	}
 	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(4096), uint32(math.MaxUint32), uint32(math.MaxUint32), uint8(0), uint64(0))
 	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(0), uint32(7), uint32(6), uint8(0), uint64(0))
@@ -51,7 +51,7 @@ func FuzzGeometry(f *testing.F) {
 		if kind != uint32(KindSegment) {
 			size, wait, area, stride = wait, 0, 0, 0
 		}
-		head := make([]byte, textOff+int(min(codecLen, maxText))+int(min(typeLen, maxText)))
+		head := make([]byte, textOff+int(min(codecLen, MaxText))+int(min(typeLen, MaxText)))
 		copy(head, Mark())
 		for _, w := range []struct {
 			off int
@@ -73,7 +73,7 @@ func FuzzGeometry(f *testing.F) {
 		}
 
 		if ready, err := Ready(head); err == nil && ready {
-			if n := HeadLen(head); n > textOff+2*maxText {
+			if n := HeadLen(head); n > textOff+2*MaxText {
 				t.Fatalf("HeadLen is %d", n)
 			}
 		}
@@ -85,7 +85,7 @@ func FuzzGeometry(f *testing.F) {
 		if g.Kind == KindSegment {
 			over, used := bits.Mul64(uint64(g.stride), uint64(g.Slots))
 			end, carry := bits.Add64(uint64(g.slotArea), used, 0)
-			if over != 0 || carry != 0 || end > uint64(g.Size()) || g.Size() > math.MaxInt/2+page24 {
+			if over != 0 || carry != 0 || end > uint64(g.Size()) || g.Size() > math.MaxInt64/2+page24 {
 				t.Fatalf("%d slots of %d bytes at %d, in %d", g.Slots, g.stride, g.slotArea, g.Size())
 			}
 		}
@@ -122,18 +122,18 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	WaitFlag(mem[off : off+n]).Store(1)
 	s := NewSlots(mem, g)
 	for i := range uint64(g.Slots) {
-		at := g.slotArea + int(i)*g.stride + SlotHeader
+		at := int(g.slotArea+int64(i)*g.stride) + SlotHeader
 		slot := s.Slot(i)
 		space := s.Space(slot)
-		within(t, "Space", mem, space, at, g.Capacity)
+		within(t, "Space", mem, space, at, int(g.Capacity))
 		clear(space)
 		slot.Unseal()
-		slot.Seal(i+1, g.Capacity)
+		slot.Seal(i+1, int(g.Capacity))
 		b, err := s.Value(slot)
 		if err != nil || slot.Version() != i+1 {
 			t.Fatalf("version %d, %v", slot.Version(), err)
 		}
-		within(t, "Value", mem, b, at, g.Capacity)
+		within(t, "Value", mem, b, at, int(g.Capacity))
 	}
 }
 
@@ -150,18 +150,18 @@ func FuzzSlots(f *testing.F) {
 	f.Add(uint8(2), uint16(0), headers(0, 1<<63, math.MaxUint64, math.MaxUint64), uint64(2))
 	f.Add(uint8(2), uint16(64), headers(1<<63, 64|1<<32, 5, 65), uint64(math.MaxUint64))
 	f.Fuzz(func(t *testing.T, slots uint8, capacity uint16, headers []byte, i uint64) {
-		g := &Geometry{Kind: KindSegment, Slots: max(int(slots%16), 2), Capacity: int(capacity % 512)}
+		g := &Geometry{Kind: KindSegment, Slots: max(int(slots%16), 2), Capacity: int64(capacity % 512)}
 		if err := g.Place(1 << 10); err != nil {
 			t.Fatal(err)
 		}
 		mem := image(g)
 		for k := 0; k < g.Slots; k++ {
-			at := g.slotArea + k*g.stride
+			at := g.slotArea + int64(k)*g.stride
 			copy(mem[at:at+16], headers[min(16*k, len(headers)):])
 		}
 		s := NewSlots(mem, g)
 		for k := range uint64(g.Slots) {
-			at := g.slotArea + int(k)*g.stride
+			at := int(g.slotArea + int64(k)*g.stride)
 			version, n := binary.NativeEndian.Uint64(mem[at:]), binary.NativeEndian.Uint64(mem[at+8:])
 			slot := s.Slot(k)
 			if slot.Version() != version {
@@ -174,7 +174,7 @@ func FuzzSlots(f *testing.F) {
 			if err == nil {
 				within(t, "Value", mem, b, at+SlotHeader, int(n))
 			}
-			within(t, "Space", mem, s.Space(slot), at+SlotHeader, g.Capacity)
+			within(t, "Space", mem, s.Space(slot), at+SlotHeader, int(g.Capacity))
 			slot.Unseal()
 			if b, again := s.Value(slot); slot.Version() != 0 || (again == nil) != (err == nil) || err == nil && len(b) != int(n) {
 				t.Fatalf("unsealed, slot %d is of version %d: %d bytes, %v", k, slot.Version(), len(b), again)

@@ -21,6 +21,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"sync/atomic"
 	"unsafe"
@@ -50,6 +51,10 @@ const Members = 1 << slotBits
 
 // MaxSlots is the largest number of slots.
 const MaxSlots = 1 << 16
+
+// MaxText is the length of the longest codec ID, and of the longest type name,
+// in bytes. The codec ID of a struct grows with its fields, about 23 bytes each.
+const MaxText = 1 << 20
 
 // Offsets of the header. All static fields lie below 128.
 const (
@@ -95,7 +100,6 @@ const (
 	byteOrder     = 0x0A0B0C0D
 	flagPersist   = 1
 	flagLockReads = 2
-	maxText       = 1 << 16
 	align         = 64
 )
 
@@ -142,19 +146,20 @@ type Geometry struct {
 	Persist   bool
 	LockReads bool // readers take the mutex
 	Slots     int
-	Capacity  int
+	Capacity  int64
 	CodecID   string
 	TypeName  string
 
-	stride   int
-	slotArea int
-	waitPage int
+	stride   int64
+	slotArea int64
+	waitPage int64
 	page     int
-	size     int
+	size     int64
 }
 
-// Size is the length of the whole mapping in bytes.
-func (g *Geometry) Size() int { return g.size }
+// Size is the length of the whole mapping in bytes. It may be more than a
+// process of 32 bits can address.
+func (g *Geometry) Size() int64 { return g.size }
 
 // PageSize is the size of the memory pages that the mapping is made for.
 func (g *Geometry) PageSize() int { return g.page }
@@ -164,29 +169,31 @@ func (g *Geometry) WaitPage() (off, n int) {
 	if g.waitPage == 0 {
 		return 0, 0
 	}
-	return g.waitPage, g.page
+	return int(g.waitPage), g.page
 }
 
-// Place computes the offsets of a geometry whose other fields are set, for memory pages of the given size.
+// Place computes the offsets of a geometry whose other fields are set, for
+// memory pages of the given size. It returns fs.ErrInvalid for a geometry that
+// no mapping can have.
 func (g *Geometry) Place(page int) error {
-	if len(g.CodecID) > maxText || len(g.TypeName) > maxText {
-		return fmt.Errorf("%w: the codec ID (%d bytes) or the type name (%d bytes) is longer than %d bytes",
-			ErrIncompatible, len(g.CodecID), len(g.TypeName), maxText)
+	if len(g.CodecID) > MaxText || len(g.TypeName) > MaxText {
+		return fmt.Errorf("%w: the codec ID has %d bytes, the type name %d; the limit of both is %d",
+			fs.ErrInvalid, len(g.CodecID), len(g.TypeName), MaxText)
 	}
 	at := uint64(textOff + len(g.CodecID) + len(g.TypeName))
 	g.page = page
 	if g.Kind == KindSegment {
-		g.waitPage = int(roundUp(at, uint64(page)))
-		at = uint64(g.waitPage + page)
-		g.slotArea = int(at)
+		g.waitPage = int64(roundUp(at, uint64(page)))
+		at = uint64(g.waitPage) + uint64(page)
+		g.slotArea = int64(at)
 		stride := SlotHeader + roundUp(uint64(g.Capacity), align)
-		if g.Slots > MaxSlots || g.Capacity < 0 || stride > (math.MaxInt/2-at)/uint64(g.Slots) {
-			return fmt.Errorf("%w: %d slots of %d bytes do not fit the address space", ErrIncompatible, g.Slots, g.Capacity)
+		if g.Slots > MaxSlots || g.Capacity < 0 || stride > (math.MaxInt64/2-at)/uint64(g.Slots) {
+			return fmt.Errorf("%w: %d slots of %d bytes are more than any machine can address", fs.ErrInvalid, g.Slots, g.Capacity)
 		}
-		g.stride = int(stride)
+		g.stride = int64(stride)
 		at += stride * uint64(g.Slots)
 	}
-	g.size = int(roundUp(at, uint64(page)))
+	g.size = int64(roundUp(at, uint64(page)))
 	return nil
 }
 
@@ -207,7 +214,7 @@ func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magi
 // Init writes the header into mem, which is all zero but for Mark, and marks it ready.
 func (g *Geometry) Init(mem []byte) {
 	put := func(off int, v int) { binary.NativeEndian.PutUint32(mem[off:], uint32(v)) }
-	put64 := func(off int, v int) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
+	put64 := func(off int, v int64) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
 	flags := 0
 	if g.Persist {
 		flags |= flagPersist
@@ -257,11 +264,11 @@ func Persists(head []byte) bool {
 // HeadSize is how much of a mapping's beginning Ready and HeadLen want to see, and enough for Read in most cases.
 const HeadSize = textOff + 1024
 
-// HeadLen is how much of a ready mapping's beginning Read wants to see. The result is at most a few hundred KiB.
+// HeadLen is how much of a ready mapping's beginning Read wants to see. The result is at most 2 MiB and some.
 func HeadLen(head []byte) int {
 	n := textOff
 	for _, off := range []int{codecLenOff, typeLenOff} {
-		n += int(min(binary.NativeEndian.Uint32(head[off:]), maxText))
+		n += int(min(binary.NativeEndian.Uint32(head[off:]), MaxText))
 	}
 	return n
 }
@@ -298,7 +305,7 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		return nil, corrupt("number of members", uint64(m))
 	}
 	codecLen, typeLen := u32(codecLenOff), u32(typeLenOff)
-	if codecLen > maxText || typeLen > maxText || textOff+int(codecLen)+int(typeLen) > len(head) {
+	if codecLen > MaxText || typeLen > MaxText || textOff+int(codecLen)+int(typeLen) > len(head) {
 		return nil, corrupt("length of the texts", uint64(codecLen)+uint64(typeLen))
 	}
 	g.CodecID = string(head[textOff : textOff+codecLen])
@@ -313,10 +320,10 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		if slots < 2 || slots > MaxSlots {
 			return nil, corrupt("number of slots", uint64(slots))
 		}
-		if capacity > math.MaxInt/4 {
+		if capacity > math.MaxInt64/4 {
 			return nil, corrupt("capacity", capacity)
 		}
-		g.Slots, g.Capacity = int(slots), int(capacity)
+		g.Slots, g.Capacity = int(slots), int64(capacity)
 	}
 	// Everything else follows from what has been read, so it must be what Place says.
 	if err := g.Place(int(page)); err != nil {
@@ -334,7 +341,7 @@ func Read(head []byte, size int64) (*Geometry, error) {
 			return nil, corrupt(f.what, f.have)
 		}
 	}
-	if s := u64(sizeOff); s != uint64(g.size) || size != int64(g.size) {
+	if s := u64(sizeOff); s != uint64(g.size) || size != g.size {
 		return nil, fmt.Errorf("%w: header: size is %d, the mapping has %d bytes, %d are needed", ErrCorrupt, s, size, g.size)
 	}
 	return g, nil

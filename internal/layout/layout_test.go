@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
 	"testing"
@@ -188,8 +189,9 @@ func TestPlace(t *testing.T) {
 				if err := g.Place(page); err != nil {
 					t.Fatal(err)
 				}
-				at := textOff + len(g.CodecID) + len(g.TypeName)
-				wait, n := g.WaitPage()
+				at, page := int64(textOff+len(g.CodecID)+len(g.TypeName)), int64(page)
+				off, length := g.WaitPage()
+				wait, n := int64(off), int64(length)
 				if g.Kind == KindMutex {
 					if n != 0 {
 						t.Error("a mutex has a wait page")
@@ -201,7 +203,7 @@ func TestPlace(t *testing.T) {
 					if g.slotArea < wait+n || g.slotArea%64 != 0 || g.stride%64 != 0 || g.stride < SlotHeader+g.Capacity {
 						t.Errorf("slots at %d, %d bytes each", g.slotArea, g.stride)
 					}
-					at = g.slotArea + g.Slots*g.stride
+					at = g.slotArea + int64(g.Slots)*g.stride
 				}
 				if g.Size() < at || g.Size()%page != 0 || g.Size() >= at+page {
 					t.Errorf("%d bytes, %d are used", g.Size(), at)
@@ -213,14 +215,14 @@ func TestPlace(t *testing.T) {
 
 func TestPlaceTooLarge(t *testing.T) {
 	for _, g := range []*Geometry{
-		{Kind: KindSegment, Slots: 2, Capacity: math.MaxInt},
-		{Kind: KindSegment, Slots: MaxSlots, Capacity: math.MaxInt / MaxSlots},
+		{Kind: KindSegment, Slots: 2, Capacity: math.MaxInt64},
+		{Kind: KindSegment, Slots: MaxSlots, Capacity: math.MaxInt64 / MaxSlots},
 		{Kind: KindSegment, Slots: MaxSlots + 1, Capacity: 1},
 		{Kind: KindSegment, Slots: 2, Capacity: -1},
-		{Kind: KindSegment, Slots: 2, Capacity: 1, CodecID: strings.Repeat("x", maxText+1)},
-		{Kind: KindSegment, Slots: 2, Capacity: 1, TypeName: strings.Repeat("x", maxText+1)},
+		{Kind: KindSegment, Slots: 2, Capacity: 1, CodecID: strings.Repeat("x", MaxText+1)},
+		{Kind: KindSegment, Slots: 2, Capacity: 1, TypeName: strings.Repeat("x", MaxText+1)},
 	} {
-		if err := g.Place(4096); !errors.Is(err, ErrIncompatible) {
+		if err := g.Place(4096); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%d slots of %d bytes: %v", g.Slots, g.Capacity, err)
 		}
 	}
@@ -262,13 +264,14 @@ func checkRead(t testing.TB, head []byte, size int64) {
 		}
 		return
 	}
-	wait, n := g.WaitPage()
-	if int64(g.Size()) != size || wait < 0 || n < 0 || wait+n > g.Size() || g.slotArea < wait+n {
+	off, length := g.WaitPage()
+	wait, n := int64(off), int64(length)
+	if g.Size() != size || wait < 0 || n < 0 || wait+n > g.Size() || g.slotArea < wait+n {
 		t.Errorf("a mapping of %d bytes is read as %+v", size, g)
 	}
 	if g.Kind == KindSegment {
 		if g.Slots < 2 || g.Capacity < 0 || g.stride < SlotHeader+g.Capacity || g.slotArea < textOff || wait < textOff ||
-			g.Slots > (g.Size()-g.slotArea)/g.stride {
+			int64(g.Slots) > (g.Size()-g.slotArea)/g.stride {
 			t.Errorf("a mapping of %d bytes is read as %+v", size, g)
 		}
 	}
@@ -288,7 +291,7 @@ func TestReadCorrupt(t *testing.T) {
 				t.Helper()
 				b := bytes.Clone(good)
 				corrupt(b)
-				if n := HeadLen(b); n > textOff+2*maxText {
+				if n := HeadLen(b); n > textOff+2*MaxText {
 					t.Errorf("HeadLen is %d", n)
 				}
 				checkRead(t, b, size)
@@ -365,7 +368,7 @@ func TestReadRefuses(t *testing.T) {
 		{"wait page", waitPageOff, 0, ErrCorrupt},
 		{"page 0", pageOff, 0, ErrCorrupt},
 		{"page 4095", pageOff, 4095, ErrCorrupt},
-		{"codec length", codecLenOff, maxText + 1, ErrCorrupt},
+		{"codec length", codecLenOff, MaxText + 1, ErrCorrupt},
 		{"type length", typeLenOff, math.MaxUint32, ErrCorrupt},
 	} {
 		b := bytes.Clone(mem)
@@ -487,22 +490,23 @@ func TestSlots(t *testing.T) {
 			mem := image(g)
 			head := bytes.Clone(mem[:g.slotArea])
 			s := NewSlots(mem, g)
+			capacity := int(g.Capacity)
 			for i := range uint64(g.Slots) {
 				space := s.Space(s.Slot(i))
-				if len(space) != g.Capacity || cap(space) != g.Capacity {
+				if len(space) != capacity || cap(space) != capacity {
 					t.Fatalf("slot %d has room for %d of %d bytes", i, len(space), cap(space))
 				}
 				for k := range space {
 					space[k] = byte(i + 1)
 				}
-				s.Slot(i).Seal(i+7, g.Capacity)
+				s.Slot(i).Seal(i+7, capacity)
 			}
 			for i := range uint64(g.Slots) {
 				v, err := s.Value(s.Slot(i))
-				if err != nil || !bytes.Equal(v, bytes.Repeat([]byte{byte(i + 1)}, g.Capacity)) || cap(v) != len(v) {
+				if err != nil || !bytes.Equal(v, bytes.Repeat([]byte{byte(i + 1)}, capacity)) || cap(v) != len(v) {
 					t.Errorf("slot %d: %d bytes, %v", i, len(v), err)
 				}
-				off := g.slotArea + int(i)*g.stride
+				off := g.slotArea + int64(i)*g.stride
 				if binary.NativeEndian.Uint64(mem[off:]) != i+7 || binary.NativeEndian.Uint64(mem[off+8:]) != uint64(g.Capacity) {
 					t.Errorf("slot %d does not begin with the version and the length", i)
 				}

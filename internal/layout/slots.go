@@ -20,8 +20,8 @@ type Slots struct {
 
 // NewSlots returns the slot area of mem, a mapping of g.Size() bytes.
 func NewSlots(mem []byte, g *Geometry) Slots {
-	area := mem[g.slotArea : g.slotArea+g.Slots*g.stride]
-	return Slots{unsafe.Pointer(unsafe.SliceData(area)), uintptr(g.stride), g.Capacity, uint64(g.Slots)}
+	area := mem[g.slotArea : g.slotArea+int64(g.Slots)*g.stride]
+	return Slots{unsafe.Pointer(unsafe.SliceData(area)), uintptr(g.stride), int(g.Capacity), uint64(g.Slots)}
 }
 
 // Slot is slot i.

@@ -14,19 +14,36 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	return max(n, 0), err
 }
 
-// Reserve makes the file to bytes long, if it is shorter, and takes memory for what lies behind from.
-func (o *Object) Reserve(from, to int64) error {
-	for at := from; at < to; {
+// reserve is Reserve without the question whether it fits.
+func (o *Object) reserve(from, to int64) error {
+	at, err := o.fallocate(from, to)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return o.fill(at, to)
+	}
+	return full(err)
+}
+
+// reserveHoles is ReserveHoles without the question whether it fits. A file
+// system without the call keeps its holes: to fill them with zeros is to
+// overwrite what others have stored meanwhile.
+func (o *Object) reserveHoles(n int64) error {
+	_, err := o.fallocate(0, n)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return full(err)
+}
+
+// fallocate takes memory for what lies between from and to. After an error it
+// has come to at.
+func (o *Object) fallocate(from, to int64) (at int64, err error) {
+	for at = from; at < to; {
 		// A signal undoes a whole call on some kernels, so that a long one might never end.
 		n := min(to-at, 16<<20)
-		_, err := again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, at, n) })
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			return o.fill(at, to)
-		}
-		if err != nil {
-			return full(err)
+		if _, err = again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, at, n) }); err != nil {
+			return at, err
 		}
 		at += n
 	}
-	return nil
+	return at, nil
 }

@@ -21,7 +21,8 @@
 //	(*Object) ReadAt(b, off) (int, error)
 //	(*Object) Created() bool                         by Enter
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
-//	(*Object) Reserve(from, to) error                makes it longer, with zeros
+//	(*Object) Reserve(from, to) error                makes it longer, with zeros; all of it or nothing
+//	(*Object) ReserveHoles(n, info) error            takes memory for what of the first n bytes has none
 //	(*Object) Map(n, writable) (*View, error)
 //	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, swap for private zeros, release
 //	(*View) Populate()                               makes its pages present, where the system can be asked to
@@ -111,6 +112,7 @@ func CheckName(name string) error {
 // Info is what the platform knows of an object.
 type Info struct {
 	Size int64
+	Held int64 // bytes of memory or disk behind it; less than Size if it has holes
 	Mode fs.FileMode
 	ID   uint64 // the same for all Objects of one process that share memory, as good as unique
 }

@@ -218,6 +218,7 @@ type status struct {
 	// links is the number of names.
 	links uint64
 	size  int64
+	held  int64 // bytes of memory or disk that it has
 }
 
 // inode tells a file from all others that exist at the same time.
@@ -243,6 +244,7 @@ func statusOf(st *unix.Stat_t) status {
 		uid:   int(st.Uid),
 		links: uint64(st.Nlink),
 		size:  st.Size,
+		held:  int64(st.Blocks) * 512,
 	}
 }
 
@@ -291,7 +293,7 @@ func (o *Object) Info() (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: st.size, Mode: st.mode, ID: st.id.dev<<48 ^ st.id.ino}, nil
+	return Info{Size: st.size, Held: st.held, Mode: st.mode, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
 // Reset makes the file empty, writes mark and reserves size bytes, all zero but the mark; so there is no moment
@@ -312,7 +314,7 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	}
 	step.At(step.FileEmptied)
 	if err := o.write(mark, 0); err != nil {
-		return err
+		return o.explain(err)
 	}
 	step.At(step.FileMarked)
 	err = o.Reserve(int64(len(mark)), size)

@@ -33,6 +33,7 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error)       { return 0, errN
 func (o *Object) Created() bool                                 { return false }
 func (o *Object) Reset(p *Place, mark []byte, size int64) error { return errNone }
 func (o *Object) Reserve(from, to int64) error                  { return errNone }
+func (o *Object) ReserveHoles(n int64, info Info) error         { return errNone }
 func (o *Object) Map(n int, writable bool) (*View, error)       { return nil, errNone }
 func (o *Object) Unlink() error                                 { return errNone }
 func (o *Object) Close() error                                  { return errNone }

@@ -220,7 +220,7 @@ func (o *Object) Current() (bool, error) { return true, nil }
 func (o *Object) Info() (Info, error) {
 	id := fnv.New64a()
 	id.Write([]byte(o.family.Base()))
-	return Info{Size: o.size, ID: id.Sum64()}, nil
+	return Info{Size: o.size, Held: o.size, ID: id.Sum64()}, nil
 }
 
 // ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
@@ -266,6 +266,9 @@ func (o *Object) Reserve(from, to int64) error {
 	o.section, o.size = section, size
 	return nil
 }
+
+// ReserveHoles does nothing: what a section has, the system has reserved.
+func (o *Object) ReserveHoles(n int64, info Info) error { return nil }
 
 // Unlink takes the name away, with the memory. The object is then of no use but to be closed.
 func (o *Object) Unlink() error {

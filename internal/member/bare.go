@@ -66,6 +66,8 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 		return fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, info.Size, size)
 	} else if p.Mode != 0 && info.Mode != 0 && info.Mode != p.Mode {
 		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, info.Mode, p.Mode)
+	} else if err := b.obj.ReserveHoles(int64(size), info); err != nil {
+		return err
 	}
 	if err := b.obj.HoldReader(); err != nil {
 		return err
@@ -77,12 +79,13 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 }
 
 // Use is the door through which every call enters that touches the memory. It
-// runs f, and returns its error, or ErrCorrupt if some of the memory vanished.
+// runs f, and returns its error, or ErrCorrupt or ErrNoSpace, as Member.Loss, if
+// some of the memory vanished.
 // No call may use it once Leave has begun.
 func (b *Bare) Use(f func(mem []byte) error) error {
 	err := b.Guard(func() error { return f(b.Mem) })
 	if errors.Is(err, fault.ErrLost) {
-		return errTruncated
+		return loss(b.obj, len(b.Mem))
 	}
 	return err
 }

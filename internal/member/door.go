@@ -45,14 +45,22 @@ func (m *Member) Loss(err error) error {
 	}
 	m.objMu.Lock()
 	defer m.objMu.Unlock()
-	if !m.objClosed {
-		if info, err := m.obj.Info(); err == nil && info.Size >= int64(len(m.Mem)) {
-			return fmt.Errorf("%w: the file system behind it is full, or its storage failed; free some space, close this handle and open the name again",
-				mapping.ErrNoSpace)
-		}
+	if m.objClosed {
+		return errTruncated
+	}
+	return loss(m.obj, len(m.Mem))
+}
+
+// loss says why n bytes of an object that were mapped are there no longer.
+func loss(obj *mapping.Object, n int) error {
+	if info, err := obj.Info(); err == nil && info.Size >= int64(n) {
+		return errStorage
 	}
 	return errTruncated
 }
+
+var errStorage = fmt.Errorf("%w: the file system behind it is full, or its storage failed; free some space, close this handle and open the name again",
+	mapping.ErrNoSpace)
 
 var errTruncated = fmt.Errorf("%w: the file was truncated under the mapping; close this handle and open the name again", layout.ErrCorrupt)
 

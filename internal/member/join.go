@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -107,7 +109,11 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	off, n := m.Geometry.WaitPage()
 	m.WaitPage = m.Mem[off : off+n]
-	return m.Use(m.claim)
+	err = m.Use(m.claim)
+	if err != nil && m.Created {
+		m.obj.Unlink()
+	}
+	return err
 }
 
 func (m *Member) joinReader(s *Spec) error {
@@ -184,7 +190,7 @@ func readBeginning(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error
 	if err != nil || n < len(buf) || !layout.IsMarked(buf) {
 		return buf[:n], info, err
 	}
-	if want := layout.HeadLen(buf); want > n {
+	if want := int(min(int64(layout.HeadLen(buf)), info.Size)); want > n {
 		buf = make([]byte, want)
 		n, err = obj.ReadAt(buf, 0)
 	}
@@ -200,7 +206,7 @@ func (m *Member) initialise(s *Spec) error {
 	if g.Persist && !s.Place.Lasting() {
 		return errPersist
 	}
-	if err := m.obj.Reset(&s.Place, layout.Mark(), int64(g.Size())); err != nil {
+	if err := m.obj.Reset(&s.Place, layout.Mark(), g.Size()); err != nil {
 		return err
 	}
 	if err := m.mapView(g, true); err != nil {
@@ -225,6 +231,13 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if page := mapping.PageSize(); g.PageSize()%page != 0 {
 		return fmt.Errorf("%w: it is made for memory pages of %d bytes, here they have %d", layout.ErrIncompatible, g.PageSize(), page)
 	}
+	if g.Size() > math.MaxInt {
+		return fmt.Errorf("%w: it has %d bytes, more than this process of %d bits can address: use a 64-bit program",
+			layout.ErrIncompatible, g.Size(), strconv.IntSize)
+	}
+	if err := m.obj.ReserveHoles(g.Size(), m.info); err != nil {
+		return err
+	}
 	if err := m.mapView(g, writable); err != nil {
 		return err
 	}
@@ -235,7 +248,7 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 }
 
 func (m *Member) mapView(g *layout.Geometry, writable bool) error {
-	view, err := m.obj.Map(g.Size(), writable)
+	view, err := m.obj.Map(int(g.Size()), writable)
 	if err != nil {
 		return err
 	}

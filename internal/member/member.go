@@ -153,7 +153,7 @@ func (m *Member) disown() error {
 	if layout.Owner(binary.NativeEndian.Uint32(word[:])) != m.ident {
 		return nil
 	}
-	view, err := m.obj.Map(m.Geometry.Size(), true)
+	view, err := m.obj.Map(len(m.Mem), true)
 	if err != nil {
 		return err
 	}

@@ -327,7 +327,7 @@ func TestHalfInitialised(t *testing.T) {
 	// The states between create and Init's last store, and that of a mapping whose users all died.
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
-	marked := append(layout.Mark(), make([]byte, g.Size()-len(layout.Mark()))...)
+	marked := append(layout.Mark(), make([]byte, g.Size()-int64(len(layout.Mark())))...)
 	ready := append([]byte(nil), marked...)
 	g.Init(ready)
 	old := append([]byte(nil), ready...)
@@ -372,7 +372,7 @@ func TestHalfInitialised(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
 	must(t, g.Place(mapping.PageSize()))
-	file := append(layout.Mark(), make([]byte, g.Size()-len(layout.Mark()))...)
+	file := append(layout.Mark(), make([]byte, g.Size()-int64(len(layout.Mark())))...)
 	g.Init(file)
 	binary.NativeEndian.PutUint32(file[8:], 1)
 	refused := func(what string, err error) {
@@ -382,7 +382,7 @@ func TestOtherFormat(t *testing.T) {
 			t.Errorf("%s: error is %v", what, err)
 		}
 	}
-	for _, size := range []int{8192, g.Size()} {
+	for _, size := range []int64{8192, g.Size()} {
 		s := in(proctest.TempDir(t))
 		path := mapping.Path(&s.Place)
 		must(t, os.WriteFile(path, file[:size], mapping.DefaultMode))
@@ -456,7 +456,7 @@ func TestHeaderGone(t *testing.T) {
 		"truncated to nothing":  func(path string) error { return os.Truncate(path, 0) },
 		"truncated to the mark": func(path string) error { return os.Truncate(path, 16) },
 		"truncated to a page":   func(path string) error { return os.Truncate(path, 4096) },
-		"one byte shorter":      func(path string) error { return os.Truncate(path, int64(g.Size()-1)) },
+		"one byte shorter":      func(path string) error { return os.Truncate(path, g.Size()-1) },
 		"longer":                func(path string) error { return os.Truncate(path, 1<<20) },
 		"not ready": func(path string) error {
 			f, err := os.OpenFile(path, os.O_RDWR, 0)

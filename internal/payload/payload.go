@@ -3,7 +3,9 @@
 package payload
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"unsafe"
 
 	"github.com/sharedseg/sharedseg"
@@ -69,21 +71,17 @@ func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 	case form.Bools:
 		to := unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 		if len(b) != len(to) {
-			return notOfSize(len(b), len(to))
+			return Undecodable(p.codec, len(b), codec.ErrMalformed)
 		}
 		if i, bad := form.CopyBools(to, b, p.form.Bools); i >= 0 {
-			return notBool(i, bad)
+			return Undecodable(p.codec, len(b), notBool(i, bad))
 		}
 	}
 	return nil
 }
 
-func notOfSize(n, size int) error {
-	return undecodable(fmt.Errorf("%w: %d bytes, not %d", codec.ErrMalformed, n, size))
-}
-
 func notBool(i int, b byte) error {
-	return undecodable(fmt.Errorf("%w: the bool at byte %d is %#02x", codec.ErrMalformed, i, b))
+	return fmt.Errorf("%w: the bool at byte %d is %#02x", codec.ErrMalformed, i, b)
 }
 
 // DecodeInPlace has the codec decode the value of a slot into *v, which it might
@@ -93,7 +91,10 @@ func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
 	if err != nil {
 		return err
 	}
-	return undecodable(p.inPlace.DecodeInPlace(b, v))
+	if err := p.inPlace.DecodeInPlace(b, v); err != nil {
+		return Undecodable(p.codec, len(b), err)
+	}
+	return nil
 }
 
 // Copy copies the encoding in a slot to *private, whose memory it uses again.
@@ -105,14 +106,24 @@ func (p *Payload[T]) Copy(slot layout.Slot, private *[]byte) error {
 
 // Decode decodes what Copy copied.
 func (p *Payload[T]) Decode(private []byte, v *T) error {
-	return undecodable(p.codec.Decode(private, v))
+	if err := p.codec.Decode(private, v); err != nil {
+		return Undecodable(p.codec, len(private), err)
+	}
+	return nil
 }
 
-func undecodable(err error) error {
-	if err == nil {
-		return nil
+// Undecodable says what it means that a codec returned err for n bytes: a peer
+// with the same codec stored a value of another shape, as programs of two
+// versions do. It is codec.ErrMalformed, and whatever else err is. Only a length
+// that no value of the codec has is layout.ErrCorrupt.
+func Undecodable[T any](c codec.Codec[T], n int, err error) error {
+	if sized, ok := c.(codec.Sizer); ok && n != sized.Size() {
+		return fmt.Errorf("%w: a slot holds %d bytes, each value has %d", layout.ErrCorrupt, n, sized.Size())
 	}
-	return fmt.Errorf("%w: the value does not decode: %w", layout.ErrCorrupt, err)
+	if !errors.Is(err, codec.ErrMalformed) {
+		err = fmt.Errorf("%w: %w", codec.ErrMalformed, err)
+	}
+	return fmt.Errorf("the value does not decode as %v; Store replaces it: %w", reflect.TypeFor[T](), err)
 }
 
 // Put encodes *v into a slot and returns the length of the encoding. An encoding

@@ -1,0 +1,6 @@
+//go:build unix && !aix && !linux
+
+package mapping
+
+// explain is for Linux.
+func (o *Object) explain(err error) error { return err }

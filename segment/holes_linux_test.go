@@ -1,0 +1,139 @@
+//go:build !sharedseg_portable
+
+package segment_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// punch makes a file anew, with holes where it is zero, as cp --sparse=always
+// does.
+func punch(t *testing.T, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(len(content))); err != nil {
+		t.Fatal(err)
+	}
+	page := make([]byte, 4096)
+	for at := 0; at < len(content); at += len(page) {
+		if b := content[at:min(at+len(page), len(content))]; !bytes.Equal(b, page[:len(b)]) {
+			if _, err := f.WriteAt(b, int64(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// fillUp takes all that is left in a directory. The function that it returns gives
+// it back.
+func fillUp(t *testing.T, dir string) func() {
+	t.Helper()
+	path := filepath.Join(dir, "full")
+	if err := os.WriteFile(path, make([]byte, 64<<20), 0o600); err == nil {
+		t.Fatal("the directory is not small")
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A file that has become sparse gets its memory back when it is opened, or that is
+// the error. It is none of a peer's doing.
+func TestSparseFile(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the emulator need not have fallocate")
+	}
+	dir := mount(t, "tmpfs", "size=4m")
+	o := &segment.Options{Dir: dir, Persist: true, Capacity: 256 << 10}
+	s, err := segment.Open("x", codec.Bytes(), o)
+	if err == nil {
+		err = errors.Join(s.Store([]byte("value")), s.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := segment.OpenBare("bare", 256<<10, codec.Fixed[[8]byte](), o)
+	if err == nil {
+		err = errors.Join(bare.Store([8]byte{7}), bare.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	punch(t, filepath.Join(dir, "x"))
+	punch(t, filepath.Join(dir, "bare"))
+	openBare := func() (*segment.Bare[[8]byte], error) {
+		return segment.OpenBare("bare", 256<<10, codec.Fixed[[8]byte](), o)
+	}
+
+	empty := fillUp(t, dir)
+	noSpace(t, "Open", closed(segment.Open("x", codec.Bytes(), o)), "Options.Dir")
+	noSpace(t, "OpenReader", closed(segment.OpenReader("x", codec.Bytes(), o)), "Options.Dir")
+	noSpace(t, "OpenBare", closed(openBare()), "Options.Dir")
+	if info, err := sharedseg.Stat("x", o.Place()); err != nil || info.Capacity != 256<<10 {
+		t.Errorf("Stat = %+v, %v", info, err)
+	}
+	empty()
+
+	s = open(t, "x", codec.Bytes(), o)
+	bare, err = openBare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	defer fillUp(t, dir)()
+	if v, err := s.Load(); string(v) != "value" || err != nil {
+		t.Errorf("Load = %q, %v", v, err)
+	}
+	for range 4 {
+		if err := s.Store(bytes.Repeat([]byte{1}, 256<<10)); err != nil {
+			t.Error("a Store into a full place:", err)
+		}
+	}
+	if v, err := bare.Load(); v != [8]byte{7} || err != nil {
+		t.Errorf("Load = %v, %v", v, err)
+	}
+	if err := bare.Store([8]byte{8}); err != nil {
+		t.Error("a Store into a full place:", err)
+	}
+}
+
+// Memory that a bare mapping lost to a full place is no peer's doing either.
+func TestSparseBare(t *testing.T) {
+	proctest.NeedsFaultAddress(t)
+	dir := mount(t, "tmpfs", "size=1m")
+	b, err := segment.OpenBare("x", 64<<10, codec.Bytes(), &segment.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	// A peer that knows nothing of it cuts the file, and makes it as long as it was.
+	for _, n := range []int64{0, 64 << 10} {
+		if err := os.Truncate(filepath.Join(dir, "x"), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer fillUp(t, dir)()
+	noSpace(t, "Store", b.Store([]byte("value")), "open the name again")
+}

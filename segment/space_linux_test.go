@@ -1,0 +1,233 @@
+package segment_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+	"golang.org/x/sys/unix"
+)
+
+// Memory is asked for before it is taken.
+
+func init() {
+	roles["greedy"] = greedy
+	roles["grouped"] = grouped
+}
+
+// mount mounts a file system of the test's own, which takes a user who may.
+func mount(t *testing.T, kind, options string) string {
+	t.Helper()
+	dir := proctest.TempDir(t)
+	if err := unix.Mount("sharedseg-test", dir, kind, 0, options); err != nil {
+		t.Skipf("this user may not mount a %s: %v", kind, err)
+	}
+	t.Cleanup(func() {
+		// Retired mappings hold no file, so nothing keeps it busy.
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+	})
+	return dir
+}
+
+// peak watches how much of a file system is in use, and returns the most that it
+// saw, in bytes, at the end.
+func peak(t *testing.T, dir string, do func()) int64 {
+	t.Helper()
+	var most atomic.Int64
+	look := func() {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Error(err)
+		}
+		most.Store(max(most.Load(), int64(st.Blocks-st.Bfree)*int64(st.Bsize)))
+	}
+	stop, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Microsecond):
+				look()
+			}
+		}
+	}()
+	do()
+	close(stop)
+	<-stopped
+	look()
+	return most.Load()
+}
+
+// noSpace wants ErrNoSpace with all texts.
+func noSpace(t *testing.T, what string, err error, texts ...string) {
+	t.Helper()
+	if !errors.Is(err, sharedseg.ErrNoSpace) {
+		t.Errorf("%s: %v, want %v", what, err, sharedseg.ErrNoSpace)
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %q does not say %q", what, err, text)
+		}
+	}
+}
+
+// What a file system has no room for takes none of it, not even for a moment in
+// which others have none: they may use memory that they have not reserved.
+func TestNoRoom(t *testing.T) {
+	dir := mount(t, "tmpfs", "size=192m")
+	capacity, figure := 256<<20, "it needs 768.0 MiB; "
+	if strconv.IntSize == 64 {
+		capacity <<= 12
+		figure = "it needs 3.0 TiB; "
+	}
+	huge := &segment.Options{Dir: dir, Capacity: capacity}
+	for what, try := range map[string]func() error{
+		"Open":   func() error { return closed(segment.Open("x", codec.Bytes(), huge)) },
+		"Create": func() error { return closed(segment.Create("x", codec.Bytes(), huge)) },
+		"Open where users died": func() error {
+			// What Open finds is stale: nobody has it open, and it does not persist.
+			s := open(t, "y", codec.Bytes(), &segment.Options{Dir: dir})
+			image, err := os.ReadFile(filepath.Join(dir, "y"))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "x"), image, 0o600)
+			}
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			return closed(segment.Open("x", codec.Bytes(), huge))
+		},
+		"OpenBare": func() error { return closed(segment.OpenBare("x", capacity, codec.Bytes(), huge)) },
+	} {
+		var err error
+		if most := peak(t, dir, func() { err = try() }); most > 4<<20 {
+			t.Errorf("%s used %d bytes on its way", what, most)
+		}
+		noSpace(t, what, err, "is free in "+dir, "is kept for others", "Options.Capacity", "Options.Dir")
+		if what != "OpenBare" {
+			noSpace(t, what, err, figure)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "x")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s left the file: %v", what, err)
+			os.Remove(filepath.Join(dir, "x"))
+		}
+	}
+	// An empty file is a peer's, who is about to give it a size.
+	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	noSpace(t, "OpenBare of an empty file", closed(segment.OpenBare("x", capacity, codec.Bytes(), huge)))
+	if info, err := os.Lstat(filepath.Join(dir, "x")); err != nil || info.Size() != 0 {
+		t.Errorf("the peer's file: %v, %v", info, err)
+	}
+}
+
+// greedy opens in DIR what the machine has no memory for. Should it be taken all
+// the same, a limit ends that.
+func greedy(args []string) error {
+	var c complaints
+	if err := limitTo(unix.RLIMIT_FSIZE, 8<<20); err != nil {
+		return err
+	}
+	if strconv.IntSize == 32 {
+		return nil // it cannot even ask for more than there is
+	}
+	capacity := 1 << 30
+	capacity <<= 20
+	err := closed(segment.Open("x", codec.Bytes(), &segment.Options{Dir: args[0], Capacity: capacity}))
+	c.check("Open", err, sharedseg.ErrNoSpace, "it needs 3.0 PiB; ", "of memory is available", "a directory on a disk")
+	err = closed(segment.OpenBare("x", capacity, codec.Bytes(), &segment.Options{Dir: args[0]}))
+	c.check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 1.0 PiB; ", "of memory is available", "a directory on a disk")
+	if entries, err := os.ReadDir(args[0]); len(entries) != 0 || err != nil {
+		c.all = append(c.all, fmt.Errorf("%v is left, %w", entries, err))
+	}
+	return c.err()
+}
+
+// A file system in memory may have no limit, but the machine has one.
+func TestNoMemory(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
+	for kind, options := range map[string]string{"tmpfs": "size=0", "ramfs": ""} {
+		t.Run(kind, func(t *testing.T) { proctest.Start(t, "greedy", mount(t, kind, options)).Wait() })
+	}
+}
+
+// memoryGroup makes a memory control group of 64 MiB that has another, without a
+// limit, below it. It returns the latter's directory.
+func memoryGroup(t *testing.T) string {
+	t.Helper()
+	for _, version := range []struct{ root, limit string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+		{"/sys/fs/cgroup", "memory.max"},
+	} {
+		outer := filepath.Join(version.root, proctest.NamePrefix())
+		if _, err := os.Stat(filepath.Join(version.root, "cgroup.procs")); err != nil || os.Mkdir(outer, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() { os.Remove(outer) })
+		if os.WriteFile(filepath.Join(outer, version.limit), []byte("67108864"), 0) != nil {
+			continue
+		}
+		os.WriteFile(filepath.Join(outer, "cgroup.subtree_control"), []byte("+memory"), 0) // of version 2
+		inner := filepath.Join(outer, "inner")
+		if err := os.Mkdir(inner, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(inner) })
+		return inner
+	}
+	t.Skip("this user may not make a memory control group below /sys/fs/cgroup, or the controller is not there")
+	return ""
+}
+
+// grouped opens segments in DIR as a process of the GROUP.
+func grouped(args []string) error {
+	var c complaints
+	dir, group := args[0], args[1]
+	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		return err
+	}
+	err := closed(segment.Open("x", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 40 << 20}))
+	c.check("Open", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", "of the 64.0 MiB that memory control group "+filepath.Dir(group)+" may use",
+		"raise the limit")
+	err = closed(segment.OpenBare("x", 120<<20, codec.Bytes(), &segment.Options{Dir: dir}))
+	c.check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", filepath.Dir(group))
+	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
+		c.all = append(c.all, fmt.Errorf("%v is left, %w", entries, err))
+	}
+	s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 4 << 20})
+	c.check("Open of what fits", err, nil)
+	if err == nil {
+		c.check("Store", s.Store(make([]byte, 4<<20)), nil)
+		c.check("Close", s.Close(), nil)
+	}
+	return c.err()
+}
+
+// A process that needs more memory than its control group may use is killed. So
+// it does not take it.
+func TestMemoryGroup(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the emulator's own memory would count")
+	}
+	dir := mount(t, "tmpfs", "size=512m")
+	proctest.Start(t, "grouped", dir, memoryGroup(t)).Wait()
+}
