@@ -58,8 +58,8 @@ type Info struct {
 	Persist bool
 	Mode    fs.FileMode
 	Size    int64 // bytes of memory
-	Writers int  // open handles that may write
-	Readers bool // whether a handle that only reads is open
+	Writers int   // open handles that may write
+	Readers bool  // whether a handle that only reads is open
 
 	// Of a segment.
 	Codec     string // the codec's ID

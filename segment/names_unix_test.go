@@ -21,7 +21,6 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
-	"github.com/sharedseg/sharedseg/sync"
 	"golang.org/x/sys/unix"
 )
 
@@ -113,31 +112,6 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			}
 		})
 	}
-}
-
-// kinds are all ways to open the name NAME.
-func kinds(name string, o *segment.Options) map[string]func() error {
-	return map[string]func() error{
-		"Open":       func() error { return closed(segment.Open(name, codec.String(), o)) },
-		"Create":     func() error { return closed(segment.Create(name, codec.String(), o)) },
-		"Attach":     func() error { return closed(segment.Attach(name, codec.String(), o)) },
-		"OpenReader": func() error { return closed(segment.OpenReader(name, codec.String(), o)) },
-		"OpenBare":   func() error { return closed(segment.OpenBare(name, 8, codec.Bytes(), o)) },
-		"OpenMutex": func() error {
-			return closed(ipcsync.OpenMutex(name, &ipcsync.Options{Dir: o.Dir, Mode: o.Mode}))
-		},
-		"Stat":       func() error { _, err := sharedseg.Stat(name, o.Place()); return err },
-		"Remove":     func() error { return sharedseg.Remove(name, o.Place()) },
-		"RemoveBare": func() error { return segment.RemoveBare(name, o) },
-	}
-}
-
-// closed closes what was opened, if it was.
-func closed[H interface{ Close() error }](h H, err error) error {
-	if err == nil {
-		return h.Close()
-	}
-	return err
 }
 
 // plants are what another user may have put in the place of a name, and what becomes of those who use the name.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 func init() {
 	roles["greedy"] = greedy
 	roles["grouped"] = grouped
+	roles["few mappings"] = fewMappings
 }
 
 // mount mounts a file system of the test's own, which takes a user who may.
@@ -230,4 +232,74 @@ func TestMemoryGroup(t *testing.T) {
 	}
 	dir := mount(t, "tmpfs", "size=512m")
 	proctest.Start(t, "grouped", dir, memoryGroup(t)).Wait()
+}
+
+// A file system of huge pages has neither write nor files of other lengths.
+func TestHugePages(t *testing.T) {
+	o := &segment.Options{Dir: mount(t, "hugetlbfs", "")}
+	for what, err := range map[string]error{
+		"Open":      closed(segment.Open("x", codec.String(), o)),
+		"OpenBare":  closed(segment.OpenBare("x", 8, codec.Bytes(), o)),
+		"OpenMutex": kinds("x", o)["OpenMutex"](),
+	} {
+		want(t, err, errors.ErrUnsupported)
+		if err == nil || !strings.Contains(err.Error(), "hugetlbfs") || !strings.Contains(err.Error(), "Options.Dir") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if entries, err := os.ReadDir(o.Dir); len(entries) != 0 || err != nil {
+		t.Errorf("%v is left, %v", entries, err)
+	}
+}
+
+const maxMappings = 1 << 17
+
+// fewMappings opens what there is in DIR when it has no mappings left, or two.
+func fewMappings(args []string) error {
+	o := &segment.Options{Dir: args[0]}
+	s, err := segment.Open("x", codec.String(), o)
+	if err != nil {
+		return err
+	}
+	var c complaints
+	c.goesOn(s)
+	debug.SetGCPercent(-1) // it may end a process that has no mapping left for it
+	// Neighbours of different protection are mappings of their own.
+	filler := make([][]byte, 0, maxMappings)
+	for i := 0; i < maxMappings; i++ {
+		b, err := unix.Mmap(-1, 0, os.Getpagesize(), []int{unix.PROT_NONE, unix.PROT_READ}[i%2], unix.MAP_PRIVATE|unix.MAP_ANON)
+		if err != nil {
+			break
+		}
+		filler = append(filler, b)
+	}
+	release := func(n int) {
+		for ; n > 0; n-- {
+			unix.Munmap(filler[len(filler)-1])
+			filler = filler[:len(filler)-1]
+		}
+	}
+	texts := []string{"vm.max_map_count", "RLIMIT_AS", "close handles"}
+	for kind, name := range map[string]string{"Open": "x", "OpenReader": "x", "OpenBare": "bare", "OpenMutex": "mutex"} {
+		c.check(kind+", with none left", kinds(name, o)[kind](), unix.ENOMEM, texts...)
+	}
+	release(2) // its wait page makes a Reader's mapping three
+	c.check("OpenReader, with two left", closed(segment.OpenReader("x", codec.String(), o)), unix.ENOMEM, texts...)
+	release(64)
+	c.check("OpenReader, with mappings", closed(segment.OpenReader("x", codec.String(), o)), nil)
+	c.goesOn(s)
+	c.check("Close", s.Close(), nil)
+	return c.err()
+}
+
+// The number of a process's mappings is limited, too.
+func TestMappingsLimit(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the limit would be the emulator's")
+	}
+	limit, err := os.ReadFile("/proc/sys/vm/max_map_count")
+	if n, e := strconv.Atoi(strings.TrimSpace(string(limit))); err != nil || e != nil || n >= maxMappings {
+		t.Skipf("the limit is not known, or too many to use up: %s, %v", limit, err)
+	}
+	proctest.Start(t, "few mappings", proctest.TempDir(t)).Wait()
 }

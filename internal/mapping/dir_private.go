@@ -28,6 +28,8 @@ func (p *Place) vetDir() error {
 	st, err := lstat(dir)
 	var flaw string
 	switch {
+	case errors.Is(err, unix.ENOENT):
+		return ErrAbsent
 	case err != nil:
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
 	case st.kind != unix.S_IFDIR:

@@ -47,12 +47,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
 // ErrNoSpace means that the memory or disk behind the place is full. Package segment exports it.
 var ErrNoSpace = errors.New("no space for the segment")
+
+// ErrAbsent means that nothing has the name, or nothing that its users left
+// behind by dying. It is fs.ErrNotExist.
+var ErrAbsent = fmt.Errorf("there is none in use, nor one that persists: %w", fs.ErrNotExist)
 
 // DefaultMode is the permission of a new object if its Place asks for none: the owner only.
 const DefaultMode fs.FileMode = 0o600
@@ -84,11 +89,26 @@ func (p *Place) Check() error {
 	if err := CheckName(p.Name); err != nil {
 		return err
 	}
+	if err := p.checkDir(); err != nil {
+		return err
+	}
 	if p.Mode&^0o666 != 0 {
 		return fmt.Errorf("%w: mode %v has bits other than read and write", fs.ErrInvalid, p.Mode)
 	}
 	if p.Mode != 0 && p.Mode&DefaultMode != DefaultMode {
 		return fmt.Errorf("%w: mode %v keeps its own owner from reading and writing", fs.ErrInvalid, p.Mode)
+	}
+	return nil
+}
+
+// checkDir refuses a directory that no system has.
+func (p *Place) checkDir() error {
+	const longest = 1<<15 - 1 // of Windows, in characters; others have less, and say so
+	if strings.IndexByte(p.Dir, 0) >= 0 {
+		return fmt.Errorf("%w: Options.Dir has a NUL in it", fs.ErrInvalid)
+	}
+	if len(p.Dir) > longest {
+		return fmt.Errorf("%w: Options.Dir has %d bytes, more than any system allows", fs.ErrInvalid, len(p.Dir))
 	}
 	return nil
 }
@@ -121,5 +141,6 @@ type Info struct {
 // memory vanishes: no mapping is without it.
 type View struct {
 	*fault.Region
-	Mem []byte
+	Mem     []byte
+	retired bool // where Retire keeps the addresses
 }

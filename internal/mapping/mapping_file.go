@@ -44,6 +44,9 @@ func (p *Place) dir() string {
 
 // Names lists the regular files of a directory that could be objects, that of the place.
 func Names(p *Place) ([]string, error) {
+	if err := p.checkDir(); err != nil {
+		return nil, err
+	}
 	if err := p.vetDir(); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // Create makes it
 	} else if err != nil {
@@ -142,6 +145,8 @@ func advise(dir string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return noDir(dir, err)
+	case errors.Is(err, unix.ENAMETOOLONG):
+		return fmt.Errorf("%w: %.60q… is too long a path: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
 	case errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w: %s is not a directory: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
 	case errors.Is(err, unix.EACCES):
@@ -256,7 +261,7 @@ func noDir(dir string, err error) error {
 	if _, e := os.Stat(dir); errors.Is(e, fs.ErrNotExist) {
 		return fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
 	}
-	return err
+	return ErrAbsent
 }
 
 // full turns the errors of a full place into ErrNoSpace.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -26,27 +27,47 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	if writable {
 		prot |= unix.PROT_WRITE
 	}
-	p, err := unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
-	for tries := 0; errors.Is(err, unix.ENOMEM) && tries < 5; tries++ {
-		// The addresses of closed handles come back with the garbage collector.
-		runtime.GC()
-		time.Sleep(time.Millisecond << tries)
+	var p unsafe.Pointer
+	err := withAddresses(func() (err error) {
 		p, err = unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
-	}
-	if errors.Is(err, unix.ENOMEM) {
-		return nil, fmt.Errorf("map %d bytes of %s: no addresses are left: close handles, or raise RLIMIT_AS (ulimit -v): %w", n, o.path, err)
-	}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of %s: %w", n, o.path, err)
 	}
 	mem := unsafe.Slice((*byte)(p), n)
-	return &View{fault.Watch(mem), mem}, nil
+	return &View{Region: fault.Watch(mem), Mem: mem}, nil
+}
+
+// retired counts the views that are retired and still have their addresses.
+var retired atomic.Int64
+
+// withAddresses makes a system call that needs addresses, or mappings, of which
+// a process has a limited number. Those of closed handles come back with the
+// garbage collector. It needs mappings itself, and may end a process that has
+// none left, so it runs only if there is something to gain.
+func withAddresses(call func() error) error {
+	err := call()
+	for tries := 0; errors.Is(err, unix.ENOMEM) && retired.Load() > 0 && tries < 5; tries++ {
+		runtime.GC()
+		time.Sleep(time.Millisecond << tries)
+		err = call()
+	}
+	if errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("no addresses or no mappings are left to this process: close handles, or raise RLIMIT_AS (ulimit -v)%s: %w",
+			mappingsLimit, err)
+	}
+	return err
 }
 
 // Unprotect makes part of a read-only view, whole pages, writable. It returns
 // fs.ErrPermission if the object is open for reading only.
 func (v *View) Unprotect(off, n int) error {
-	return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE)
+	err := withAddresses(func() error { return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE) })
+	if err != nil {
+		return fmt.Errorf("map the wait page writable: %w", err)
+	}
+	return nil
 }
 
 // Retire replaces the view's memory, in place and at one stroke, by private
@@ -55,11 +76,19 @@ func (v *View) Unprotect(off, n int) error {
 func (v *View) Retire() error {
 	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|noReserve)
+	if err == nil && !v.retired {
+		v.retired = true
+		retired.Add(1)
+	}
 	return err
 }
 
 // Unmap releases the addresses of the view. No call may touch it any more.
 func (v *View) Unmap() error {
 	v.Forget()
+	if v.retired {
+		v.retired = false
+		retired.Add(-1)
+	}
 	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)))
 }

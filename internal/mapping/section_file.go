@@ -58,6 +58,9 @@ func identifyDir(w io.Writer, dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
 	}
+	if errors.Is(err, windows.ERROR_INVALID_NAME) || errors.Is(err, windows.ERROR_FILENAME_EXCED_RANGE) {
+		return fmt.Errorf("%w: Windows has no directory of the name %.60q: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
+	}
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
@@ -113,6 +116,9 @@ func (f *file) openFile(readOnly bool, how uint32) error {
 	if err != nil {
 		if i, e := os.Lstat(f.path); e == nil && !i.Mode().IsRegular() {
 			return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // newFile has found the directory
+			return ErrAbsent
 		}
 		return full(err)
 	}

@@ -42,6 +42,9 @@ func openFileMapping(access uint32, name string) (windows.Handle, error) {
 
 // Names lists the sections of a namespace, or the files of a directory, that could be objects.
 func Names(p *Place) ([]string, error) {
+	if err := p.checkDir(); err != nil {
+		return nil, err
+	}
 	if p.Dir != "" {
 		return fileNames(p.Dir)
 	}

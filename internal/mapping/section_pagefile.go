@@ -34,6 +34,9 @@ func (s *pageFile) open(readOnly bool) (windows.Handle, int64, error) {
 	if errors.Is(err, windows.ERROR_INVALID_HANDLE) {
 		return 0, 0, s.otherKind()
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, 0, ErrAbsent
+	}
 	if err != nil {
 		return 0, 0, err
 	}

@@ -44,9 +44,9 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 		}
 	}
 	if o.store.canFail() {
-		return &View{fault.Watch(mem), mem}, nil
+		return &View{Region: fault.Watch(mem), Mem: mem}, nil
 	}
-	return &View{fault.Stable(), mem}, nil
+	return &View{Region: fault.Stable(), Mem: mem}, nil
 }
 
 // Unprotect makes part of a read-only view, whole pages, writable. It returns

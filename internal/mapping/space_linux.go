@@ -21,6 +21,10 @@ const askMemoryFrom = 1 << 20
 
 const toDisk = "ask for less (Options.Capacity, Slots), free some, or set Options.Dir to a directory on a disk"
 
+// mappingsLimit is how else people raise the number of mappings. A Reader's
+// handle has three.
+const mappingsLimit = " or the number of mappings (sysctl vm.max_map_count)"
+
 // rooms are where the memory for n bytes more of the file has to come from: its
 // file system, and if that is in memory, the machine's memory and the memory
 // control groups of the process. What cannot be asked is left out: the system

@@ -4,3 +4,6 @@ package mapping
 
 // explain is for Linux.
 func (o *Object) explain(err error) error { return err }
+
+// mappingsLimit is for Linux.
+const mappingsLimit = ""

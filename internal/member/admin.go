@@ -94,7 +94,7 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 		return nil, err
 	}
 	if !ready {
-		return nil, fs.ErrNotExist
+		return nil, mapping.ErrAbsent
 	}
 	g, err := layout.Read(head, info.Size)
 	if err != nil {

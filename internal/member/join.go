@@ -93,7 +93,7 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	step.At(step.Inspected)
 	if g == nil && how == AttachOnly {
-		return fs.ErrNotExist
+		return mapping.ErrAbsent
 	}
 	if g != nil && how == CreateOnly {
 		return fs.ErrExist
@@ -123,7 +123,7 @@ func (m *Member) joinReader(s *Spec) error {
 	}
 	step.At(step.Inspected)
 	if g == nil {
-		return fs.ErrNotExist
+		return mapping.ErrAbsent
 	}
 	if err := m.attach(g, s, false); err != nil {
 		return err
