@@ -1,8 +1,11 @@
 package sharedseg_test
 
 import (
+	"encoding/binary"
+	"go/format"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -74,5 +77,36 @@ func TestDesignQuotesTheCode(t *testing.T) {
 	}
 	if quotes < 80 {
 		t.Errorf("the table has %d quotes", quotes)
+	}
+}
+
+// TestOperationsPrograms runs each program of docs/operations.md, which writes
+// what stands in the block after it.
+func TestOperationsPrograms(t *testing.T) {
+	goTool, err := exec.LookPath("go")
+	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Skip("there is no go command, or the output is that of another byte order:", err)
+	}
+	page, err := os.ReadFile(filepath.Join("docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := regexp.MustCompile("(?s)```go\n(package main\n.*?)```.*?```text\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(programs) == 0 {
+		t.Error("there is none")
+	}
+	for _, p := range programs {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "program.go")
+		if err := os.WriteFile(file, []byte(p[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if formatted, err := format.Source([]byte(p[1])); string(formatted) != p[1] {
+			t.Errorf("gofmt would change it: %v", err)
+		}
+		out, err := exec.Command(goTool, "run", file, t.TempDir()).CombinedOutput()
+		if string(out) != p[2] || err != nil {
+			t.Errorf("%v, it wrote\n%s", err, out)
+		}
 	}
 }

@@ -14,18 +14,22 @@ import (
 var (
 	// ErrIncompatible is returned when the name leads to something other than
 	// what was asked for: another codec or type, another geometry, another
-	// kind, another version of the format, a file that is not ours.
+	// kind, another version of the format, a file that is not ours, more memory
+	// than this process can address.
 	ErrIncompatible = layout.ErrIncompatible
 
 	// ErrCorrupt is returned when the memory holds what no correct peer
-	// writes, or when its file was truncated.
+	// writes, or when its file was truncated. A value that does not decode is
+	// codec.ErrMalformed.
 	ErrCorrupt = layout.ErrCorrupt
 
 	// ErrTooLarge is returned when the encoding of a value is larger than the
 	// capacity. The old value stays.
 	ErrTooLarge = errors.New("too large")
 
-	// ErrNoSpace is returned when the memory or disk behind a name is full.
+	// ErrNoSpace is returned when the memory or disk behind a name is full, or
+	// has less room than is asked for: nothing is taken then. The text has the
+	// figures.
 	ErrNoSpace = mapping.ErrNoSpace
 
 	// ErrTooManyMembers is returned when 1024 handles that may write are open.

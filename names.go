@@ -77,7 +77,7 @@ func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
 
 // Stat describes what a name leads to, without opening it.
 //
-// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
+// Errors: fs.ErrNotExist, fs.ErrInvalid (name or directory), fs.ErrPermission,
 // ErrIncompatible (not ours), ErrCorrupt.
 func Stat(name string, p *Place) (Info, error) {
 	s, err := member.Stat(p.seen(name))

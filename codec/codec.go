@@ -28,9 +28,9 @@ import "errors"
 // A codec may also implement [InPlaceDecoder], [Sizer] and [Validator].
 type Codec[T any] interface {
 	// ID names the encoding, as in "json" or "example.com/rgb". It is not
-	// empty, and always the same for the same encoding, in every program and
-	// on every machine. Encodings of which one cannot be decoded as the other
-	// have different IDs.
+	// empty, has 1 MiB at most, and is always the same for the same encoding,
+	// in every program and on every machine. Encodings of which one cannot be
+	// decoded as the other have different IDs.
 	ID() string
 
 	// Append appends the encoding of v to b and returns the extended slice,

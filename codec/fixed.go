@@ -58,6 +58,9 @@ import (
 // on 386 and to 8 on amd64. For a T that is to be shared by 32-bit and 64-bit
 // processes, use types of explicit size and fill gaps with blank fields.
 //
+// Each field adds its name and some 15 bytes to the ID. An ID of more than 1 MiB,
+// of a struct of 40,000 fields perhaps, is refused where a segment is opened.
+//
 // # Values
 //
 // Decode fails with an error wrapping [ErrMalformed] if b does not have the size

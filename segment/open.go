@@ -17,8 +17,13 @@ import (
 // The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and does not start with a dot. c
 // must have the same ID as the codec of those who have it open; see Options for what else must agree.
 //
-// Errors: fs.ErrInvalid (name, options or codec), ErrIncompatible, ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity
-// less than codec.Fixed needs), ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported, and
+// A segment takes all of its memory when it is created. What the file system, the machine or, on Linux, the memory
+// control groups of the process have no room for is ErrNoSpace, with the figures, and nothing is taken.
+//
+// Errors: fs.ErrInvalid (name, options or codec: also an empty ID, one of more than 1 MiB, or more memory than can be
+// addressed), ErrIncompatible (something else has the name, a segment of another type, or one that this process
+// cannot address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed needs), ErrTooManyMembers,
+// fs.ErrPermission, errors.ErrUnsupported, syscall.ENOMEM (the process has no addresses, or no mappings, left), and
 // os.ErrDeadlineExceeded if a process was stopped half-way through opening or closing the segment; Open waits 5
 // seconds for it.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {

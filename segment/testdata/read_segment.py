@@ -31,7 +31,7 @@ MEMBERS = 1024
 BEGIN, END = 192, 200
 MINIMUM = 4352  # bytes that a ready mapping of any format has at least
 TEXTS = 8512  # what one of this format has at least; then come the codec ID and the type name
-MAX_TEXT = 65536
+MAX_TEXT = 1 << 20
 SLOT_HEADER = 64
 LENGTH = 8  # in a slot's header, after its version
 

@@ -104,7 +104,7 @@ static void check(void)
     stride = u64(head, STRIDE);
     slot_area = u64(head, SLOT_AREA);
     wait_page = u64(head, WAIT_PAGE);
-    if (u32(head, NMEMBERS) != MEMBERS || codec_len > 65536 || type_len > 65536 || slots < 2 || slots > 65536 ||
+    if (u32(head, NMEMBERS) != MEMBERS || codec_len > 1 << 20 || type_len > 1 << 20 || slots < 2 || slots > 65536 ||
         page < 1 << 10 || page > 1 << 24 || (page & (page - 1)) != 0 || capacity > (uint64_t)1 << 40 ||
         wait_page != up(TEXTS + codec_len + type_len, page) || slot_area != wait_page + page ||
         stride != SLOT_HEADER + up(capacity, 64) || u64(head, SIZE) != up(slot_area + slots * stride, page) ||
