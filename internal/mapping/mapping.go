@@ -141,6 +141,6 @@ type Info struct {
 // memory vanishes: no mapping is without it.
 type View struct {
 	*fault.Region
-	Mem     []byte
-	retired bool // where Retire keeps the addresses
+	Mem []byte
+	addresses
 }

@@ -59,4 +59,6 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 	return nil, errNone
 }
 
+type addresses struct{}
+
 const Revocable = true

@@ -39,6 +39,11 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	return &View{Region: fault.Watch(mem), Mem: mem}, nil
 }
 
+// addresses are a view's.
+type addresses struct {
+	retired bool // they are kept, and hold private zeros
+}
+
 // retired counts the views that are retired and still have their addresses.
 var retired atomic.Int64
 

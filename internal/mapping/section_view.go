@@ -49,6 +49,9 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	return &View{Region: fault.Stable(), Mem: mem}, nil
 }
 
+// addresses are released with the memory.
+type addresses struct{}
+
 // Unprotect makes part of a read-only view, whole pages, writable. It returns
 // fs.ErrPermission if the object is open for reading only.
 func (v *View) Unprotect(off, n int) error {
