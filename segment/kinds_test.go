@@ -281,7 +281,7 @@ func TestAbsent(t *testing.T) {
 	for _, name := range []string{"never", "stale", "begun"} {
 		for how, do := range kinds(name, o) {
 			switch how {
-			case "Open", "Create", "OpenBare", "OpenMutex", "Remove":
+			case "Open", "Create", "OpenBare", "OpenMutex", "Remove", "RemoveBare":
 				continue
 			case "Stat":
 				if name == "stale" {
