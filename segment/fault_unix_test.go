@@ -103,6 +103,40 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 	}
 }
 
+// A handle whose memory vanishes while it holds the lock does not keep that from
+// others, where the word is still there.
+func TestTruncatedWithLock(t *testing.T) {
+	for _, o := range []segment.Options{{}, {LockReads: true}} {
+		t.Run(fmt.Sprint("LockReads=", o.LockReads), func(t *testing.T) {
+			o.Dir = proctest.TempDir(t)
+			c := codec.Fixed[[2048]uint64]()
+			a, b := open(t, "x", c, &o), open(t, "x", c, &o)
+			if err := a.Store([2048]uint64{1}); err != nil {
+				t.Fatal(err)
+			}
+			// The header and the wait page stay.
+			if err := os.Truncate(filepath.Join(o.Dir, "x"), 16384); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			for what, do := range map[string]func(s *segment.Segment[[2048]uint64]) error{
+				"Load":  func(s *segment.Segment[[2048]uint64]) error { _, err := s.LoadContext(ctx); return err },
+				"Store": func(s *segment.Segment[[2048]uint64]) error { return s.StoreContext(ctx, [2048]uint64{2}) },
+				"Update": func(s *segment.Segment[[2048]uint64]) error {
+					return s.UpdateContext(ctx, func(*[2048]uint64) error { return nil })
+				},
+			} {
+				for _, s := range []*segment.Segment[[2048]uint64]{a, b} {
+					if err := do(s); !errors.Is(err, sharedseg.ErrCorrupt) {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestPlanted(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}

@@ -76,9 +76,7 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	// A writer that dies leaves nothing to repair, so the next one just goes on.
 	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil })
 	s.word = layout.MutexWord{Word: m.Words.Mutex(), Self: m.Self()}
-	if s.lockReads = m.Geometry.LockReads; s.lockReads && !s.payload.Direct {
-		s.payload.Copied = true // a codec that may panic does not run with the lock
-	}
+	s.lockReads = m.Geometry.LockReads
 	return s, nil
 }
 

@@ -95,7 +95,12 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 		if !r.word.TryLock() {
 			return r.loadSlow(ctx, v)
 		}
-		version, err = r.readHeld(v, nil)
+		fence.Acquire(r.member.Key)
+		var ok bool
+		version, ok, err = r.tryRead(v, nil) // which cannot panic here
+		if r.unlock(); !ok {
+			return r.loadSlow(ctx, v)
+		}
 	default:
 		var i uint64
 		version, i = r.seq.ReadBegin()
@@ -204,12 +209,7 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 				return 0, err
 			} else if locked {
 				fence.Publish(&r.writing, writer())
-				defer r.unlock() // also if the codec panics
-				version, ok, err := r.tryRead(v, s)
-				if !ok {
-					err = errCounters
-				}
-				return version, err
+				return r.readHeld(v, s)
 			}
 		}
 		time.Sleep(pause)
@@ -233,12 +233,12 @@ func (r *handle[T]) readLocked(ctx context.Context, v *T, s *scratch[T]) (versio
 	return r.readHeld(v, s)
 }
 
-// readHeld reads with the lock held, and releases it. With LockReads, nothing can
-// panic meanwhile.
+// readHeld reads with the lock held, and releases it, also if the codec panics or
+// the memory vanishes, which is a panic behind a guard.
 func (r *handle[T]) readHeld(v *T, s *scratch[T]) (version uint64, err error) {
 	fence.Acquire(r.member.Key)
+	defer r.unlock()
 	version, ok, err := r.tryRead(v, s)
-	r.unlock()
 	if !ok {
 		err = errCounters
 	}
@@ -348,6 +348,11 @@ func (r *handle[T]) Close() error {
 	if r.mutex != nil {
 		r.mutex.Stop()
 		r.quiesce()
+		if !member.Pinning {
+			// A Store that has released the lock may not have woken the watchers yet,
+			// and cannot where the memory is another.
+			r.member.Broadcast.Wake(0)
+		}
 		step.At(step.StoresEnded)
 	}
 	err := wrap("close", r.name, r.member.Leave(false))
