@@ -22,9 +22,9 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// quickReads is how often a Load starts again at once before it makes room for
+// maxRetries is how often a Load starts again at once before it makes room for
 // the writers that disturb it.
-const quickReads = 8
+const maxRetries = 8
 
 // Reader is a handle of a shared value that can only read. Its mapping is
 // read-only. Close it when it is no longer used; an unreachable handle is
@@ -198,7 +198,7 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 		if try == 0 {
 			r.member.Count(layout.DisturbedReads)
 		}
-		if try < quickReads {
+		if try < maxRetries {
 			continue
 		}
 		if r.seq.Version() == version {

@@ -57,7 +57,7 @@ type SeqLock struct {
 // processes, of values of up to size bytes. Any number of SeqLocks may refer to the same Counters.
 func NewSeqLock(c *Counters, slots, size int) SeqLock {
 	if slots < 2 {
-		panic("sync: a SeqLock needs at least 2 slots")
+		panic("ipcsync: a SeqLock needs at least 2 slots")
 	}
 	n := uint64(slots)
 	l := uint(bits.Len64(n - 1))

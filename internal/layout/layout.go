@@ -29,7 +29,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Errors about the content of a mapping. Package segment exports them under the same names.
+// Errors about the content of a mapping. The root package exports them under the same names.
 var (
 	// ErrIncompatible means that the name leads to something other than what was asked for.
 	ErrIncompatible = errors.New("incompatible")

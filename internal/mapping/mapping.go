@@ -52,7 +52,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
-// ErrNoSpace means that the memory or disk behind the place is full. Package segment exports it.
+// ErrNoSpace means that the memory or disk behind the place is full. The root package exports it.
 var ErrNoSpace = errors.New("no space for the segment")
 
 // ErrAbsent means that nothing has the name, or nothing that its users left

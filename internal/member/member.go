@@ -22,7 +22,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// ErrTooManyMembers means that all layout.Members slots are taken. Package segment exports it.
+// ErrTooManyMembers means that all layout.Members slots are taken. The root package exports it.
 var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping has room for %d that write; close some, or use a Reader", layout.Members)
 
 // Member is a handle's attachment. Its methods may be called concurrently.

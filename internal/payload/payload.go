@@ -32,7 +32,7 @@ type Payload[T any] struct {
 	Copied bool
 
 	form    form.Form
-	inPlace codec.InPlaceDecoder[T] // nil if Copied
+	inPlace codec.InPlaceDecoder[T] // nil if the codec is none; Copied is then set
 	codec   codec.Codec[T]
 }
 
