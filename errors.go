@@ -54,11 +54,16 @@ var (
 // a name. Test for its cause with errors.Is.
 type Error struct {
 	Op   string // "open", "load", "lock", …
-	Name string // of the segment or lock
+	Name string // of the segment or lock; "" if it concerns all names
 	Err  error
 }
 
-func (e *Error) Error() string { return "sharedseg: " + e.Op + " " + e.Name + ": " + e.Err.Error() }
+func (e *Error) Error() string {
+	if e.Name == "" {
+		return "sharedseg: " + e.Op + ": " + e.Err.Error()
+	}
+	return "sharedseg: " + e.Op + " " + e.Name + ": " + e.Err.Error()
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 

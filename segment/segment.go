@@ -26,6 +26,7 @@ package segment
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
@@ -118,7 +119,8 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func() error) (err error) {
 	self, locked := writer(), false
 	defer func() {
-		if locked {
+		// A fault may have come after the release, from waking others.
+		if locked && atomic.LoadUint64(&s.writing) == self {
 			s.member.Use(s.unlock)
 		}
 	}()
@@ -172,7 +174,7 @@ func (s *handle[T]) current(v *T) error {
 	if s.payload.Direct {
 		private = nil
 	}
-	return s.finish(v, private, version, err)
+	return s.finish(v, private, version, s.member.Verdict(err))
 }
 
 // publish writes *v to the next slot, makes it current, and wakes the watchers.

@@ -15,7 +15,7 @@ import (
 
 // Options of a named Mutex. The zero value, and nil, are ready to use.
 type Options struct {
-	// Repair mends what the mutex guards after an owner died. It runs with the
+	// Repair restores what the mutex guards after an owner died. It runs with the
 	// mutex held, in the goroutine that calls Lock, and must not use the mutex:
 	// Lock and Close of the handle return ErrReentrant there. nil: Lock returns
 	// ErrOwnerDied.

@@ -59,7 +59,7 @@ func loss(obj *mapping.Object, n int) error {
 	return errTruncated
 }
 
-var errStorage = fmt.Errorf("%w: the file system behind it is full, or its storage failed; free some space, close this handle and open the name again",
+var errStorage = fmt.Errorf("%w: the file system behind it is full, or its storage failed, or it was truncated and then made longer; free some space, close this handle and open the name again",
 	mapping.ErrNoSpace)
 
 var errTruncated = fmt.Errorf("%w: the file was truncated under the mapping; close this handle and open the name again", layout.ErrCorrupt)

@@ -120,6 +120,9 @@ func (m *Member) leave(keepMutex bool) error {
 		m.unpinned()
 	}
 	m.gone = Pinning
+	if !Pinning {
+		m.Queue.Wake() // for an Unlock that has not yet woken a waiter, and cannot in other memory
+	}
 	err := m.view.Retire()
 	if err == nil && !Pinning {
 		m.retired = int64(len(m.Mem))

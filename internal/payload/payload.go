@@ -60,7 +60,8 @@ func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 	case form.Bytes:
 		to := (*[]byte)(unsafe.Pointer(v))
 		if cap(*to) < len(b) {
-			*to = make([]byte, len(b))
+			*to = append((*to)[:0], b...)
+			break
 		}
 		*to = (*to)[:len(b)]
 		copy(*to, b)
