@@ -95,6 +95,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		"internal/form":      1,
 		"internal/step":      1,
 		"internal/goroutine": 1,
+		"internal/wait":      1,
 	}
 	seen := map[string]bool{}
 	for file, imported := range imports(t) {
