@@ -72,7 +72,8 @@ type Info struct {
 
 // Live reports whether Attach finds the name. What is not live was left by
 // processes that died. It goes with the next Open of its name, with Sweep, or
-// when another process creates its first name: see Sweep.
+// when another process creates its first name: see Sweep. A lock whose owner
+// died stays until what it guards is repaired, or until Remove.
 func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
 
 // Stat describes what a name leads to, without opening it.
@@ -118,7 +119,8 @@ func List(p *Place) iter.Seq2[Info, error] {
 // Remove takes the name away from the segment or lock that has it. Handles that
 // are open go on with the old one among themselves. The next Open of the name
 // creates another. It removes nothing else: segment.RemoveBare is for bare
-// mappings, which have no mark that tells them from other files.
+// mappings, which have no mark that tells them from other files. That the
+// owner of a lock died is forgotten.
 //
 // On Windows a name exists until its last handle is closed: until then Remove
 // returns errors.ErrUnsupported.

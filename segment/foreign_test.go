@@ -476,10 +476,10 @@ func TestForeignReadFiles(t *testing.T) {
 		{"format-1-mutex", func(b []byte) []byte { return put32(8, 1)(b[:8192]) }, "", "written by format 1"},
 		{"format-3", put32(8, 3), "", "written by format 3"},
 		{"order", put32(12, 0x0D0C0B0A), "", "byte order"},
-		{"mutex", put32(16, 2), "", "kind 2"},
+		{"mutex", put32(24, 2), "", "kind 2"},
 		{"foreign", put32(0, 0), "", "not a segment"},
 		{"cut", func(b []byte) []byte { return b[:len(b)-1] }, "", "corrupt header"},
-		{"members", put32(24, 1023), "", "corrupt header"},
+		{"members", put32(88, 1023), "", "corrupt header"},
 		{"slots", put32(28, 1), "", "corrupt header"},
 		{"more-slots", put32(28, 65536), "", "corrupt header"},
 		{"capacity", put64(40, 1<<63), "", "corrupt header"},
@@ -648,6 +648,37 @@ func TestForeignWrite(t *testing.T) {
 	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the last one has left, Stat: %v", err)
 	}
+}
+
+// TestForeignQueue has programs wait for the registry, as docs/format.md says, and
+// then take their turns.
+func TestForeignQueue(t *testing.T) {
+	write, read := cProgram(t, "write_segment.c"), pythonScript(t, "read_segment.py")
+	name := proctest.Name(t)
+	s := open(t, name, codec.String(), nil)
+	if err := s.Store("Go's"); err != nil {
+		t.Fatal(err)
+	}
+	held, err := mapping.Enter(&mapping.Place{Name: name}, false, false, proctest.Patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer := proctest.StartCmd(t, write(name))
+	var readers []*proctest.Proc
+	for range 3 {
+		readers = append(readers, proctest.StartCmd(t, read(name)))
+	}
+	time.Sleep(300 * time.Millisecond)
+	held.UnlockRegistry()
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range readers {
+		r.Expect("string/utf-8\t1\t\"Go's\"")
+		r.Wait()
+	}
+	writer.Expect("ready")
+	writer.Wait()
 }
 
 // TestForeignDump compares the dump in docs/format.md with a segment made as described there.

@@ -312,7 +312,7 @@ func giant(t *testing.T, path string) *layout.Geometry {
 		t.Fatal(err)
 	}
 	head := make([]byte, 16<<10)
-	copy(head, layout.Mark())
+	copy(head, layout.Mark(false))
 	g.Init(head)
 	err := os.WriteFile(path, head, 0o600)
 	if err == nil {

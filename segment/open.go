@@ -25,7 +25,8 @@ import (
 // cannot address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed needs), ErrTooManyMembers,
 // fs.ErrPermission, errors.ErrUnsupported, syscall.ENOMEM (the process has no addresses, or no mappings, left), and
 // os.ErrDeadlineExceeded if a process was stopped half-way through opening or closing the segment; Open waits 5
-// seconds for it.
+// seconds for it, not counting time in which this process was stopped itself, and for as long as it takes for one that
+// is reserving memory.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/notify"
 	"github.com/sharedseg/sharedseg/internal/payload"
 	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"github.com/sharedseg/sharedseg/sync"
 )
 
@@ -364,12 +365,14 @@ func (r *handle[T]) Close() error {
 // for the short while in which a call has the lock and has not noted it; a word
 // that a peer wrote says nothing for longer.
 func (r *handle[T]) quiesce() {
-	begun := time.Now()
+	forged := wait.NewBudget(time.Second) // a word that a peer wrote
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		if atomic.LoadUint64(&r.writing) == 0 && (!r.member.OwnsMutex() || time.Since(begun) > time.Second) {
+		if atomic.LoadUint64(&r.writing) == 0 && (!r.member.OwnsMutex() || forged.Left() == 0) {
 			return
 		}
-		time.Sleep(pause)
+		if !forged.Sleep(pause) {
+			time.Sleep(pause) // for a call that has noted that it has the lock
+		}
 	}
 }
 

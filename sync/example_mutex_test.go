@@ -34,7 +34,25 @@ func (j journal) repair() error {
 	return os.Truncate(j.path, int64(bytes.LastIndexByte(b, '\n')+1))
 }
 
-// Every process that writes the journal opens the mutex by the same name, and appends as add does.
+// add appends a line, as every process does that writes the journal.
+func (j journal) add(line string) error {
+	m, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Repair: j.repair, Dir: filepath.Dir(j.path)})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := m.Lock(ctx); err != nil {
+		return err
+	}
+	defer m.Unlock()
+	return j.append(line + "\n")
+}
+
+// Every process that writes the journal opens the mutex by the same name. If one
+// dies half-way through a line, the next to lock the mutex repairs the journal,
+// also if nobody else had the mutex open at that time.
 func ExampleMutex() {
 	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {
@@ -42,38 +60,26 @@ func ExampleMutex() {
 	}
 	defer os.RemoveAll(dir)
 	j := journal{filepath.Join(dir, "journal")}
+	if err := j.add("first line"); err != nil {
+		log.Fatal(err)
+	}
 
-	m, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Repair: j.repair, Dir: dir})
+	// A process dies while it writes a line. A handle that is closed without Unlock stands for it.
+	dies, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Dir: dir})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer m.Close()
-
-	add := func(line string) error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := m.Lock(ctx); err != nil {
-			return err
-		}
-		defer m.Unlock()
-		return j.append(line + "\n")
+	if err := dies.Lock(context.Background()); err != nil {
+		log.Fatal(err)
 	}
-	if err := add("first line"); err != nil {
+	if err := j.append("a line that is never fin"); err != nil {
+		log.Fatal(err)
+	}
+	if err := dies.Close(); err != nil {
 		log.Fatal(err)
 	}
 
-	// Another process dies while it writes a line. A second handle that is closed without Unlock stands for it.
-	other, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Dir: dir})
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := other.Lock(context.Background()); err != nil {
-		log.Fatal(err)
-	}
-	j.append("a line that is never fin")
-	other.Close()
-
-	if err := add("second line"); err != nil {
+	if err := j.add("second line"); err != nil {
 		log.Fatal(err)
 	}
 	b, err := os.ReadFile(j.path)

@@ -20,9 +20,14 @@ type Options struct {
 	// Lock and Close of the handle return ErrReentrant there. nil: Lock returns
 	// ErrOwnerDied.
 	Repair func() error
-	// Persist keeps the mutex when the last handle is gone, and with it the knowledge that its owner died. It
-	// is for mutexes that guard something that outlives the processes, and counts for the one who creates. On
-	// Windows it needs Dir.
+	// Persist keeps the mutex when its last handle is closed. It counts for the handle that creates the mutex. On
+	// Windows it needs Dir. It is not needed for Repair: a mutex whose owner died stays in any case until what it
+	// guards is repaired, although all its users are gone, or until sharedseg.Remove.
+	//
+	// A reboot ends the platform's shared memory, and with it every mutex that is there, whether it persists or
+	// not, and the knowledge that an owner died. So does, on Windows, the end of the last process that has such a
+	// mutex open. If what the mutex guards is to survive that, as a file does, set Dir to a directory beside it;
+	// and after a power failure, which may undo the last writes to any file, check it whatever Lock returns.
 	Persist bool
 	// Mode is the permission of the mutex's file: read and write bits, the owner's among them. 0: 0600. With
 	// any other, the file may belong to another user. When the mutex exists, its mode must be the same. Windows has
@@ -60,7 +65,8 @@ func (o *Options) Place() *sharedseg.Place {
 // holds it until the process exits.
 //
 // If all handles of a mutex that does not persist are gone, by Close or by the end of their processes, the next
-// OpenMutex creates it anew.
+// OpenMutex creates it anew. That an owner died is not lost by it, except where Options.Persist says so: the first Lock
+// runs Options.Repair.
 func OpenMutex(name string, o *Options) (*Mutex, error) {
 	if o == nil {
 		o = new(Options)

@@ -51,6 +51,7 @@ func TestHandlesAreCounted(t *testing.T) {
 	proctest.Gone(t, func() bool { return handles(t, name, nil) == 1 })
 	must(t, m.Close())
 	count(0)
+	sharedseg.Remove(name, nil) // which remembers that its owner died
 }
 
 func TestHeld(t *testing.T) {
@@ -209,29 +210,37 @@ func TestCloseUnderContention(t *testing.T) {
 	}
 }
 
-// Persist keeps the mutex, and with it the owner's death; else both go with the last handle.
+// Persist keeps the mutex when the last handle is closed. The death of an owner keeps it anyway, until it is repaired.
 func TestPersist(t *testing.T) {
 	for _, persist := range []bool{false, true} {
 		o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: persist}
+		kept := func(what string, want bool) {
+			t.Helper()
+			if files, err := os.ReadDir(o.Dir); err != nil || len(files) != 0 != want {
+				t.Errorf("Persist is %v: %v after it was %s, %v", persist, files, what, err)
+			}
+		}
 		first := open(t, "m", o)
 		must(t, first.Lock(t.Context()))
 		must(t, first.Close())
-		files, err := os.ReadDir(o.Dir)
-		must(t, err)
-		if len(files) != 0 != persist {
-			t.Errorf("Persist is %v: %v after the last close", persist, files)
-		}
-		if second := open(t, "m", o); persist {
-			want(t, second.Lock(t.Context()), sharedseg.ErrOwnerDied)
-			must(t, second.Close())
-			want(t, open(t, "m", o).Lock(t.Context()), sharedseg.ErrOwnerDied)
-			o.Repair = func() error { return nil }
-			mends := open(t, "m", o)
-			must(t, mends.Lock(t.Context()))
-			must(t, mends.Unlock())
-		} else {
-			must(t, second.Lock(t.Context()))
-			must(t, second.Unlock())
+		kept("closed while held", true)
+		second := open(t, "m", o)
+		want(t, second.Lock(t.Context()), sharedseg.ErrOwnerDied)
+		must(t, second.Close())
+		kept("not repaired", true)
+		want(t, open(t, "m", o).Lock(t.Context()), sharedseg.ErrOwnerDied)
+		repairs := open(t, "m", &ipcsync.Options{Dir: o.Dir, Persist: persist, Repair: func() error { return nil }})
+		must(t, repairs.Lock(t.Context()))
+		must(t, repairs.Unlock())
+	}
+	for _, persist := range []bool{false, true} {
+		o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: persist}
+		m := open(t, "m", o)
+		must(t, m.Lock(t.Context()))
+		must(t, m.Unlock())
+		must(t, m.Close())
+		if files, err := os.ReadDir(o.Dir); err != nil || len(files) != 0 != persist {
+			t.Errorf("Persist is %v: %v after the last close, %v", persist, files, err)
 		}
 	}
 }

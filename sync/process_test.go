@@ -210,6 +210,9 @@ func TestKilledAnywhere(t *testing.T) {
 		must(t, p.increment())
 		must(t, m.Unlock())
 	}
+	lives.Kill()
+	must(t, m.Lock(patient(t))) // or the mutex would stay
+	must(t, m.Unlock())
 }
 
 // waiter waits for the mutex NAME.

@@ -5,7 +5,8 @@
  *
  * There is one name, and files, which are inodes. An inode is used again as soon as it has neither name nor
  * descriptor. The kernel drops the locks of a process that dies. One that waits for the registry in vain, for five
- * seconds, closes its descriptor, in opening as in closing: to the others it has died.
+ * seconds, closes its descriptor, in opening as in closing: to the others it has died. turns.pml has the queue of those
+ * that wait, and dirty.pml what a mutex keeps when its owner died.
  */
 
 #ifndef HANDLES
@@ -123,7 +124,7 @@ enter:
 		:: exclusive[f] != 0 || shared[f] != 0
 #endif
 		OR_DIE
-	:: role != SWEEP -> lock_registry() /* Enter: o.LockRegistry(limit) */
+	:: role != SWEEP -> lock_registry() /* Enter: o.lockRegistry(&budget) */
 	fi;
 #endif
 #ifndef MUTANT_INODE_NOT_COMPARED
@@ -176,10 +177,10 @@ enter:
 		initialising[f] = true;
 		head = 0; any = false
 	};
-	if /* Reset: unix.Ftruncate(o.fd, 0) */
-	:: atomic { true -> content[f] = 0; stale[f] = false }
+	if /* Reset: o.write(mark, 0), with the ready word */
+	:: atomic { true -> content[f] = content[f] & HEADER | MARK; stale[f] = false }
 	OR_DIE;
-	if /* Reset: o.write(mark, 0) */
+	if /* Reset: unix.Ftruncate(o.fd, int64(len(mark))) */
 	:: content[f] = MARK
 	OR_DIE;
 	if /* Reset: o.Reserve(int64(len(mark)), size) */

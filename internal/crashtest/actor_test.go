@@ -208,6 +208,8 @@ type pair struct{ A, B uint64 }
 
 // A keeper uses a named mutex and the pair that it guards.
 type keeper struct {
+	mutex, in string // the mutex's name and directory
+
 	m       *ipcsync.Mutex
 	b       *segment.Bare[pair]
 	repairs atomic.Int64
@@ -215,16 +217,17 @@ type keeper struct {
 }
 
 func openKeeper(name, dir string) (*keeper, error) {
-	k := new(keeper)
+	k := &keeper{mutex: name, in: dir}
 	var err error
-	if k.b, err = segment.OpenBare(name+".pair", 16, codec.Fixed[pair](), &segment.Options{Dir: dir}); err != nil {
-		return nil, err
-	}
-	k.m, err = ipcsync.OpenMutex(name, &ipcsync.Options{Dir: dir, Repair: k.repair})
+	k.b, err = segment.OpenBare(name+".pair", 16, codec.Fixed[pair](), &segment.Options{Dir: dir})
 	return k, err
 }
 
-func (k *keeper) close() error { return errors.Join(k.m.Close(), k.b.Close()) }
+// open opens the mutex.
+func (k *keeper) open() (err error) {
+	k.m, err = ipcsync.OpenMutex(k.mutex, &ipcsync.Options{Dir: k.in, Repair: k.repair})
+	return err
+}
 
 func (k *keeper) repair() error {
 	k.repairs.Add(1)
@@ -256,6 +259,39 @@ func (k *keeper) lock(ctx context.Context) error {
 		return err
 	}
 	return k.increment()
+}
+
+// inherit opens the mutex that a dead owner has left, increments the pair, and
+// closes the mutex. Then it opens the mutex again, and leaves it, and the pair, as
+// one does that dies half-way.
+func (k *keeper) inherit() error {
+	if err := k.visitMutex(); err != nil {
+		return err
+	}
+	ctx, cancel := patience()
+	defer cancel()
+	if err := k.open(); err != nil {
+		return err
+	}
+	if err := k.m.Lock(ctx); err != nil {
+		return err
+	}
+	p, err := k.b.Load()
+	if err != nil || p.A != p.B {
+		return fmt.Errorf("the pair is %+v, %w", p, err)
+	}
+	k.last = p.A + 1
+	return errors.Join(k.b.Store(pair{p.A + 1, p.B}), k.m.Close())
+}
+
+// visitMutex opens the mutex, increments the pair, and closes the mutex.
+func (k *keeper) visitMutex() error {
+	ctx, cancel := patience()
+	defer cancel()
+	if err := k.open(); err != nil {
+		return err
+	}
+	return errors.Join(k.lock(ctx), k.m.Close())
 }
 
 func (k *keeper) tryLock() error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/internal/step"
 	"github.com/sharedseg/sharedseg/segment"
@@ -143,11 +144,13 @@ func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 		d.file, err = os.OpenFile(d.path(), os.O_RDWR, 0)
 		d.must(err)
 	case swept:
-		d.must(d.open())
+		d.must(d.actor.open())
 		d.stale, err = os.ReadFile(d.path())
 		d.must(errors.Join(err, d.actor.close()))
 	case kept:
 		d.must(live(d.player))
+	case orphaned:
+		d.must(d.inherit())
 	}
 	for range peers {
 		d.peers = append(d.peers, proctest.Start(t, "peer", strconv.Itoa(op), d.name, d.dir))
@@ -166,6 +169,9 @@ func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 		p.Wait()
 	}
 	d.must(watched())
+	if d.operation.scene == orphaned {
+		d.must(d.visitMutex())
+	}
 	d.must(d.operation.leave(d.player))
 	switch d.operation.scene {
 	case steady:
@@ -234,7 +240,7 @@ func (d *driver) round(at step.Step, nth int) {
 		d.must(p.await(p.done))
 	}
 	d.after(p.acked.Load())
-	if d.keeper != nil && d.alone && d.operation.beside == nil {
+	if d.operation.scene == mutual && d.alone && d.operation.beside == nil {
 		want := int64(0)
 		if d.action == "kill" && d.operation.holds(at) {
 			want = 1
@@ -258,7 +264,7 @@ func (d *driver) bury() {
 		ours = 1
 	}
 	proctest.Gone(d, func() bool {
-		info, err := sharedseg.Stat(d.name, d.place().Place())
+		info, err := sharedseg.Stat(d.name, &sharedseg.Place{Dir: d.dir})
 		if !errors.Is(err, fs.ErrNotExist) {
 			d.must(err)
 		}
@@ -291,6 +297,9 @@ func (d *driver) pause(at step.Step) {
 		return
 	}
 	d.must(d.sealed())
+	if at == step.RegistryQueued { // it is passed
+		d.must(d.actor.beside(func(b *actor) error { return b.load() }))
+	}
 	if d.options.LockReads {
 		locking(func(ctx context.Context) error { _, err := d.s.LoadContext(ctx); return err })
 	} else {
@@ -309,8 +318,12 @@ func (d *driver) pause(at step.Step) {
 // after is when the victim is dead or done. It had stored that version.
 func (d *driver) after(acked uint64) {
 	switch d.operation.scene {
-	case mutual:
-		d.must(d.locks())
+	case mutual, orphaned:
+		if d.operation.scene == mutual {
+			d.must(d.locks())
+		} else {
+			d.must(d.inherit())
+		}
 		if d.last <= acked {
 			d.Fatalf("%d increments, of which one was number %d", d.last, acked)
 		}
@@ -329,7 +342,7 @@ func (d *driver) after(acked uint64) {
 		}
 		return
 	case kept:
-		d.must(d.open())
+		d.must(d.actor.open())
 		d.must(d.load())
 		if d.s.Created() || d.version < acked {
 			d.Fatalf("version %d was stored, the current one is %d, Created is %v", acked, d.version, d.s.Created())
@@ -352,7 +365,7 @@ func (d *driver) after(acked uint64) {
 			d.Fatal("Attach:", err)
 		}
 	}
-	d.must(d.open())
+	d.must(d.actor.open())
 	if d.alone && (!d.s.Created() || d.s.Version() != 0) {
 		d.Fatalf("Created is %v at version %d", d.s.Created(), d.s.Version())
 	}
@@ -519,6 +532,19 @@ func abandonMutex(ctx context.Context, d *driver) error {
 		}
 		err = m.Lock(ctx)
 		return errors.Join(err, m.Close())
+	})
+}
+
+// holdRegistry holds the registry again and again, for longer than others look for it before they queue.
+func holdRegistry(ctx context.Context, d *driver) error {
+	return until(ctx, 100*time.Microsecond, func() error {
+		o, err := mapping.Enter(&mapping.Place{Name: d.name, Dir: d.dir}, false, false, proctest.Patience)
+		if err != nil {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+		o.UnlockRegistry()
+		return o.Close()
 	})
 }
 

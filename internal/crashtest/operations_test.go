@@ -17,12 +17,13 @@ import (
 type scene int
 
 const (
-	steady  scene = iota // a segment that the driver has open all the time
-	passing              // a segment that nobody keeps open, so that it is made and freed again and again
-	swept                // the same, and there is litter in its place at times
-	renamed              // the same, and its name is taken away at times
-	kept                 // a segment that persists, and that nobody keeps open
-	mutual               // a named mutex
+	steady   scene = iota // a segment that the driver has open all the time
+	passing               // a segment that nobody keeps open, so that it is made and freed again and again
+	swept                 // the same, and there is litter in its place at times
+	renamed               // the same, and its name is taken away at times
+	kept                  // a segment that persists, and that nobody keeps open
+	mutual                // a named mutex
+	orphaned              // the same, which nobody keeps open, and with which owners die
 )
 
 // An operation is what a victim does again and again until it comes by a step for the nth time.
@@ -151,13 +152,20 @@ var operations = []*operation{
 	},
 	{name: "lock after a death", scene: mutual, do: (*player).locks, beside: abandonMutex, steps: mending},
 	{name: "try lock after a death", scene: mutual, do: (*player).tries, beside: abandonMutex, steps: steps(locked, mending, unlocking)},
+	{
+		name: "begin anew after a death", scene: orphaned, do: func(v *player) error { return v.inherit() },
+		steps: steps(from(step.FileOpened, step.RotorMoved), leaving, locked, mending, unlocking, from(step.MemoryRetired, step.Unlinked)),
+	}, {
+		name: "open and close in the queue", scene: steady, flavour: fixed, counts: true, do: visit, beside: holdRegistry,
+		steps: []step.Step{step.RegistryQueued},
+	},
 }
 
 // What victims do.
 
 // live opens the segment, creates it perhaps, and closes it again, as the last perhaps.
 func live(v *player) error {
-	if err := v.open(); err != nil {
+	if err := v.actor.open(); err != nil {
 		return err
 	}
 	return errors.Join(v.updates(), v.load(), v.actor.close())
@@ -165,7 +173,7 @@ func live(v *player) error {
 
 // leaveReader leaves a reader alone with the segment.
 func leaveReader(v *player) error {
-	if err := v.open(); err != nil {
+	if err := v.actor.open(); err != nil {
 		return err
 	}
 	if err := v.updates(); err != nil {

@@ -27,13 +27,16 @@ func TestMain(m *testing.M) {
 // enter is what a player has to have before it can play its part in an operation.
 func (op *operation) enter(name, dir string) (p *player, err error) {
 	p = new(player)
-	if op.scene == mutual {
+	if op.scene == mutual || op.scene == orphaned {
 		p.keeper, err = openKeeper(name, dir)
+		if err == nil && op.scene == mutual {
+			err = p.keeper.open()
+		}
 		return p, err
 	}
 	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts}
 	if op.scene == steady {
-		if err = p.open(); err == nil {
+		if err = p.actor.open(); err == nil {
 			err = p.updates()
 		}
 	}
@@ -43,7 +46,9 @@ func (op *operation) enter(name, dir string) (p *player, err error) {
 func (op *operation) leave(p *player) error {
 	switch op.scene {
 	case mutual:
-		return p.keeper.close()
+		return errors.Join(p.m.Close(), p.b.Close())
+	case orphaned:
+		return p.b.Close()
 	case steady:
 		return p.actor.close()
 	}
@@ -147,10 +152,16 @@ func (op *operation) something(p *player) error {
 		return p.tries()
 	case op.scene == mutual:
 		return p.locks()
+	case op.scene == orphaned:
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond) // or somebody has the mutex open all the time
+		if rand.IntN(4) == 0 {
+			return p.inherit() // which takes a while
+		}
+		return p.visitMutex()
 	case op.scene == steady:
 		return p.dabble()
 	}
-	if err := p.open(); err != nil {
+	if err := p.actor.open(); err != nil {
 		return err
 	}
 	for range rand.IntN(4) {

@@ -52,7 +52,7 @@ func FuzzGeometry(f *testing.F) {
 			size, wait, area, stride = wait, 0, 0, 0
 		}
 		head := make([]byte, textOff+int(min(codecLen, MaxText))+int(min(typeLen, MaxText)))
-		copy(head, Mark())
+		copy(head, Mark(false))
 		for _, w := range []struct {
 			off int
 			v   uint32

@@ -61,9 +61,9 @@ const (
 	magicOff    = 0
 	readyOff    = 8  // uint32: 0 until initialised, then Format
 	orderOff    = 12 // uint32: byteOrder
-	kindOff     = 16 // uint32: Kind
+	dirtyOff    = 16 // uint32: while ready is 0, not 0 if a dead owner is to be remembered
 	flagsOff    = 20 // uint32: flagPersist | flagLockReads
-	membersOff  = 24 // uint32: Members
+	kindOff     = 24 // uint32: Kind
 	slotsOff    = 28 // uint32: number of slots
 	sizeOff     = 32 // uint64: bytes of the whole mapping
 	capacityOff = 40 // uint64: largest encoding, bytes
@@ -74,7 +74,8 @@ const (
 	codecLenOff = 76 // uint32: bytes of the codec ID
 	typeLenOff  = 80 // uint32: bytes of the type name
 	rotorOff    = 84 // uint32: member slot to try first; under the registry lock
-	staticSize  = 88
+	membersOff  = 88 // uint32: Members
+	staticSize  = 92
 
 	MutexOff  = 128 // uint32
 	BeginOff  = 192 // uint64
@@ -108,6 +109,9 @@ const (
 	RegistryByte = 1 << 62
 	ReaderByte   = RegistryByte + 1
 	MemberByte   = RegistryByte + 2 // + member slot
+
+	QueueByte = RegistryByte + 1<<32 // + ticket, 1 to Tickets-1, of those that wait for RegistryByte
+	Tickets   = 1 << 61
 )
 
 // Counter is a kind of event that the header counts. Events are counted on
@@ -139,6 +143,10 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("unknown kind %d", uint32(k))
 }
+
+// Repairable reports whether a mapping of the kind guards something that may
+// need a repair when an owner died, so that its death must not be forgotten.
+func (k Kind) Repairable() bool { return k == KindMutex }
 
 // Geometry is the checked private copy of a mapping's static header.
 type Geometry struct {
@@ -200,18 +208,43 @@ func (g *Geometry) Place(page int) error {
 func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
 // Mark is what a mapping begins with from the first moment that it is longer than nothing, so that a file with
-// another beginning is known for a stranger's.
-func Mark() []byte {
+// another beginning is known for a stranger's. It says that the mapping is not ready, and if it is dirty, that an
+// owner died and what the mutex guards has not been repaired since.
+func Mark(dirty bool) []byte {
 	b := make([]byte, kindOff)
 	copy(b, Magic)
 	binary.NativeEndian.PutUint32(b[orderOff:], byteOrder)
+	if dirty {
+		binary.NativeEndian.PutUint32(b[dirtyOff:], 1)
+	}
 	return b
+}
+
+// DirtySize is how much of a mapping's beginning Dirty wants to see.
+const DirtySize = MutexOff + 4
+
+// Dirty reports whether a mapping that begins with head, and that nobody is
+// attached to, must not be begun anew as if nothing had been: an owner died, or
+// closed its handle, with the mutex held, and what the mutex guards has not been
+// repaired since. The mark says so until the mapping is ready, then the mutex
+// word does. These two, and the kind, are at the same place in every format
+// since 2.
+func Dirty(head []byte) bool {
+	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
+	if !IsMarked(head) || len(head) < kindOff {
+		return false
+	}
+	if u32(readyOff) == 0 {
+		return u32(dirtyOff) != 0
+	}
+	return len(head) >= DirtySize && Kind(u32(kindOff)).Repairable() && u32(MutexOff)&^WaitersBit != 0
 }
 
 // IsMarked reports that a file that begins with b is one of ours, initialised or not.
 func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic }
 
-// Init writes the header into mem, which is all zero but for Mark, and marks it ready.
+// Init writes the header into mem, which is all zero except for Mark, and the mutex word if Mark is dirty. Then it marks
+// mem ready.
 func (g *Geometry) Init(mem []byte) {
 	put := func(off int, v int) { binary.NativeEndian.PutUint32(mem[off:], uint32(v)) }
 	put64 := func(off int, v int64) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
@@ -236,6 +269,9 @@ func (g *Geometry) Init(mem []byte) {
 	put(typeLenOff, len(g.TypeName))
 	copy(mem[textOff:], g.CodecID)
 	copy(mem[textOff+len(g.CodecID):], g.TypeName)
+	if word32(mem, dirtyOff).Load() != 0 {
+		word32(mem, MutexOff).Store(InconsistentBit)
+	}
 	step.At(step.HeaderWritten)
 	word32(mem, readyOff).Store(Format)
 }
@@ -365,15 +401,6 @@ func written(head []byte) (static, texts []byte) {
 
 // Version reads the current version from a private copy of the mapping's beginning.
 func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
-
-// OwnerDied reports whether head, a private copy of the beginning of a mapping
-// to which nobody is attached, is that of a mutex whose owner died, and whose
-// repair is still to be done.
-func OwnerDied(head []byte) bool {
-	return len(head) >= textOff && binary.NativeEndian.Uint32(head[readyOff:]) == Format &&
-		Kind(binary.NativeEndian.Uint32(head[kindOff:])) == KindMutex &&
-		binary.NativeEndian.Uint32(head[MutexOff:])&(IdentMask|InconsistentBit) != 0
-}
 
 // Counts reads the counters from a private copy of the mapping's beginning.
 func Counts(head []byte) (counts [Counters]uint64) {

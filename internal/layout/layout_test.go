@@ -38,7 +38,7 @@ func geometries(t testing.TB) map[string]*Geometry {
 func image(g *Geometry) []byte {
 	words := make([]uint64, g.Size()/8)
 	mem := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), g.Size())
-	copy(mem, Mark())
+	copy(mem, Mark(false))
 	g.Init(mem)
 	return mem
 }
@@ -52,9 +52,9 @@ func TestOffsets(t *testing.T) {
 		{"magic", magicOff, 0},
 		{"ready", readyOff, 8},
 		{"order", orderOff, 12},
-		{"kind", kindOff, 16},
+		{"dirty", dirtyOff, 16},
 		{"flags", flagsOff, 20},
-		{"members", membersOff, 24},
+		{"kind", kindOff, 24},
 		{"slots", slotsOff, 28},
 		{"size", sizeOff, 32},
 		{"capacity", capacityOff, 40},
@@ -65,7 +65,8 @@ func TestOffsets(t *testing.T) {
 		{"codec length", codecLenOff, 76},
 		{"type length", typeLenOff, 80},
 		{"rotor", rotorOff, 84},
-		{"end of the static header", staticSize, 88},
+		{"members", membersOff, 88},
+		{"end of the static header", staticSize, 92},
 		{"mutex", MutexOff, 128},
 		{"begin", BeginOff, 192},
 		{"end", EndOff, 200},
@@ -94,6 +95,8 @@ func TestOffsets(t *testing.T) {
 		{"registry lock byte", RegistryByte, 1 << 62},
 		{"readers' lock byte", ReaderByte, 1<<62 + 1},
 		{"members' lock bytes", MemberByte, 1<<62 + 2},
+		{"queue's lock bytes", QueueByte, 1<<62 + 1<<32},
+		{"number of tickets", Tickets, 1 << 61},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, c.got, c.want)
@@ -399,13 +402,14 @@ func FuzzRead(f *testing.F) {
 		mem := image(g)
 		f.Add(bytes.Clone(mem[:staticSize]), bytes.Clone(mem[textOff:HeadLen(mem)]), int64(len(mem)))
 	}
-	f.Add(Mark(), []byte{}, int64(0))
+	f.Add(Mark(false), []byte{}, int64(0))
 	f.Fuzz(func(t *testing.T, static, texts []byte, size int64) {
 		head := make([]byte, textOff, textOff+len(texts))
 		copy(head[:staticSize], static)
 		head = append(head, texts...)
 		for _, b := range [][]byte{static, head} {
 			Ready(b)
+			Dirty(b)
 			Persists(b)
 			checkRead(t, b, size)
 		}
@@ -429,7 +433,7 @@ func TestReady(t *testing.T) {
 		{"foreign", foreign, false, ErrIncompatible},
 		{"zeros", make([]byte, 8192), false, ErrIncompatible},
 		{"part of a magic", []byte(Magic)[:7], false, ErrIncompatible},
-		{"a mark", Mark(), false, nil},
+		{"a mark", Mark(false), false, nil},
 		{"marked and short", ready[:textOff-1], false, nil},
 		{"marked, not ready", half, false, nil},
 		{"ready", ready, true, nil},
@@ -439,11 +443,42 @@ func TestReady(t *testing.T) {
 			t.Errorf("%s: Ready = %v, %v; want %v, %v", c.what, got, err, c.want, c.err)
 		}
 	}
-	if IsMarked(foreign) || !IsMarked(half) || IsMarked(nil) || !IsMarked(Mark()) {
+	if IsMarked(foreign) || !IsMarked(half) || IsMarked(nil) || !IsMarked(Mark(false)) {
 		t.Error("IsMarked is wrong")
 	}
-	if binary.NativeEndian.Uint32(append(Mark(), make([]byte, 8)...)[readyOff:]) != 0 {
+	if binary.NativeEndian.Uint32(append(Mark(false), make([]byte, 8)...)[readyOff:]) != 0 {
 		t.Error("a mark is ready")
+	}
+}
+
+// A mark is dirty or not, and so begins the mutex that is made over it. What is no
+// mutex, or cut off, is not dirty.
+func TestDirty(t *testing.T) {
+	if len(Mark(true)) != 24 || Dirty(Mark(false)) || !Dirty(Mark(true)) || Dirty(Mark(true)[:23]) || Dirty(nil) {
+		t.Error("Dirty of a mark is wrong")
+	}
+	for name, g := range geometries(t) {
+		for _, dirty := range []bool{false, true} {
+			mem := image(g)
+			clear(mem)
+			copy(mem, Mark(dirty))
+			g.Init(mem)
+			w := NewWords(mem)
+			if word := w.Mutex().Load(); word != 0 != dirty || word&^InconsistentBit != 0 {
+				t.Errorf("%s: dirty is %v, the word %#x", name, dirty, word)
+			}
+			if got := Dirty(mem); got != (dirty && g.Kind == KindMutex) {
+				t.Errorf("%s: begun dirty is %v, Dirty is %v", name, dirty, got)
+			}
+			w.Mutex().Store(WaitersBit)
+			if Dirty(mem) {
+				t.Errorf("%s: dirty although it is free", name)
+			}
+			w.Mutex().Store(uint32(NewIdent(0, 1)))
+			if Dirty(mem) != (g.Kind == KindMutex) || Dirty(mem[:DirtySize-1]) {
+				t.Errorf("%s: Dirty of an owned one is %v", name, Dirty(mem))
+			}
+		}
 	}
 }
 
@@ -566,7 +601,7 @@ func TestSameHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem := make([]byte, g.Size())
-	copy(mem, Mark())
+	copy(mem, Mark(false))
 	g.Init(mem)
 	head := mem[:HeadLen(mem)]
 	for at := range head {
@@ -583,37 +618,6 @@ func TestSameHeader(t *testing.T) {
 		}
 		if n < rotorOff && (SameHeader(head[:n], head) || SameHeader(head, head[:n])) {
 			t.Errorf("%d bytes are the same as %d", n, len(head))
-		}
-	}
-}
-
-// What a dead owner left of a mutex is told from what a segment's left.
-func TestOwnerDied(t *testing.T) {
-	for _, c := range []struct {
-		kind Kind
-		word uint32
-		want bool
-	}{
-		{KindMutex, 0, false},
-		{KindMutex, WaitersBit, false},
-		{KindMutex, uint32(NewIdent(0, 1)), true},
-		{KindMutex, uint32(NewIdent(Members-1, 1)) | WaitersBit, true},
-		{KindMutex, InconsistentBit, true},
-		{KindSegment, uint32(NewIdent(0, 1)), false},
-	} {
-		g := &Geometry{Kind: c.kind, Slots: 2, Capacity: 64}
-		if err := g.Place(4096); err != nil {
-			t.Fatal(err)
-		}
-		mem := make([]byte, g.Size())
-		copy(mem, Mark())
-		g.Init(mem)
-		NewWords(mem).Mutex().Store(c.word)
-		if got := OwnerDied(mem); got != c.want {
-			t.Errorf("a %v with the word %#x: OwnerDied = %v", c.kind, c.word, got)
-		}
-		if OwnerDied(mem[:textOff-1]) {
-			t.Error("what is too short has no owner")
 		}
 	}
 }

@@ -11,6 +11,6 @@ import (
 // AddressesLimited reports whether a process may run out of addresses.
 func AddressesLimited() bool {
 	var limit unix.Rlimit
-	err := unix.Getrlimit(unix.RLIMIT_AS, &limit)
+	err := again(func() error { return unix.Getrlimit(unix.RLIMIT_AS, &limit) })
 	return strconv.IntSize == 32 || err == nil && uint64(limit.Cur) < 1<<62 // RLIM_INFINITY is more, everywhere
 }

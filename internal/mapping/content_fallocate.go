@@ -10,7 +10,8 @@ import (
 
 // ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
-	n, err := again(func() (int, error) { return unix.Pread(o.fd, b, off) })
+	var n int
+	err := again(func() (err error) { n, err = unix.Pread(o.fd, b, off); return err })
 	return max(n, 0), err
 }
 
@@ -40,7 +41,7 @@ func (o *Object) fallocate(from, to int64) (at int64, err error) {
 	for at = from; at < to; {
 		// A signal undoes a whole call on some kernels, so that a long one might never end.
 		n := min(to-at, 16<<20)
-		if _, err = again(func() (int, error) { return 0, unix.Fallocate(o.fd, 0, at, n) }); err != nil {
+		if err = again(func() error { return unix.Fallocate(o.fd, 0, at, n) }); err != nil {
 			return at, err
 		}
 		at += n

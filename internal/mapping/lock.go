@@ -10,28 +10,165 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"golang.org/x/sys/unix"
 )
 
-// LockRegistry takes the registry byte: shared if the file is open read-only, else exclusively. A holder needs
-// it for microseconds; one that is stopped meanwhile makes LockRegistry fail at the limit.
+// The registry byte is waited for in a queue. Byte-range locks have none: the
+// kernel gives a byte to whoever asks while it is free, so a stream of handles
+// that come and go could keep one that waits from it for ever. So a waiter that
+// has looked a few times takes a ticket, a lock on a byte of its own that is
+// higher than all that others have, as in Lamport's bakery (1974), and asks for
+// the registry once nobody has a lower one. No other handle asks for the
+// registry while anybody has a ticket. So each of the others has one turn at
+// most while a handle waits with its ticket. The kernel drops the ticket of a
+// process that dies. Two that choose at the same time may choose the same ticket,
+// which is why it is shared, as all locks of a file that is open read-only are;
+// then both have the same turn. The first looks are for speed: nobody who takes
+// turns with a few others has to take a ticket, and to be woken for its turn.
+//
+// A process that is stopped while it waits does not take its turn. It is passed
+// after overdue, as nothing rests on the order.
+
+const (
+	firstLook = 10 * time.Microsecond  // the pause after a look, doubled up to
+	lastLook  = time.Millisecond       // this; whoever comes to it without a ticket takes one
+	perTurn   = 100 * time.Microsecond // the pause in the queue, for each ticket that is lower
+	overdue   = 20 * time.Millisecond  // how long the registry may be free before a ticket is passed
+)
+
+// LockRegistry takes the registry byte: shared if the file is open read-only,
+// else exclusively. A holder needs it for microseconds, or for as long as it takes
+// to reserve memory, when the file grows. If it does neither, it is stopped, and
+// LockRegistry fails at the limit, of which only time counts that this process
+// was running. With no limit it tries once.
 func (o *Object) LockRegistry(limit time.Duration) error {
+	budget := wait.NewBudget(limit)
+	return o.lockRegistry(&budget)
+}
+
+func (o *Object) lockRegistry(budget *wait.Budget) error {
+	for pause := firstLook; pause < lastLook; pause *= 2 {
+		waited, err := o.taken(layout.QueueByte, layout.Tickets)
+		if err != nil {
+			return err
+		}
+		if !waited {
+			if ok, err := o.tryRegistry(); ok || err != nil {
+				return err
+			}
+		}
+		if !budget.Sleep(pause) {
+			return o.busy(budget)
+		}
+	}
+	ticket, err := o.takeTicket()
+	if err != nil {
+		return err
+	}
+	defer o.set(unix.F_UNLCK, layout.QueueByte+ticket)
+	step.At(step.RegistryQueued)
+	return o.awaitTurn(ticket, budget)
+}
+
+// takeTicket takes a ticket that is higher than all that others have.
+func (o *Object) takeTicket() (int64, error) {
+	lowest, ticket := int64(0), int64(layout.Tickets) // somebody has the one, or it is 0; nobody has the other, or a higher one
+	for step := int64(1); lowest+1 < ticket; {
+		middle := lowest + (ticket-lowest)/2
+		if step > 0 { // most queues are short
+			middle = min(middle, lowest+step)
+			step *= 2
+		}
+		at, taken, err := o.first(layout.QueueByte+middle, layout.Tickets-middle)
+		if err != nil {
+			return 0, err
+		}
+		if taken {
+			lowest = at - layout.QueueByte
+		} else {
+			ticket, step = middle, 0
+		}
+	}
+	ticket = min(ticket, layout.Tickets-1)
+	ok, err := o.set(unix.F_RDLCK, layout.QueueByte+ticket)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: a ticket for the registry is held exclusively, which no correct peer does: %w", o.path, layout.ErrCorrupt)
+	}
+	return ticket, err
+}
+
+// awaitTurn takes the registry byte once nobody has a lower ticket.
+func (o *Object) awaitTurn(ticket int64, budget *wait.Budget) error {
+	var passed int64 // the ticket up to which all are passed
+	var idle time.Duration
+	look := firstLook
+	grown, err := o.grown()
+	if err != nil {
+		return err
+	}
+	for {
+		lower, pause := false, look
+		if passed+1 < ticket {
+			var at int64
+			if at, lower, err = o.first(layout.QueueByte+passed+1, ticket-passed-1); err != nil {
+				return err
+			}
+			if lower {
+				before := at - layout.QueueByte
+				pause = min(time.Duration(ticket-before)*perTurn, lastLook)
+				busy, err := o.taken(layout.RegistryByte, 1)
+				if err != nil {
+					return err
+				}
+				if idle += pause; busy {
+					idle = 0
+				}
+				if idle > overdue {
+					passed, idle = before, 0
+					continue
+				}
+			}
+		}
+		if !lower {
+			if ok, err := o.tryRegistry(); ok || err != nil {
+				return err
+			}
+			look = min(2*look, lastLook)
+		}
+		if budget.Sleep(pause) {
+			continue
+		}
+		now, err := o.grown()
+		if err != nil {
+			return err
+		}
+		if now == grown {
+			return o.busy(budget)
+		}
+		grown = now
+		budget.Renew()
+	}
+}
+
+// tryRegistry takes the registry byte if it is free.
+func (o *Object) tryRegistry() (bool, error) {
 	kind := int16(unix.F_WRLCK)
 	if o.readOnly {
 		kind = unix.F_RDLCK
 	}
-	deadline := time.Now().Add(limit)
-	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		ok, err := o.set(kind, layout.RegistryByte)
-		if ok || err != nil {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("another process has been opening or closing %s for %v; if it is stopped, continue or end it: %w",
-				o.path, limit, os.ErrDeadlineExceeded)
-		}
-		time.Sleep(pause)
-	}
+	return o.set(kind, layout.RegistryByte)
+}
+
+// grown is what changes while somebody reserves memory for the file.
+func (o *Object) grown() ([2]int64, error) {
+	st, err := fstat(o.fd)
+	return [2]int64{st.size, st.held}, err
+}
+
+func (o *Object) busy(budget *wait.Budget) error {
+	return fmt.Errorf("another process has been opening or closing %s for %v; if it is stopped, continue or end it: %w",
+		o.path, budget.Limit(), os.ErrDeadlineExceeded)
 }
 
 // TryEnter opens the object that the name leads to, as Enter does, but does not wait: busy says that somebody opens or
@@ -138,11 +275,17 @@ func (o *Object) set(kind int16, at int64) (bool, error) {
 
 // taken reports whether another Object holds any of n bytes.
 func (o *Object) taken(at, n int64) (bool, error) {
-	_, count, err := o.locked(at, n)
+	_, found, err := o.first(at, n)
+	return found, err
+}
+
+// first returns one of n bytes that another Object holds, if any does. That need not be the lowest.
+func (o *Object) first(at, n int64) (first int64, found bool, err error) {
+	first, count, err := o.locked(at, n)
 	if err != nil {
 		err = o.unanswered(err)
 	}
-	return count > 0, err
+	return first, count > 0, err
 }
 
 func (o *Object) unanswered(err error) error {
@@ -152,15 +295,14 @@ func (o *Object) unanswered(err error) error {
 // setLock asks the kernel for a lock of one byte, by F_SETLK or F_OFD_SETLK.
 func setLock(fd, cmd int, kind int16, at int64) error {
 	lock := unix.Flock_t{Type: kind, Start: at, Len: 1}
-	_, err := again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
-	return err
+	return again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })
 }
 
 // getLock asks the kernel for a lock that somebody else has on any of n bytes, by F_GETLK or F_OFD_GETLK. It returns
 // those of the n bytes that the lock covers: count is 0 if there is none.
 func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
-	_, err = again(func() (int, error) { return 0, unix.FcntlFlock(uintptr(fd), cmd, &lock) })
+	err = again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })
 	if err != nil || lock.Type == unix.F_UNLCK {
 		return 0, 0, err
 	}

@@ -67,7 +67,7 @@ func (o *openFile) open(path string, flags int, mode uint32) error {
 	}
 	st, err := fstat(fd)
 	if err != nil {
-		unix.Close(fd)
+		closeFile(fd)
 		return err
 	}
 	f := files[st.id]
@@ -154,7 +154,7 @@ func (o *openFile) close() error {
 	if f.users--; f.users == 0 {
 		delete(files, f.id)
 		for _, d := range f.descriptors {
-			errs = append(errs, unix.Close(d.fd))
+			errs = append(errs, closeFile(d.fd))
 		}
 	}
 	return errors.Join(errs...)

@@ -34,5 +34,5 @@ func (f *openFile) close() error {
 	}
 	fd := f.fd
 	f.fd = -1
-	return unix.Close(fd)
+	return closeFile(fd)
 }

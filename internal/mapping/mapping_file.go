@@ -14,6 +14,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +70,7 @@ func Names(p *Place) ([]string, error) {
 // the opening and the lock the name may come to lead elsewhere; then Enter starts again.
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	refusals := 10
-	for deadline := time.Now().Add(limit); ; {
+	for budget := wait.NewBudget(limit); ; {
 		o, err := Open(p, readOnly)
 		if create && errors.Is(err, fs.ErrNotExist) {
 			o, err = Create(p)
@@ -77,7 +78,7 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		var current bool
 		if err == nil {
 			step.At(step.FileOpened)
-			if err = o.LockRegistry(limit); err == nil {
+			if err = o.lockRegistry(&budget); err == nil {
 				step.At(step.RegistryLocked)
 				current, err = o.Current()
 			}
@@ -95,8 +96,8 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		default:
 			return nil, err
 		}
-		if time.Now().After(deadline) {
-			return nil, errors.New("the name has kept changing what it leads to for too long")
+		if !budget.Sleep(10 * time.Microsecond) {
+			return nil, fmt.Errorf("%s has kept changing what it leads to for %v: %w", Path(p), limit, os.ErrDeadlineExceeded)
 		}
 	}
 }
@@ -174,7 +175,7 @@ func Create(p *Place) (*Object, error) {
 		return nil, advise(filepath.Dir(o.path), err)
 	}
 	step.At(step.FileCreated)
-	err = unix.Fchmod(o.fd, mode) // whatever the umask
+	err = o.chmod(mode) // whatever the umask
 	step.At(step.FileModeSet)
 	if err == nil {
 		err = o.identify(p)
@@ -186,10 +187,16 @@ func Create(p *Place) (*Object, error) {
 	return o, nil
 }
 
-func openat(path string, flags int, mode uint32) (int, error) {
-	return again(func() (int, error) {
-		return unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+func openat(path string, flags int, mode uint32) (fd int, err error) {
+	err = again(func() (err error) {
+		fd, err = unix.Open(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		return err
 	})
+	return fd, err
+}
+
+func (o *Object) chmod(mode uint32) error {
+	return again(func() error { return unix.Fchmod(o.fd, mode) })
 }
 
 // identify remembers which file this is, and refuses what is not a plain file of a user that p trusts.
@@ -231,13 +238,13 @@ type inode struct{ dev, ino uint64 }
 
 func fstat(fd int) (status, error) {
 	var st unix.Stat_t
-	err := unix.Fstat(fd, &st)
+	err := again(func() error { return unix.Fstat(fd, &st) })
 	return statusOf(&st), err
 }
 
 func lstat(path string) (status, error) {
 	var st unix.Stat_t
-	err := unix.Lstat(path, &st)
+	err := again(func() error { return unix.Lstat(path, &st) })
 	return statusOf(&st), err
 }
 
@@ -301,27 +308,28 @@ func (o *Object) Info() (Info, error) {
 	return Info{Size: st.size, Held: st.held, Mode: st.mode, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
-// Reset makes the file empty, writes mark and reserves size bytes, all zero but the mark; so there is no moment
-// at which it is longer than nothing and has no mark. All its memory is taken now: a sparse file in a full place
-// would kill its users with SIGBUS later. The caller holds the registry and nobody is attached.
+// Reset writes mark over what there is, cuts the file to it and reserves size bytes, all zero but the mark. So there
+// is no moment at which the file is longer than nothing and has no mark, nor one at which neither the old content nor
+// the mark says that an owner died. All its memory is taken now: a sparse file in a full place would kill its users
+// with SIGBUS later. The caller holds the registry and nobody is attached.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	info, err := o.Info()
 	if err != nil {
 		return err
 	}
 	if mode := p.mode(); info.Mode != mode {
-		if err := unix.Fchmod(o.fd, uint32(mode)); err != nil {
+		if err := o.chmod(uint32(mode)); err != nil {
 			return fmt.Errorf("set mode %v of %s: %w", mode, o.path, err)
 		}
 	}
-	if err := unix.Ftruncate(o.fd, 0); err != nil {
-		return err
-	}
-	step.At(step.FileEmptied)
 	if err := o.write(mark, 0); err != nil {
 		return o.explain(err)
 	}
 	step.At(step.FileMarked)
+	if err := again(func() error { return unix.Ftruncate(o.fd, int64(len(mark))) }); err != nil {
+		return err
+	}
+	step.At(step.FileCut)
 	err = o.Reserve(int64(len(mark)), size)
 	step.At(step.FileReserved)
 	return err
@@ -342,7 +350,8 @@ func (o *Object) fill(from, to int64) error {
 
 func (o *Object) write(b []byte, off int64) error {
 	for len(b) > 0 {
-		n, err := again(func() (int, error) { return unix.Pwrite(o.fd, b, off) })
+		var n int
+		err := again(func() (err error) { n, err = unix.Pwrite(o.fd, b, off); return err })
 		if err != nil {
 			return full(err)
 		}
@@ -363,7 +372,7 @@ func (o *Object) Family() *kernel.Family { return nil }
 // Unlink takes the name away. The caller knows that it is Current.
 func (o *Object) Unlink() error {
 	step.At(step.Unlinking)
-	err := unix.Unlink(o.path)
+	err := again(func() error { return unix.Unlink(o.path) })
 	step.At(step.Unlinked)
 	return err
 }
@@ -371,12 +380,23 @@ func (o *Object) Unlink() error {
 // Close closes the file, which drops its locks. Mappings stay.
 func (o *Object) Close() error { return o.close() }
 
-// again repeats a system call that a signal interrupts; the Go runtime sends itself signals to preempt.
-func again(call func() (int, error)) (int, error) {
+// again repeats a system call for as long as signals interrupt it. SA_RESTART, which the Go runtime sets for all of
+// them, does not help with every call, nor on every file system: those in user space return EINTR from any. The
+// runtime sends itself signals to preempt. Every system call of this package is made through again, except that of
+// closeFile.
+func again(call func() error) error {
 	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
 		}
 	}
+}
+
+// closeFile closes a descriptor. If a signal interrupts that, the descriptor is released all the same, and a second
+// call would close whatever another goroutine has opened meanwhile.
+func closeFile(fd int) error {
+	if err := unix.Close(fd); !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	return nil
 }

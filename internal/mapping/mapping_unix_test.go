@@ -134,7 +134,7 @@ func TestReset(t *testing.T) {
 	o, p := create(t)
 	const size = 1 << 20
 	must(t, os.WriteFile(Path(p), bytes.Repeat([]byte{1}, 2*size), 0o600))
-	must(t, o.Reset(&Place{Mode: 0o660}, layout.Mark(), size))
+	must(t, o.Reset(&Place{Mode: 0o660}, layout.Mark(false), size))
 	var st syscall.Stat_t
 	must(t, syscall.Stat(Path(p), &st))
 	if st.Size != size || st.Blocks*512 < size || fs.FileMode(st.Mode).Perm() != 0o660 {
@@ -142,7 +142,7 @@ func TestReset(t *testing.T) {
 	}
 	got, err := os.ReadFile(Path(p))
 	must(t, err)
-	if !bytes.Equal(got, append(layout.Mark(), make([]byte, size-len(layout.Mark()))...)) {
+	if !bytes.Equal(got, append(layout.Mark(false), make([]byte, size-len(layout.Mark(false)))...)) {
 		t.Error("the content is not the mark and zeros")
 	}
 	if n, err := o.ReadAt(make([]byte, 16), size-4); n != 4 || err != nil {
@@ -157,8 +157,8 @@ func TestReset(t *testing.T) {
 func TestFill(t *testing.T) {
 	o, p := create(t)
 	const size = 3<<20 + 5
-	must(t, o.write(layout.Mark(), 0))
-	must(t, o.fill(int64(len(layout.Mark())), size))
+	must(t, o.write(layout.Mark(false), 0))
+	must(t, o.fill(int64(len(layout.Mark(false))), size))
 	var st syscall.Stat_t
 	must(t, syscall.Stat(Path(p), &st))
 	if st.Size != size || st.Blocks*512 < size {

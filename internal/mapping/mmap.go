@@ -29,7 +29,7 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	}
 	var p unsafe.Pointer
 	err := withAddresses(func() (err error) {
-		p, err = unix.MmapPtr(o.fd, 0, nil, uintptr(n), prot, unix.MAP_SHARED)
+		p, err = mmap(o.fd, nil, uintptr(n), prot, unix.MAP_SHARED)
 		return err
 	})
 	if err != nil {
@@ -68,7 +68,9 @@ func withAddresses(call func() error) error {
 // Unprotect makes part of a read-only view, whole pages, writable. It returns
 // fs.ErrPermission if the object is open for reading only.
 func (v *View) Unprotect(off, n int) error {
-	err := withAddresses(func() error { return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE) })
+	err := withAddresses(func() error {
+		return again(func() error { return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE) })
+	})
 	if err != nil {
 		return fmt.Errorf("map the wait page writable: %w", err)
 	}
@@ -79,7 +81,7 @@ func (v *View) Unprotect(off, n int) error {
 // zeros: the shared memory is released, and a call that still reads or writes
 // the view touches nothing that matters. Unmap releases the addresses later.
 func (v *View) Retire() error {
-	_, err := unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)),
+	_, err := mmap(-1, unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|noReserve)
 	if err == nil && !v.retired {
 		v.retired = true
@@ -95,5 +97,12 @@ func (v *View) Unmap() error {
 		v.retired = false
 		retired.Add(-1)
 	}
-	return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)))
+	return again(func() error {
+		return unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)))
+	})
+}
+
+func mmap(fd int, addr unsafe.Pointer, n uintptr, prot, flags int) (p unsafe.Pointer, err error) {
+	err = again(func() (err error) { p, err = unix.MmapPtr(fd, 0, addr, n, prot, flags); return err })
+	return p, err
 }

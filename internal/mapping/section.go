@@ -15,6 +15,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"golang.org/x/sys/windows"
 )
 
@@ -165,18 +166,19 @@ func TryEnter(p *Place) (o *Object, busy bool, err error) {
 // open opens the section. If the last holder of the registry died, a section without a mark may be one that it was
 // about to initialise: such a one goes with that process, and is waited for.
 func (o *Object) open(p *Place) error {
-	for deadline := time.Now().Add(200 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+	for budget := wait.NewBudget(200 * time.Millisecond); ; {
 		var err error
 		o.section, o.size, err = o.store.open(o.readOnly)
 		if err != nil || !o.abandoned || p.Lasting() {
 			return err
 		}
 		head := make([]byte, len(layout.Magic))
-		if _, err := o.ReadAt(head, 0); err != nil || layout.IsMarked(head) || time.Now().After(deadline) {
+		if _, err := o.ReadAt(head, 0); err != nil || layout.IsMarked(head) || budget.Left() == 0 {
 			return err
 		}
 		windows.CloseHandle(o.section)
 		o.section = 0
+		budget.Sleep(time.Millisecond)
 	}
 }
 
@@ -301,13 +303,24 @@ func (o *Object) Close() error {
 }
 
 // LockRegistry takes the registry lock, which belongs to the thread: the goroutine stays on its own until
-// UnlockRegistry. One whose holder died is taken like a free one, as the header tells how far that came.
+// UnlockRegistry. One whose holder died is taken like a free one, as the header tells how far that came. The kernel has
+// a queue of those that wait. They wait for a part of the limit at a time, as a process may be suspended for as long as
+// all of it. With no limit it tries once.
 func (o *Object) LockRegistry(limit time.Duration) error {
 	runtime.LockOSThread()
-	e, err := windows.WaitForSingleObject(o.registry, uint32(limit.Milliseconds()))
-	o.abandoned = e == windows.WAIT_ABANDONED
-	if o.abandoned || e == windows.WAIT_OBJECT_0 {
-		return nil
+	var err error
+	for budget := wait.NewBudget(limit); ; {
+		part := min(budget.Left(), 200*time.Millisecond)
+		begun := time.Now()
+		var e uint32
+		e, err = windows.WaitForSingleObject(o.registry, uint32(part.Milliseconds()))
+		o.abandoned = e == windows.WAIT_ABANDONED
+		if o.abandoned || e == windows.WAIT_OBJECT_0 {
+			return nil
+		}
+		if budget.Count(part, time.Since(begun)); err != nil || budget.Left() < time.Millisecond {
+			break
+		}
 	}
 	runtime.UnlockOSThread()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"golang.org/x/sys/windows"
 )
 
@@ -162,26 +163,33 @@ func (f *file) section(readOnly bool) (windows.Handle, error) {
 	return h, nil
 }
 
-// reset empties the file, writes the mark and makes it size bytes long; so there is no moment at which it is longer
-// than nothing and has no mark. The system reserves the space now.
+// reset writes the mark over what there is, cuts the file to it and makes it size bytes long. So there is no moment at
+// which it is longer than nothing and has no mark, nor one at which neither the old content nor the mark says that an
+// owner died. The system reserves the space now.
 func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
-	if err := f.cut(); err != nil {
+	if _, err := windows.Seek(f.h, 0, 0); err != nil {
 		return 0, err
 	}
 	var n uint32
 	if err := windows.WriteFile(f.h, mark, &n, nil); err != nil {
 		return 0, full(err)
 	}
+	if err := f.cut(int64(len(mark))); err != nil {
+		return 0, err
+	}
 	h, _, err := f.reserve(size)
 	return h, err
 }
 
-// cut empties the file. It waits for processes that are ending to let their mappings of it go.
-func (f *file) cut() error {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		err := f.resize(0)
-		if !errors.Is(err, windows.ERROR_USER_MAPPED_FILE) || time.Now().After(deadline) {
+// cut cuts the file. It waits for processes that are ending to release their mappings of it.
+func (f *file) cut(size int64) error {
+	for budget := wait.NewBudget(5 * time.Second); ; {
+		err := f.resize(size)
+		if !errors.Is(err, windows.ERROR_USER_MAPPED_FILE) {
 			return err
+		}
+		if !budget.Sleep(time.Millisecond) {
+			return fmt.Errorf("a program keeps %s, whose users are gone, mapped; end it: %w: %w", f.path, os.ErrDeadlineExceeded, err)
 		}
 	}
 }
@@ -205,9 +213,9 @@ func (f *file) reserve(size int64) (windows.Handle, int64, error) {
 // open for a moment, to look at it.
 func (f *file) unlink() error {
 	f.close()
-	for deadline := time.Now().Add(100 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+	for budget := wait.NewBudget(100 * time.Millisecond); ; {
 		err := os.Remove(f.path)
-		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) && time.Now().Before(deadline) {
+		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) && budget.Sleep(time.Millisecond) {
 			continue
 		}
 		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {

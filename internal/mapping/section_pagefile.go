@@ -11,6 +11,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/kernel"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/wait"
 	"golang.org/x/sys/windows"
 )
 
@@ -81,7 +82,7 @@ func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
 
 // awaitEnd waits until nobody has the section open any more.
 func (s *pageFile) awaitEnd() error {
-	deadline := time.Now().Add(5 * time.Second)
+	budget := wait.NewBudget(5 * time.Second)
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		h, err := openFileMapping(windows.FILE_MAP_READ, s.family.Base())
 		if errors.Is(err, fs.ErrNotExist) {
@@ -91,11 +92,10 @@ func (s *pageFile) awaitEnd() error {
 			return err
 		}
 		windows.CloseHandle(h)
-		if time.Now().After(deadline) {
+		if !budget.Sleep(pause) {
 			return fmt.Errorf("a program keeps %s, whose users are gone, from being freed; end it: %w",
 				s.family.Base(), os.ErrDeadlineExceeded)
 		}
-		time.Sleep(pause)
 	}
 }
 

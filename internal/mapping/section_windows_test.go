@@ -35,7 +35,7 @@ func sectionOf(p *Place) (*Object, error) {
 	if !o.Created() {
 		return o, nil
 	}
-	if err := o.Reset(p, layout.Mark(), size); err != nil {
+	if err := o.Reset(p, layout.Mark(false), size); err != nil {
 		o.Close()
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func TestNoSpace(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	o, err := Enter(p, true, false, proctest.Patience)
 	must(t, err)
-	want(t, o.Reset(p, layout.Mark(), math.MaxInt64>>12), ErrNoSpace)
+	want(t, o.Reset(p, layout.Mark(false), math.MaxInt64>>12), ErrNoSpace)
 	o.UnlockRegistry()
 	must(t, o.Close())
 }
@@ -194,9 +194,9 @@ func TestResetInPlace(t *testing.T) {
 	must(t, err)
 	defer o.Close()
 	defer o.UnlockRegistry()
-	must(t, o.Reset(p, layout.Mark(), size))
+	must(t, o.Reset(p, layout.Mark(false), size))
 	got := make([]byte, size)
-	if n, err := o.ReadAt(got, 0); n != size || err != nil || !slices.Equal(got, append(layout.Mark(), make([]byte, size-len(layout.Mark()))...)) {
+	if n, err := o.ReadAt(got, 0); n != size || err != nil || !slices.Equal(got, append(layout.Mark(false), make([]byte, size-len(layout.Mark(false)))...)) {
 		t.Errorf("%d bytes, %v; not the mark and zeros", n, err)
 	}
 }
@@ -210,7 +210,7 @@ func TestResetWaits(t *testing.T) {
 	defer o.Close()
 	defer o.UnlockRegistry()
 	time.AfterFunc(20*time.Millisecond, func() { corpse.Close() })
-	must(t, o.Reset(p, layout.Mark(), 2*size))
+	must(t, o.Reset(p, layout.Mark(false), 2*size))
 	if info, err := o.Info(); info.Size != 2*size || err != nil {
 		t.Errorf("Info = %+v, %v", info, err)
 	}
@@ -230,7 +230,7 @@ func TestAbandonedRegistry(t *testing.T) {
 		time.AfterFunc(20*time.Millisecond, dies.Slay)
 		o, err := Enter(p, true, false, proctest.Patience)
 		must(t, err)
-		must(t, o.Reset(p, layout.Mark(), 2*size))
+		must(t, o.Reset(p, layout.Mark(false), 2*size))
 		if info, err := o.Info(); info.Size != 2*size || err != nil {
 			t.Errorf("%s: Info = %+v, %v", made, info, err)
 		}
@@ -251,7 +251,7 @@ func registrar(args []string) error {
 	case "unmarked":
 		err = o.Reserve(0, size)
 	case "marked":
-		err = o.Reset(p, layout.Mark(), size)
+		err = o.Reset(p, layout.Mark(false), size)
 	}
 	if err != nil {
 		return err

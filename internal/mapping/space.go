@@ -43,7 +43,7 @@ func (o *Object) Reserve(from, to int64) error {
 	}
 	// A length that is not between the two is somebody else's doing.
 	if now, e := fstat(o.fd); e == nil && before.size < now.size && now.size < to {
-		again(func() (int, error) { return 0, unix.Ftruncate(o.fd, before.size) })
+		again(func() error { return unix.Ftruncate(o.fd, before.size) })
 	}
 	return err
 }

@@ -31,7 +31,7 @@ const mappingsLimit = " or the number of mappings (sysctl vm.max_map_count)"
 // has the last word.
 func (o *Object) rooms(n int64) (rooms []room, err error) {
 	var st unix.Statfs_t
-	if _, err := again(func() (int, error) { return 0, unix.Fstatfs(o.fd, &st) }); err != nil {
+	if err := again(func() error { return unix.Fstatfs(o.fd, &st) }); err != nil {
 		return nil, nil
 	}
 	inMemory := false
@@ -69,8 +69,11 @@ func notHugetlbfs(path string) error {
 
 // explain says what an error of a write means on a file system that has none.
 func (o *Object) explain(err error) error {
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
 	var st unix.Statfs_t
-	if errors.Is(err, unix.EINVAL) && unix.Fstatfs(o.fd, &st) == nil && uint32(st.Type) == unix.HUGETLBFS_MAGIC {
+	if e := again(func() error { return unix.Fstatfs(o.fd, &st) }); e == nil && uint32(st.Type) == unix.HUGETLBFS_MAGIC {
 		return notHugetlbfs(o.path)
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 // do not tell in one way.
 func (o *Object) rooms(int64) ([]room, error) {
 	var st unix.Statfs_t
-	if _, err := again(func() (int, error) { return 0, unix.Fstatfs(o.fd, &st) }); err != nil || st.Blocks == 0 {
+	if err := again(func() error { return unix.Fstatfs(o.fd, &st) }); err != nil || st.Blocks == 0 {
 		return nil, nil
 	}
 	// Some count down to less than 0 what only the superuser may have.

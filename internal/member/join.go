@@ -100,8 +100,10 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	if g == nil {
 		if err := m.initialise(s); err != nil {
-			// Nobody is attached, so what there is of the mapping is of use to nobody.
-			m.obj.Unlink()
+			// Nobody is attached, so what there is of the mapping is of use to nobody, except to say that an owner died.
+			if !m.dirty {
+				m.obj.Unlink()
+			}
 			return err
 		}
 	} else if err := m.attach(g, s, true); err != nil {
@@ -141,7 +143,7 @@ func (m *Member) joinReader(s *Spec) error {
 
 // inspect returns the geometry of the live mapping that m is about to attach to. It is nil if there is none: if the
 // initialisation has not been finished, or if nobody is attached and the mapping is not there to persist. The
-// registry lock is held.
+// registry lock is held. If there is none, m.dirty says whether a dead owner is to be remembered.
 func (m *Member) inspect() (*layout.Geometry, error) {
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
@@ -158,9 +160,17 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 		return nil, fmt.Errorf("%w: its header is gone although it is in use; it begins anew once all who have it open have closed it", layout.ErrCorrupt)
 	}
 	if head == nil || !attached && !layout.Persists(head) {
-		return nil, nil
+		m.dirty, err = isDirty(m.obj)
+		return nil, err
 	}
 	return layout.Read(head, info.Size)
+}
+
+// isDirty reports what [layout.Dirty] does of an object that nobody is attached to. The registry lock is held.
+func isDirty(obj *mapping.Object) (bool, error) {
+	var head [layout.DirtySize]byte
+	n, err := obj.ReadAt(head[:], 0)
+	return layout.Dirty(head[:n]), err
 }
 
 // heads are buffers for readHead: one takes longer to allocate than to fill.
@@ -206,7 +216,10 @@ func (m *Member) initialise(s *Spec) error {
 	if g.Persist && !s.Place.Lasting() {
 		return errPersist
 	}
-	if err := m.obj.Reset(&s.Place, layout.Mark(), g.Size()); err != nil {
+	if m.dirty && !g.Kind.Repairable() {
+		return errDirty
+	}
+	if err := m.obj.Reset(&s.Place, layout.Mark(m.dirty), g.Size()); err != nil {
 		return err
 	}
 	if err := m.mapView(g, true); err != nil {
@@ -218,6 +231,10 @@ func (m *Member) initialise(s *Spec) error {
 	step.At(step.HeaderReady)
 	return err
 }
+
+// errDirty is the answer to those who want a name for something else that is there to say that an owner died.
+var errDirty = fmt.Errorf("%w: it is a lock whose owner died, and what it guards has not been repaired since: open it "+
+	"with Options.Repair set and lock it, or have Remove forget it", layout.ErrIncompatible)
 
 // errPersist is the answer to those who ask for what the mapping cannot do.
 var errPersist = fmt.Errorf("%w: here the system frees shared memory with its last handle; to make it persist in a "+

@@ -58,6 +58,7 @@ type Member struct {
 	reader  bool
 	ident   layout.Ident // 0 for a reader
 	info    mapping.Info // as of the joining
+	dirty   bool         // what there was instead of a live mapping, says that an owner died
 	left    sync.Once
 	gone    bool  // Mem is unmapped; for the clean-up
 	retired int64 // bytes of Mem, if it is private zeros
@@ -179,7 +180,8 @@ func (m *Member) disown() error {
 	})
 }
 
-// unlinkIfLast gives the handle's place back, and the mapping's name if nobody else has one.
+// unlinkIfLast gives the handle's place back, and the mapping's name if nobody else has one and no owner's death is to be
+// remembered.
 func (m *Member) unlinkIfLast() error {
 	if m.reader {
 		m.obj.DropReader()
@@ -189,6 +191,16 @@ func (m *Member) unlinkIfLast() error {
 	step.At(step.PlaceDropped)
 	if m.Geometry.Persist || !m.lasting {
 		return nil
+	}
+	if m.Geometry.Kind.Repairable() {
+		attached, err := m.obj.AnyHeld()
+		if err != nil || attached {
+			return err
+		}
+		// The word is read when nobody is there to change it. A file that says that an owner died stays.
+		if dirty, err := isDirty(m.obj); err != nil || dirty {
+			return err
+		}
 	}
 	return unlinkIfAlone(m.obj)
 }

@@ -327,7 +327,7 @@ func TestHalfInitialised(t *testing.T) {
 	// The states between create and Init's last store, and that of a mapping whose users all died.
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
-	marked := append(layout.Mark(), make([]byte, g.Size()-int64(len(layout.Mark())))...)
+	marked := append(layout.Mark(false), make([]byte, g.Size()-int64(len(layout.Mark(false))))...)
 	ready := append([]byte(nil), marked...)
 	g.Init(ready)
 	old := append([]byte(nil), ready...)
@@ -341,7 +341,7 @@ func TestHalfInitialised(t *testing.T) {
 	binary.NativeEndian.PutUint32(garbage[20:], 0) // the flags: it does not persist
 	for what, content := range map[string][]byte{
 		"empty":           {},
-		"marked, short":   layout.Mark(),
+		"marked, short":   layout.Mark(false),
 		"marked, cut off": marked[:5000],
 		"marked":          marked,
 		"almost ready":    almost,
@@ -372,7 +372,7 @@ func TestHalfInitialised(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
 	must(t, g.Place(mapping.PageSize()))
-	file := append(layout.Mark(), make([]byte, g.Size()-int64(len(layout.Mark())))...)
+	file := append(layout.Mark(false), make([]byte, g.Size()-int64(len(layout.Mark(false))))...)
 	g.Init(file)
 	binary.NativeEndian.PutUint32(file[8:], 1)
 	refused := func(what string, err error) {

@@ -24,7 +24,7 @@ func TestStatOfWhatIsBegunAnew(t *testing.T) {
 		g := &layout.Geometry{Kind: layout.KindSegment, Persist: true, Slots: 2 + i, Capacity: 1 << (3 + 6*i), CodecID: "bytes"}
 		must(t, g.Place(mapping.PageSize()))
 		images[i] = make([]byte, g.Size())
-		copy(images[i], layout.Mark())
+		copy(images[i], layout.Mark(false))
 		g.Init(images[i])
 	}
 	file, err := os.Create(mapping.Path(&p))
@@ -46,7 +46,7 @@ func TestStatOfWhatIsBegunAnew(t *testing.T) {
 			binary.NativeEndian.PutUint32(header[ready:], 0)
 			for _, err := range []error{
 				file.Truncate(0),
-				write(file, layout.Mark(), 0),
+				write(file, layout.Mark(false), 0),
 				file.Truncate(int64(len(image))),
 				write(file, header, 0),
 				write(file, format, ready),

@@ -65,7 +65,7 @@ func sweep(obj *mapping.Object) (bool, error) {
 // it is a mutex that has to tell its next user that an owner died. Only Remove takes such a one away.
 func kept(head []byte) bool {
 	ready, err := layout.Ready(head)
-	return err != nil || ready && (layout.Persists(head) || layout.OwnerDied(head))
+	return err != nil || ready && layout.Persists(head) || layout.Dirty(head)
 }
 
 // What the sweep of a process may come to.

@@ -25,7 +25,7 @@ func TestSweepAll(t *testing.T) {
 		g := &layout.Geometry{Kind: kind, Persist: persist, Slots: 2, Capacity: 64}
 		must(t, g.Place(mapping.PageSize()))
 		mem := make([]byte, g.Size())
-		copy(mem, layout.Mark())
+		copy(mem, layout.Mark(false))
 		g.Init(mem)
 		if change != nil {
 			change(layout.NewWords(mem))
@@ -40,8 +40,8 @@ func TestSweepAll(t *testing.T) {
 		"dead":              dead,
 		"dead-mutex":        image(layout.KindMutex, false, waited),
 		"dead-in-store":     image(layout.KindSegment, false, owned),
-		"half":              layout.Mark(),
-		"half-reserved":     append(layout.Mark(), make([]byte, 1<<16)...),
+		"half":              layout.Mark(false),
+		"half-reserved":     append(layout.Mark(false), make([]byte, 1<<16)...),
 		"short-though-done": dead[:5000],
 	}
 	stay := map[string][]byte{

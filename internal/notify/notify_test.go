@@ -512,7 +512,7 @@ func share(name string) (*shared, error) {
 	size := 4 * mapping.PageSize()
 	defer obj.UnlockRegistry()
 	if obj.Created() {
-		if err := obj.Reset(p, layout.Mark(), int64(size)); err != nil {
+		if err := obj.Reset(p, layout.Mark(false), int64(size)); err != nil {
 			return nil, err
 		}
 	}

@@ -16,8 +16,8 @@ const (
 	Inspected
 
 	// Initialising.
-	FileEmptied
-	FileMarked
+	FileMarked // over what was there
+	FileCut    // to its mark
 	FileReserved
 	HeaderMapped
 	HeaderWritten // all but the word that says so
@@ -81,13 +81,16 @@ const (
 	Unlinking
 	Unlinked
 
+	// Opening and closing, while others do.
+	RegistryQueued
+
 	Count // the number of steps
 )
 
 var names = [Count]string{
 	FileCreated: "FileCreated", FileModeSet: "FileModeSet", FileOpened: "FileOpened",
 	RegistryLocked: "RegistryLocked", Inspected: "Inspected",
-	FileEmptied: "FileEmptied", FileMarked: "FileMarked", FileReserved: "FileReserved",
+	FileMarked: "FileMarked", FileCut: "FileCut", FileReserved: "FileReserved",
 	HeaderMapped: "HeaderMapped", HeaderWritten: "HeaderWritten", HeaderReady: "HeaderReady",
 	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", HolderPIDSet: "HolderPIDSet", RotorMoved: "RotorMoved",
 	ReaderHeld: "ReaderHeld", RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
@@ -103,6 +106,7 @@ var names = [Count]string{
 	WatchArmed: "WatchArmed", WatchParking: "WatchParking", WatchAwake: "WatchAwake",
 	WaitsEnded: "WaitsEnded", StoresEnded: "StoresEnded", MemoryRetired: "MemoryRetired", LockDisowned: "LockDisowned",
 	RegistryRelocked: "RegistryRelocked", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
+	RegistryQueued: "RegistryQueued",
 }
 
 func (s Step) String() string { return names[s] }

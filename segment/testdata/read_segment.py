@@ -37,6 +37,8 @@ LENGTH = 8  # in a slot's header, after its version
 
 REGISTRY = 1 << 62
 READERS = REGISTRY + 1  # and behind it the MEMBERS bytes of the writers
+QUEUE = REGISTRY + (1 << 32)  # the tickets of those who wait for the registry
+TICKETS = 1 << 61
 
 F_OFD_GETLK = getattr(fcntl, "F_OFD_GETLK", 36)
 F_OFD_SETLK = getattr(fcntl, "F_OFD_SETLK", 37)
@@ -84,7 +86,6 @@ class Segment:
 
     def _open(self):
         """Open the file that the path leads to while we hold its registry lock."""
-        deadline = time.monotonic() + 5
         while True:
             try:
                 self.fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -93,12 +94,7 @@ class Segment:
             mine = os.fstat(self.fd)
             if not stat.S_ISREG(mine.st_mode):
                 raise Unusable(f"{self.path} is not a regular file")
-            pause = 10e-6
-            while not self._lock(fcntl.F_RDLCK, REGISTRY):
-                if time.monotonic() > deadline:
-                    raise Unusable(f"somebody has been opening or closing {self.path} for too long")
-                time.sleep(pause)
-                pause = min(2 * pause, 1e-3)
+            self._lock_registry()
             try:
                 if os.path.samestat(mine, os.lstat(self.path)):
                     return
@@ -106,8 +102,31 @@ class Segment:
                 pass
             os.close(self.fd)
             self.fd = -1
-            if time.monotonic() > deadline:
-                raise Unusable(f"{self.path} keeps changing what it leads to")
+
+    def _lock_registry(self):
+        """Take the registry lock, in the turn that our ticket gives us."""
+        for look in range(7):
+            if not self._locked(QUEUE, TICKETS) and self._lock(fcntl.F_RDLCK, REGISTRY):
+                return
+            time.sleep(10e-6 * 2**look)
+        ticket = 1
+        while higher := self._locked(QUEUE + ticket, TICKETS - ticket):
+            ticket = higher - QUEUE + 1
+        self._lock(fcntl.F_RDLCK, QUEUE + ticket)
+        passed = idle = 0
+        for _ in range(5000):
+            if passed + 1 == ticket or not self._locked(QUEUE + passed + 1, ticket - passed - 1):
+                if self._lock(fcntl.F_RDLCK, REGISTRY):
+                    self._lock(fcntl.F_UNLCK, QUEUE + ticket)
+                    return
+            elif self._locked(REGISTRY, 1):
+                idle = 0
+            else:
+                idle += 1
+                if idle == 20:  # whoever has a lower ticket is stopped
+                    passed = ticket - 1
+            time.sleep(1e-3)
+        raise Unusable(f"somebody has been opening or closing {self.path} for too long")
 
     def _attach(self):
         """Tell the file's state, check the header, take the readers' lock and map the file."""
@@ -117,9 +136,9 @@ class Segment:
             raise Unusable(f"{self.path} is not a segment")
         if len(head) < MINIMUM:
             raise Unusable(f"{self.path} is not initialised")
-        ready, order, kind, flags, members, slots = struct.unpack_from("=6I", head, 8)
+        ready, order, _, flags, kind, slots = struct.unpack_from("=6I", head, 8)
         whole, capacity, stride, slot_area, wait_page = struct.unpack_from("=5Q", head, 32)
-        page, codec_len, type_len = struct.unpack_from("=3I", head, 72)
+        page, codec_len, type_len, _, members = struct.unpack_from("=5I", head, 72)
         if ready == 0 or ready == FORMAT and len(head) < TEXTS:
             raise Unusable(f"{self.path} is not initialised")
         if not flags & FLAG_PERSIST and not self._anybody_attached():
@@ -163,10 +182,14 @@ class Segment:
             return False
         return True
 
+    def _locked(self, position, length):
+        """One of some bytes that another handle has locked, or 0."""
+        ask = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, position, length, 0)
+        kind, _, start, _, _ = struct.unpack(FLOCK, fcntl.fcntl(self.fd, F_OFD_GETLK, ask))
+        return 0 if kind == fcntl.F_UNLCK else start
+
     def _anybody_attached(self):
-        ask = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, READERS, 1 + MEMBERS, 0)
-        answer = fcntl.fcntl(self.fd, F_OFD_GETLK, ask)
-        return struct.unpack(FLOCK, answer)[0] != fcntl.F_UNLCK
+        return self._locked(READERS, 1 + MEMBERS) != 0
 
     def version(self):
         """The number of the current version, 0 if nothing was stored yet."""

@@ -26,12 +26,14 @@
 #include <unistd.h>
 
 enum { FORMAT = 2, TEXTS = 8512, MEMBERS = 1024, SLOT_HEADER = 64 };
-enum { READY = 8, ORDER = 12, KIND = 16, FLAGS = 20, NMEMBERS = 24, SLOTS = 28, SIZE = 32, CAPACITY = 40, STRIDE = 48,
-       SLOT_AREA = 56, WAIT_PAGE = 64, PAGE = 72, CODEC_LEN = 76, TYPE_LEN = 80, ROTOR = 84, MUTEX = 128,
+enum { READY = 8, ORDER = 12, FLAGS = 20, KIND = 24, SLOTS = 28, SIZE = 32, CAPACITY = 40, STRIDE = 48,
+       SLOT_AREA = 56, WAIT_PAGE = 64, PAGE = 72, CODEC_LEN = 76, TYPE_LEN = 80, ROTOR = 84, NMEMBERS = 88, MUTEX = 128,
        BEGIN = 192, END = 200, WAITS = 256, TAKE_OVERS = 264, MEMBER_TABLE = 320 };
 #define REGISTRY ((off_t)1 << 62)
 #define READERS (REGISTRY + 1)
 #define MEMBER (REGISTRY + 2)
+#define QUEUE (REGISTRY + ((off_t)1 << 32))
+#define TICKETS ((off_t)1 << 61)
 #define WAITERS 0x80000000u
 #define INCONSISTENT 0x40000000u
 #define IDENTITY 0x3FFFFFFFu
@@ -60,21 +62,46 @@ static bool lock_byte(short type, off_t at)
     return fcntl(fd, F_OFD_SETLK, &l) == 0;
 }
 
-static bool locked(off_t at, off_t n)
+/* one of n bytes that somebody else has locked, or 0 */
+static off_t first_locked(off_t at, off_t n)
 {
     struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = n};
-    return fcntl(fd, F_OFD_GETLK, &l) != 0 || l.l_type != F_UNLCK;
+    if (fcntl(fd, F_OFD_GETLK, &l) != 0)
+        fail(strerror(errno));
+    return l.l_type == F_UNLCK ? 0 : l.l_start;
 }
+
+static bool locked(off_t at, off_t n) { return first_locked(at, n) != 0; }
 
 static void nap(long ns) { nanosleep(&(struct timespec){.tv_nsec = ns}, NULL); }
 
 static void lock_registry(void)
 {
-    for (int i = 0; !lock_byte(F_WRLCK, REGISTRY); i++) {
+    off_t ticket = 1, passed = 0, higher;
+    int idle = 0;
+
+    for (long pause = 10000; pause < 1000000; pause *= 2) {
+        if (!locked(QUEUE, TICKETS) && lock_byte(F_WRLCK, REGISTRY))
+            return;
+        nap(pause);
+    }
+    while ((higher = first_locked(QUEUE + ticket, TICKETS - ticket)) != 0)
+        ticket = higher - QUEUE + 1;
+    lock_byte(F_RDLCK, QUEUE + ticket);
+    for (int i = 0; ; i++) {
+        if (passed + 1 == ticket || !locked(QUEUE + passed + 1, ticket - passed - 1)) {
+            if (lock_byte(F_WRLCK, REGISTRY))
+                break;
+        } else if (locked(REGISTRY, 1)) {
+            idle = 0;
+        } else if (++idle == 20) {
+            passed = ticket - 1;
+        }
         if (i == 5000)
             fail("somebody is stopped in the midst of an opening");
         nap(1000000);
     }
+    lock_byte(F_UNLCK, QUEUE + ticket);
 }
 
 static bool is_current(void)
