@@ -72,17 +72,34 @@ again:
 	:: else
 	fi;
 
-	if /* inspect: m.dirty, err = isDirty(m.obj) */
+#ifdef MUTANT_SWEEP_READS_EARLY
+	if
+	:: role == SWEEP -> dirty = DIRTY
+	:: role != SWEEP
+	OR_DIE;
+#endif
+	if /* inspect, sweep: attached, err := m.obj.AnyHeld() */
 	:: atomic { attached != 0 -> any = true; assert(ready) } /* what is in use is ready */
-	:: atomic { attached == 0 -> dirty = DIRTY;
+	:: attached == 0
+	OR_DIE;
+#ifdef MUTANT_SWEEP_READS_EARLY
+	if
+	:: any || role == SWEEP
+	:: !any && role != SWEEP -> dirty = DIRTY
+	OR_DIE;
+#else
+	if /* inspect: m.dirty, err = isDirty(m.obj); sweep: kept(buf[:n]) */
+	:: any
+	:: atomic { !any -> dirty = DIRTY;
 		assert(!broken || dirty);   /* a death is not forgotten */
 		assert(broken || !dirty) }  /* and none is invented */
 	OR_DIE;
+#endif
 	if
 	:: any && role == SWEEP -> goto leave
 	:: any && role == OPEN -> goto attach
 #ifndef MUTANT_SWEEP_UNLINKS
-	:: !any && role == SWEEP && dirty -> goto leave /* Sweep: m.dirty */
+	:: !any && role == SWEEP && dirty -> goto leave /* sweep: kept(buf[:n]) */
 	:: !any && role == SWEEP && !dirty -> goto unlinking
 #else
 	:: !any && role == SWEEP -> goto unlinking

@@ -42,14 +42,15 @@ func Sweep(p *mapping.Place) (bool, error) {
 
 // sweep is Sweep for an object whose registry lock is held.
 func sweep(obj *mapping.Object) (bool, error) {
+	attached, err := obj.AnyHeld()
+	if err != nil || attached {
+		return false, err
+	}
+	// Only now: somebody who was attached could have locked the mutex and died after it was read.
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
 	n, err := obj.ReadAt(buf[:], 0)
 	if err != nil || !layout.IsMarked(buf[:n]) || kept(buf[:n]) {
-		return false, err
-	}
-	attached, err := obj.AnyHeld()
-	if err != nil || attached {
 		return false, err
 	}
 	if err := unlink(obj); err != nil {
