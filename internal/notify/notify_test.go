@@ -76,7 +76,11 @@ func (v *variable) source(kind string) Source {
 		if v.lost.Load() {
 			return errLost
 		}
-		return f()
+		err := f()
+		if v.lost.Load() { // what f saw is void
+			return errLost
+		}
+		return err
 	}}
 	if kind == "no flag" {
 		s.Flag = nil
