@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -14,7 +15,14 @@ import (
 // signal, and the setting that turns the trap off, are the whole process's.
 var roles = map[string]func(args []string) error{}
 
-func TestMain(m *testing.M) { proctest.Main(m, roles) }
+func TestMain(m *testing.M) {
+	// The tests are about both modes, and turn the trap off in processes of their
+	// own.
+	if !proctest.Playing() {
+		os.Unsetenv("SHAREDSEG_TRAP")
+	}
+	proctest.Main(m, roles)
+}
 
 // faultSetting is the goroutine's debug.SetPanicOnFault.
 func faultSetting() bool {
