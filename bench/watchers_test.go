@@ -77,9 +77,10 @@ func watchSegment(b *testing.B, n int) {
 // reportRest reports a watching process's threads, and the CPU that it takes
 // while nothing is stored, as seen from outside. Then it ends the process.
 func reportRest(b *testing.B, p *proctest.Proc) {
-	time.Sleep(harness.WindowLength()) // the watchers have not been idle yet
+	// Looks at what is watched grow rare over some seconds without an event.
+	time.Sleep(5 * harness.WindowLength())
 	begun, before := time.Now(), usageOf(p.Pid())
-	time.Sleep(harness.WindowLength())
+	time.Sleep(3 * harness.WindowLength())
 	rested, after := time.Since(begun), usageOf(p.Pid())
 	p.Wait()
 	if after.threads > 0 {
