@@ -8,7 +8,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/goroutine"
 )
 
-// known skips a test on machines where ID is not implemented.
+// known skips a test on machines where ID is always 0.
 func known(t *testing.T) {
 	t.Helper()
 	if goroutine.ID() == 0 {
