@@ -479,7 +479,7 @@ func TestForeignReadFiles(t *testing.T) {
 		{"mutex", put32(24, 2), "", "kind 2"},
 		{"foreign", put32(0, 0), "", "not a segment"},
 		{"cut", func(b []byte) []byte { return b[:len(b)-1] }, "", "corrupt header"},
-		{"members", put32(88, 1023), "", "corrupt header"},
+		{"members", put32(84, 1023), "", "corrupt header"},
 		{"slots", put32(28, 1), "", "corrupt header"},
 		{"more-slots", put32(28, 65536), "", "corrupt header"},
 		{"capacity", put64(40, 1<<63), "", "corrupt header"},
@@ -717,6 +717,11 @@ func TestForeignDump(t *testing.T) {
 		}
 		binary.NativeEndian.PutUint32(file[at:], pidOnPage)
 	}
+	const birth = 88
+	if binary.NativeEndian.Uint64(file[birth:]) == 0 {
+		t.Error("birth is not a random number")
+	}
+	binary.NativeEndian.PutUint64(file[birth:], 0x1d68e207c4913a5f) // as on the page
 	if diff := cmp.Diff(dump, foreignHexdump(file)); diff != "" {
 		t.Errorf("docs/format.md is not what a segment looks like (-page +segment):\n%s", diff)
 	}

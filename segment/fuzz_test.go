@@ -229,7 +229,7 @@ func FuzzAttach(f *testing.F) {
 		f.Add(uint8(i), []byte{1, 0x81, 9})                        // held by a dead owner
 		f.Add(uint8(i), []byte{1, 0x98, 40, 4})                    // a larger capacity
 		f.Add(uint8(i), []byte{1, 0x9E, 0, 14, 1, 0x9A, 1, 12})    // long values, high counters
-		f.Add(uint8(i), []byte{1, 0x93, 0, 11, 1, 0x90, 84, 11})   // generations, rotor
+		f.Add(uint8(i), []byte{1, 0x93, 0, 11, 1, 0x90, 96, 11})   // generations, rotor
 		f.Add(uint8(i), []byte{1, 0x93, 1, 11, 1, 0x9A, 128, 14})  // process IDs, counters
 		f.Add(uint8(i), []byte{1, 0x9E, 128, 14, 1, 0x9E, 129, 0}) // versions of slots
 		f.Add(uint8(i), []byte{1, 0x90, 8, 1})                     // format 1
@@ -489,8 +489,8 @@ func mapped(f *testing.F, path string, handles int) *memory {
 
 // still are the bytes that nobody has a reason to write once they are there.
 func (m *memory) still() []byte {
-	b := append([]byte(nil), m.mem[:84]...) // the rotor is next
-	b = append(b, m.mem[88:mutexOff]...)
+	b := append([]byte(nil), m.mem[:96]...) // the rotor is next
+	b = append(b, m.mem[100:mutexOff]...)
 	b = append(b, m.mem[mutexOff+8:versionOff]...)
 	b = append(b, m.mem[versionOff+16:counterOff]...)
 	b = append(b, m.mem[counterOff+24:memberOff]...) // without the counters that are used
@@ -829,7 +829,7 @@ func FuzzLiveMutex(f *testing.F) {
 		f.Add(beside, []byte{1, 0xE1, 0xC1, 8, 0, 4})                     // with flags
 		f.Add(beside, []byte{1, 0x81, 9, 2, 4, 1, 0x81, 10, 0, 4, 14})    // flags alone
 		f.Add(beside, []byte{0, 1, 0x83, 0, 0, 8, 2, 4})                  // the owner's generation
-		f.Add(beside, []byte{0, 1, 0x90, 84, 11, 12, 1, 0x83, 2, 14, 12}) // rotor
+		f.Add(beside, []byte{0, 1, 0x90, 96, 11, 12, 1, 0x83, 2, 14, 12}) // rotor
 	}
 	f.Fuzz(func(t *testing.T, beside bool, in []byte) {
 		watched(t, func() {

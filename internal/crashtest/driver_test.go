@@ -390,7 +390,7 @@ const (
 	slotsOff    = 28
 	strideOff   = 48
 	slotAreaOff = 56
-	rotorOff    = 84
+	rotorOff    = 96
 	endOff      = 200
 	memberOff   = 320
 	memberSize  = 8

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"unsafe"
 
@@ -73,9 +74,10 @@ const (
 	pageOff     = 72 // uint32: bytes of a memory page; the wait page is one
 	codecLenOff = 76 // uint32: bytes of the codec ID
 	typeLenOff  = 80 // uint32: bytes of the type name
-	rotorOff    = 84 // uint32: member slot to try first; under the registry lock
-	membersOff  = 88 // uint32: Members
-	staticSize  = 92
+	membersOff  = 84 // uint32: Members
+	birthOff    = 88 // uint64: random, another for each initialisation
+	rotorOff    = 96 // uint32: member slot to try first; under the registry lock
+	staticSize  = 100
 
 	MutexOff  = 128 // uint32
 	BeginOff  = 192 // uint64
@@ -258,6 +260,7 @@ func (g *Geometry) Init(mem []byte) {
 	put(kindOff, int(g.Kind))
 	put(flagsOff, flags)
 	put(membersOff, Members)
+	put64(birthOff, int64(rand.Uint64()))
 	put(slotsOff, g.Slots)
 	put64(sizeOff, g.size)
 	put64(capacityOff, g.Capacity)
@@ -384,7 +387,8 @@ func Read(head []byte, size int64) (*Geometry, error) {
 }
 
 // SameHeader reports whether a and b, private copies of a mapping's beginning,
-// agree in what its initialiser writes.
+// agree in what its initialiser writes. If they are ready, they are of the same
+// initialisation.
 func SameHeader(a, b []byte) bool {
 	staticA, textsA := written(a)
 	staticB, textsB := written(b)

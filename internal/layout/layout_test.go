@@ -64,9 +64,10 @@ func TestOffsets(t *testing.T) {
 		{"page", pageOff, 72},
 		{"codec length", codecLenOff, 76},
 		{"type length", typeLenOff, 80},
-		{"rotor", rotorOff, 84},
-		{"members", membersOff, 88},
-		{"end of the static header", staticSize, 92},
+		{"members", membersOff, 84},
+		{"birth", birthOff, 88},
+		{"rotor", rotorOff, 96},
+		{"end of the static header", staticSize, 100},
 		{"mutex", MutexOff, 128},
 		{"begin", BeginOff, 192},
 		{"end", EndOff, 200},
@@ -126,7 +127,7 @@ func TestWords(t *testing.T) {
 		off  int
 		want uint64
 	}{
-		{128, 0x01020304}, {84, 0x11121314},
+		{128, 0x01020304}, {96, 0x11121314},
 		{320, 0x41424344}, {324, 0x45464748}, {8512 - 8, 0x51525354}, {8512 - 4, 0x55565758},
 	} {
 		if got := binary.NativeEndian.Uint32(mem[f.off:]); uint64(got) != f.want {

@@ -30,7 +30,7 @@ func TestStatOfWhatIsBegunAnew(t *testing.T) {
 	file, err := os.Create(mapping.Path(&p))
 	must(t, err)
 	defer file.Close()
-	const ready = 8
+	const ready, birth = 8, 88 // offsets, as docs/format.md says
 	stop, stopped := make(chan bool), make(chan error)
 	go func() {
 		defer close(stopped)
@@ -42,6 +42,7 @@ func TestStatOfWhatIsBegunAnew(t *testing.T) {
 			}
 			image := images[n%len(images)]
 			header := append([]byte(nil), image[:layout.HeadSize]...)
+			binary.NativeEndian.PutUint64(header[birth:], uint64(n))
 			format := append([]byte(nil), header[ready:ready+4]...)
 			binary.NativeEndian.PutUint32(header[ready:], 0)
 			for _, err := range []error{

@@ -138,7 +138,7 @@ class Segment:
             raise Unusable(f"{self.path} is not initialised")
         ready, order, _, flags, kind, slots = struct.unpack_from("=6I", head, 8)
         whole, capacity, stride, slot_area, wait_page = struct.unpack_from("=5Q", head, 32)
-        page, codec_len, type_len, _, members = struct.unpack_from("=5I", head, 72)
+        page, codec_len, type_len, members = struct.unpack_from("=4I", head, 72)
         if ready == 0 or ready == FORMAT and len(head) < TEXTS:
             raise Unusable(f"{self.path} is not initialised")
         if not flags & FLAG_PERSIST and not self._anybody_attached():
