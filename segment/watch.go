@@ -43,8 +43,8 @@ func (r *handle[T]) newNotifier() *notify.Notifier {
 		Use:   r.use,
 		Count: func() { r.member.Count(layout.Waits) },
 	}
-	if r.member.WaitPage != nil {
-		s.Flag = layout.WaitFlag(r.member.WaitPage)
+	if r.member.WaitPage.Usable() {
+		s.Flag = r.member.WaitPage.WatchFlag()
 	}
 	return notify.New(s)
 }

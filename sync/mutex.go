@@ -105,7 +105,7 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 		m.queue, m.key = mb.Queue, mb.Key
 	} else {
 		m.direct, m.state = true, new(atomic.Uint32)
-		m.queue = park.NewQueue(word, nil)
+		m.queue = park.NewQueue(word, nil, park.MutexPart)
 	}
 	return m
 }

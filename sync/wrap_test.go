@@ -14,7 +14,7 @@ import (
 // when the next holder of its slot would get the very generation that it had.
 func TestGenerationsWrap(t *testing.T) {
 	const (
-		rotor, generations = 84, 256
+		rotor, generations = 96, 320
 		last               = 1<<20 - 1
 	)
 	o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: true}

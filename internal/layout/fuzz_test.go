@@ -45,11 +45,18 @@ func FuzzGeometry(f *testing.F) {
 			return (n + to - 1) / to * to
 		}
 		wait := up(textOff+uint64(codecLen)+uint64(typeLen), uint64(page))
+		g := &Geometry{Kind: Kind(kind), Slots: int(slots)}
 		area := wait + uint64(page)
+		if g.HasRows() {
+			area += up(rowsSize, uint64(page))
+		}
 		stride := SlotHeader + up(capacity, align)
 		size := up(area+stride*uint64(slots), uint64(page))
-		if kind != uint32(KindSegment) {
-			size, wait, area, stride = wait, 0, 0, 0
+		if !g.Kind.slotted() {
+			size, area, stride = area, 0, 0
+		}
+		if !g.Kind.waits() {
+			size, wait = wait, 0
 		}
 		head := make([]byte, textOff+int(min(codecLen, MaxText))+int(min(typeLen, MaxText)))
 		copy(head, Mark(false))
@@ -82,7 +89,7 @@ func FuzzGeometry(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if g.Kind == KindSegment {
+		if g.Kind.slotted() {
 			over, used := bits.Mul64(uint64(g.stride), uint64(g.Slots))
 			end, carry := bits.Add64(uint64(g.slotArea), used, 0)
 			if over != 0 || carry != 0 || end > uint64(g.Size()) || g.Size() > math.MaxInt64/2+page24 {
@@ -114,12 +121,32 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	for c := range Counter(Counters) {
 		w.Counter(c).Add(1)
 	}
-	if g.Kind != KindSegment {
+	if wait := NewWaitPage(mem, g); wait.Usable() {
+		off, _ := g.WaitPage()
+		within(t, "wait page", mem, wait.mem, off, waitPageSize)
+		wait.WatchFlag().Add(1)
+		for i := range Events {
+			wait.Event(i).Seq.Add(1)
+			wait.Event(i).Flag.Add(1)
+		}
+		for i := range WaitWords {
+			wait.Word(i).Add(1)
+		}
+		if g.HasRows() {
+			within(t, "rows", mem, wait.rows, off+g.PageSize(), rowsSize)
+			wait.used().Store(math.MaxUint64) // as a peer may
+			for range wait.UsedRows() {
+			}
+			for slot := range Members {
+				wait.Row(slot).Add(1)
+				wait.UseRow(slot)
+				wait.DisuseRow(slot)
+			}
+		}
+	}
+	if !g.Kind.slotted() {
 		return
 	}
-	off, n := g.WaitPage()
-	within(t, "wait page", mem, mem[off:off+n:off+n], off, g.PageSize())
-	WaitFlag(mem[off : off+n]).Store(1)
 	s := NewSlots(mem, g)
 	for i := range uint64(g.Slots) {
 		at := int(g.slotArea+int64(i)*g.stride) + SlotHeader

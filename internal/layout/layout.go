@@ -10,10 +10,13 @@
 //	  256  counters                                         written by whoever waits, takes over or is disturbed
 //	  320  member table, Members x {generation, PID}        written under the registry lock
 //	 8512  codec ID, then type name, UTF-8                  written once
-//	 wait  one page: the waiters flag                       written by whoever waits or publishes
+//	 wait  one page: a flag, event counts, words            written by whoever waits, and wakes
+//	 rows  Members x 64 bits                                each written by its member
 //	slots  Slots x (64-byte slot header + capacity, both rounded up to 64)
 //
-// Words with different writers lie on different cache lines. The kind KindMutex ends after the texts.
+// Words with different writers lie on different cache lines. What a kind has no
+// use for is not there: a mutex ends after the texts, and only segments and
+// queues have slots.
 package layout
 
 import (
@@ -132,23 +135,45 @@ const (
 type Kind uint32
 
 const (
-	KindSegment Kind = 1
-	KindMutex   Kind = 2
+	KindSegment Kind = 1 + iota
+	KindMutex
+	KindQueue
+	KindRWMutex
+	KindSemaphore
+	KindCond
+	KindEvent
 )
 
+var kinds = [...]string{
+	KindSegment: "segment", KindMutex: "mutex", KindQueue: "queue", KindRWMutex: "rwmutex",
+	KindSemaphore: "semaphore", KindCond: "cond", KindEvent: "event",
+}
+
+func (k Kind) known() bool { return k > 0 && int64(k) < int64(len(kinds)) }
+
 func (k Kind) String() string {
-	switch k {
-	case KindSegment:
-		return "segment"
-	case KindMutex:
-		return "mutex"
+	if !k.known() {
+		return fmt.Sprintf("unknown kind %d", uint32(k))
 	}
-	return fmt.Sprintf("unknown kind %d", uint32(k))
+	return kinds[k]
 }
 
 // Repairable reports whether a mapping of the kind guards something that may
 // need a repair when an owner died, so that its death must not be forgotten.
-func (k Kind) Repairable() bool { return k == KindMutex }
+func (k Kind) Repairable() bool { return k == KindMutex || k == KindRWMutex }
+
+func (k Kind) waits() bool { return k != KindMutex }
+
+func (k Kind) slotted() bool { return k == KindSegment || k == KindQueue }
+
+// fewestSlots is the least number of slots of a slotted kind. A segment's
+// current value stays while the next is written.
+func (k Kind) fewestSlots() int {
+	if k == KindSegment {
+		return 2
+	}
+	return 1
+}
 
 // Geometry is the checked private copy of a mapping's static header.
 type Geometry struct {
@@ -156,7 +181,7 @@ type Geometry struct {
 	Persist   bool
 	LockReads bool // readers take the mutex
 	Slots     int
-	Capacity  int64
+	Capacity  int64 // bytes of the largest encoding; of a semaphore, its permits
 	CodecID   string
 	TypeName  string
 
@@ -174,12 +199,28 @@ func (g *Geometry) Size() int64 { return g.size }
 // PageSize is the size of the memory pages that the mapping is made for.
 func (g *Geometry) PageSize() int { return g.page }
 
-// WaitPage is where the wait page lies: its offset and its length in bytes. The length is 0 if there is none.
+// WaitPage is where the wait page and the rows behind it lie, in whole memory
+// pages: their offset and their length in bytes. The length is 0 if there is no
+// wait page.
 func (g *Geometry) WaitPage() (off, n int) {
-	if g.waitPage == 0 {
+	switch {
+	case g.waitPage == 0:
 		return 0, 0
+	case g.HasRows():
+		return int(g.waitPage), g.page + int(roundUp(rowsSize, uint64(g.page)))
 	}
 	return int(g.waitPage), g.page
+}
+
+// HasRows reports whether members have rows.
+func (g *Geometry) HasRows() bool {
+	switch g.Kind {
+	case KindSegment:
+		return g.Slots <= RowBits
+	case KindRWMutex, KindSemaphore:
+		return true
+	}
+	return false
 }
 
 // Place computes the offsets of a geometry whose other fields are set, for
@@ -192,9 +233,12 @@ func (g *Geometry) Place(page int) error {
 	}
 	at := uint64(textOff + len(g.CodecID) + len(g.TypeName))
 	g.page = page
-	if g.Kind == KindSegment {
+	if g.Kind.waits() {
 		g.waitPage = int64(roundUp(at, uint64(page)))
-		at = uint64(g.waitPage) + uint64(page)
+		_, n := g.WaitPage()
+		at = uint64(g.waitPage) + uint64(n)
+	}
+	if g.Kind.slotted() {
 		g.slotArea = int64(at)
 		stride := SlotHeader + roundUp(uint64(g.Capacity), align)
 		if g.Slots > MaxSlots || g.Capacity < 0 || stride > (math.MaxInt64/2-at)/uint64(g.Slots) {
@@ -337,7 +381,7 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		Persist:   u32(flagsOff)&flagPersist != 0,
 		LockReads: u32(flagsOff)&flagLockReads != 0,
 	}
-	if g.Kind != KindSegment && g.Kind != KindMutex {
+	if !g.Kind.known() {
 		return nil, corrupt("kind", uint64(g.Kind))
 	}
 	if m := u32(membersOff); m != Members {
@@ -354,16 +398,14 @@ func Read(head []byte, size int64) (*Geometry, error) {
 	if page < 1<<10 || page > 1<<24 || page&(page-1) != 0 {
 		return nil, corrupt("page size", uint64(page))
 	}
-	if g.Kind == KindSegment {
-		slots, capacity := u32(slotsOff), u64(capacityOff)
-		if slots < 2 || slots > MaxSlots {
-			return nil, corrupt("number of slots", uint64(slots))
-		}
-		if capacity > math.MaxInt64/4 {
-			return nil, corrupt("capacity", capacity)
-		}
-		g.Slots, g.Capacity = int(slots), int64(capacity)
+	slots, capacity := u32(slotsOff), u64(capacityOff)
+	if g.Kind.slotted() && int(slots) < g.Kind.fewestSlots() || slots > MaxSlots || !g.Kind.slotted() && slots != 0 {
+		return nil, corrupt("number of slots", uint64(slots))
 	}
+	if capacity > math.MaxInt64/4 {
+		return nil, corrupt("capacity", capacity)
+	}
+	g.Slots, g.Capacity = int(slots), int64(capacity)
 	// Everything else follows from what has been read, so it must be what Place says.
 	if err := g.Place(int(page)); err != nil {
 		return nil, fmt.Errorf("%w: header: %d slots of %d bytes", ErrCorrupt, g.Slots, g.Capacity)
@@ -465,12 +507,8 @@ func (w Words) Counter(c Counter) *atomic.Uint64 {
 	if uint(c) >= Counters {
 		panic("layout: counter out of range")
 	}
-	b := w.mem[countOff+8*c : countOff+8*c+8]
-	return (*atomic.Uint64)(unsafe.Pointer(unsafe.SliceData(b)))
+	return word64(w.mem, int(countOff+8*c))
 }
-
-// WaitFlag is the flag at the beginning of a mapped wait page.
-func WaitFlag(page []byte) *atomic.Uint32 { return word32(page, 0) }
 
 // LowHalf is the half of a mapped 64-bit word that changes with every increment.
 func LowHalf(p *uint64) *atomic.Uint32 {

@@ -24,6 +24,12 @@ func geometries(t testing.TB) map[string]*Geometry {
 		"persistent mutex": {Kind: KindMutex, Persist: true},
 		"segment":          {Kind: KindSegment, Slots: 3, Capacity: 4096, CodecID: "utf8", TypeName: "string"},
 		"smallest":         {Kind: KindSegment, Slots: 2},
+		"many slots":       {Kind: KindSegment, Slots: RowBits + 1, Capacity: 8, CodecID: "fixed"},
+		"queue":            {Kind: KindQueue, Slots: 1, Capacity: 64, CodecID: "bytes", TypeName: "[]byte"},
+		"rwmutex":          {Kind: KindRWMutex},
+		"semaphore":        {Kind: KindSemaphore, Capacity: 7},
+		"cond":             {Kind: KindCond},
+		"event":            {Kind: KindEvent, Persist: true},
 		"odd":              {Kind: KindSegment, LockReads: true, Persist: true, Slots: 5, Capacity: 100, CodecID: strings.Repeat("é", 1500), TypeName: "main.T"},
 	}
 	for _, g := range gs {
@@ -90,6 +96,19 @@ func TestOffsets(t *testing.T) {
 		{"mutex flag", flagLockReads, 2},
 		{"kind segment", uint64(KindSegment), 1},
 		{"kind mutex", uint64(KindMutex), 2},
+		{"kind queue", uint64(KindQueue), 3},
+		{"kind rwmutex", uint64(KindRWMutex), 4},
+		{"kind semaphore", uint64(KindSemaphore), 5},
+		{"kind cond", uint64(KindCond), 6},
+		{"kind event", uint64(KindEvent), 7},
+		{"watchers' flag", watchFlagOff, 0},
+		{"event counts", eventOff, 64},
+		{"flag of an event count", eventFlagOff, 4},
+		{"words of the kind's own", wordOff, 256},
+		{"words with used rows", usedOff, 768},
+		{"used rows", usedWordsOff, 776},
+		{"number of used rows' words", rowWords, 16},
+		{"bytes of the rows", rowsSize, 8192},
 		{"waiters bit", WaitersBit, 1 << 31},
 		{"inconsistent bit", InconsistentBit, 1 << 30},
 		{"owner bits", IdentMask, 1<<30 - 1},
@@ -196,15 +215,21 @@ func TestPlace(t *testing.T) {
 				at, page := int64(textOff+len(g.CodecID)+len(g.TypeName)), int64(page)
 				off, length := g.WaitPage()
 				wait, n := int64(off), int64(length)
-				if g.Kind == KindMutex {
-					if n != 0 {
-						t.Error("a mutex has a wait page")
+				if (n != 0) != g.Kind.waits() {
+					t.Errorf("the wait page has %d bytes", n)
+				}
+				if n != 0 {
+					rows := int64(0)
+					if g.HasRows() {
+						rows = rowsSize
 					}
-				} else {
-					if wait < at || wait%page != 0 || n != page {
+					if wait < at || wait%page != 0 || n%page != 0 || page < waitPageSize || n < page+rows || n >= 2*page+rows {
 						t.Errorf("wait page: offset %d, %d bytes; the texts end at %d", wait, n, at)
 					}
-					if g.slotArea < wait+n || g.slotArea%64 != 0 || g.stride%64 != 0 || g.stride < SlotHeader+g.Capacity {
+					at = wait + n
+				}
+				if g.Slots != 0 {
+					if g.slotArea < at || g.slotArea%64 != 0 || g.stride%64 != 0 || g.stride < SlotHeader+g.Capacity {
 						t.Errorf("slots at %d, %d bytes each", g.slotArea, g.stride)
 					}
 					at = g.slotArea + int64(g.Slots)*g.stride
@@ -270,11 +295,11 @@ func checkRead(t testing.TB, head []byte, size int64) {
 	}
 	off, length := g.WaitPage()
 	wait, n := int64(off), int64(length)
-	if g.Size() != size || wait < 0 || n < 0 || wait+n > g.Size() || g.slotArea < wait+n {
+	if g.Size() != size || wait < 0 || n < 0 || wait+n > g.Size() || g.Slots > 0 && g.slotArea < wait+n {
 		t.Errorf("a mapping of %d bytes is read as %+v", size, g)
 	}
-	if g.Kind == KindSegment {
-		if g.Slots < 2 || g.Capacity < 0 || g.stride < SlotHeader+g.Capacity || g.slotArea < textOff || wait < textOff ||
+	if g.Kind.slotted() {
+		if g.Slots < g.Kind.fewestSlots() || g.Capacity < 0 || g.stride < SlotHeader+g.Capacity || g.slotArea < textOff || wait < textOff ||
 			int64(g.Slots) > (g.Size()-g.slotArea)/g.stride {
 			t.Errorf("a mapping of %d bytes is read as %+v", size, g)
 		}
@@ -468,7 +493,7 @@ func TestDirty(t *testing.T) {
 			if word := w.Mutex().Load(); word != 0 != dirty || word&^InconsistentBit != 0 {
 				t.Errorf("%s: dirty is %v, the word %#x", name, dirty, word)
 			}
-			if got := Dirty(mem); got != (dirty && g.Kind == KindMutex) {
+			if got := Dirty(mem); got != (dirty && g.Kind.Repairable()) {
 				t.Errorf("%s: begun dirty is %v, Dirty is %v", name, dirty, got)
 			}
 			w.Mutex().Store(WaitersBit)
@@ -476,7 +501,7 @@ func TestDirty(t *testing.T) {
 				t.Errorf("%s: dirty although it is free", name)
 			}
 			w.Mutex().Store(uint32(NewIdent(0, 1)))
-			if Dirty(mem) != (g.Kind == KindMutex) || Dirty(mem[:DirtySize-1]) {
+			if Dirty(mem) != (g.Kind.Repairable()) || Dirty(mem[:DirtySize-1]) {
 				t.Errorf("%s: Dirty of an owned one is %v", name, Dirty(mem))
 			}
 		}

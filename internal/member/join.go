@@ -109,9 +109,11 @@ func (m *Member) join(how How, s *Spec) error {
 	} else if err := m.attach(g, s, true); err != nil {
 		return err
 	}
-	off, n := m.Geometry.WaitPage()
-	m.WaitPage = m.Mem[off : off+n]
-	err = m.Use(m.claim)
+	m.WaitPage = layout.NewWaitPage(m.Mem, m.Geometry)
+	err = m.Use(func() (err error) {
+		m.ident, err = m.claim(m.Words)
+		return err
+	})
 	if err != nil && m.Created {
 		m.obj.Unlink()
 	}
@@ -132,7 +134,7 @@ func (m *Member) joinReader(s *Spec) error {
 	}
 	off, n := g.WaitPage()
 	if err := m.view.Unprotect(off, n); err == nil {
-		m.WaitPage = m.Mem[off : off+n]
+		m.WaitPage = layout.NewWaitPage(m.Mem, g)
 	} else if !isPermission(err) {
 		return err
 	}
@@ -271,39 +273,43 @@ func (m *Member) mapView(g *layout.Geometry, writable bool) error {
 	}
 	m.view, m.State, m.Direct = view, view.State(), !view.Guarded() && !Pinning
 	m.Geometry, m.Mem, m.Words, m.Key = g, view.Mem, layout.NewWords(view.Mem), m.info.ID
-	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family())
+	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family(), park.MutexPart)
 	m.Broadcast = park.NewBroadcast(layout.LowHalf(&m.Words.Versions()[1]), m.obj.Family())
 	return nil
 }
 
 // claim takes a free member slot and begins a new generation of it, one that the mutex word does not name: its
-// owner may be dead since a time when the slot last had that generation.
-func (m *Member) claim() error {
-	rotor := m.Words.Rotor()
+// owner may be dead since a time when the slot last had that generation. What the slot's last holder left in its row
+// is cleared first, by nobody else and at no other time, so that no writer can clear what the next holder puts there.
+func (m *Member) claim(words layout.Words) (layout.Ident, error) {
+	rotor := words.Rotor()
 	first := int(rotor.Load() % layout.Members)
 	for i := range layout.Members {
 		slot := (first + i) % layout.Members
 		free, err := m.obj.Hold(slot)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !free {
 			continue
 		}
 		step.At(step.SlotHeld)
-		generation := m.Words.Generation(slot)
+		if m.Geometry.HasRows() && m.Geometry.Kind != layout.KindSemaphore && m.WaitPage.Row(slot).Load() != 0 {
+			clearRow(m.obj, m.WaitPage, slot)
+			step.At(step.RowCleared)
+		}
+		generation := words.Generation(slot)
 		next := layout.NextGeneration(generation.Load())
-		if layout.Owner(m.Words.Mutex().Load()) == layout.NewIdent(slot, next) {
+		if layout.Owner(words.Mutex().Load()) == layout.NewIdent(slot, next) {
 			next = layout.NextGeneration(next)
 		}
 		generation.Store(next)
 		step.At(step.GenerationRaised)
-		m.Words.HolderPID(slot).Store(uint32(os.Getpid()))
+		words.HolderPID(slot).Store(uint32(os.Getpid()))
 		step.At(step.HolderPIDSet)
 		rotor.Store(uint32(slot+1) % layout.Members)
 		step.At(step.RotorMoved)
-		m.ident = layout.NewIdent(slot, next)
-		return nil
+		return layout.NewIdent(slot, next), nil
 	}
-	return ErrTooManyMembers
+	return 0, ErrTooManyMembers
 }

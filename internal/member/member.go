@@ -40,8 +40,9 @@ type Member struct {
 	// State. It is decided when the handle opens.
 	Direct bool
 
-	// WaitPage is the part of Mem that even a reader may write; nil if the file's permissions forbid that.
-	WaitPage []byte
+	// WaitPage is the part of Mem that even a reader may write. It is not usable
+	// if there is none, or if the file's permissions forbid that.
+	WaitPage layout.WaitPage
 
 	Queue     *park.Queue     // of those who want the mutex
 	Broadcast *park.Broadcast // to those who wait for a version
@@ -53,6 +54,10 @@ type Member struct {
 	obj       *mapping.Object
 	objMu     sync.Mutex // held to close obj
 	objClosed bool
+
+	rowMu   sync.Mutex // held to claim the row, and by Leave with the registry
+	row     atomic.Pointer[atomic.Uint64]
+	rowSlot int // while row is not nil, the member slot whose it is
 
 	lasting bool // as the place is
 	reader  bool
@@ -134,11 +139,13 @@ func (m *Member) leave(keepMutex bool) error {
 		err = errors.Join(err, m.disown())
 		step.At(step.LockDisowned)
 	}
+	m.rowMu.Lock()
+	defer m.rowMu.Unlock()
 	if e := m.obj.LockRegistry(registryLimit); e != nil {
 		err = errors.Join(err, fmt.Errorf("closed, but its name could not be removed: %w", e))
 	} else {
 		step.At(step.RegistryRelocked)
-		err = errors.Join(err, m.unlinkIfLast())
+		err = errors.Join(err, m.leaveRow(), m.unlinkIfLast())
 		m.obj.UnlockRegistry()
 	}
 	m.Queue.Close()
@@ -170,7 +177,7 @@ func (m *Member) disown() error {
 				break
 			}
 			if mutex.CompareAndSwap(old, old&layout.InconsistentBit) {
-				queue := park.NewQueue(mutex, m.obj.Family())
+				queue := park.NewQueue(mutex, m.obj.Family(), park.MutexPart)
 				queue.Wake()
 				queue.Close()
 				break
@@ -185,6 +192,9 @@ func (m *Member) disown() error {
 func (m *Member) unlinkIfLast() error {
 	if m.reader {
 		m.obj.DropReader()
+		if m.row.Load() != nil {
+			m.obj.Drop(m.rowSlot)
+		}
 	} else {
 		m.obj.Drop(m.ident.Slot())
 	}

@@ -565,12 +565,16 @@ func TestReader(t *testing.T) {
 	a := join(t, s)
 	r := stay(t)(JoinReader(s))
 	off, n := a.Geometry.WaitPage()
-	if r.Self() != 0 || r.Created || len(r.WaitPage) != n || n == 0 || !layout.Same(r.WaitPage, r.Mem[off:]) {
-		t.Errorf("self %d, created %v, wait page of %d bytes", r.Self(), r.Created, len(r.WaitPage))
+	if r.Self() != 0 || r.Created || !r.WaitPage.Usable() {
+		t.Errorf("self %d, created %v, usable wait page %v", r.Self(), r.Created, r.WaitPage.Usable())
 	}
-	layout.WaitFlag(r.WaitPage).Store(1)
-	if layout.WaitFlag(a.WaitPage).Load() != 1 {
+	r.WaitPage.WatchFlag().Store(1)
+	r.WaitPage.Row(layout.Members - 1).Store(1)
+	if a.WaitPage.WatchFlag().Load() != 1 || a.WaitPage.Row(layout.Members-1).Load() != 1 {
 		t.Error("the wait page is not shared")
+	}
+	if !proctest.Faults(func() { r.Mem[off+n] = 1 }) {
+		t.Error("a reader can write behind its wait page")
 	}
 	if !proctest.Faults(func() { r.Mem[off-1] = 1 }) {
 		t.Error("a reader can write in front of its wait page")

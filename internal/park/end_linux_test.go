@@ -26,7 +26,7 @@ func TestKickAtEnd(t *testing.T) {
 	}
 	defer s.close()
 	s.word.Store(1)
-	queue := NewQueue(s.word, s.family)
+	queue := NewQueue(s.word, s.family, MutexPart)
 	p := proctest.Start(t, "idler")
 	p.Expect("ready")
 	for _, pid := range []uint32{0, math.MaxUint32, 1 << 30, uint32(os.Getpid()), uint32(p.Pid())} {

@@ -7,7 +7,7 @@
 // Broadcasts at once: it is then a [Sleeper], and sleeps on a [Spot] of each. A
 // platform has:
 //
-//	NewQueue(word, family)       family is of the word's mapping, nil if it has none
+//	NewQueue(word, family, part) family is of the word's mapping, nil if it has none
 //	(*Queue) Wait(old, limit)    sleeps while the word is old, at most limit
 //	(*Queue) Wake()              wakes one sleeper
 //	(*Queue) Kick()              wakes the sleepers of this handle, and maybe others
@@ -28,3 +28,7 @@
 // and a wake-up may be lost when its sender dies, so callers give a limit they
 // can afford. Where the platform cannot wake other processes, Wait polls.
 package park
+
+// MutexPart is the part of a family that a mutex word is. Its Queue knows that
+// the word names its owner.
+const MutexPart = "unlocked"

@@ -22,21 +22,23 @@ import (
 //
 // All sleepers wait on one event that resets itself: set while nobody sleeps it
 // stays set, so no wake-up is lost between a look at the word and the sleep. They
-// also wait on an event of the handle's own, with which it ends its waits, and on
-// the mutex that the owner of the mutex word is alive by, which the kernel
-// releases when the owner ends.
+// also wait on an event of the handle's own, with which it ends its waits, and if
+// the word is a mutex's, on the mutex that its owner is alive by, which the
+// kernel releases when the owner ends.
 type Queue struct {
-	word     *atomic.Uint32
-	family   *kernel.Family
-	once     sync.Once
-	usable   atomic.Bool
-	unlocked windows.Handle
-	kick     windows.Handle
+	word   *atomic.Uint32
+	family *kernel.Family
+	part   string
+	once   sync.Once
+	usable atomic.Bool
+	woken  windows.Handle
+	kick   windows.Handle
 }
 
-// NewQueue returns the queue of those who sleep on word.
-func NewQueue(word *atomic.Uint32, family *kernel.Family) *Queue {
-	return &Queue{word: word, family: family}
+// NewQueue returns the queue of those who sleep on word. part tells the words of
+// a family apart.
+func NewQueue(word *atomic.Uint32, family *kernel.Family, part string) *Queue {
+	return &Queue{word: word, family: family, part: part}
 }
 
 // ready makes the events at the first call, and reports whether there are any.
@@ -49,14 +51,14 @@ func (q *Queue) ready() bool {
 		if q.kick, err = windows.CreateEvent(nil, 0, 0, nil); err != nil {
 			return
 		}
-		q.unlocked, _, err = q.family.Event("unlocked", false)
+		q.woken, _, err = q.family.Event(q.part, false)
 		q.usable.Store(err == nil)
 	})
 	return q.usable.Load()
 }
 
-// Wait sleeps while the word is old, until it is woken or the handle that old names ends, for at most limit. It
-// blocks its thread.
+// Wait sleeps while the word is old, until it is woken or, if it is a mutex's, the
+// handle that old names ends, for at most limit. It blocks its thread.
 func (q *Queue) Wait(old uint32, limit time.Duration) {
 	if !q.ready() {
 		pollWord(q.word, old, limit)
@@ -65,19 +67,23 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 	if q.word.Load() != old {
 		return
 	}
+	if q.part != MutexPart {
+		wait(limit, q.woken, q.kick)
+		return
+	}
 	part := kernel.MemberPart(layout.Owner(old).Slot())
 	owner, err := q.family.OpenMutex(part)
 	if err != nil {
-		wait(limit, q.unlocked, q.kick)
+		wait(limit, q.woken, q.kick)
 		return
 	}
 	defer windows.CloseHandle(owner)
 	// If the wait makes this thread the owner of that mutex, the same thread must let it go.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if wait(limit, q.unlocked, q.kick, owner) == 2 {
+	if wait(limit, q.woken, q.kick, owner) == 2 {
 		if dying, _ := q.family.Release(owner, part); dying {
-			wait(min(limit, time.Millisecond), q.unlocked, q.kick)
+			wait(min(limit, time.Millisecond), q.woken, q.kick)
 		}
 	}
 }
@@ -85,7 +91,7 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 // Wake wakes one sleeper, of whichever process. It does not block.
 func (q *Queue) Wake() {
 	if q.ready() {
-		windows.SetEvent(q.unlocked)
+		windows.SetEvent(q.woken)
 	}
 }
 
@@ -103,7 +109,7 @@ func (q *Queue) Kick() {
 func (q *Queue) Close() {
 	q.once.Do(func() {})
 	q.usable.Store(false)
-	for _, h := range []*windows.Handle{&q.unlocked, &q.kick} {
+	for _, h := range []*windows.Handle{&q.woken, &q.kick} {
 		if *h != 0 {
 			windows.CloseHandle(*h)
 			*h = 0

@@ -25,8 +25,9 @@ const (
 // Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
 type Queue struct{ futex }
 
-// NewQueue returns the queue of those who sleep on word.
-func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{futex{word}} }
+// NewQueue returns the queue of those who sleep on word. part tells the words of
+// a family apart.
+func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{futex{word}} }
 
 // Wake wakes one sleeper, of whichever process. It does not block.
 func (q *Queue) Wake() { q.wake(1) }

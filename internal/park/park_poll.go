@@ -12,8 +12,9 @@ import (
 // Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
 type Queue struct{ poll }
 
-// NewQueue returns the queue of those who sleep on word.
-func NewQueue(word *atomic.Uint32, _ *kernel.Family) *Queue { return &Queue{poll{word}} }
+// NewQueue returns the queue of those who sleep on word. part tells the words of
+// a family apart.
+func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{poll{word}} }
 
 // Wake does nothing: the sleepers look by themselves.
 func (q *Queue) Wake() {}

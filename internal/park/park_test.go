@@ -100,7 +100,7 @@ func TestWaitReturns(t *testing.T) {
 	}
 	defer s.close()
 	for _, family := range []*kernel.Family{s.family, nil} {
-		queue, broadcast := NewQueue(s.word, family), NewBroadcast(s.word, family)
+		queue, broadcast := NewQueue(s.word, family, MutexPart), NewBroadcast(s.word, family)
 		queue.Wake() // nobody
 		broadcast.Wake(1)
 		for _, p := range []place{queue, newBed(broadcast, 1), newBed(broadcast, Words())} {
@@ -155,7 +155,7 @@ func (s *shared) volley(parity uint32) {
 // count adds 1 to the counter, rounds times, under a mutex: Drepper's second, whose word is 0, 1 if it is locked, 2 if
 // somebody may sleep besides.
 func (s *shared) count() {
-	queue := NewQueue(s.word, s.family)
+	queue := NewQueue(s.word, s.family, MutexPart)
 	defer queue.Close()
 	for range rounds {
 		if !s.word.CompareAndSwap(0, 1) {

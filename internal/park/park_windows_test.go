@@ -35,7 +35,7 @@ func TestOwnerDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	queue := NewQueue(s.word, s.family)
+	queue := NewQueue(s.word, s.family, MutexPart)
 	defer queue.Close()
 	p := proctest.Start(t, "owner", name)
 	p.Expect("free: true")

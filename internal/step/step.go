@@ -24,7 +24,8 @@ const (
 	HeaderReady
 
 	// Attaching, and letting the registry go, after which the handle is open, or closed.
-	SlotHeld // and still of its last holder's generation
+	SlotHeld   // and still of its last holder's generation
+	RowCleared // of its last holder's
 	GenerationRaised
 	HolderPIDSet
 	RotorMoved
@@ -71,12 +72,25 @@ const (
 	WatchParking
 	WatchAwake
 
+	// Waiting for an event count, and waking others.
+	EventArmed
+	EventParking
+	EventAwake
+	EventSignalling
+	EventRaised
+	EventSignalled
+
+	// The first use of a row.
+	RowClaimed
+	RowUsed
+
 	// Closing.
 	WaitsEnded
 	StoresEnded
 	MemoryRetired
 	LockDisowned
 	RegistryRelocked
+	RowLeft
 	PlaceDropped
 	Unlinking
 	Unlinked
@@ -92,7 +106,7 @@ var names = [Count]string{
 	RegistryLocked: "RegistryLocked", Inspected: "Inspected",
 	FileMarked: "FileMarked", FileCut: "FileCut", FileReserved: "FileReserved",
 	HeaderMapped: "HeaderMapped", HeaderWritten: "HeaderWritten", HeaderReady: "HeaderReady",
-	SlotHeld: "SlotHeld", GenerationRaised: "GenerationRaised", HolderPIDSet: "HolderPIDSet", RotorMoved: "RotorMoved",
+	SlotHeld: "SlotHeld", RowCleared: "RowCleared", GenerationRaised: "GenerationRaised", HolderPIDSet: "HolderPIDSet", RotorMoved: "RotorMoved",
 	ReaderHeld: "ReaderHeld", RegistryUnlocking: "RegistryUnlocking", RegistryUnlocked: "RegistryUnlocked",
 	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",
 	LockAwake: "LockAwake", LockTaking: "LockTaking", LockTakenOver: "LockTakenOver",
@@ -104,8 +118,11 @@ var names = [Count]string{
 	Unlocking: "Unlocking", Unlocked: "Unlocked", LockWaking: "LockWaking", LockWoken: "LockWoken",
 	WatchersWaking: "WatchersWaking", WatchersWoken: "WatchersWoken",
 	WatchArmed: "WatchArmed", WatchParking: "WatchParking", WatchAwake: "WatchAwake",
+	EventArmed: "EventArmed", EventParking: "EventParking", EventAwake: "EventAwake",
+	EventSignalling: "EventSignalling", EventRaised: "EventRaised", EventSignalled: "EventSignalled",
+	RowClaimed: "RowClaimed", RowUsed: "RowUsed",
 	WaitsEnded: "WaitsEnded", StoresEnded: "StoresEnded", MemoryRetired: "MemoryRetired", LockDisowned: "LockDisowned",
-	RegistryRelocked: "RegistryRelocked", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
+	RegistryRelocked: "RegistryRelocked", RowLeft: "RowLeft", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
 	RegistryQueued: "RegistryQueued",
 }
 

@@ -159,7 +159,7 @@ class Segment:
             and type_len <= MAX_TEXT
             and texts <= len(head)
             and wait_page == round_up(texts, page)
-            and slot_area == wait_page + page
+            and slot_area == wait_page + page + (round_up(8 * MEMBERS, page) if slots <= 64 else 0)
             and stride == SLOT_HEADER + round_up(capacity, 64)
             and whole == size == round_up(slot_area + slots * stride, page)
         )

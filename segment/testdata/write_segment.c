@@ -133,7 +133,7 @@ static void check(void)
     wait_page = u64(head, WAIT_PAGE);
     if (u32(head, NMEMBERS) != MEMBERS || codec_len > 1 << 20 || type_len > 1 << 20 || slots < 2 || slots > 65536 ||
         page < 1 << 10 || page > 1 << 24 || (page & (page - 1)) != 0 || capacity > (uint64_t)1 << 40 ||
-        wait_page != up(TEXTS + codec_len + type_len, page) || slot_area != wait_page + page ||
+        wait_page != up(TEXTS + codec_len + type_len, page) || slot_area != wait_page + page + (slots <= 64 ? up(8 * MEMBERS, page) : 0) ||
         stride != SLOT_HEADER + up(capacity, 64) || u64(head, SIZE) != up(slot_area + slots * stride, page) ||
         u64(head, SIZE) != (uint64_t)st.st_size)
         fail("the header is corrupt");

@@ -1,0 +1,137 @@
+package layout
+
+import (
+	"iter"
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Offsets in the wait page. Each row of this table begins a cache line.
+const (
+	watchFlagOff = 0   // uint32: somebody may be parked until the next version
+	eventOff     = 64  // Events x 64: seq uint32, flag uint32
+	wordOff      = 256 // WaitWords x 64: uint64, whose meaning the kind gives
+	usedOff      = 768 // uint64, bit i: some bit of word i of the next is set
+	usedWordsOff = 776 // rowWords x uint64, bit b of word i: member 64*i+b has used its row
+	waitPageSize = usedWordsOff + 8*rowWords
+
+	eventFlagOff = 4
+	rowWords     = Members / 64
+	rowsSize     = 8 * Members
+)
+
+const (
+	// Events is the number of event counts of a wait page.
+	Events = 3
+	// WaitWords is the number of words of a wait page that are the kind's own.
+	WaitWords = 8
+	// RowBits is the number of bits of a row.
+	RowBits = 64
+)
+
+// WaitPage is the part of a mapping that even a reader may write: a page of
+// words, and for some kinds a row for each member behind it. All that it holds
+// is untrusted.
+type WaitPage struct {
+	mem  []byte // nil if this process may not write it
+	rows []byte
+}
+
+// NewWaitPage returns the wait page of mem, a mapping of g.Size() bytes.
+func NewWaitPage(mem []byte, g *Geometry) WaitPage {
+	off, n := g.WaitPage()
+	if n == 0 {
+		return WaitPage{}
+	}
+	w := WaitPage{mem: mem[off : off+waitPageSize : off+waitPageSize]}
+	if g.HasRows() {
+		at := off + g.page
+		w.rows = mem[at : at+rowsSize : at+rowsSize]
+	}
+	return w
+}
+
+// Usable reports whether there is a wait page that this process may write.
+func (w WaitPage) Usable() bool { return w.mem != nil }
+
+// WatchFlag is not 0 if somebody may be parked until the next version.
+func (w WaitPage) WatchFlag() *atomic.Uint32 { return word32(w.mem, watchFlagOff) }
+
+// Event is an event count: a sequence number that changes with each wake-up, and
+// a flag that is not 0 if somebody may be parked on it.
+type Event struct{ Seq, Flag *atomic.Uint32 }
+
+// Event is the event count i, 0 <= i < Events.
+func (w WaitPage) Event(i int) Event {
+	if uint(i) >= Events {
+		panic("layout: event out of range")
+	}
+	at := eventOff + align*i
+	return Event{word32(w.mem, at), word32(w.mem, at+eventFlagOff)}
+}
+
+// Word is the word i that is the kind's own, 0 <= i < WaitWords, on a cache line
+// of its own.
+func (w WaitPage) Word(i int) *atomic.Uint64 {
+	if uint(i) >= WaitWords {
+		panic("layout: word out of range")
+	}
+	return word64(w.mem, wordOff+align*i)
+}
+
+// Row is the word of a member slot, 0 <= slot < Members. Members that were opened
+// one after the other do not share a cache line: the word stands at the slot's
+// number with its bits in reverse order.
+func (w WaitPage) Row(slot int) *atomic.Uint64 {
+	if uint(slot) >= Members {
+		panic("layout: row out of range")
+	}
+	return word64(w.rows, 8*int(bits.Reverse16(uint16(slot))>>(16-slotBits)))
+}
+
+// UseRow says that a member is going to use its row. The caller holds the
+// registry.
+func (w WaitPage) UseRow(slot int) {
+	w.usedWord(slot / 64).Or(1 << (slot % 64))
+	w.used().Or(1 << (slot / 64))
+}
+
+// DisuseRow says that a member does not use its row, which is 0. The caller holds
+// the registry.
+func (w WaitPage) DisuseRow(slot int) {
+	i := slot / 64
+	w.usedWord(i).And(^(uint64(1) << (slot % 64)))
+	if w.usedWord(i).Load() == 0 {
+		w.used().And(^(uint64(1) << i))
+	}
+}
+
+// AnyRow reports whether any member uses its row.
+func (w WaitPage) AnyRow() bool { return w.used().Load() != 0 }
+
+// UsedRows returns the slots of the members that use their rows.
+func (w WaitPage) UsedRows() iter.Seq[int] {
+	return func(yield func(slot int) bool) {
+		for words := w.used().Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
+			i := bits.TrailingZeros64(words)
+			for used := w.usedWord(i).Load(); used != 0; used &= used - 1 {
+				if !yield(64*i + bits.TrailingZeros64(used)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (w WaitPage) used() *atomic.Uint64          { return word64(w.mem, usedOff) }
+func (w WaitPage) usedWord(i int) *atomic.Uint64 { return word64(w.mem, usedWordsOff+8*i) }
+
+func word64(mem []byte, off int) *atomic.Uint64 {
+	b := mem[off : off+8]
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	if uintptr(p)%8 != 0 {
+		panic("layout: misaligned word")
+	}
+	return (*atomic.Uint64)(p)
+}

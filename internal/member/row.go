@@ -1,0 +1,105 @@
+package member
+
+import (
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/sharedseg/sharedseg/internal/fault"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
+)
+
+// RowEvent is the event count of those that wait for another member's row to
+// change.
+const RowEvent = 0
+
+// Event is an event count of the wait page. The caller closes its Queue.
+func (m *Member) Event(i int) *park.Event { return park.NewEvent(m.WaitPage, i, m.obj.Family()) }
+
+// Row is the handle's row, for its own use. The first call takes the registry
+// lock, and for a reader a member slot. Others find the row by
+// layout.WaitPage.UsedRows, and know by the member slot whether its handle is
+// open. Row must not be called within Use.
+//
+// Errors: fs.ErrPermission for a reader that may not write to the file,
+// ErrTooManyMembers if there is no slot left for a reader, fs.ErrClosed.
+func (m *Member) Row() (*atomic.Uint64, error) {
+	if row := m.row.Load(); row != nil {
+		return row, nil
+	}
+	m.rowMu.Lock()
+	defer m.rowMu.Unlock()
+	if row := m.row.Load(); row != nil {
+		return row, nil
+	}
+	if m.State.Load()&fault.Closed != 0 {
+		return nil, fs.ErrClosed
+	}
+	if !m.WaitPage.Usable() {
+		return nil, fmt.Errorf("%w: the wait page", fs.ErrPermission)
+	}
+	if err := m.obj.LockRegistry(registryLimit); err != nil {
+		return nil, err
+	}
+	defer m.obj.UnlockRegistry()
+	err := m.Use(func() (err error) {
+		ident := m.ident
+		if m.reader {
+			if ident, err = m.claimForReader(); err != nil {
+				return err
+			}
+		}
+		step.At(step.RowClaimed)
+		m.rowSlot = ident.Slot()
+		m.WaitPage.UseRow(m.rowSlot)
+		step.At(step.RowUsed)
+		m.row.Store(m.WaitPage.Row(m.rowSlot))
+		return nil
+	})
+	return m.row.Load(), err
+}
+
+// claimForReader is claim by a handle that has mapped the header read-only.
+func (m *Member) claimForReader() (ident layout.Ident, err error) {
+	view, err := m.obj.Map(len(m.Mem), true)
+	if err != nil {
+		return 0, err
+	}
+	defer view.Unmap()
+	err = view.Guard(func() (err error) {
+		ident, err = m.claim(layout.NewWords(view.Mem))
+		return err
+	})
+	return ident, err
+}
+
+// leaveRow clears the row of a handle whose memory is retired, and wakes one that
+// waits for it. The registry is locked.
+func (m *Member) leaveRow() error {
+	if m.row.Load() == nil {
+		return nil
+	}
+	view, err := m.obj.Map(len(m.Mem), true)
+	if err != nil {
+		return err
+	}
+	defer view.Unmap()
+	return view.Guard(func() error {
+		page := layout.NewWaitPage(view.Mem, m.Geometry)
+		clearRow(m.obj, page, m.rowSlot)
+		page.DisuseRow(m.rowSlot)
+		step.At(step.RowLeft)
+		return nil
+	})
+}
+
+// clearRow clears the row of a member slot that this handle holds.
+func clearRow(obj *mapping.Object, page layout.WaitPage, slot int) {
+	page.Row(slot).Store(0)
+	e := park.NewEvent(page, RowEvent, obj.Family())
+	e.Signal()
+	e.Queue.Close()
+}

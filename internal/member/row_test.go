@@ -1,0 +1,96 @@
+package member
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+)
+
+// A row belongs to a member slot. It is cleared when its handle leaves, or by the
+// next to claim the slot.
+func TestRow(t *testing.T) {
+	s := segment(in(proctest.TempDir(t)))
+	a, b := join(t, s), join(t, s)
+	used := func() []int { return slices.Collect(a.WaitPage.UsedRows()) }
+	if a.WaitPage.AnyRow() {
+		t.Fatal("a row is used before anybody asked for one")
+	}
+	row, err := b.Row()
+	must(t, err)
+	again, err := b.Row()
+	if must(t, err); row != again {
+		t.Error("a handle has two rows")
+	}
+	slot := layout.Ident(b.Self()).Slot()
+	row.Store(7)
+	if got := a.WaitPage.Row(slot).Load(); got != 7 || !slices.Equal(used(), []int{slot}) {
+		t.Errorf("the others see %d, and %v in use", got, used())
+	}
+	must(t, b.Leave(false))
+	if got := a.WaitPage.Row(slot).Load(); got != 0 || a.WaitPage.AnyRow() {
+		t.Errorf("it left %d in its row, and %v in use", got, used())
+	}
+	d := join(t, s)
+	d.BeginClose()
+	must(t, d.Leave(false))
+	if _, err := d.Row(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Row of a closed handle: %v", err)
+	}
+
+	a.WaitPage.Row(slot).Store(9) // as one leaves that is killed
+	a.WaitPage.UseRow(slot)
+	a.Words.Rotor().Store(uint32(slot))
+	e := a.Event(RowEvent)
+	defer e.Queue.Close()
+	e.Flag.Store(1)
+	seq := e.Seq.Load()
+	c := join(t, s)
+	if layout.Ident(c.Self()).Slot() != slot || a.WaitPage.Row(slot).Load() != 0 {
+		t.Errorf("slot %d has %d in its row", slot, a.WaitPage.Row(slot).Load())
+	}
+	if e.Flag.Load() != 0 || e.Seq.Load() == seq {
+		t.Error("nobody was told that the row was cleared")
+	}
+}
+
+// A reader has a row once it asks for one, and holds a member slot from then on.
+func TestRowOfReader(t *testing.T) {
+	s := segment(in(proctest.TempDir(t)))
+	a := join(t, s)
+	r := stay(t)(JoinReader(s))
+	rows := make(chan int, 8)
+	var wg sync.WaitGroup
+	for range cap(rows) {
+		wg.Go(func() {
+			if _, err := r.Row(); err != nil {
+				t.Error(err)
+			}
+			rows <- r.rowSlot
+		})
+	}
+	wg.Wait()
+	slot := <-rows
+	for range cap(rows) - 1 {
+		if other := <-rows; other != slot {
+			t.Errorf("rows %d and %d", slot, other)
+		}
+	}
+	if slot == layout.Ident(a.Self()).Slot() || a.Words.Generation(slot).Load() != 1 {
+		t.Errorf("slot %d, generation %d", slot, a.Words.Generation(slot).Load())
+	}
+	ident := layout.NewIdent(slot, 1)
+	alive(t, a, uint32(ident), true)
+	row, err := r.Row()
+	must(t, err)
+	row.Store(3)
+	must(t, r.Leave(false))
+	alive(t, a, uint32(ident), false)
+	if a.WaitPage.AnyRow() || a.WaitPage.Row(slot).Load() != 0 {
+		t.Error("a reader left its row")
+	}
+}
