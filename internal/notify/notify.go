@@ -52,10 +52,9 @@ type Notifier struct {
 	src Source
 	set *set
 
-	policy   spinPolicy
-	spinning atomic.Bool  // a goroutine spins for longer because of the policy
-	waits    atomic.Int64 // under way
-	ended    atomic.Bool  // failed is set
+	policy spinPolicy
+	waits  atomic.Int64 // under way
+	ended  atomic.Bool  // failed is set
 
 	mu          sync.Mutex
 	subscribers atomic.Int32  // changes under mu

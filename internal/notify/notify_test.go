@@ -20,7 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Main(m, map[string]func([]string) error{"party": party})
+	proctest.Main(m, map[string]func([]string) error{"party": party, "taker": taker})
 }
 
 // newSet returns a set whose threads can wait for that many words each, and are rescued by no limit.

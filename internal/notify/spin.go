@@ -1,13 +1,15 @@
 package notify
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	spinFor  = 200 * time.Microsecond
-	maxRests = 63
+	waitSpins = 1000 // looks before a goroutine parks: a microsecond or two
+	spinFor   = 200 * time.Microsecond
+	maxRests  = 63
 )
 
 // spinPolicy decides whether a goroutine that waits spins for spinFor before it
@@ -17,9 +19,40 @@ const (
 // vain, ever more short waits pass before the next, 63 at most. Its methods may
 // be called concurrently.
 type spinPolicy struct {
+	spinning atomic.Bool // a goroutine spins for spinFor
+
 	short atomic.Bool  // the last wait was
 	rests atomic.Int32 // short waits that are to pass, that of the last spin among them
 	last  atomic.Int32 // how many those were at first, after the last spin; 0 if it was not in vain
+}
+
+// spin looks until ready reports true, for a short while, and reports whether it
+// did. The while is longer if that promises something and long is set, but not for
+// more than one goroutine at a time. It ends when ended is set.
+func (p *spinPolicy) spin(ready func() bool, ended *atomic.Bool, long bool) bool {
+	found := looks(ready)
+	if !found && long && p.spins() && p.spinning.CompareAndSwap(false, true) {
+		defer p.spinning.Store(false)
+		for until := time.Now().Add(spinFor); !found && !ended.Load() && time.Now().Before(until); found = looks(ready) {
+			runtime.Gosched()
+		}
+		if !found && !ended.Load() {
+			p.vain()
+		}
+	}
+	if found {
+		p.fruitful()
+	}
+	return found
+}
+
+func looks(ready func() bool) bool {
+	for range waitSpins {
+		if ready() {
+			return true
+		}
+	}
+	return false
 }
 
 // spins reports whether to spin.

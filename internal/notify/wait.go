@@ -10,10 +10,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-const (
-	waitSpins = 1000 // looks before a goroutine parks: a microsecond or two
-	many      = 8    // goroutines that wait through one Notifier, from which on none spins
-)
+// many is the number of goroutines that wait through one Notifier from which on
+// none spins.
+const many = 8
 
 // Wait returns nil once ready has reported true. It also returns when ctx is done,
 // with ctx's error, when the Notifier is closed, with fs.ErrClosed, and when Use
@@ -110,30 +109,8 @@ func (w *wait) doSpin() error {
 	if w.found = w.ready(); w.found || n.subscribers.Load() >= many {
 		return nil
 	}
-	w.looks()
-	if !w.found && w.begun.IsZero() && n.policy.spins() && n.spinning.CompareAndSwap(false, true) {
-		defer n.spinning.Store(false)
-		for until := time.Now().Add(spinFor); !w.found && !n.ended.Load() && time.Now().Before(until); w.looks() {
-			runtime.Gosched()
-		}
-		if !w.found && !n.ended.Load() {
-			n.policy.vain()
-		}
-	}
-	if w.found {
-		n.policy.fruitful()
-	}
+	w.found = n.policy.spin(w.ready, &n.ended, w.begun.IsZero())
 	return nil
-}
-
-func (w *wait) looks() {
-	ready := w.ready
-	for range waitSpins {
-		if ready() {
-			w.found = true
-			return
-		}
-	}
 }
 
 // goSolo returns what a goroutine that nobody else waits beside parks with by
