@@ -1,10 +1,10 @@
 package ipcsync
 
 import (
-	"math/bits"
 	"sync/atomic"
 
 	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/layout"
 )
 
 // Counters are the two words in shared memory that a [SeqLock] works on: the version that is being written, or
@@ -48,9 +48,8 @@ const (
 type SeqLock struct {
 	c     *Counters
 	slots uint64
-	magic uint64 // 2^(63+l) / slots, rounded up, where l is slots-1's length in bits
-	shift uint   // l - 1
-	large bool   // copies may pass by the order of plain stores
+	in    layout.Modulus // slots
+	large bool           // copies may pass by the order of plain stores
 }
 
 // NewSeqLock returns the sequence lock of c over the given number of slots, at least 2 and the same in all
@@ -59,13 +58,7 @@ func NewSeqLock(c *Counters, slots, size int) SeqLock {
 	if slots < 2 {
 		panic("ipcsync: a SeqLock needs at least 2 slots")
 	}
-	n := uint64(slots)
-	l := uint(bits.Len64(n - 1))
-	magic, rest := bits.Div64(1<<(l-1), 0, n)
-	if rest != 0 {
-		magic++
-	}
-	return SeqLock{c, n, magic, l - 1, size >= fence.StreamingSize}
+	return SeqLock{c, uint64(slots), layout.NewModulus(slots), size >= fence.StreamingSize}
 }
 
 // Version returns the number of the last complete version, 0 if there is none.
@@ -73,14 +66,7 @@ func (l *SeqLock) Version() uint64 { return atomic.LoadUint64(&l.c[end]) }
 
 // Slot returns the slot of a version: the version modulo the number of slots, for versions below 2^63. For
 // others it is still a slot.
-//
-// A division would take as long as the rest of a small value's reading. This is the multiplication of Granlund
-// and Montgomery ("Division by Invariant Integers using Multiplication", PLDI 1994), for 63 bits.
-func (l *SeqLock) Slot(version uint64) uint64 {
-	version &= 1<<63 - 1
-	quotient, _ := bits.Mul64(version, l.magic)
-	return version - quotient>>(l.shift&63)*l.slots
-}
+func (l *SeqLock) Slot(version uint64) uint64 { return l.in.Of(version) }
 
 // WriteBegin announces the next version, and returns it with the slot to write it to. If the writer gives up, or
 // dies, the next WriteBegin returns the same version.
