@@ -49,7 +49,7 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 	if o == nil {
 		o = new(Options)
 	}
-	if err := checkCodec(c); err != nil {
+	if err := payload.CheckCodec(c); err != nil {
 		return nil, err
 	}
 	if size <= 0 {
