@@ -6,6 +6,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/ring"
 )
 
 // The causes that an [Error] wraps, in addition to fs.ErrExist,
@@ -44,6 +45,9 @@ var (
 	// function that an Update of this handle runs, and a Lock or Close of a
 	// mutex's handle from within its Repair. The call has changed nothing.
 	ErrReentrant = errors.New("the call would wait for itself")
+
+	// ErrShut is returned by a send after the queue's Shut.
+	ErrShut = ring.ErrShut
 
 	// ErrNotOwner is returned by an Unlock through a handle that does not hold
 	// the lock.

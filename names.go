@@ -47,6 +47,7 @@ type Kind string
 
 const (
 	KindSegment Kind = "segment" // of package segment
+	KindQueue   Kind = "queue"   // of package queue
 	KindMutex   Kind = "mutex"   // of package ipcsync
 )
 
@@ -61,11 +62,13 @@ type Info struct {
 	Writers int   // open handles that may write
 	Readers bool  // whether a handle that only reads is open
 
+	// Of a segment or queue.
+	Codec    string // the codec's ID
+	Type     string // the Go type, as its creator called it
+	Capacity int64  // bytes of the largest encoding
+	Slots    int    // of a queue, its Depth
+
 	// Of a segment.
-	Codec     string // the codec's ID
-	Type      string // the Go type, as its creator called it
-	Capacity  int64  // bytes of the largest encoding
-	Slots     int
 	LockReads bool
 	Version   uint64 // number of Stores so far
 }

@@ -98,7 +98,7 @@ func (b *Bare[T]) Load() (T, error) {
 	})
 	if err == nil { // outside of use, as a codec may close the handle
 		if err = b.codec.Decode(enc, &v); err != nil {
-			err = payload.Undecodable(b.codec, len(enc), err)
+			err = payload.Undecodable(b.codec, len(enc), err, remedy)
 		}
 	}
 	return v, wrap("load", b.name, err)

@@ -81,9 +81,12 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	return s, nil
 }
 
+// remedy is what to do about a value that does not decode.
+const remedy = "Store replaces it"
+
 func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Member) {
 	r.name, r.member, r.state = name, m, m.State
-	r.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry))
+	r.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry), remedy)
 	r.direct = m.Direct && r.payload.Direct
 	r.seq = ipcsync.NewSeqLock((*ipcsync.Counters)(m.Words.Versions()), m.Geometry.Slots, int(m.Geometry.Capacity))
 	r.notifier = r.newNotifier()

@@ -127,6 +127,7 @@ const (
 	Waits          Counter = iota // a Lock, or a wait for a version, that had to park
 	TakeOvers                     // the lock of a dead owner was taken over
 	DisturbedReads                // a read that had to start again
+	Redeliveries                  // a message was taken from a dead taker
 
 	Counters = 8 // places; those without a name are 0
 )

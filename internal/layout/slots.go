@@ -86,5 +86,16 @@ func Put[T any](s Slot, v *T) (n int) {
 	return int(unsafe.Sizeof(*v))
 }
 
+// In is the T that b, room in a slot or a copy of its size, begins with, for the
+// same kind of T as Get. It is nil if b has less room, or is not aligned as a T.
+func In[T any](b []byte) *T {
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	var v T
+	if len(b) < int(unsafe.Sizeof(v)) || uintptr(p)%unsafe.Alignof(v) != 0 {
+		return nil
+	}
+	return (*T)(p)
+}
+
 // Same reports whether a and b begin at the same address.
 func Same(a, b []byte) bool { return unsafe.SliceData(a) == unsafe.SliceData(b) }

@@ -67,6 +67,13 @@ var errTruncated = fmt.Errorf("%w: the file was truncated under the mapping; clo
 // BeginClose marks the handle as closed, and reports whether it was open.
 func (m *Member) BeginClose() bool { return m.State.Or(fault.Closed)&fault.Closed == 0 }
 
+// Closed reports whether the handle was closed.
+func (m *Member) Closed() bool { return m.State.Load()&fault.Closed != 0 }
+
+// InPlace reports whether the user may be handed Mem: nothing of it can vanish
+// without the process living on.
+func (m *Member) InPlace() bool { return !m.view.Guarded() }
+
 // pin keeps Mem in place until unpin. It reports false once Leave has begun.
 func (m *Member) pin() bool {
 	m.pins.Add(1)

@@ -303,6 +303,9 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 		if layout.Owner(words.Mutex().Load()) == layout.NewIdent(slot, next) {
 			next = layout.NextGeneration(next)
 		}
+		if next < generation.Load() {
+			m.forget(slot)
+		}
 		generation.Store(next)
 		step.At(step.GenerationRaised)
 		words.HolderPID(slot).Store(uint32(os.Getpid()))

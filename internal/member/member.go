@@ -66,6 +66,7 @@ type Member struct {
 	dirty   bool         // what there was instead of a live mapping, says that an owner died
 	left    sync.Once
 	gone    bool  // Mem is unmapped; for the clean-up
+	lent    bool  // the user may still read Mem, so that it stays mapped; set by Leave
 	retired int64 // bytes of Mem, if it is private zeros
 }
 
@@ -139,6 +140,7 @@ func (m *Member) leave(keepMutex bool) error {
 		err = errors.Join(err, m.disown())
 		step.At(step.LockDisowned)
 	}
+	err = errors.Join(err, m.giveBack())
 	m.rowMu.Lock()
 	defer m.rowMu.Unlock()
 	if e := m.obj.LockRegistry(registryLimit); e != nil {
@@ -238,7 +240,7 @@ func unlinkIfAlone(obj *mapping.Object) error {
 
 // Free gives the addresses of a detached handle back. No call may use Mem any more.
 func (m *Member) Free() {
-	if m.view != nil && !m.gone {
+	if m.view != nil && !m.gone && !m.lent {
 		m.view.Unmap()
 		retired.Add(-m.retired)
 	}

@@ -44,6 +44,10 @@ func NewEventCount(e *park.Event, use func(f func() error) error, limit func() t
 // operation that makes the change visible.
 func (e *EventCount) Signal() { e.event.Signal() }
 
+// KickAtEnd has the waiters look again when a process ends, until stop is called,
+// as park.Queue.KickAtEnd.
+func (e *EventCount) KickAtEnd(pid uint32) (stop func()) { return e.event.KickAtEnd(pid) }
+
 // Wait returns nil once ready has reported true, and does not call it again then,
 // so that ready may take what it finds. It returns ctx's error when ctx is done,
 // fs.ErrClosed after Close, and the error of Use if that fails; ready may have

@@ -32,13 +32,15 @@ type Payload[T any] struct {
 	Copied bool
 
 	form    form.Form
+	remedy  string
 	inPlace codec.InPlaceDecoder[T] // nil if the codec is none; Copied is then set
 	codec   codec.Codec[T]
 }
 
-// New returns the payload of a codec in slots.
-func New[T any](c codec.Codec[T], slots layout.Slots) Payload[T] {
-	p := Payload[T]{Slots: slots, codec: c}
+// New returns the payload of a codec in slots. remedy says what to do about a
+// value that does not decode.
+func New[T any](c codec.Codec[T], slots layout.Slots, remedy string) Payload[T] {
+	p := Payload[T]{Slots: slots, codec: c, remedy: remedy}
 	p.inPlace, _ = c.(codec.InPlaceDecoder[T])
 	p.Copied = p.inPlace == nil
 	if own, ok := c.(form.Codec); ok {
@@ -72,10 +74,10 @@ func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 	case form.Bools:
 		to := unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 		if len(b) != len(to) {
-			return Undecodable(p.codec, len(b), codec.ErrMalformed)
+			return p.undecodable(len(b), codec.ErrMalformed)
 		}
 		if i, bad := form.CopyBools(to, b, p.form.Bools); i >= 0 {
-			return Undecodable(p.codec, len(b), notBool(i, bad))
+			return p.undecodable(len(b), notBool(i, bad))
 		}
 	}
 	return nil
@@ -93,7 +95,7 @@ func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
 		return err
 	}
 	if err := p.inPlace.DecodeInPlace(b, v); err != nil {
-		return Undecodable(p.codec, len(b), err)
+		return p.undecodable(len(b), err)
 	}
 	return nil
 }
@@ -108,7 +110,7 @@ func (p *Payload[T]) Copy(slot layout.Slot, private *[]byte) error {
 // Decode decodes what Copy copied.
 func (p *Payload[T]) Decode(private []byte, v *T) error {
 	if err := p.codec.Decode(private, v); err != nil {
-		return Undecodable(p.codec, len(private), err)
+		return p.undecodable(len(private), err)
 	}
 	return nil
 }
@@ -117,14 +119,18 @@ func (p *Payload[T]) Decode(private []byte, v *T) error {
 // with the same codec stored a value of another shape, as programs of two
 // versions do. It is codec.ErrMalformed, and whatever else err is. Only a length
 // that no value of the codec has is layout.ErrCorrupt.
-func Undecodable[T any](c codec.Codec[T], n int, err error) error {
+func Undecodable[T any](c codec.Codec[T], n int, err error, remedy string) error {
 	if sized, ok := c.(codec.Sizer); ok && n != sized.Size() {
 		return fmt.Errorf("%w: a slot holds %d bytes, each value has %d", layout.ErrCorrupt, n, sized.Size())
 	}
 	if !errors.Is(err, codec.ErrMalformed) {
 		err = fmt.Errorf("%w: %w", codec.ErrMalformed, err)
 	}
-	return fmt.Errorf("the value does not decode as %v; Store replaces it: %w", reflect.TypeFor[T](), err)
+	return fmt.Errorf("the value does not decode as %v; %s: %w", reflect.TypeFor[T](), remedy, err)
+}
+
+func (p *Payload[T]) undecodable(n int, err error) error {
+	return Undecodable(p.codec, n, err, p.remedy)
 }
 
 // Put encodes *v into a slot and returns the length of the encoding. An encoding

@@ -50,7 +50,7 @@ func (e exclaimer) DecodeInPlace(b []byte, v *string) error {
 // roundTrip puts a value into a slot and takes it out, as a segment does.
 func roundTrip[T any](t *testing.T, c codec.Codec[T], v, want T, plain, direct, copied bool) {
 	t.Run(fmt.Sprintf("%T", c), func(t *testing.T) {
-		p := New(c, slots(t))
+		p := New(c, slots(t), "")
 		if p.Plain != plain || p.Direct != direct || p.Copied != copied {
 			t.Errorf("Plain %t, Direct %t, Copied %t; want %t, %t, %t", p.Plain, p.Direct, p.Copied, plain, direct, copied)
 		}
@@ -103,7 +103,7 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	bytes, text, wide := New(codec.Bytes(), slots(t)), New(codec.String(), slots(t)), New(codec.UTF16(), slots(t))
+	bytes, text, wide := New(codec.Bytes(), slots(t), ""), New(codec.String(), slots(t), ""), New(codec.UTF16(), slots(t), "")
 	raw := []byte(long)
 	_, err := bytes.Put(bytes.Slot(0), &raw)
 	refused("Bytes", err)
@@ -116,7 +116,7 @@ func TestTooLarge(t *testing.T) {
 // A length that no peer of good will writes, and an encoding that no codec makes,
 // are errors.
 func TestHostile(t *testing.T) {
-	p := New(codec.Bytes(), slots(t))
+	p := New(codec.Bytes(), slots(t), "")
 	slot := p.Slot(0)
 	slot.Seal(1, capacity+1)
 	v := []byte("before")
@@ -126,7 +126,7 @@ func TestHostile(t *testing.T) {
 	if err := p.Copy(slot, &v); !errors.Is(err, sharedseg.ErrCorrupt) || len(v) != 0 {
 		t.Errorf("Copy = %v, and %d bytes", err, len(v))
 	}
-	b := New(codec.Fixed[toggles](), slots(t))
+	b := New(codec.Fixed[toggles](), slots(t), "")
 	slot = b.Slot(0)
 	binary.NativeEndian.PutUint16(b.Space(slot), 0x0201)
 	slot.Seal(1, 2)
@@ -139,8 +139,8 @@ func TestHostile(t *testing.T) {
 // Values that our own codecs place cost no memory but their own, and are read to
 // the stack.
 func TestAllocations(t *testing.T) {
-	bytes, text := New(codec.Bytes(), slots(t)), New(codec.String(), slots(t))
-	wide, bools := New(codec.UTF16(), slots(t)), New(codec.Fixed[toggles](), slots(t))
+	bytes, text := New(codec.Bytes(), slots(t), ""), New(codec.String(), slots(t), "")
+	wide, bools := New(codec.UTF16(), slots(t), ""), New(codec.Fixed[toggles](), slots(t), "")
 	raw, s := []byte("bytes"), "a string, which is not short enough for a buffer on the stack"
 	for _, c := range []struct {
 		what string

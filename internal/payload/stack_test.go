@@ -12,7 +12,7 @@ import (
 // A value that Get reads to may lie on a stack, which the garbage collector
 // shrinks, and so moves, meanwhile.
 func TestGetToMovingStack(t *testing.T) {
-	p := New(codec.UTF16(), slots(t))
+	p := New(codec.UTF16(), slots(t), "")
 	in := "on the stack"
 	n, err := p.Put(p.Slot(0), &in)
 	if err != nil {

@@ -84,11 +84,25 @@ const (
 	RowClaimed
 	RowUsed
 
+	// Sending, receiving, and what becomes of a message.
+	MessagePosted // in its slot, but not sent
+	MessageSent
+	MessageTaking
+	MessageTaken
+	CursorMoved
+	MessageDone
+	HeadMoving
+	HeadMoved
+	MessageFreed
+	CursorLowered
+	QueueShut
+
 	// Closing.
 	WaitsEnded
 	StoresEnded
 	MemoryRetired
 	LockDisowned
+	MessagesGivenBack
 	RegistryRelocked
 	RowLeft
 	PlaceDropped
@@ -121,8 +135,12 @@ var names = [Count]string{
 	EventArmed: "EventArmed", EventParking: "EventParking", EventAwake: "EventAwake",
 	EventSignalling: "EventSignalling", EventRaised: "EventRaised", EventSignalled: "EventSignalled",
 	RowClaimed: "RowClaimed", RowUsed: "RowUsed",
+	MessagePosted: "MessagePosted", MessageSent: "MessageSent", MessageTaking: "MessageTaking", MessageTaken: "MessageTaken",
+	CursorMoved: "CursorMoved", MessageDone: "MessageDone", HeadMoving: "HeadMoving", HeadMoved: "HeadMoved",
+	MessageFreed: "MessageFreed", CursorLowered: "CursorLowered", QueueShut: "QueueShut",
 	WaitsEnded: "WaitsEnded", StoresEnded: "StoresEnded", MemoryRetired: "MemoryRetired", LockDisowned: "LockDisowned",
-	RegistryRelocked: "RegistryRelocked", RowLeft: "RowLeft", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
+	MessagesGivenBack: "MessagesGivenBack",
+	RegistryRelocked:  "RegistryRelocked", RowLeft: "RowLeft", PlaceDropped: "PlaceDropped", Unlinking: "Unlinking", Unlinked: "Unlinked",
 	RegistryQueued: "RegistryQueued",
 }
 

@@ -1,0 +1,595 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/queue"
+	"github.com/sharedseg/sharedseg/segment"
+	"github.com/sharedseg/sharedseg/sync"
+)
+
+var roles = map[string]func([]string) error{
+	"receiver": receiver,
+	"sender":   sender,
+	"holder":   holder,
+	"stuck":    stuck,
+}
+
+func TestMain(m *testing.M) { proctest.Main(m, roles) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open opens a queue for as long as the test runs.
+func open[T any](t testing.TB, name string, c codec.Codec[T], o *queue.Options) *queue.Queue[T] {
+	t.Helper()
+	q, err := queue.Open(name, c, o)
+	must(t, err)
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func patience(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func send[T any](t testing.TB, q *queue.Queue[T], values ...T) {
+	t.Helper()
+	for _, v := range values {
+		must(t, q.Send(patience(t), v))
+	}
+}
+
+// receive receives a message that is to be want, for the attempt-th time.
+func receive[T comparable](t testing.TB, q *queue.Queue[T], want T, attempt int) *queue.Delivery[T] {
+	t.Helper()
+	d, err := q.Receive(patience(t))
+	if err != nil {
+		t.Error(err)
+		return d
+	}
+	if v, err := d.Value(); v != want || err != nil || d.Attempt() != attempt {
+		t.Errorf("received %v, %v, attempt %d; want %v, attempt %d", v, err, d.Attempt(), want, attempt)
+	}
+	return d
+}
+
+func is(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// What one handle sends, others receive, in order, whatever the codec.
+func TestOrder(t *testing.T) {
+	t.Run("Fixed", func(t *testing.T) { inOrder(t, codec.Fixed[int64](), func(i int) int64 { return int64(i) }) })
+	t.Run("String", func(t *testing.T) { inOrder(t, codec.String(), func(i int) string { return strings.Repeat("x", i) }) })
+	t.Run("JSON", func(t *testing.T) { inOrder(t, codec.JSON[[2]int](), func(i int) [2]int { return [2]int{i, -i} }) })
+	t.Run("bools", func(t *testing.T) { inOrder(t, codec.Fixed[bool](), func(i int) bool { return i%3 == 0 }) })
+}
+
+func inOrder[T comparable](t *testing.T, c codec.Codec[T], value func(i int) T) {
+	for _, depth := range []int{1, 2, 3, 64} {
+		name := proctest.Name(t)
+		a, b := open(t, name, c, &queue.Options{Depth: depth}), open(t, name, c, nil)
+		if !a.Created() || b.Created() || b.Cap() != depth {
+			t.Fatalf("Created %v, %v, Cap %d", a.Created(), b.Created(), b.Cap())
+		}
+		go func() {
+			for i := range 500 {
+				if err := a.Send(patience(t), value(i)); err != nil {
+					t.Error(err)
+				}
+			}
+			a.Shut()
+		}()
+		i := 0
+		for v, err := range b.All(patience(t)) {
+			must(t, err)
+			if v != value(i) {
+				t.Fatalf("message %d is %v", i, v)
+			}
+			i++
+		}
+		if i != 500 || a.Len() != 0 {
+			t.Fatalf("%d messages, and %d left", i, a.Len())
+		}
+	}
+}
+
+// A queue that is full takes no more until the oldest message is done.
+func TestFull(t *testing.T) {
+	q := open(t, proctest.Name(t), codec.Fixed[int](), &queue.Options{Depth: 2})
+	send(t, q, 1, 2)
+	try := func() {
+		t.Helper()
+		if sent, err := q.TrySend(3); sent || err != nil || q.Len() != 2 {
+			t.Fatalf("TrySend = %v, %v with %d messages", sent, err, q.Len())
+		}
+	}
+	try()
+	first, second := receive(t, q, 1, 1), receive(t, q, 2, 1)
+	must(t, second.Done())
+	try() // the oldest is not done
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	is(t, "Send", q.Send(ctx, 3), context.DeadlineExceeded)
+	sent := make(chan error)
+	go func() { sent <- q.Send(context.Background(), 4) }()
+	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
+	must(t, first.Done())
+	must(t, <-sent)
+	if q.Len() != 1 {
+		t.Errorf("%d messages", q.Len())
+	}
+	must(t, receive(t, q, 4, 1).Done())
+	if sent, err := q.TrySend(5); !sent || err != nil {
+		t.Errorf("TrySend = %v, %v", sent, err)
+	}
+	must(t, receive(t, q, 5, 1).Done())
+}
+
+func TestReturn(t *testing.T) {
+	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
+	send(t, q, 1, 2, 3)
+	first, second := receive(t, q, 1, 1), receive(t, q, 2, 1)
+	must(t, first.Return())
+	must(t, second.Return())
+	must(t, receive(t, q, 1, 2).Done())
+	again := receive(t, q, 2, 2)
+	must(t, again.Return())
+	must(t, again.Return()) // nothing
+	is(t, "Done after Return", again.Done(), fs.ErrClosed)
+	for attempt := 3; attempt < 300; attempt++ {
+		must(t, receive(t, q, 2, min(attempt, 255)).Return())
+	}
+	must(t, receive(t, q, 2, 255).Done())
+	third := receive(t, q, 3, 1)
+	must(t, third.Done())
+	must(t, third.Return()) // nothing
+	is(t, "Done after Done", third.Done(), fs.ErrClosed)
+	_, err := third.Value()
+	is(t, "Value after Done", err, fs.ErrClosed)
+	if b := third.Bytes(); b != nil {
+		t.Errorf("Bytes after Done: %x", b)
+	}
+	if d, err := q.TryReceive(); d != nil || err != nil {
+		t.Errorf("TryReceive = %v, %v", d, err)
+	}
+}
+
+// Receivers that wait are woken by what they wait for.
+func TestWoken(t *testing.T) {
+	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
+	const waiting = 4
+	got := make(chan int)
+	for range waiting {
+		go func() {
+			d, err := q.Receive(patience(t))
+			if err != nil {
+				t.Error(err)
+				got <- 0
+				return
+			}
+			v, _ := d.Value()
+			if err := d.Done(); err != nil {
+				t.Error(err)
+			}
+			got <- v
+		}()
+	}
+	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
+	sum := 0
+	for i := range waiting {
+		send(t, q, 1<<i)
+		sum += <-got
+	}
+	if sum != 1<<waiting-1 {
+		t.Errorf("received %b", sum)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { _, err := q.Receive(ctx); ended <- err }()
+	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
+	cancel()
+	is(t, "Receive", <-ended, context.Canceled)
+	_, err := q.Receive(ctx)
+	is(t, "Receive", err, context.Canceled)
+	is(t, "Send", q.Send(ctx, 1), context.Canceled)
+}
+
+func TestShut(t *testing.T) {
+	name := proctest.Name(t)
+	q, other := open(t, name, codec.Fixed[int](), &queue.Options{Depth: 2}), open(t, name, codec.Fixed[int](), nil)
+	send(t, q, 1, 2)
+	blocked := make(chan error)
+	go func() { blocked <- other.Send(patience(t), 3) }()
+	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
+	must(t, q.Shut())
+	is(t, "Send that waited", <-blocked, sharedseg.ErrShut)
+	is(t, "Send", q.Send(t.Context(), 3), sharedseg.ErrShut)
+	_, err := q.TrySend(3)
+	is(t, "TrySend", err, sharedseg.ErrShut)
+	_, err = q.Loan(t.Context())
+	is(t, "Loan", err, sharedseg.ErrShut)
+	must(t, receive(t, q, 1, 1).Done())
+	last := receive(t, q, 2, 1)
+	ended := make(chan error)
+	for range 2 { // they may get the message that is left
+		go func() { _, err := other.Receive(patience(t)); ended <- err }()
+	}
+	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
+	must(t, last.Done())
+	for range 2 {
+		if err := <-ended; err != io.EOF {
+			t.Errorf("Receive: %v", err)
+		}
+	}
+	if d, err := q.TryReceive(); d != nil || err != io.EOF {
+		t.Errorf("TryReceive = %v, %v", d, err)
+	}
+	for v, err := range q.All(t.Context()) {
+		t.Error("All:", v, err)
+	}
+	must(t, q.Shut())
+}
+
+// The loop of All says Done of what it goes on after, and returns what it is left
+// with.
+func TestAll(t *testing.T) {
+	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
+	send(t, q, 1, 2, 3)
+	for v, err := range q.All(patience(t)) {
+		must(t, err)
+		if v == 2 {
+			break
+		}
+	}
+	func() {
+		defer func() { recover() }()
+		for range q.All(patience(t)) {
+			panic("in the body")
+		}
+	}()
+	must(t, receive(t, q, 2, 3).Done())
+	must(t, receive(t, q, 3, 1).Done())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	n := 0
+	for _, err := range q.All(ctx) {
+		is(t, "All", err, context.DeadlineExceeded)
+		n++
+	}
+	if n != 1 {
+		t.Errorf("%d pairs", n)
+	}
+}
+
+// A message that does not decode can be done.
+func TestUndecodable(t *testing.T) {
+	name := proctest.Name(t)
+	text, number := open(t, name, codec.JSON[string](), nil), open(t, name, codec.JSON[int](), nil)
+	send(t, text, "a", "b")
+	send(t, number, 3)
+	d, err := number.Receive(t.Context())
+	must(t, err)
+	_, err = d.Value()
+	is(t, "Value", err, codec.ErrMalformed)
+	if want := "does not decode as int; Done discards it"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if string(d.Bytes()) != `"a"` {
+		t.Errorf("Bytes = %q", d.Bytes())
+	}
+	must(t, d.Done())
+	var all []string
+	number.Shut()
+	for v, err := range number.All(patience(t)) {
+		all = append(all, fmt.Sprint(v, " ", err != nil))
+	}
+	if got := strings.Join(all, ", "); got != "0 true, 3 false" {
+		t.Error(got)
+	}
+}
+
+type failing struct{ codec.Codec[string] }
+
+func (failing) Append(b []byte, v string) ([]byte, error) {
+	switch v {
+	case "panic":
+		panic(v)
+	case "error":
+		return nil, codec.ErrInvalid
+	}
+	return append(b, v...), nil
+}
+
+// What cannot be encoded is not sent, and holds up nobody.
+func TestUnencodable(t *testing.T) {
+	q := open[string](t, proctest.Name(t), failing{codec.String()}, &queue.Options{Capacity: 5})
+	is(t, "Send", q.Send(t.Context(), "error"), codec.ErrInvalid)
+	is(t, "Send", q.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
+	func() {
+		defer func() {
+			if recover() != "panic" {
+				t.Error("Send hides a panic")
+			}
+		}()
+		q.Send(t.Context(), "panic")
+	}()
+	send(t, q, "fine")
+	must(t, receive(t, q, "fine", 1).Done())
+	s := open(t, proctest.Name(t), codec.String(), &queue.Options{Capacity: 5})
+	is(t, "Send", s.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
+	if _, err := s.TrySend("too long"); !errors.Is(err, sharedseg.ErrTooLarge) {
+		t.Error("TrySend:", err)
+	}
+}
+
+// within is a codec whose Append uses the queue.
+type within struct {
+	codec.Codec[string]
+	do func()
+}
+
+func (c within) Append(b []byte, v string) ([]byte, error) {
+	c.do()
+	return append(b, v...), nil
+}
+
+func TestReentrant(t *testing.T) {
+	var q *queue.Queue[string]
+	var errs []error
+	c := within{codec.String(), func() {
+		_, err := q.TrySend("inner")
+		errs = append(errs, q.Send(t.Context(), "inner"), err, q.Shut(), q.Close())
+	}}
+	q = open[string](t, proctest.Name(t), c, nil)
+	send(t, q, "outer")
+	for i, err := range errs {
+		is(t, fmt.Sprint(i), err, sharedseg.ErrReentrant)
+	}
+	must(t, receive(t, q, "outer", 1).Done())
+}
+
+func TestLoan(t *testing.T) {
+	type pair struct{ A, B uint32 }
+	name := proctest.Name(t)
+	q, other := open(t, name, codec.Fixed[pair](), &queue.Options{Depth: 2}), open(t, name, codec.Fixed[pair](), nil)
+	l, err := q.Loan(t.Context())
+	must(t, err)
+	if sent, err := other.TrySend(pair{}); sent || err != nil {
+		t.Errorf("TrySend = %v, %v beside a loan", sent, err)
+	}
+	*l.Value() = pair{1, 2}
+	if len(l.Bytes()) != 8 {
+		t.Errorf("%d bytes", len(l.Bytes()))
+	}
+	is(t, "Publish", l.Publish(9), fs.ErrInvalid)
+	must(t, l.Publish(8))
+	must(t, l.Discard())
+	is(t, "Publish", l.Publish(8), fs.ErrClosed)
+	if l.Bytes() != nil || l.Value() != nil {
+		t.Error("a loan that is over can be written to")
+	}
+	l, err = q.Loan(t.Context())
+	must(t, err)
+	must(t, l.Discard())
+	must(t, receive(t, other, pair{1, 2}, 1).Done())
+	send(t, q, pair{3, 4}, pair{5, 6})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = q.Loan(ctx)
+	is(t, "Loan of a full queue", err, context.DeadlineExceeded)
+
+	text := open(t, proctest.Name(t), codec.String(), nil)
+	s, err := text.Loan(t.Context())
+	must(t, err)
+	if s.Value() != nil {
+		t.Error("Value of a string")
+	}
+	must(t, s.Publish(copy(s.Bytes(), "in place")))
+	d := receive(t, text, "in place", 1)
+	if b := d.Bytes(); string(b) != "in place" || cap(b) != len(b) {
+		t.Errorf("Bytes = %q", b)
+	}
+	must(t, d.Done())
+}
+
+// A closed handle's messages go to others, and what refers to them is harmless.
+func TestCloseWithMessages(t *testing.T) {
+	name := proctest.Name(t)
+	q, err := queue.Open(name, codec.String(), nil)
+	must(t, err)
+	other := open(t, name, codec.String(), nil)
+	send(t, other, "one", "two", "three")
+	one, two := receive(t, q, "one", 1), receive(t, q, "two", 1)
+	b := one.Bytes()
+	must(t, two.Done())
+	waiting := make(chan *queue.Delivery[string])
+	must(t, receive(t, other, "three", 1).Done())
+	go func() { waiting <- receive(t, other, "one", 2) }()
+	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
+	must(t, q.Close())
+	must(t, q.Close())
+	_ = string(b)
+	_, err = one.Value()
+	is(t, "Value", err, fs.ErrClosed)
+	// On Windows the message is the closed handle's until it is over.
+	if err := one.Return(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		t.Error("Return:", err)
+	}
+	must(t, (<-waiting).Done())
+	_, err = q.Receive(t.Context())
+	is(t, "Receive", err, fs.ErrClosed)
+	_, err = q.TryReceive()
+	is(t, "TryReceive", err, fs.ErrClosed)
+	is(t, "Send", q.Send(t.Context(), ""), fs.ErrClosed)
+	_, err = q.TrySend("")
+	is(t, "TrySend", err, fs.ErrClosed)
+	_, err = q.Loan(t.Context())
+	is(t, "Loan", err, fs.ErrClosed)
+	is(t, "Shut", q.Shut(), fs.ErrClosed)
+	if q.Len() != 0 {
+		t.Error("Len", q.Len())
+	}
+}
+
+// Those that wait return when the handle is closed.
+func TestCloseEndsWaits(t *testing.T) {
+	name := proctest.Name(t)
+	q, err := queue.Open(name, codec.Fixed[int](), &queue.Options{Depth: 1})
+	must(t, err)
+	open(t, name, codec.Fixed[int](), nil)
+	ended := make(chan error)
+	for range 3 {
+		go func() { _, err := q.Receive(context.Background()); ended <- err }()
+	}
+	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
+	must(t, q.Close())
+	for range 3 {
+		is(t, "Receive", <-ended, fs.ErrClosed)
+	}
+	q, err = queue.Open(name, codec.Fixed[int](), nil)
+	must(t, err)
+	send(t, q, 1)
+	go func() { ended <- q.Send(context.Background(), 2) }()
+	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
+	must(t, q.Close())
+	is(t, "Send", <-ended, fs.ErrClosed)
+}
+
+// A loan ends with its handle, and holds up nobody then.
+func TestCloseWithLoan(t *testing.T) {
+	name := proctest.Name(t)
+	q, err := queue.Open(name, codec.Fixed[int64](), nil)
+	must(t, err)
+	other := open(t, name, codec.Fixed[int64](), nil)
+	l, err := q.Loan(t.Context())
+	must(t, err)
+	must(t, q.Close())
+	*l.Value() = 7
+	is(t, "Publish", l.Publish(8), fs.ErrClosed)
+	send(t, other, 1)
+	must(t, receive(t, other, 1, 1).Done())
+}
+
+func TestPersist(t *testing.T) {
+	name, o := proctest.Name(t), &queue.Options{Dir: proctest.TempDir(t), Persist: true}
+	q, err := queue.Create(name, codec.String(), o)
+	must(t, err)
+	send(t, q, "one", "two")
+	d := receive(t, q, "one", 1)
+	must(t, q.Close())
+	d.Return()
+	q, err = queue.Attach(name, codec.String(), o)
+	must(t, err)
+	must(t, receive(t, q, "one", 2).Done())
+	must(t, receive(t, q, "two", 1).Done())
+	must(t, q.Close())
+	must(t, sharedseg.Remove(name, o.Place()))
+}
+
+// What is not a queue of the kind is refused.
+func TestRefused(t *testing.T) {
+	name := proctest.Name(t)
+	_, err := queue.Attach(name, codec.Fixed[int64](), nil)
+	is(t, "Attach", err, fs.ErrNotExist)
+	open(t, name, codec.Fixed[int64](), nil)
+	_, err = queue.Create(name, codec.Fixed[int64](), nil)
+	is(t, "Create", err, fs.ErrExist)
+	for what, o := range map[string]*queue.Options{
+		"its Depth is 64, asked for is 65":  {Depth: 65},
+		"its Capacity is 8, asked for is 9": {Capacity: 9},
+	} {
+		_, err := queue.Open(name, codec.Fixed[int64](), o)
+		if is(t, what, err, sharedseg.ErrIncompatible); !strings.Contains(err.Error(), what) {
+			t.Errorf("%v, want %s", err, what)
+		}
+	}
+	_, err = queue.Open(name, codec.Fixed[float64](), nil)
+	is(t, "Open as another type", err, sharedseg.ErrIncompatible)
+	_, err = segment.Open(name, codec.Fixed[int64](), nil)
+	if is(t, "segment.Open", err, sharedseg.ErrIncompatible); !strings.Contains(err.Error(), "it is a queue, not a segment") {
+		t.Error(err)
+	}
+	_, err = ipcsync.OpenMutex(name, nil)
+	is(t, "OpenMutex", err, sharedseg.ErrIncompatible)
+	for _, o := range []*queue.Options{{Depth: -1}, {Depth: 65537}, {Capacity: -1}} {
+		_, err = queue.Open(name, codec.Fixed[int64](), o)
+		is(t, fmt.Sprintf("%+v", o), err, fs.ErrInvalid)
+	}
+	_, err = queue.Open(name, codec.Fixed[int64](), &queue.Options{Capacity: 7})
+	is(t, "a small capacity", err, sharedseg.ErrTooLarge)
+	s, err := segment.Open(name+".s", codec.Fixed[int64](), nil)
+	must(t, err)
+	defer s.Close()
+	_, err = queue.Open(name+".s", codec.Fixed[int64](), nil)
+	is(t, "Open of a segment", err, sharedseg.ErrIncompatible)
+	info, err := sharedseg.Stat(name, nil)
+	if must(t, err); info.Kind != sharedseg.KindQueue || info.Slots != 64 || info.Capacity != 8 {
+		t.Errorf("Stat = %+v", info)
+	}
+}
+
+// Send, Receive and Done of a Fixed do not allocate, nor does All.
+func TestAllocs(t *testing.T) {
+	if os.Getenv("SHAREDSEG_TRAP") == "off" {
+		t.Skip("calls under the guard allocate")
+	}
+	q := open(t, proctest.Name(t), codec.Fixed[[64]byte](), nil)
+	ctx := patience(t)
+	var d queue.Delivery[[64]byte]
+	check := func(what string, op func()) {
+		t.Helper()
+		if n := proctest.Allocs(0, op); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+	check("a message", func() {
+		must(t, q.Send(ctx, [64]byte{}))
+		must(t, q.ReceiveInto(ctx, &d))
+		_, err := d.Value()
+		must(t, err)
+		must(t, d.Done())
+	})
+	const messages = 1000
+	n := proctest.Allocs(20, func() {
+		must(t, q.Send(ctx, [64]byte{}))
+		n := 0
+		for _, err := range q.All(ctx) {
+			must(t, err)
+			if n++; n == messages {
+				break
+			}
+			must(t, q.Send(ctx, [64]byte{}))
+		}
+		must(t, q.ReceiveInto(ctx, &d)) // which the break returned
+		must(t, d.Done())
+	})
+	if n > 20 {
+		t.Errorf("All: %v allocations for %d messages", n, messages)
+	}
+}
