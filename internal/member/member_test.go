@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/internal/ring"
 )
 
 var roles = map[string]func([]string) error{
@@ -742,4 +744,48 @@ func TestBare(t *testing.T) {
 	_, err = JoinBare(&s.Place, 100, false)
 	want(t, err, layout.ErrIncompatible)
 	exists(t, s, true)
+}
+
+// What a member slot's holder took, who died in a generation that is about to come
+// again, is nobody's before that.
+func TestGenerationsBeginAgain(t *testing.T) {
+	dir := proctest.TempDir(t)
+	s := in(dir)
+	s.New = func(page int) (*layout.Geometry, error) {
+		g := &layout.Geometry{Kind: layout.KindQueue, Slots: 4, Capacity: 64}
+		return g, g.Place(page)
+	}
+	m := join(t, s)
+	r := ring.New(m.Mem, m.Geometry, layout.Ident(m.Self()), m.Alive, m.Key)
+	const slot = 1 // the next to be claimed
+	takers := []layout.Ident{layout.NewIdent(slot, 1), layout.NewIdent(slot, 1<<20-1), layout.NewIdent(2, 1)}
+	for _, taker := range takers {
+		ticket, place, _, err := r.Reserve()
+		must(t, err)
+		r.Send(ticket, place, 0)
+		place.State().Store(uint64(layout.NewMessageState(ticket, taker, 1)))
+	}
+	states := func() (all []layout.Ident) {
+		slots := layout.NewSlots(m.Mem, m.Geometry)
+		for i := range takers {
+			slot := slots.Slot(uint64(i) + 1)
+			all = append(all, layout.MessageState(slot.State().Load()).Taker())
+		}
+		return all
+	}
+	m.Words.Generation(slot).Store(1<<20 - 2)
+	second := join(t, s)
+	if id := layout.Ident(second.Self()); id.Slot() != slot || id.Generation() != 1<<20-1 || !slices.Equal(states(), takers) {
+		t.Fatalf("identity %x, takers %x", id, states())
+	}
+	must(t, second.Leave(false))
+	m.Words.Rotor().Store(slot)
+	// What the second took is given back when it leaves; it seems to have died here.
+	slots := layout.NewSlots(m.Mem, m.Geometry)
+	place := slots.Slot(2)
+	place.State().Store(uint64(layout.NewMessageState(2, takers[1], 1)))
+	third := join(t, s)
+	if id := layout.Ident(third.Self()); id != takers[0] || !slices.Equal(states(), []layout.Ident{0, 0, takers[2]}) {
+		t.Errorf("identity %x, takers %x", id, states())
+	}
 }
