@@ -198,6 +198,9 @@ func (d *driver) round(at step.Step, nth int) {
 	if d.alone && d.file != nil {
 		generations = d.generations()
 	}
+	if d.operation.scene == queued {
+		d.beforeQueue()
+	}
 	p := d.next
 	if d.action == "kill" {
 		p = d.take()
@@ -229,7 +232,7 @@ func (d *driver) round(at step.Step, nth int) {
 		d.bury()
 	} else {
 		d.must(p.stopped())
-		if s := d.operation.scene; s == steady || s == mutual {
+		if s := d.operation.scene; s == steady || s == mutual || s == queued {
 			d.must(idle())
 			d.pause(at)
 		} else {
@@ -260,7 +263,7 @@ func (d *driver) bury() {
 		return
 	}
 	ours := 0
-	if d.operation.scene == steady {
+	if d.operation.scene == steady || d.operation.scene == queued {
 		ours = 1
 	}
 	proctest.Gone(d, func() bool {
@@ -275,6 +278,10 @@ func (d *driver) bury() {
 // pause is while the victim is stopped. Whatever needs its lock waits for it until a context ends that, and nothing
 // else waits.
 func (d *driver) pause(at step.Step) {
+	if d.operation.scene == queued {
+		d.pauseQueue(at)
+		return
+	}
 	holds := d.operation.holds(at)
 	locking := func(do func(ctx context.Context) error) {
 		d.Helper()
@@ -318,14 +325,23 @@ func (d *driver) pause(at step.Step) {
 // after is when the victim is dead or done. It had stored that version.
 func (d *driver) after(acked uint64) {
 	switch d.operation.scene {
+	case queued:
+		d.afterQueue(acked)
+		return
+	case brief:
+		d.must(liveQueue(d.player))
+		if d.alone {
+			d.gone()
+		}
+		return
 	case mutual, orphaned:
 		if d.operation.scene == mutual {
 			d.must(d.locks())
 		} else {
 			d.must(d.inherit())
 		}
-		if d.last <= acked {
-			d.Fatalf("%d increments, of which one was number %d", d.last, acked)
+		if d.keeper.last <= acked {
+			d.Fatalf("%d increments, of which one was number %d", d.keeper.last, acked)
 		}
 		return
 	case steady:

@@ -24,6 +24,8 @@ const (
 	kept                  // a segment that persists, and that nobody keeps open
 	mutual                // a named mutex
 	orphaned              // the same, which nobody keeps open, and with which owners die
+	queued                // a queue
+	brief                 // the same, which nobody keeps open
 )
 
 // An operation is what a victim does again and again until it comes by a step for the nth time.
@@ -33,7 +35,10 @@ type operation struct {
 	*flavour
 	counts bool // as of an actor; there are Stores if not
 	// reads says that the lock is held at the steps of reading.
-	reads  bool
+	reads bool
+	// sends says that it sends to a queue, completes that it receives and is done.
+	sends, completes bool
+
 	do     func(v *player) error
 	beside func(ctx context.Context, d *driver) error // what the driver does meanwhile
 	steps  []step.Step
@@ -43,11 +48,15 @@ type operation struct {
 type player struct {
 	*actor
 	*keeper
+	*clerk
 }
 
 func (p *player) acked() uint64 {
-	if p.keeper != nil {
-		return p.last
+	switch {
+	case p.keeper != nil:
+		return p.keeper.last
+	case p.clerk != nil:
+		return p.clerk.last
 	}
 	return p.version
 }
@@ -86,7 +95,7 @@ var (
 // held are the steps at which the process that passes them has the lock.
 var held = func() map[step.Step]bool {
 	held := map[step.Step]bool{}
-	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, []step.Step{step.Unlocking}) {
+	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, from(step.MessagePosted, step.MessageSent), []step.Step{step.Unlocking}) {
 		held[s] = true
 	}
 	return held
@@ -160,6 +169,8 @@ var operations = []*operation{
 		steps: []step.Step{step.RegistryQueued},
 	},
 }
+
+func init() { operations = append(operations, queueOperations...) }
 
 // What victims do.
 

@@ -34,6 +34,13 @@ func (op *operation) enter(name, dir string) (p *player, err error) {
 		}
 		return p, err
 	}
+	if op.scene == queued || op.scene == brief {
+		p.clerk = newClerk(name, dir, op.flavour == encoded)
+		if op.scene == queued {
+			err = p.openQueue()
+		}
+		return p, err
+	}
 	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts}
 	if op.scene == steady {
 		if err = p.actor.open(); err == nil {
@@ -51,6 +58,8 @@ func (op *operation) leave(p *player) error {
 		return p.b.Close()
 	case steady:
 		return p.actor.close()
+	case queued:
+		return p.q.Close()
 	}
 	return nil
 }
@@ -160,6 +169,10 @@ func (op *operation) something(p *player) error {
 		return p.visitMutex()
 	case op.scene == steady:
 		return p.dabble()
+	case op.scene == queued:
+		return p.mail()
+	case op.scene == brief:
+		return liveQueue(p)
 	}
 	if err := p.actor.open(); err != nil {
 		return err
