@@ -3,6 +3,7 @@
 // Begin with the package for what you share:
 //
 //	segment   one typed value: Store publishes it, Load copies the newest out
+//	queue     messages, each to exactly one receiver, even when that dies
 //	sync      package ipcsync: locks that survive the death of their owner
 //	codec     what a value looks like as bytes
 //

@@ -43,7 +43,7 @@ func TestDesignQuotesTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, models := source(t, ".go", "segment", "sync", "internal"), source(t, ".pml", filepath.Join("docs", "models"))
+	code, models := source(t, ".go", "segment", "queue", "sync", "internal"), source(t, ".pml", filepath.Join("docs", "models"))
 	_, table, found := strings.Cut(string(page), "| Go | model |\n| --- | --- |\n")
 	if !found {
 		t.Fatal("docs/design.md has no table of Go and model")
