@@ -61,16 +61,19 @@ func (d *Delivery[T]) Value() (v T, err error) {
 // valueSlow is Value for a handle whose memory is touched through the door, and for
 // a codec that needs memory on the heap, or a private copy.
 func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
+	if q.payload.Direct {
+		return q.member.Use(func() error {
+			if q.payload.Plain {
+				layout.Get(slot, v)
+				return nil
+			}
+			return q.payload.Get(slot, v)
+		})
+	}
 	private := new(T)
 	var enc []byte
 	err := q.member.Use(func() error {
-		switch {
-		case q.payload.Plain:
-			layout.Get(slot, private)
-			return nil
-		case q.payload.Direct:
-			return q.payload.Get(slot, private)
-		case q.payload.Copied:
+		if q.payload.Copied {
 			return q.payload.Copy(slot, &enc)
 		}
 		return q.payload.DecodeInPlace(slot, private)

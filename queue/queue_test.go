@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -551,45 +550,5 @@ func TestRefused(t *testing.T) {
 	info, err := sharedseg.Stat(name, nil)
 	if must(t, err); info.Kind != sharedseg.KindQueue || info.Slots != 64 || info.Capacity != 8 {
 		t.Errorf("Stat = %+v", info)
-	}
-}
-
-// Send, Receive and Done of a Fixed do not allocate, nor does All.
-func TestAllocs(t *testing.T) {
-	if os.Getenv("SHAREDSEG_TRAP") == "off" {
-		t.Skip("calls under the guard allocate")
-	}
-	q := open(t, proctest.Name(t), codec.Fixed[[64]byte](), nil)
-	ctx := patience(t)
-	var d queue.Delivery[[64]byte]
-	check := func(what string, op func()) {
-		t.Helper()
-		if n := proctest.Allocs(0, op); n != 0 {
-			t.Errorf("%s: %v allocations", what, n)
-		}
-	}
-	check("a message", func() {
-		must(t, q.Send(ctx, [64]byte{}))
-		must(t, q.ReceiveInto(ctx, &d))
-		_, err := d.Value()
-		must(t, err)
-		must(t, d.Done())
-	})
-	const messages = 1000
-	n := proctest.Allocs(20, func() {
-		must(t, q.Send(ctx, [64]byte{}))
-		n := 0
-		for _, err := range q.All(ctx) {
-			must(t, err)
-			if n++; n == messages {
-				break
-			}
-			must(t, q.Send(ctx, [64]byte{}))
-		}
-		must(t, q.ReceiveInto(ctx, &d)) // which the break returned
-		must(t, d.Done())
-	})
-	if n > 20 {
-		t.Errorf("All: %v allocations for %d messages", n, messages)
 	}
 }
