@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 		"watchers": watchers,
 		"watched":  watched,
 	}
-	maps.Copy(roles, locks.Roles())
+	maps.Copy(roles, dying.Roles())
+	maps.Copy(roles, streams.Roles())
 	maps.Copy(roles, echoes.Roles())
 	maps.Copy(roles, fanOutRoles())
 	proctest.Main(m, roles)
@@ -44,6 +45,7 @@ func TestOnce(t *testing.T) {
 		"Load/impl=segment", "Store/impl=segment", "Lock/impl=ipcsync.Mutex", "OpenClose/impl=segment", "First/impl=segment",
 		"Readers/impl=segment", "FanOut/impl=segment", "Watchers/impl=segment", "Watched/impl=segment",
 		"Takeover/impl=ipcsync.Mutex", "RoundTrip/impl=segment",
+		"Message/impl=queue", "Stream/impl=queue", "RoundTrip/impl=queue", "Takeover/impl=queue",
 	} {
 		if !strings.Contains(string(out), "\nBenchmark"+name+"/") {
 			t.Errorf("no result of %s in\n%s", name, out)

@@ -20,7 +20,9 @@
 //	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
 //	Watched    from a store to one of segments=N until its watcher has the value; another process watches them all, each
 //	           through a handle of its own
-//	Takeover   a lock whose owner was killed: from its death to the next owner
+//	Takeover   a lock whose owner was killed: from its death to the next owner; a message whose receiver was
+//	Message    a message of 64 bytes that a process sends to itself, received and done
+//	Stream     messages from from=N processes to to=N others, as fast as they go, each to one of them
 //	RoundTrip  64 bytes to another process and back; load=idle: with 1 ms of rest before each
 //
 // Besides the units of package testing there are
@@ -40,6 +42,7 @@
 // The rest of a name is key=value parts, the first of which says what is measured, the mechanism:
 //
 //	segment                 segment.Segment, with the codec of another part
+//	queue                   queue.Queue
 //	ipcsync.Mutex           this library's named mutex
 //	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind;
 //	                        nothing keeps readers from half of a value
@@ -50,8 +53,10 @@
 //	sync.Mutex, flock, ofd  other locks, the first with goroutines=N instead of processes; ofd is fcntl(2) with
 //	                        F_OFD_SETLKW; in FanOut, flock is an assignment under LOCK_SH and LOCK_EX
 //	mmap                    open, fstat, mmap, munmap and close
-//	chan                    goroutines of one process that wait until a channel is closed
+//	chan                    goroutines of one process that wait until a channel is closed; of Message and Stream, a
+//	                        channel of as many messages as a queue has room for
 //	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface
+//	seqpacket, mq           a pair of SOCK_SEQPACKET sockets, and a POSIX message queue
 //	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //
 // Of this library's mechanisms, reads=free or locked is Options.LockReads, and fault=trap or guard is how the process

@@ -105,7 +105,7 @@ func goroutinesContend(n int) []harness.Work {
 }
 
 func BenchmarkTakeover(b *testing.B) {
-	for _, impl := range slices.Sorted(maps.Keys(locks)) {
-		locks.Takeover(b, impl)
+	for _, impl := range slices.Sorted(maps.Keys(dying)) {
+		dying.Takeover(b, impl)
 	}
 }

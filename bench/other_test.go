@@ -14,6 +14,8 @@ var (
 	fileLocks   = harness.Locks{}
 	rawOpenings []opening
 	rawReaders  = map[string]readerKind{}
+	rawStreams  = harness.Streams{}
+	rawEchoes   = harness.Echoes{}
 )
 
 func (s *sample[T]) baselines(*testing.B, direction) {}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/rpc"
 	"os"
@@ -23,13 +24,18 @@ func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 var segmentEcho = "segment" + faultKey
 
 // echoes are the connections to a process, by mechanism.
-var echoes = harness.Echoes{
-	segmentEcho: {Dial: dialSegments, Serve: serveSegments},
-	"pipe":      {Dial: dialPipes, Serve: servePipes},
-	"unix":      {Dial: dialUnix, Serve: serveConn("unix")},
-	"tcp":       {Dial: dialTCP, Serve: serveConn("tcp")},
-	"netrpc":    {Dial: dialRPC, Serve: serveRPC},
-}
+var echoes = func() harness.Echoes {
+	all := harness.Echoes{
+		segmentEcho: {Dial: dialSegments, Serve: serveSegments},
+		queueKey:    {Dial: dialQueues, Serve: serveQueues},
+		"pipe":      {Dial: dialPipes, Serve: servePipes},
+		"unix":      {Dial: dialUnix, Serve: serveConn("unix")},
+		"tcp":       {Dial: dialTCP, Serve: serveConn("tcp")},
+		"netrpc":    {Dial: dialRPC, Serve: serveRPC},
+	}
+	maps.Copy(all, rawEchoes)
+	return all
+}()
 
 // segmentPair is a segment for each direction.
 type segmentPair struct {

@@ -327,13 +327,18 @@ func TestSendersDie(t *testing.T) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for range 2 {
-			p, id2 := proctest.Start(t, "sender", name, fmt.Sprint(id)), id
+			p, sender := proctest.Start(t, "sender", name, fmt.Sprint(id)), id
+			p.Expect("ready")
+			p.Expect("1") // it sends
+			mu.Lock()
+			acked[sender] = 1
+			mu.Unlock()
 			group = append(group, p)
 			wg.Go(func() {
 				for lines := bufio.NewScanner(p.Output()); lines.Scan(); {
 					if n, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil {
 						mu.Lock()
-						acked[id2] = n
+						acked[sender] = n
 						mu.Unlock()
 					}
 				}
@@ -341,7 +346,7 @@ func TestSendersDie(t *testing.T) {
 			id++
 		}
 		for _, p := range group {
-			time.Sleep(time.Duration(20+rand.IntN(30)) * time.Millisecond)
+			time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
 			p.Slay()
 		}
 		wg.Wait()
