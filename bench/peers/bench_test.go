@@ -14,6 +14,7 @@ import (
 func TestMain(m *testing.M) {
 	roles := locks.Roles()
 	maps.Copy(roles, echoes.Roles())
+	maps.Copy(roles, streams.Roles())
 	proctest.Main(m, roles)
 }
 
@@ -40,7 +41,7 @@ func TestOnce(t *testing.T) {
 	}
 	names := []string{
 		"Load/impl=mmap-go", "Store/impl=mmap-go", "Lock/impl=gofrs-flock", "OpenClose/impl=mmap-go",
-		"Takeover/impl=gofrs-flock",
+		"Takeover/impl=gofrs-flock", "Stream/impl=nats", "RoundTrip/impl=nats",
 	}
 	if runtime.GOOS != "windows" {
 		names = append(names, "RoundTrip/impl=grpc")

@@ -4,13 +4,17 @@
 //
 //	cd bench/peers && go test -run '^$' -bench .
 //
-// Load, Store, Lock, OpenClose, Takeover and RoundTrip are what package bench describes. The mechanisms:
+// Load, Store, Lock, OpenClose, Takeover, Stream and RoundTrip are what package bench describes. The mechanisms:
 //
 //	mmap-go       github.com/edsrzf/mmap-go: copy to and from its mapping; OpenClose is open, Map, close and Unmap
 //	gofrs-flock   github.com/gofrs/flock: flock(2) on a file that Lock opens and Unlock closes
 //	go-filemutex  github.com/alexflint/go-filemutex: flock(2) on a file that stays open
 //	juju-mutex    github.com/juju/mutex/v2: flock(2) in a goroutine, on a file that Acquire opens and Release closes
 //	pthread       a robust pthread_mutex_t in a mapped file, through cgo; only on Linux with cgo
+//	boost         message_queue of Boost.Interprocess, through cgo; only on Linux, under the build tag sharedseg_boost,
+//	              as it needs the headers of Boost (libboost-dev)
+//	nats          github.com/nats-io/nats.go: a queue group of core NATS, with a server on the loopback interface that
+//	              runs in the process of the benchmark; it keeps nothing for those that are not there
 //	grpc          google.golang.org/grpc: a unary call of its benchmark service, on a socket of the unix domain
 //
 // On Windows, instead of flock(2), gofrs-flock and go-filemutex use LockFileEx, and juju-mutex a mutex of the kernel.

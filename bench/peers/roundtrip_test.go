@@ -17,7 +17,10 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-var echoes = harness.Echoes{"grpc": {Dial: dialGRPC, Serve: serveGRPC}}
+var echoes = harness.Echoes{
+	"grpc": {Dial: dialGRPC, Serve: serveGRPC},
+	"nats": {Dial: dialNATS, Serve: serveNATS},
+}
 
 func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 

@@ -19,6 +19,9 @@ type End interface {
 	Send(message []byte) error
 	Receive(message []byte) error // of the same length
 	Close() error
+
+	// One that also has a method Flush() error is flushed before it is said that all
+	// is sent.
 }
 
 // A Stream is a way to send messages from some processes to others.
@@ -74,6 +77,9 @@ func SizeName(size int) string {
 
 // last is the number of a message that ends the receiver that gets it.
 const last = 1<<64 - 1
+
+// Last reports whether a message is one that ends the receiver that gets it.
+func Last(message []byte) bool { return binary.NativeEndian.Uint64(message) == last }
 
 func (s Streams) measure(b *testing.B, impl string, from, to, size int) {
 	args, send, receive := s[impl].Make(b, size)
@@ -162,6 +168,11 @@ func (s Streams) send(args []string) error {
 			return err
 		}
 	}
+	if f, ok := end.(interface{ Flush() error }); ok {
+		if err := f.Flush(); err != nil {
+			return err
+		}
+	}
 	fmt.Println("done")
 	var ends int
 	fmt.Sscanf(proctest.Await(), "end %d", &ends)
@@ -187,7 +198,7 @@ func (s Streams) receive(args []string) error {
 		if err := end.Receive(message); err != nil {
 			return err
 		}
-		if binary.NativeEndian.Uint64(message) == last {
+		if Last(message) {
 			fmt.Println(n)
 			proctest.Await()
 			return nil
