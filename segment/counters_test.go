@@ -109,8 +109,8 @@ func TestWaitsAreCounted(t *testing.T) {
 	}
 }
 
-// Each slot's header has the version and the length of its value, and no version
-// once a Store to it has failed.
+// Each slot's header has the version of its value, the one before it and the
+// length, and no version once a Store to it has failed.
 func TestSlotsCarryTheirVersion(t *testing.T) {
 	o := segment.Options{Dir: proctest.TempDir(t), Capacity: 16, Slots: 3}
 	t.Run("plain", func(t *testing.T) {
@@ -130,32 +130,31 @@ func TestSlotsCarryTheirVersion(t *testing.T) {
 		want(t, s.Store("01234567890123456"), sharedseg.ErrTooLarge)
 		before[8%3][0] = 0
 		if got := headers(); got != before {
-			t.Errorf("after a Store that failed the slots' versions and lengths are %v, want %v", got, before)
+			t.Errorf("after a Store that failed the slots' headers are %v, want %v", got, before)
 		}
 	})
 }
 
 // slotHeaders has 7 versions of 16 bytes each stored in 3 slots, and checks what
-// the headers say: versions and lengths, which it returns the reader of.
-func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][2]uint64) {
+// the headers say, which it returns the reader of.
+func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][3]uint64) {
 	t.Helper()
-	headers = func() [3][2]uint64 { return headersOf(t, name, o) }
-	var want [3][2]uint64
+	headers = func() [3][3]uint64 { return headersOf(t, name, o) }
+	var want [3][3]uint64
 	for v := uint64(1); v <= 7; v++ {
 		if err := store(v); err != nil {
 			t.Fatal(err)
 		}
-		want[v%3] = [2]uint64{v, 16}
+		want[v%3] = [3]uint64{v, v - 1, 16}
 		if got := headers(); got != want {
-			t.Fatalf("after version %d the slots' versions and lengths are %v, want %v", v, got, want)
+			t.Fatalf("after version %d the slots' headers are %v, want %v", v, got, want)
 		}
 	}
 	return headers
 }
 
-// headersOf reads the versions and lengths in the headers of a segment's first 3
-// slots.
-func headersOf(t *testing.T, name string, o *segment.Options) (h [3][2]uint64) {
+// headersOf reads the headers of a segment's first 3 slots.
+func headersOf(t *testing.T, name string, o *segment.Options) (h [3][3]uint64) {
 	t.Helper()
 	info, err := sharedseg.Stat(name, o.Place())
 	if err != nil {
@@ -168,7 +167,7 @@ func headersOf(t *testing.T, name string, o *segment.Options) (h [3][2]uint64) {
 	area, stride := binary.NativeEndian.Uint64(file[56:]), binary.NativeEndian.Uint64(file[48:])
 	for i := range h {
 		at := area + uint64(i)*stride
-		h[i] = [2]uint64{binary.NativeEndian.Uint64(file[at:]), binary.NativeEndian.Uint64(file[at+8:])}
+		h[i] = [3]uint64{binary.NativeEndian.Uint64(file[at:]), binary.NativeEndian.Uint64(file[at+8:]), binary.NativeEndian.Uint64(file[at+16:])}
 	}
 	return h
 }

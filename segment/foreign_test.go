@@ -600,8 +600,8 @@ func TestForeignWrite(t *testing.T) {
 		if err := <-woken; err != nil {
 			t.Error(err)
 		}
-		if got, want := headersOf(t, name, nil)[(seen+1)%3], [2]uint64{seen + 1, uint64(len(text))}; got != want {
-			t.Errorf("the slot has version and length %v, want %v", got, want)
+		if got, want := headersOf(t, name, nil)[(seen+1)%3], [3]uint64{seen + 1, seen, uint64(len(text))}; got != want {
+			t.Errorf("the slot has the header %v, want %v", got, want)
 		}
 	}
 

@@ -122,10 +122,9 @@ func (s *script) patch(f *fields) patch64 {
 		if f.slots > 0 {
 			p.off += slot % f.slots * f.stride
 		}
-		if b&7 == 6 { // the length, or the version
-			if p.width = 8; slot < 128 {
-				p.off += 8
-			}
+		if b&7 == 6 { // the length, the version, or that before it
+			p.width = 8
+			p.off += []int{16, 16, 0, 8}[slot>>6]
 		} else {
 			p.off += slotHeader + int(s.byte())
 		}

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"runtime"
+	"sync/atomic"
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
@@ -93,5 +94,10 @@ func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 	if o.Populate {
 		m.Populate()
 	}
-	runtime.AddCleanup(r, (*member.Member).Discard, m)
+	r.pins = new(pins)
+	r.rowsUsed = new(atomic.Uint64)
+	if m.Geometry.HasRows() && m.WaitPage.Usable() {
+		r.rowsUsed = m.WaitPage.RowsUsed()
+	}
+	runtime.AddCleanup(r, attachment.discard, attachment{m, r.pins})
 }

@@ -46,8 +46,13 @@ type handle[T any] struct {
 	word      layout.MutexWord // the mutex's
 	member    *member.Member
 	name      string
-	notifier  *notify.Notifier // of new versions
-	scratches sync.Pool        // *scratch[T]
+	notifier  *notify.Notifier   // of new versions
+	pins      *pins              // what this handle has borrowed
+	rowsUsed  *atomic.Uint64     // 0 if nobody has ever borrowed
+	freed     *notify.EventCount // of slots that are borrowed no longer; nil until a writer has to wait
+	asking    atomic.Bool        // whoever waits for one is to ask who lives
+	loans     uint64             // counts Loans, with the lock held
+	scratches sync.Pool          // *scratch[T]
 }
 
 // Load returns the current value, T's zero value if nothing was stored yet. It is
@@ -133,18 +138,23 @@ func (r *handle[T]) tryRead(v *T, s *scratch[T]) (version uint64, ok bool, err e
 		return 0, true, nil
 	}
 	step.At(step.ReadBegun)
-	switch slot := r.payload.Slot(i); {
-	case r.payload.Plain:
-		layout.Get(slot, v)
-	case r.payload.Direct:
-		err = r.payload.Get(slot, v)
-	case r.payload.Copied:
-		err = r.payload.Copy(slot, &s.buf)
-	default:
-		err = r.payload.DecodeInPlace(slot, &s.v)
-	}
+	err = r.copyOut(r.payload.Slot(i), v, s)
 	step.At(step.ReadCopied)
 	return version, !r.seq.ReadRetry(version), err
+}
+
+// copyOut copies the value in a slot, to where tryRead says.
+func (r *handle[T]) copyOut(slot layout.Slot, v *T, s *scratch[T]) error {
+	switch {
+	case r.payload.Plain:
+		layout.Get(slot, v)
+		return nil
+	case r.payload.Direct:
+		return r.payload.Get(slot, v)
+	case r.payload.Copied:
+		return r.payload.Copy(slot, &s.buf)
+	}
+	return r.payload.DecodeInPlace(slot, &s.v)
 }
 
 // loadSlow is load for a handle whose memory is touched through the door, for a
@@ -188,62 +198,74 @@ func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error
 // lock; else it takes it, if it is free, after writers disturbed it a few times.
 // A writer that is stopped while it holds the lock disturbs nobody.
 func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
-	if r.lockReads {
-		return r.readLocked(ctx, v, s)
+	try := func() (_ uint64, ok bool, err error) {
+		version, ok, err = r.tryRead(v, s)
+		return version, ok, err
 	}
-	for try, pause := 0, time.Microsecond; ; try++ {
-		version, ok, err := r.tryRead(v, s)
-		if ok {
-			return version, err
+	if r.lockReads {
+		return version, r.readLocked(ctx, try)
+	}
+	err = r.untilUndisturbed(ctx, try)
+	return version, err
+}
+
+// readLocked reads while the lock, for which it waits, keeps writers away.
+func (r *handle[T]) readLocked(ctx context.Context, try func() (uint64, bool, error)) error {
+	if !r.word.TryLock() {
+		if r.within(writer()) {
+			return errLoadWithin
 		}
-		if try == 0 {
+		if err := r.mutex.Lock(ctx); err != nil {
+			return err
+		}
+	}
+	return r.readHeld(try)
+}
+
+// untilUndisturbed calls try, which reads the current version, until no writer
+// disturbs it. After a few times it takes the lock, if that is free, or waits a
+// little. A writer that is stopped while it has the lock disturbs nobody.
+func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version uint64, ok bool, err error)) error {
+	for n, pause := 0, time.Microsecond; ; n++ {
+		version, ok, err := try()
+		if ok {
+			return err
+		}
+		if n == 0 {
 			r.member.Count(layout.DisturbedReads)
 		}
-		if try < maxRetries {
+		if n < maxRetries {
 			continue
 		}
 		if r.seq.Version() == version {
-			return 0, errCounters
+			return errCounters
 		}
 		if r.mutex != nil {
 			if locked, err := r.mutex.TryLock(); err != nil {
-				return 0, err
+				return err
 			} else if locked {
 				fence.Publish(&r.writing, writer())
-				return r.readHeld(v, s)
+				return r.readHeld(try)
 			}
 		}
 		time.Sleep(pause)
 		pause = min(2*pause, time.Millisecond)
 		if err := r.member.Verdict(ctx.Err()); err != nil {
-			return 0, err
+			return err
 		}
 	}
-}
-
-// readLocked reads while the lock, for which it waits, keeps writers away.
-func (r *handle[T]) readLocked(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
-	if !r.word.TryLock() {
-		if r.within(writer()) {
-			return 0, errLoadWithin
-		}
-		if err := r.mutex.Lock(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return r.readHeld(v, s)
 }
 
 // readHeld reads with the lock held, and releases it, also if the codec panics or
 // the memory vanishes, which is a panic behind a guard.
-func (r *handle[T]) readHeld(v *T, s *scratch[T]) (version uint64, err error) {
+func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	fence.Acquire(r.member.Key)
 	defer r.unlock()
-	version, ok, err := r.tryRead(v, s)
+	_, ok, err := try()
 	if !ok {
 		err = errCounters
 	}
-	return version, err
+	return err
 }
 
 // unlock releases the lock, inside the door.
@@ -292,8 +314,7 @@ var (
 	errCloseWithin = fmt.Errorf("%w: %s: close the handle when that has returned", sharedseg.ErrReentrant, fromWithin)
 )
 
-// A writer announces no version but the one after the current one, and disturbs
-// only those who read an older.
+// No writer disturbs those that read the current version.
 var errCounters = fmt.Errorf("%w: the version counters contradict each other", sharedseg.ErrCorrupt)
 
 // scratch is what a codec that is not payload.Direct needs of the heap.
@@ -316,7 +337,7 @@ func (r *handle[T]) release(s *scratch[T]) {
 }
 
 // Version returns the number of the current version: 0 if nothing was stored yet,
-// then 1, 2, 3 …. It is also 0 if the handle is closed or the segment corrupt,
+// then 1, 2, 3 …, some of which may be left out. It is also 0 if the handle is closed or the segment corrupt,
 // which Load tells.
 func (r *handle[T]) Version() (version uint64) {
 	err := r.member.Use(func() error {
@@ -330,7 +351,8 @@ func (r *handle[T]) Version() (version uint64) {
 }
 
 // Close closes the handle. It waits for Stores and Updates under way. Loads under
-// way and later calls return fs.ErrClosed, as do Wait and Watch. If it is the last
+// way and later calls return fs.ErrClosed, as do Wait, Watch and Follow. What was
+// borrowed is given up, and a Loan that is open is discarded. If it is the last
 // handle of a segment that does not persist, the segment ends. The error says
 // what could not be cleaned up; the handle is closed all the same. A second Close
 // returns nil, perhaps before the first is done.
@@ -345,10 +367,15 @@ func (r *handle[T]) Close() error {
 		return nil
 	}
 	r.notifier.Close()
+	r.pins.end()
+	if r.freed != nil { // which only changes before the pins end
+		r.freed.Close()
+	}
 	step.At(step.WaitsEnded)
 	if r.mutex != nil {
 		r.mutex.Stop()
 		r.quiesce()
+		r.recall()
 		if !member.Pinning {
 			// A Store that has released the lock may not have woken the watchers yet,
 			// and cannot where the memory is another.
@@ -356,18 +383,24 @@ func (r *handle[T]) Close() error {
 		}
 		step.At(step.StoresEnded)
 	}
-	err := wrap("close", r.name, r.member.Leave(false))
+	m := r.member
+	leave := func() error { return m.Leave(false) }
+	if r.pins.postpone(leave) {
+		return nil
+	}
+	err := wrap("close", r.name, leave())
 	runtime.KeepAlive(r)
 	return err
 }
 
-// quiesce waits until no call of this handle has the lock. The lock's word says so
+// quiesce waits until no call of this handle has the lock, though a Loan may. The lock's word says so
 // for the short while in which a call has the lock and has not noted it; a word
 // that a peer wrote says nothing for longer.
 func (r *handle[T]) quiesce() {
 	forged := wait.NewBudget(time.Second) // a word that a peer wrote
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		if atomic.LoadUint64(&r.writing) == 0 && (!r.member.OwnsMutex() || forged.Left() == 0) {
+		w := atomic.LoadUint64(&r.writing)
+		if w&lent != 0 || w == 0 && (!r.member.OwnsMutex() || forged.Left() == 0) {
 			return
 		}
 		if !forged.Sleep(pause) {

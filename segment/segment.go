@@ -42,7 +42,7 @@ type Segment[T any] struct{ handle[T] }
 func (s *Segment[T]) Created() bool { return s.member.Created }
 
 // Store publishes v as the new version. It waits for other writers, but not for
-// readers.
+// readers, unless they have borrowed every other slot.
 //
 // Errors: ErrTooLarge if the encoding is larger than the capacity, the codec's,
 // ErrCorrupt, ErrNoSpace if memory that was reserved is gone, ErrReentrant from
@@ -68,7 +68,7 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 // not decode is codec.ErrMalformed, and fn does not run.
 //
 // fn runs with the writers' lock held: it should be short. Calls of this handle
-// that need the lock, which are Store, Update, Close, and Load with LockReads,
+// that need the lock, which are Store, Update, Loan, Close, and Load with LockReads,
 // return ErrReentrant at once when fn makes them. It is not noticed if fn waits for
 // its own lock through another handle of the segment, or for another goroutine
 // that waits for the lock. Only a context ends that, as of StoreContext and
@@ -109,55 +109,158 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 	}
 	fence.Acquire(s.member.Key)
 	fence.Publish(&s.writing, unnamed) // Close looks at it, as the lock's word may be a peer's forgery
-	err := s.publish(v)
+	n, err := s.next()
+	if err != nil {
+		s.unlock()
+		return s.writeSlow(ctx, op, v, nil)
+	}
+	err = s.publish(n, v)
 	return wrap(op, s.name, err)
 }
 
-// writeSlow is write for a lock that is not free, for a handle whose memory is
-// touched through the door, for a codec that may panic, and for an update.
-// However these end, the lock is released.
-func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func() error) (err error) {
-	self, locked := writer(), false
+// next is what a writer that has the lock is going to publish.
+type next struct {
+	version, previous uint64
+	slot              layout.Slot
+}
+
+// next chooses the next version, whose slot nobody reads in place.
+func (s *handle[T]) next() (n next, err error) {
+	if s.state.Load() != 0 {
+		return n, s.member.Verdict(nil)
+	}
+	previous := s.seq.Version()
+	version, i := s.seq.WriteNext()
+	if version != previous+1 || s.rowsUsed.Load() != 0 {
+		if version, i, err = s.stepOver(previous, version); err != nil {
+			return n, err
+		}
+	}
+	return next{version, previous, s.payload.Slot(i)}, nil
+}
+
+// stepOver is WriteNext beside borrowed slots, and after a version that was
+// announced and not published: it returns the first version from the given one on
+// whose slot is neither borrowed nor the current version's. If there is none,
+// errPinned.
+func (s *handle[T]) stepOver(previous, from uint64) (version, slot uint64, err error) {
+	current := s.seq.Slot(previous)
+	var taken uint64
+	if s.rowsUsed.Load() != 0 {
+		var free bool
+		if taken, free = s.taken(previous, false); !free {
+			if taken, free = s.taken(previous, true); !free {
+				return 0, 0, errPinned
+			}
+		}
+	}
+	// Versions come round, from 2^64-1 to 1, only after a peer wrote nonsense.
+	for version = from; ; version = max(version+1, 1) {
+		if slot = s.seq.Slot(version); slot != current && taken>>slot&1 == 0 {
+			break
+		}
+	}
+	if version != from {
+		if s.seq.Announced() == from {
+			// Its writer died, or gave up, and may have put it in the header.
+			s.payload.Slot(s.seq.Slot(from)).Unseal()
+		}
+		step.At(step.SteppedOver)
+	}
+	return version, slot, nil
+}
+
+// publish writes *v, makes it the current version, and wakes the watchers. It is
+// called inside the door, with the lock, which it releases, unless the codec
+// panics.
+func (s *handle[T]) publish(n next, v *T) (err error) {
+	n.slot.Unseal()
+	step.At(step.SlotUnsealed)
+	s.seq.WriteAnnounce(n.version)
+	step.At(step.WriteBegun)
+	var size int
+	if s.payload.Plain {
+		size = layout.Put(n.slot, v)
+	} else if size, err = s.payload.Put(n.slot, v); err != nil {
+		s.unlock()
+		return err
+	}
+	step.At(step.WriteFilled)
+	return s.conclude(n, size)
+}
+
+// conclude makes what was written the current version, releases the lock, and
+// wakes the watchers.
+func (s *handle[T]) conclude(n next, size int) (err error) {
+	n.slot.Seal(n.version, n.previous, size)
+	step.At(step.SlotSealed)
+	armed := s.notifier.Disarm()
+	step.At(step.WatchersDisarmed)
+	s.seq.WriteEnd(n.version)
+	step.At(step.WriteEnded)
+	fence.Publish(&s.writing, 0)
+	fence.Release(s.member.Key)
+	if !s.word.TryUnlock() {
+		err = s.unlockSlow()
+	}
+	s.notifier.Notify(uint32(n.previous), armed)
+	if s.state.Load() != 0 {
+		return s.member.Loss(err)
+	}
+	return err
+}
+
+// writeSlow is write for a lock or a slot that is not free, for a handle whose
+// memory is touched through the door, for a codec that may panic, and for an
+// update. However these end, the lock is released.
+func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func() error) error {
+	self := writer()
+	n, err := s.acquire(ctx, self)
+	if err != nil {
+		return wrap(op, s.name, err)
+	}
+	published := false
 	defer func() {
 		// A fault may have come after the release, from waking others.
-		if locked && atomic.LoadUint64(&s.writing) == self {
+		if !published && atomic.LoadUint64(&s.writing) == self {
 			s.member.Use(s.unlock)
 		}
 	}()
-	publish := func() error {
-		fence.Publish(&s.writing, self)
-		err := s.publish(v)
-		locked = false
-		return err
-	}
-	if update == nil {
-		published := false
-		err = s.member.Use(func() error {
-			if locked = s.word.TryLock(); !locked {
-				return nil
-			}
-			fence.Acquire(s.member.Key)
-			published = true
-			return publish()
-		})
-		if published || err != nil {
-			return wrap(op, s.name, err)
-		}
-	}
-	if s.within(self) {
-		return wrap(op, s.name, errStoreWithin)
-	}
-	if err := s.mutex.Lock(ctx); err != nil {
-		return wrap(op, s.name, err)
-	}
-	locked = true
-	fence.Publish(&s.writing, self)
 	if update != nil {
 		if err := update(); err != nil {
 			return wrap(op, s.name, err)
 		}
 	}
-	return wrap(op, s.name, s.member.Use(publish))
+	return wrap(op, s.name, s.member.Use(func() error {
+		err := s.publish(n, v)
+		published = true
+		return err
+	}))
+}
+
+// acquire takes the lock, for the goroutine self, as soon as there is also a slot
+// to write to.
+func (s *handle[T]) acquire(ctx context.Context, self uint64) (n next, err error) {
+	for {
+		if s.within(self) {
+			return n, errStoreWithin
+		}
+		if err := s.mutex.Lock(ctx); err != nil {
+			return n, err
+		}
+		fence.Publish(&s.writing, self)
+		err := s.member.Use(func() (err error) { n, err = s.next(); return err })
+		if err == nil {
+			return n, nil
+		}
+		s.member.Use(s.unlock)
+		if err != errPinned {
+			return n, s.member.Verdict(err)
+		}
+		if err := s.awaitSlot(ctx); err != nil {
+			return n, err
+		}
+	}
 }
 
 // current reads the value into *v for an Update. The lock is held.
@@ -175,44 +278,4 @@ func (s *handle[T]) current(v *T) error {
 		private = nil
 	}
 	return s.finish(v, private, version, s.member.Verdict(err))
-}
-
-// publish writes *v to the next slot, makes it current, and wakes the watchers.
-// It is called inside the door, with the lock, which it releases, unless the codec
-// panics.
-func (s *handle[T]) publish(v *T) (err error) {
-	if s.state.Load() != 0 {
-		s.unlock()
-		return s.member.Verdict(nil)
-	}
-	version, i := s.seq.WriteNext()
-	slot := s.payload.Slot(i)
-	slot.Unseal()
-	step.At(step.SlotUnsealed)
-	s.seq.WriteAnnounce(version)
-	step.At(step.WriteBegun)
-	var n int
-	if s.payload.Plain {
-		n = layout.Put(slot, v)
-	} else if n, err = s.payload.Put(slot, v); err != nil {
-		s.unlock()
-		return err
-	}
-	step.At(step.WriteFilled)
-	slot.Seal(version, n)
-	step.At(step.SlotSealed)
-	armed := s.notifier.Disarm()
-	step.At(step.WatchersDisarmed)
-	s.seq.WriteEnd(version)
-	step.At(step.WriteEnded)
-	fence.Publish(&s.writing, 0)
-	fence.Release(s.member.Key)
-	if !s.word.TryUnlock() {
-		err = s.unlockSlow()
-	}
-	s.notifier.Notify(uint32(version-1), armed)
-	if s.state.Load() != 0 {
-		return s.member.Loss(err)
-	}
-	return err
 }

@@ -30,14 +30,14 @@ func FuzzSeqLock(f *testing.F) {
 		if version != end || l.Version() != end || slot >= slots || slot != l.Slot(end) || end < 1<<63 && slot != end%slots {
 			t.Fatalf("%d slots: end %d is read as version %d in slot %d", slots, end, version, slot)
 		}
-		if retry := l.ReadRetry(version); retry != (begin-version >= slots) {
-			t.Fatalf("%d slots, begin %d: version %d, retry = %v", slots, begin, version, retry)
+		if retry := l.ReadRetry(version); retry {
+			t.Fatalf("%d slots, begin %d: version %d, the current one, is to be read again", slots, begin, version)
 		}
 		next, slot := l.WriteNext()
 		if again, same := l.WriteBegin(); again != next || same != slot || c[0] != next {
 			t.Fatalf("WriteNext says %d in slot %d, WriteBegin %d in slot %d, and announces %d", next, slot, again, same, c[0])
 		}
-		if next == 0 || next != end+1 && next != 1 || slot >= slots || l.Slot(next) != slot {
+		if next == 0 || next != max(end+1, begin, 1) || slot >= slots || l.Slot(next) != slot {
 			t.Fatalf("%d slots: after %d comes %d in slot %d", slots, end, next, slot)
 		}
 		if again, same := l.WriteBegin(); again != next || same != slot {

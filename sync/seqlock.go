@@ -23,7 +23,7 @@ const (
 // never delay each other or a writer, and need no more than read access.
 //
 // The value lives in a ring of slots, which are the caller's: version v in slot v modulo the number of slots. A
-// writer fills the slot after the current one, so a writer that dies half-way leaves the current version whole,
+// writer fills another slot than the current one, so a writer that dies half-way leaves the current version whole,
 // and the next writer just uses the same slot again: nothing needs to be repaired.
 //
 //	version, slot := l.WriteBegin()        // holding the lock that excludes other writers
@@ -79,20 +79,36 @@ func (l *SeqLock) WriteBegin() (version, slot uint64) {
 // WriteNext returns the version that WriteBegin would announce, and its slot.
 // WriteNext and WriteAnnounce are WriteBegin in two steps, for slots that
 // themselves say which version they hold: between the two a writer has the slot
-// say that it holds none.
+// say that it holds none. A writer may also step over slots: it announces a later
+// version than WriteNext returned, one that has another slot than the current
+// version. So versions grow, but may skip numbers.
 func (l *SeqLock) WriteNext() (version, slot uint64) {
-	version = max(l.Version()+1, 1) // the largest is not reached but by a peer that writes nonsense
+	// What was announced is not taken back, as a reader goes by that: begin does not
+	// decrease. 0 is not reached but by a peer that writes nonsense.
+	version = max(l.Version()+1, l.Announced(), 1)
 	return version, l.Slot(version)
 }
 
-// WriteAnnounce announces the version that WriteNext returned. Its slot may be
-// written from then on.
+// Announced returns the version that was announced last. If it is not the current
+// one, then a writer is writing it, gave up, or died.
+func (l *SeqLock) Announced() uint64 { return atomic.LoadUint64(&l.c[begin]) }
+
+// WriteAnnounce announces the version that WriteNext returned, or a later one. Its
+// slot may be written from then on.
 func (l *SeqLock) WriteAnnounce(version uint64) {
 	if l.large {
 		atomic.StoreUint64(&l.c[begin], version)
 	} else {
 		fence.Publish(&l.c[begin], version)
 	}
+	fence.StoreStore()
+}
+
+// WriteAnnounceFull is WriteAnnounce for a slot that is written in any way: its
+// barrier also keeps stores that are not in the order of the others, as the
+// non-temporal ones of large copies, behind the announcement.
+func (l *SeqLock) WriteAnnounceFull(version uint64) {
+	atomic.StoreUint64(&l.c[begin], version)
 	fence.StoreStore()
 }
 
@@ -106,8 +122,9 @@ func (l *SeqLock) ReadBegin() (version, slot uint64) {
 }
 
 // ReadRetry reports whether a copy that was made since the ReadBegin of a version may be torn, because a writer
-// has come round to its slot.
+// has come round to its slot. It has not if the version is still the current one, however far writers that stepped
+// over slots have gone.
 func (l *SeqLock) ReadRetry(version uint64) bool {
 	fence.LoadLoad()
-	return atomic.LoadUint64(&l.c[begin])-version >= l.slots
+	return atomic.LoadUint64(&l.c[begin])-version >= l.slots && l.Version() != version
 }

@@ -93,7 +93,7 @@ again:
 
 	v = cEnd + 1; /* WriteNext: nobody else may change the version meanwhile */
 #if PART == HEADER && !defined(MUTANT_HEADER_NOT_CLEARED)
-	if /* slot.Unseal() */
+	if /* n.slot.Unseal() */
 	:: version[SLOT(v)] = 0
 	OR_DIE;
 #endif
@@ -120,7 +120,7 @@ again:
 	cBegin = v;
 #endif
 #if PART == HEADER && !defined(MUTANT_HEADER_FIRST) && !defined(MUTANT_HEADER_LATE)
-	if /* slot.Seal(version, n) */
+	if /* n.slot.Seal(n.version, n.previous, size) */
 	:: SEAL(v)
 	OR_DIE;
 #endif

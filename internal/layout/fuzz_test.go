@@ -155,7 +155,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 		within(t, "Space", mem, space, at, int(g.Capacity))
 		clear(space)
 		slot.Unseal()
-		slot.Seal(i+1, int(g.Capacity))
+		slot.Seal(i+1, i, int(g.Capacity))
 		b, err := s.Value(slot)
 		if err != nil || slot.Version() != i+1 {
 			t.Fatalf("version %d, %v", slot.Version(), err)
@@ -184,12 +184,12 @@ func FuzzSlots(f *testing.F) {
 		mem := image(g)
 		for k := 0; k < g.Slots; k++ {
 			at := g.slotArea + int64(k)*g.stride
-			copy(mem[at:at+16], headers[min(16*k, len(headers)):])
+			copy(mem[at:at+24], headers[min(24*k, len(headers)):])
 		}
 		s := NewSlots(mem, g)
 		for k := range uint64(g.Slots) {
 			at := int(g.slotArea + int64(k)*g.stride)
-			version, n := binary.NativeEndian.Uint64(mem[at:]), binary.NativeEndian.Uint64(mem[at+8:])
+			version, n := binary.NativeEndian.Uint64(mem[at:]), binary.NativeEndian.Uint64(mem[at+16:])
 			slot := s.Slot(k)
 			if slot.Version() != version {
 				t.Fatalf("slot %d is of version %d, want %d", k, slot.Version(), version)

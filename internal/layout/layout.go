@@ -98,8 +98,9 @@ const SlotHeader = 64
 
 // Offsets of a slot's header.
 const (
-	slotVersionOff = 0 // uint64: version of the value, 0 while it is written
-	slotLengthOff  = 8 // uint64: bytes of the value
+	slotVersionOff  = 0  // uint64: version of the value, 0 while it is written
+	slotPreviousOff = 8  // uint64: the version before that
+	slotLengthOff   = 16 // uint64: bytes of the value
 )
 
 const (

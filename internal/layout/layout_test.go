@@ -89,7 +89,8 @@ func TestOffsets(t *testing.T) {
 		{"least size of any format", minSize, 4352},
 		{"slot header", SlotHeader, 64},
 		{"version of a slot", slotVersionOff, 0},
-		{"length of a slot", slotLengthOff, 8},
+		{"version before it", slotPreviousOff, 8},
+		{"length of a slot", slotLengthOff, 16},
 		{"number of members", Members, 1024},
 		{"format", Format, 2},
 		{"persist flag", flagPersist, 1},
@@ -560,7 +561,7 @@ func TestSlots(t *testing.T) {
 				for k := range space {
 					space[k] = byte(i + 1)
 				}
-				s.Slot(i).Seal(i+7, capacity)
+				s.Slot(i).Seal(i+7, i+3, capacity)
 			}
 			for i := range uint64(g.Slots) {
 				v, err := s.Value(s.Slot(i))
@@ -568,8 +569,9 @@ func TestSlots(t *testing.T) {
 					t.Errorf("slot %d: %d bytes, %v", i, len(v), err)
 				}
 				off := g.slotArea + int64(i)*g.stride
-				if binary.NativeEndian.Uint64(mem[off:]) != i+7 || binary.NativeEndian.Uint64(mem[off+8:]) != uint64(g.Capacity) {
-					t.Errorf("slot %d does not begin with the version and the length", i)
+				if binary.NativeEndian.Uint64(mem[off:]) != i+7 || binary.NativeEndian.Uint64(mem[off+8:]) != i+3 ||
+					binary.NativeEndian.Uint64(mem[off+16:]) != uint64(g.Capacity) || s.Slot(i).Previous() != i+3 {
+					t.Errorf("slot %d does not begin with the version, that before it, and the length", i)
 				}
 				sealed := bytes.Clone(mem)
 				clear(sealed[off : off+8])
@@ -610,7 +612,7 @@ func TestGetPut(t *testing.T) {
 	if n != int(unsafe.Sizeof(in)) || slot.Version() != 0 {
 		t.Errorf("put %d bytes of version %d", n, slot.Version())
 	}
-	slot.Seal(1, n)
+	slot.Seal(1, 0, n)
 	var out value
 	if Get(slot, &out); out != in {
 		t.Errorf("put %v, got %v", in, out)

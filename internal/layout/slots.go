@@ -68,10 +68,17 @@ func (s Slot) Version() uint64 { return atomic.LoadUint64((*uint64)(s.header)) }
 // keeps the compiler from merging this store with Seal's.
 func (s Slot) Unseal() { fence.Publish((*uint64)(s.header), 0) }
 
-// Seal gives a slot the length of its value, 0 <= n <= capacity, and then its
-// version, which is seen after the value and the length.
-func (s Slot) Seal(version uint64, n int) {
+// Previous is the version that was current when the value of a slot was written.
+// It is untrusted.
+func (s Slot) Previous() uint64 {
+	return atomic.LoadUint64((*uint64)(unsafe.Add(s.header, slotPreviousOff)))
+}
+
+// Seal gives a slot the length of its value, 0 <= n <= capacity, the version
+// before it, and then its version, which is seen after all the rest.
+func (s Slot) Seal(version, previous uint64, n int) {
 	*s.length() = uint64(n)
+	*(*uint64)(unsafe.Add(s.header, slotPreviousOff)) = previous
 	fence.Publish((*uint64)(s.header), version)
 }
 

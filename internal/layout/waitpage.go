@@ -110,6 +110,10 @@ func (w WaitPage) DisuseRow(slot int) {
 // AnyRow reports whether any member uses its row.
 func (w WaitPage) AnyRow() bool { return w.used().Load() != 0 }
 
+// RowsUsed is the word that is 0 if no member uses its row, for those that look at
+// it often.
+func (w WaitPage) RowsUsed() *atomic.Uint64 { return w.used() }
+
 // UsedRows returns the slots of the members that use their rows.
 func (w WaitPage) UsedRows() iter.Seq[int] {
 	return func(yield func(slot int) bool) {

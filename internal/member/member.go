@@ -58,6 +58,7 @@ type Member struct {
 	rowMu   sync.Mutex // held to claim the row, and by Leave with the registry
 	row     atomic.Pointer[atomic.Uint64]
 	rowSlot int // while row is not nil, the member slot whose it is
+	dead    atomic.Pointer[[layout.Members]atomic.Uint32]
 
 	lasting bool // as the place is
 	reader  bool
@@ -257,6 +258,20 @@ func (m *Member) Discard() {
 		if !m.OwnsMutex() {
 			m.Leave(false)
 			m.Free()
+		}
+	}()
+}
+
+// Abandon is Discard for a handle whose memory may still be read, or written, by
+// those that have borrowed some of it. Its addresses are never given back. Where
+// memory cannot be replaced, it stays as it is until the process ends.
+func (m *Member) Abandon() {
+	if Pinning {
+		return
+	}
+	go func() {
+		if !m.OwnsMutex() {
+			m.Leave(false)
 		}
 	}()
 }

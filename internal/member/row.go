@@ -62,6 +62,52 @@ func (m *Member) Row() (*atomic.Uint64, error) {
 	return m.row.Load(), err
 }
 
+// Pinned is what the rows of all members that live have in common with OR: the
+// bits that some of them has set. It asks the system whether a member lives only
+// if ask says so, and only about those that have bits set; without, those that it
+// does not know to be dead count. It is called within Use, of a kind that has
+// rows.
+func (m *Member) Pinned(ask bool) (bits uint64) {
+	for slot := range m.WaitPage.UsedRows() {
+		row := m.WaitPage.Row(slot).Load()
+		if row&^bits == 0 {
+			continue
+		}
+		// A holder of this generation, or of an earlier one, has set the bits: the
+		// next clears them before it raises the generation. So if nobody holds the
+		// slot after that, their holder is dead, and stays so.
+		generation := m.Words.Generation(slot).Load()
+		if m.deadOf(slot).Load() == generation {
+			continue
+		}
+		step.At(step.RowSeen)
+		if ask && !m.holds(slot) {
+			if held, err := m.obj.Held(slot); err == nil && !held {
+				m.deadOf(slot).Store(generation)
+				continue
+			}
+		}
+		bits |= row
+	}
+	return bits
+}
+
+// holds reports whether a member slot is this handle's.
+func (m *Member) holds(slot int) bool {
+	return m.row.Load() != nil && m.rowSlot == slot
+}
+
+// deadOf is the generation of a member slot whose holder is known to be dead; 0 if
+// none is, which no holder of a slot has.
+func (m *Member) deadOf(slot int) *atomic.Uint32 {
+	dead := m.dead.Load()
+	if dead == nil {
+		m.dead.CompareAndSwap(nil, new([layout.Members]atomic.Uint32))
+		dead = m.dead.Load()
+	}
+	return &dead[slot]
+}
+
 // claimForReader is claim by a handle that has mapped the header read-only.
 func (m *Member) claimForReader() (ident layout.Ident, err error) {
 	view, err := m.obj.Map(len(m.Mem), true)

@@ -87,6 +87,44 @@ func notBool(i int, b byte) error {
 	return fmt.Errorf("%w: the bool at byte %d is %#02x", codec.ErrMalformed, i, b)
 }
 
+// Bytes is the encoding in a slot, in place, its capacity cut.
+func (p *Payload[T]) Bytes(slot layout.Slot) ([]byte, error) {
+	if p.Plain {
+		n := int(unsafe.Sizeof(*new(T)))
+		return p.Space(slot)[:n:n], nil
+	}
+	return p.Value(slot)
+}
+
+// In is the T in b, what Bytes returned or room for it, if the payload is Plain;
+// else it is nil.
+func (p *Payload[T]) In(b []byte) *T {
+	if !p.Plain || len(b) < int(unsafe.Sizeof(*new(T))) {
+		return nil
+	}
+	return (*T)(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// Private is memory for an encoding of n bytes that lies as in a slot, so that In
+// finds a T in it.
+func (p *Payload[T]) Private(n int) []byte {
+	if p.Plain {
+		return unsafe.Slice((*byte)(unsafe.Pointer(new(T))), n)
+	}
+	return make([]byte, n)
+}
+
+// Sized returns the number of bytes that each value has, if it is always the same.
+func (p *Payload[T]) Sized() (n int, ok bool) {
+	if p.Plain {
+		return int(unsafe.Sizeof(*new(T))), true
+	}
+	if sized, ok := p.codec.(codec.Sizer); ok {
+		return sized.Size(), true
+	}
+	return 0, false
+}
+
 // DecodeInPlace has the codec decode the value of a slot into *v, which it might
 // keep. It is void if the slot changed meanwhile.
 func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {

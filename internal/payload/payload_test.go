@@ -62,7 +62,7 @@ func roundTrip[T any](t *testing.T, c codec.Codec[T], v, want T, plain, direct, 
 		} else if n, err = p.Put(slot, &v); err != nil {
 			t.Fatal(err)
 		}
-		slot.Seal(1, n)
+		slot.Seal(1, 0, n)
 		got := new(T)
 		var private []byte
 		switch {
@@ -118,7 +118,7 @@ func TestTooLarge(t *testing.T) {
 func TestHostile(t *testing.T) {
 	p := New(codec.Bytes(), slots(t), "")
 	slot := p.Slot(0)
-	slot.Seal(1, capacity+1)
+	slot.Seal(1, 0, capacity+1)
 	v := []byte("before")
 	if err := p.Get(slot, &v); !errors.Is(err, sharedseg.ErrCorrupt) || string(v) != "before" {
 		t.Errorf("Get = %v, and %q", err, v)
@@ -129,7 +129,7 @@ func TestHostile(t *testing.T) {
 	b := New(codec.Fixed[toggles](), slots(t), "")
 	slot = b.Slot(0)
 	binary.NativeEndian.PutUint16(b.Space(slot), 0x0201)
-	slot.Seal(1, 2)
+	slot.Seal(1, 0, 2)
 	w := toggles{On: true}
 	if err := b.Get(slot, &w); !errors.Is(err, codec.ErrMalformed) || w != (toggles{}) {
 		t.Errorf("Get = %v, and %v", err, w)
@@ -154,7 +154,7 @@ func TestAllocations(t *testing.T) {
 		{"Get UTF16", 1, func() error { var v string; return wide.Get(wide.Slot(0), &v) }},
 		{"Get bools", 0, func() error { var v toggles; return bools.Get(bools.Slot(0), &v) }},
 	} {
-		seal := func(s layout.Slot, n int) { s.Seal(1, n) }
+		seal := func(s layout.Slot, n int) { s.Seal(1, 0, n) }
 		seal(bytes.Slot(0), len(raw))
 		seal(text.Slot(0), len(s))
 		copy(wide.Space(wide.Slot(0)), "w\x00i\x00d\x00e\x00\x00\x00")

@@ -18,7 +18,7 @@ func TestGetToMovingStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Slot(0).Seal(1, n)
+	p.Slot(0).Seal(1, 0, n)
 	var done atomic.Bool
 	go func() {
 		for !done.Load() {

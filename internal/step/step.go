@@ -58,6 +58,19 @@ const (
 	SlotSealed
 	WatchersDisarmed
 	WriteEnded
+	SteppedOver // a slot that is borrowed, or whose version was announced before
+
+	// Borrowing, and lending.
+	PinSet
+	PinHeld
+	PinCleared
+	RowSeen // by a writer that looks for slots that nobody has borrowed
+	LoanTaken
+	LoanReturning
+
+	// Following.
+	FollowBegun
+	FollowCopied
 
 	// Unlocking, and waking others.
 	Unlocking
@@ -125,6 +138,8 @@ var names = [Count]string{
 	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",
 	LockAwake: "LockAwake", LockTaking: "LockTaking", LockTakenOver: "LockTakenOver",
 	LockRepairing: "LockRepairing", LockRepaired: "LockRepaired", LockConsistent: "LockConsistent",
+	SteppedOver: "SteppedOver", PinSet: "PinSet", PinHeld: "PinHeld", PinCleared: "PinCleared", RowSeen: "RowSeen",
+	LoanTaken: "LoanTaken", LoanReturning: "LoanReturning", FollowBegun: "FollowBegun", FollowCopied: "FollowCopied",
 	ReadBegun: "ReadBegun", ReadCopied: "ReadCopied",
 	SlotUnsealed: "SlotUnsealed", WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded",
 	WriteFilled: "WriteFilled", SlotSealed: "SlotSealed",

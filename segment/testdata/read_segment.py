@@ -33,7 +33,7 @@ MINIMUM = 4352  # bytes that a ready mapping of any format has at least
 TEXTS = 8512  # what one of this format has at least; then come the codec ID and the type name
 MAX_TEXT = 1 << 20
 SLOT_HEADER = 64
-LENGTH = 8  # in a slot's header, after its version
+LENGTH = 16  # in a slot's header, after its version and the one before that
 
 REGISTRY = 1 << 62
 READERS = REGISTRY + 1  # and behind it the MEMBERS bytes of the writers
@@ -211,12 +211,10 @@ class Segment:
             value = self.memory[start + SLOT_HEADER : start + SLOT_HEADER + min(length, self.capacity)]
             self.fence()
             begin = self.words[BEGIN // 8]
-            if (begin - version) % 2**64 < self.slots:
+            if (begin - version) % 2**64 < self.slots or self.words[END // 8] == version:
                 if length > self.capacity:
                     raise Unusable(f"{self.path} is corrupt: a value of {length} bytes, at most {self.capacity} fit")
                 return version, value
-            if self.words[END // 8] == version:
-                raise Unusable(f"{self.path} is corrupt: the version counters contradict each other")
             if time.monotonic() > deadline:
                 raise Unusable(f"{self.path}: writers left no time to read it")
             attempt += 1

@@ -42,7 +42,7 @@ static const char *path;
 static int fd;
 static unsigned char *mem;
 static uint32_t self, slots, persist;
-static uint64_t capacity, stride, slot_area, wait_page;
+static uint64_t capacity, stride, slot_area, wait_page, rows;
 
 static void fail(const char *what)
 {
@@ -55,6 +55,15 @@ static uint64_t u64(const unsigned char *head, int off) { uint64_t v; memcpy(&v,
 static uint64_t up(uint64_t n, uint64_t m) { return (n + m - 1) / m * m; }
 static _Atomic uint32_t *word(uint64_t off) { return (_Atomic uint32_t *)(mem + off); }
 static _Atomic uint64_t *word64(uint64_t off) { return (_Atomic uint64_t *)(mem + off); }
+
+static _Atomic uint64_t *row(uint32_t member)
+{
+    uint64_t at = 0;
+
+    for (int bit = 0; bit < 10; bit++)
+        at |= (uint64_t)(member >> bit & 1) << (9 - bit);
+    return word64(rows + 8 * at);
+}
 
 static bool lock_byte(short type, off_t at)
 {
@@ -131,6 +140,7 @@ static void check(void)
     stride = u64(head, STRIDE);
     slot_area = u64(head, SLOT_AREA);
     wait_page = u64(head, WAIT_PAGE);
+    rows = wait_page + page;
     if (u32(head, NMEMBERS) != MEMBERS || codec_len > 1 << 20 || type_len > 1 << 20 || slots < 2 || slots > 65536 ||
         page < 1 << 10 || page > 1 << 24 || (page & (page - 1)) != 0 || capacity > (uint64_t)1 << 40 ||
         wait_page != up(TEXTS + codec_len + type_len, page) || slot_area != wait_page + page + (slots <= 64 ? up(8 * MEMBERS, page) : 0) ||
@@ -154,6 +164,8 @@ static void claim_member(void)
         uint32_t s = (first + i) % MEMBERS;
         if (!lock_byte(F_WRLCK, MEMBER + s))
             continue;
+        if (slots <= 64)
+            atomic_store(row(s), 0); /* what the last holder had borrowed */
         uint32_t g = next(atomic_load(word(MEMBER_TABLE + 8 * s)));
         if ((atomic_load(word(MUTEX)) & IDENTITY) == (g << 10 | s))
             g = next(g);
@@ -246,15 +258,49 @@ static void unlock_mutex(void)
         syscall(SYS_futex, word(MUTEX), FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/* The slots that living members have borrowed. */
+static uint64_t borrowed(void)
+{
+    uint64_t used, mask = 0;
+
+    for (int i = 0; i < MEMBERS / 64; i++)
+        for (used = atomic_load(word64(wait_page + 776 + 8 * i)); used != 0; used &= used - 1) {
+            uint32_t m = 64 * i + __builtin_ctzll(used);
+            uint64_t slots = atomic_load(row(m));
+            if ((slots & ~mask) != 0 && locked(MEMBER + m, 1))
+                mask |= slots;
+        }
+    return mask;
+}
+
 static uint64_t publish(const char *text, uint64_t n)
 {
-    lock_mutex();
-    uint64_t v = atomic_load(word64(END)) + 1, slot = slot_area + v % slots * stride;
+    uint64_t end, begin, v, taken, slot;
+
+    for (;; nap(1000000)) { /* every other slot is borrowed */
+        lock_mutex();
+        end = atomic_load(word64(END));
+        begin = atomic_load(word64(BEGIN));
+        v = begin > end ? begin : end + 1;
+        if (slots > 64)
+            break;
+        taken = borrowed() | (uint64_t)1 << end % slots;
+        if (~taken << (64 - slots) != 0)
+            break;
+        unlock_mutex();
+    }
+    if (slots <= 64)
+        while (taken >> v % slots & 1)
+            v++;
+    if (begin > end && v != begin) /* a writer died with it, or gave it up */
+        atomic_store_explicit(word64(slot_area + begin % slots * stride), 0, memory_order_relaxed);
+    slot = slot_area + v % slots * stride;
     atomic_store_explicit(word64(slot), 0, memory_order_relaxed);
     atomic_store_explicit(word64(BEGIN), v, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* also before the non-temporal stores of a memcpy */
     memcpy(mem + slot + SLOT_HEADER, text, n);
-    atomic_store_explicit(word64(slot + 8), n, memory_order_relaxed);
+    atomic_store_explicit(word64(slot + 16), n, memory_order_relaxed);
+    atomic_store_explicit(word64(slot + 8), end, memory_order_relaxed);
     atomic_store_explicit(word64(slot), v, memory_order_release);
     bool armed = atomic_load(word(wait_page)) != 0 && atomic_exchange(word(wait_page), 0) != 0;
     atomic_store_explicit(word64(END), v, memory_order_release);

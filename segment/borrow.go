@@ -1,0 +1,378 @@
+package segment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/notify"
+	"github.com/sharedseg/sharedseg/internal/park"
+	"github.com/sharedseg/sharedseg/internal/step"
+)
+
+// Borrowed is a version of the value where it lies, in shared memory. Until Release
+// no writer changes it, however many versions are stored meanwhile. Release it,
+// before the handle is closed. Bytes and Value may be used by several goroutines,
+// but none of them beside or after Release.
+//
+// The memory is read-only in the hands of a Reader; a write to it ends the process
+// there. Through a Segment it must not be written either, as others read it. That
+// no writer changes it is a promise of those that follow this library's protocol:
+// a hostile peer that may write to the segment can change the bytes at any time, so
+// check what you read of them once, and use what you checked.
+//
+// If a peer truncates the segment's file, the bytes become zeros, and Release
+// returns ErrCorrupt. That is so on Linux (amd64, arm64, 386, riscv64) unless
+// another handler of SIGBUS was installed. Elsewhere the access faults, as with any
+// mapped file; debug.SetPanicOnFault makes that a panic.
+type Borrowed[T any] struct {
+	r       *handle[T]
+	version uint64
+	slot    uint64
+	pinned  bool // the slot is pinned; else bytes are private
+	bytes   []byte
+}
+
+// Borrow returns the current version of the value in place: nothing is copied, and
+// the time it takes does not depend on the size of the value. If nothing was stored
+// yet, the version is 0, Bytes is nil, and Value a zero T.
+//
+// Writers step over slots that are borrowed. They do not wait until every other
+// slot is borrowed by a handle that is open in a process that lives. A segment with
+// Slots-2 slots borrowed at a time, counted once for each version that is held,
+// holds up nobody. A Store of a handle that has all the others borrowed itself waits
+// for its own Release. A borrower that is killed gives back what it had.
+//
+// The first Borrow of a handle takes some microseconds more, and takes a Reader one
+// of the 1024 places for handles that write. If none is free, or the Reader may not
+// write to the file, Borrow makes a private copy; all the rest is the same.
+//
+// Errors: errors.ErrUnsupported if the segment has more than 64 Slots; the error of
+// ctx if it is done from the beginning, or while writers disturb the call again and
+// again; ErrCorrupt, ErrNoSpace, fs.ErrClosed.
+func (r *handle[T]) Borrow(ctx context.Context) (*Borrowed[T], error) {
+	b := new(Borrowed[T])
+	if err := r.borrow(ctx, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Bytes is the encoding of the value, in place, its capacity cut. It is nil after
+// Release.
+func (b *Borrowed[T]) Bytes() []byte { return b.bytes }
+
+// Value is the value in place, if the codec is codec.Fixed for a T without bools.
+// For other codecs, whose encoding is not what a T looks like in memory, it is nil,
+// as it is after Release.
+func (b *Borrowed[T]) Value() *T {
+	if b.version == 0 && b.r != nil && b.r.payload.Plain {
+		return new(T)
+	}
+	return b.r.in(b.bytes)
+}
+
+// Version is the number of the version.
+func (b *Borrowed[T]) Version() uint64 { return b.version }
+
+// pins are the value slots that a handle has borrowed. The bits in its row, which
+// writers look at, and the counts change together.
+type pins struct {
+	mu     sync.Mutex
+	row    atomic.Pointer[atomic.Uint64] // nil until the first Borrow
+	event  *park.Event                   // tells a writer that waits for a slot; nil if row is
+	counts [layout.RowBits]uint32        // of what is borrowed of each slot
+	total  int
+	closed bool // what is borrowed is given up
+	leave  func() error
+	strewn bool // memory that Loan gave away was not taken back before Close
+}
+
+// borrow is Borrow into *b. The common case is here: the handle has borrowed
+// before, a value is there, and no writer publishes another in this moment.
+func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) error {
+	if !r.direct || r.pins.row.Load() == nil || ctx.Err() != nil {
+		return r.borrowSlow(ctx, b)
+	}
+	version, slot, ok := r.pin()
+	if !ok || version == 0 {
+		return r.borrowSlow(ctx, b)
+	}
+	bytes, err := r.payload.Bytes(r.payload.Slot(slot))
+	*b = Borrowed[T]{r, version, slot, true, bytes}
+	if err != nil || r.state.Load() != 0 {
+		r.unpin(slot)
+		return wrap("borrow", r.name, r.member.Verdict(err))
+	}
+	fence.Acquire(r.member.Key)
+	return nil
+}
+
+// pin pins the slot of the current version. It is not ok if there was another
+// version a moment later, so that a writer may not have seen the pin. It is called
+// within Use, by a handle that has a row.
+func (r *handle[T]) pin() (version, slot uint64, ok bool) {
+	p := r.pins
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	version, slot = r.seq.ReadBegin()
+	if p.closed || version == 0 {
+		return 0, 0, !p.closed
+	}
+	if p.counts[slot]++; p.counts[slot] == 1 {
+		p.row.Load().Or(1 << slot)
+	}
+	p.total++
+	step.At(step.PinSet)
+	// Who publishes a version after this one looks at the row after that. So if this
+	// one is still current, each writer that could take its slot sees the pin.
+	if r.seq.Version() != version {
+		p.release(slot)
+		return version, 0, false
+	}
+	step.At(step.PinHeld)
+	return version, slot, true
+}
+
+// release takes a pin back. The mutex is held.
+func (p *pins) release(slot uint64) {
+	p.total--
+	if p.counts[slot]--; p.counts[slot] != 0 {
+		return
+	}
+	p.row.Load().And(^(uint64(1) << slot))
+	step.At(step.PinCleared)
+	if !p.closed { // or Leave does it
+		p.event.Signal()
+	}
+}
+
+// unpin takes a pin back, and reports whether it was the last one that a Close
+// waits for.
+func (r *handle[T]) unpin(slot uint64) (leave func() error) {
+	p := r.pins
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.release(slot)
+	if p.total == 0 {
+		leave, p.leave = p.leave, nil
+	}
+	return leave
+}
+
+// borrowSlow is borrow for a handle that has no row yet, cannot have one, or whose
+// memory is touched through the door, for a segment without a value, and beside
+// writers that disturb it.
+func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) error {
+	err := ctx.Err()
+	if err == nil && !r.member.Geometry.HasRows() {
+		err = fmt.Errorf("%w: a segment of %d slots; those of a segment with Slots up to %d can be borrowed",
+			errors.ErrUnsupported, r.member.Geometry.Slots, layout.RowBits)
+	}
+	if err == nil {
+		err = r.takeRow()
+	}
+	switch {
+	case err == nil:
+		err = r.member.Use(func() error { return r.borrowPinned(ctx, b) })
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, member.ErrTooManyMembers):
+		err = r.borrowCopy(ctx, b)
+	}
+	if err = r.member.Verdict(err); err != nil {
+		if b.pinned {
+			b.Release()
+		}
+		return wrap("borrow", r.name, err)
+	}
+	fence.Acquire(r.member.Key)
+	return nil
+}
+
+// takeRow claims the handle's row.
+func (r *handle[T]) takeRow() error {
+	row, err := r.member.Row()
+	if err != nil {
+		return err
+	}
+	r.pins.mu.Lock()
+	defer r.pins.mu.Unlock()
+	if r.pins.closed {
+		return fs.ErrClosed
+	}
+	if r.pins.event == nil {
+		r.pins.event = r.member.Event(member.RowEvent)
+	}
+	r.pins.row.Store(row)
+	return nil
+}
+
+// borrowPinned calls pin until it is ok: after a few times with the lock held, if
+// it is free, as then no writer publishes.
+func (r *handle[T]) borrowPinned(ctx context.Context, b *Borrowed[T]) error {
+	b.r = r
+	return r.untilUndisturbed(ctx, func() (version uint64, ok bool, err error) {
+		version, slot, ok := r.pin()
+		if !ok || version == 0 {
+			return version, ok, nil
+		}
+		b.version, b.slot, b.pinned = version, slot, true
+		b.bytes, err = r.payload.Bytes(r.payload.Slot(slot))
+		return version, true, err
+	})
+}
+
+// borrowCopy copies the current version instead of pinning it.
+func (r *handle[T]) borrowCopy(ctx context.Context, b *Borrowed[T]) error {
+	b.r = r
+	return r.member.Use(func() error {
+		return r.untilUndisturbed(ctx, func() (version uint64, ok bool, err error) {
+			version, i := r.seq.ReadBegin()
+			if version == 0 {
+				return 0, true, nil
+			}
+			step.At(step.ReadBegun)
+			bytes, err := r.payload.Bytes(r.payload.Slot(i))
+			if err == nil {
+				if len(b.bytes) != len(bytes) {
+					b.bytes = r.payload.Private(len(bytes))
+				}
+				copy(b.bytes, bytes)
+			}
+			b.version = version
+			step.At(step.ReadCopied)
+			return version, !r.seq.ReadRetry(version), err
+		})
+	})
+}
+
+// in is the T in b, if the codec's values lie in memory as a T does.
+func (r *handle[T]) in(b []byte) *T {
+	if r == nil {
+		return nil
+	}
+	return r.payload.In(b)
+}
+
+// Release gives the version back; writers may use its slot again. Bytes and what
+// Value returned must not be used any more. A second Release does nothing, and
+// returns nil.
+//
+// It returns nil, or what became of the memory meanwhile: ErrCorrupt if the file was
+// truncated, so that the value may have been zeros; ErrNoSpace; fs.ErrClosed if the
+// handle was closed, from when on they were zeros (where memory cannot be replaced,
+// as on Windows, the value stays until Release, and the handle's place with it).
+func (b *Borrowed[T]) Release() error {
+	r := b.r
+	b.bytes = nil
+	if !b.pinned {
+		return nil
+	}
+	b.pinned = false
+	var leave func() error
+	if r.direct {
+		leave = r.unpin(b.slot)
+	} else if err := r.member.Use(func() error { leave = r.unpin(b.slot); return nil }); err != nil {
+		return wrap("release", r.name, r.member.Verdict(err))
+	}
+	if r.state.Load() == 0 {
+		return nil
+	}
+	err := r.member.Verdict(nil)
+	if leave != nil {
+		err = errors.Join(err, leave())
+	}
+	return wrap("release", r.name, err)
+}
+
+// end ends all borrowing, for Close.
+func (p *pins) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	if p.event != nil {
+		p.event.Queue.Close()
+	}
+}
+
+// postpone has leave, which ends the handle's attachment, called when the last
+// value is given back, if there is any and its memory cannot be replaced. It
+// reports whether it did.
+func (p *pins) postpone(leave func() error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !member.Pinning || p.total == 0 {
+		return false
+	}
+	p.leave = leave
+	return true
+}
+
+// attachment is what is left of a handle that nobody refers to any more.
+type attachment struct {
+	member *member.Member
+	pins   *pins
+}
+
+// discard closes a handle that was dropped. It does not block.
+func (a attachment) discard() {
+	if a.pins.total > 0 || a.pins.strewn {
+		a.member.Abandon()
+	} else {
+		a.member.Discard()
+	}
+}
+
+var errPinned = errors.New("every other slot is borrowed")
+
+// recheck is how long a Store that waits for a slot sleeps at most before it asks
+// again whether those that have borrowed the others live.
+const recheck = 10 * time.Millisecond
+
+// awaitSlot waits until there is a slot that a writer may take.
+func (s *handle[T]) awaitSlot(ctx context.Context) error {
+	freed, err := s.freedSlots()
+	if err != nil {
+		return err
+	}
+	err = freed.Wait(ctx, func() bool {
+		_, free := s.taken(s.seq.Version(), s.asking.Swap(false))
+		return free || s.state.Load() != 0
+	})
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w; each of the other %d slots is borrowed: choose more Slots, or Release sooner", err, s.member.Geometry.Slots-1)
+	}
+	return s.member.Verdict(err)
+}
+
+// taken returns the slots that a writer must not take: those that the living have
+// borrowed, if ask says that it is to be found out who lives, and that of the
+// current version; and whether there are others.
+func (s *handle[T]) taken(current uint64, ask bool) (slots uint64, free bool) {
+	slots = s.member.Pinned(ask) | 1<<s.seq.Slot(current)
+	all := uint64(1)<<s.member.Geometry.Slots - 1
+	return slots, slots&all != all
+}
+
+// freedSlots is what a writer waits with for a slot.
+func (s *handle[T]) freedSlots() (*notify.EventCount, error) {
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	if s.pins.closed {
+		return nil, fs.ErrClosed
+	}
+	if s.freed == nil {
+		limit := func() time.Duration {
+			s.asking.Store(true)
+			return recheck
+		}
+		s.freed = notify.NewEventCount(s.member.Event(member.RowEvent), s.use, limit, func() { s.member.Count(layout.Waits) })
+	}
+	return s.freed, nil
+}

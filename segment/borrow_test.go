@@ -1,0 +1,512 @@
+package segment_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// borrows is what a Segment and a Reader have in common that this file is about.
+type borrows[T any] interface {
+	Borrow(ctx context.Context) (*segment.Borrowed[T], error)
+}
+
+func borrow[T any](t *testing.T, from borrows[T]) *segment.Borrowed[T] {
+	t.Helper()
+	b, err := from.Borrow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func release[T any](t *testing.T, b *segment.Borrowed[T]) {
+	t.Helper()
+	if err := b.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func reader[T any](t *testing.T, name string, c codec.Codec[T], o *segment.Options) *segment.Reader[T] {
+	t.Helper()
+	r, err := segment.OpenReader(name, c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// What is borrowed stays as it is while others are stored, and is the value in
+// place: that of each codec, through each kind of handle.
+func TestBorrow(t *testing.T) {
+	t.Run("Fixed", func(t *testing.T) {
+		testBorrow(t, codec.Fixed[point](), point{1, 2}, point{3, 4}, true)
+	})
+	t.Run("Bytes", func(t *testing.T) { testBorrow(t, codec.Bytes(), []byte("one"), []byte("more"), false) })
+	t.Run("String", func(t *testing.T) { testBorrow(t, codec.String(), "one", "more", false) })
+	t.Run("JSON", func(t *testing.T) { testBorrow(t, codec.JSON[[]int](), []int{1}, []int{2, 3}, false) })
+	t.Run("bool", func(t *testing.T) { testBorrow(t, codec.Fixed[bool](), true, false, false) })
+}
+
+func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace bool) {
+	name := proctest.Name(t)
+	s := open(t, name, c, &segment.Options{Slots: 4})
+	handles := map[string]borrows[T]{"segment": s, "reader": reader(t, name, c, nil)}
+	for what, h := range handles {
+		b := borrow(t, h)
+		if b.Version() != 0 || b.Bytes() != nil || (b.Value() != nil) != inPlace {
+			t.Errorf("%s: nothing is stored, and version %d is borrowed: %v, %v", what, b.Version(), b.Bytes(), b.Value())
+		}
+		release(t, b)
+	}
+	for range 10 {
+		if err := s.Store(first); err != nil {
+			t.Fatal(err)
+		}
+		encoding, err := c.Append(nil, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, h := range handles {
+			a, b := borrow(t, h), borrow(t, h)
+			if a.Version() != s.Version() || !bytes.Equal(a.Bytes(), encoding) || cap(a.Bytes()) != len(encoding) {
+				t.Fatalf("%s: borrowed %q of version %d, want %q of %d", what, a.Bytes(), a.Version(), encoding, s.Version())
+			}
+			if layout.Same(a.Bytes(), b.Bytes()) != true || (a.Value() != nil) != inPlace || inPlace && fmt.Sprint(*a.Value()) != fmt.Sprint(first) {
+				t.Fatalf("%s: borrowed %v", what, a.Value())
+			}
+			release(t, b)
+			for range 9 {
+				if err := s.Store(second); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(a.Bytes(), encoding) {
+					t.Fatalf("%s: what is borrowed has become %q", what, a.Bytes())
+				}
+			}
+			release(t, a)
+			release(t, a)
+			if a.Bytes() != nil || a.Value() != nil {
+				t.Errorf("%s: there is %q after Release", what, a.Bytes())
+			}
+			if err := s.Store(first); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Beside a writer at full speed, which goes on, not a byte of what is borrowed
+// changes.
+func TestBorrowBesideWriter(t *testing.T) {
+	name := proctest.Name(t)
+	o := &segment.Options{Slots: 4, Capacity: 32 << 10}
+	s := open(t, name, codec.Bytes(), o)
+	p := proctest.Start(t, "filler", name)
+	p.Expect("filling")
+	r := reader(t, name, codec.Bytes(), nil)
+	var stored uint64
+	for i := range 300 {
+		from := borrows[[]byte](s)
+		if i%2 == 0 {
+			from = r
+		}
+		b := borrow(t, from)
+		before := bytes.Clone(b.Bytes())
+		if len(before) != 32<<10 || bytes.Count(before, before[:1]) != len(before) {
+			t.Fatal("a value is torn")
+		}
+		for start := time.Now(); time.Since(start) < time.Millisecond; {
+			if !bytes.Equal(b.Bytes(), before) {
+				t.Fatalf("version %d changes while it is borrowed", b.Version())
+			}
+		}
+		stored = s.Version() - b.Version()
+		release(t, b)
+	}
+	for start, v := time.Now(), s.Version(); s.Version() == v; time.Sleep(time.Millisecond) {
+		if time.Since(start) > proctest.Patience {
+			t.Fatal("the writer does not go on")
+		}
+	}
+	t.Logf("%d versions in all, %d during the last", s.Version(), stored)
+	p.Kill()
+}
+
+// filler NAME stores values of one byte each, again and again.
+func filler(args []string) error {
+	s, err := segment.Attach(args[0], codec.Bytes(), nil)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 32<<10)
+	for n := byte(0); ; n++ {
+		for i := range b {
+			b[i] = n
+		}
+		if err := s.Store(b); err != nil {
+			return err
+		}
+		if s.Version() == 3 {
+			fmt.Println("filling")
+		}
+	}
+}
+
+// borrower NAME borrows the current value until its input ends, or it is killed.
+func borrower(args []string) error {
+	r, err := segment.OpenReader(args[0], codec.Fixed[uint64](), nil)
+	if err != nil {
+		return err
+	}
+	b, err := r.Borrow(context.Background())
+	if err != nil {
+		return err
+	}
+	fmt.Println("version", b.Version())
+	proctest.Await()
+	if err := b.Release(); err != nil {
+		return err
+	}
+	fmt.Println("released")
+	proctest.Await()
+	return r.Close()
+}
+
+// Borrowers that are killed, one after the other, hold up no Store for long.
+func TestBorrowersKilled(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 3})
+	n := uint64(0)
+	store := func() time.Duration {
+		t.Helper()
+		n++
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+		defer cancel()
+		if err := s.StoreContext(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	store()
+	var longest time.Duration
+	for range 20 {
+		p := proctest.Start(t, "borrower", name)
+		p.Expect("version " + strconv.FormatUint(s.Version(), 10))
+		longest = max(longest, store())
+		p.Kill()
+		for range 5 {
+			longest = max(longest, store())
+		}
+	}
+	t.Logf("the longest Store took %v", longest)
+	if longest > proctest.Patience/2 {
+		t.Errorf("a Store took %v", longest)
+	}
+}
+
+// A Store waits while every other slot is borrowed, until one is released, its
+// context ends that, or the borrower dies.
+func TestStoreWaitsForSlot(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 3})
+	// borrowAll has every slot but the current one's borrowed.
+	borrowAll := func() (all []*proctest.Proc) {
+		t.Helper()
+		for range 2 {
+			if err := s.Store(1); err != nil {
+				t.Fatal(err)
+			}
+			p := proctest.Start(t, "borrower", name)
+			p.Expect("version " + strconv.FormatUint(s.Version(), 10))
+			all = append(all, p)
+		}
+		if err := s.Store(1); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	for _, end := range []string{"release", "close", "kill"} {
+		all := borrowAll()
+		version := s.Version()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		err := s.StoreContext(ctx, 2)
+		cancel()
+		want(t, err, context.DeadlineExceeded)
+		if v, err := s.Load(); v != 1 || err != nil || s.Version() != version {
+			t.Errorf("Load = %v, %v", v, err)
+		}
+		_, err = s.Loan(ctx)
+		want(t, err, context.DeadlineExceeded)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+				defer cancel()
+				if err := s.UpdateContext(ctx, func(v *uint64) error { *v++; return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(20 * time.Millisecond)
+		if s.Version() != version {
+			t.Error("a slot that is borrowed was written")
+		}
+		switch end {
+		case "release":
+			all[1].Say("go")
+			all[1].Expect("released")
+		case "close":
+			all[1].Say("go")
+			all[1].Expect("released")
+			all[1].Say("go")
+			all[1].Wait()
+			all = all[:1]
+		case "kill":
+			all[0].Kill()
+			all = all[1:]
+		}
+		wg.Wait()
+		if v, err := s.Load(); v != 4 || err != nil {
+			t.Errorf("%s: Load = %v, %v, want 4", end, v, err)
+		}
+		for _, p := range all {
+			p.Kill()
+		}
+	}
+}
+
+// A segment of more than 64 slots has nowhere to say what is borrowed.
+func TestBorrowTooManySlots(t *testing.T) {
+	s := open(t, proctest.Name(t), codec.Fixed[uint64](), &segment.Options{Slots: 65})
+	_, err := s.Borrow(t.Context())
+	want(t, err, errors.ErrUnsupported)
+	l, err := s.Loan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	*l.Value() = 7
+	if v, err := l.Publish(8); v != 1 || err != nil {
+		t.Errorf("Publish = %d, %v", v, err)
+	}
+	s64 := open(t, proctest.Name(t), codec.Fixed[uint64](), &segment.Options{Slots: 64})
+	for n := range uint64(200) {
+		if err := s64.Store(n); err != nil {
+			t.Fatal(err)
+		}
+		b := borrow(t, s64)
+		if *b.Value() != n {
+			t.Errorf("borrowed %d, want %d", *b.Value(), n)
+		}
+		if n%4 == 0 {
+			release(t, b)
+		} else if n == 62 {
+			break
+		}
+	}
+}
+
+// Close gives up what is borrowed: a Borrowed keeps no memory of others, and says
+// so. What follows goes as with any closed handle.
+func TestCloseWithBorrowed(t *testing.T) {
+	name := proctest.Name(t)
+	o := &segment.Options{Slots: 3}
+	s := open(t, name, codec.Fixed[uint64](), o)
+	for range 3 {
+		if err := s.Store(7); err != nil {
+			t.Fatal(err)
+		}
+		other := open(t, name, codec.Fixed[uint64](), nil)
+		r := reader(t, name, codec.Fixed[uint64](), nil)
+		for _, h := range []interface {
+			borrows[uint64]
+			Close() error
+		}{other, r} {
+			a, b := borrow(t, h), borrow(t, h)
+			value, bytes := a.Value(), a.Bytes()
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if runtime.GOOS != "windows" && *value != 0 {
+				t.Errorf("what was borrowed is %d", *value)
+			}
+			want(t, a.Release(), fs.ErrClosed)
+			_ = bytes
+			want(t, b.Release(), fs.ErrClosed)
+			_, err := h.Borrow(t.Context())
+			want(t, err, fs.ErrClosed)
+		}
+		for n := range uint64(6) {
+			ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+			if err := s.StoreContext(ctx, n); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+	}
+}
+
+// A handle that is dropped with values borrowed never gives their addresses to
+// anything else.
+func TestDroppedWithBorrowed(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Bytes(), &segment.Options{Slots: 3})
+	if err := s.Store([]byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	var kept [][]byte
+	for range 5 {
+		other, err := segment.Attach(name, codec.Bytes(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, borrow(t, other).Bytes())
+	}
+	writers := func() int {
+		info, err := sharedseg.Stat(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Writers
+	}
+	if runtime.GOOS == "windows" {
+		runtime.GC()
+		for _, b := range kept {
+			if string(b) != "value" {
+				t.Errorf("what was borrowed is %q", b)
+			}
+		}
+		return
+	}
+	for start := time.Now(); writers() > 1; time.Sleep(time.Millisecond) {
+		if runtime.GC(); time.Since(start) > proctest.Patience {
+			t.Fatal("dropped handles stay open")
+		}
+	}
+	for range 10 {
+		if err := s.Store([]byte("other")); err != nil {
+			t.Fatal(err)
+		}
+		open(t, proctest.Name(t), codec.Bytes(), nil)
+	}
+	for _, b := range kept {
+		if !bytes.Equal(b, make([]byte, 5)) {
+			t.Errorf("what was borrowed is %q", b)
+		}
+	}
+}
+
+// A reader that may not write to the file borrows a private copy.
+func TestBorrowWithoutPermission(t *testing.T) {
+	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
+		t.Log("as root, or on Windows, each reader may write the wait page: only the copy through a full table is tested")
+		return
+	}
+	name := proctest.Name(t)
+	o := &segment.Options{Dir: proctest.TempDir(t)}
+	s := open(t, name, codec.Fixed[uint64](), o)
+	if err := s.Store(5); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(o.Dir+"/"+name, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	testCopy(t, s, reader(t, name, codec.Fixed[uint64](), o))
+}
+
+func testCopy(t *testing.T, s *segment.Segment[uint64], r *segment.Reader[uint64]) {
+	t.Helper()
+	b := borrow(t, r)
+	for n := range uint64(9) {
+		if err := s.Store(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if *b.Value() != 5 || len(b.Bytes()) != 8 || b.Version() != s.Version()-9 {
+		t.Errorf("borrowed %d of version %d", *b.Value(), b.Version())
+	}
+	release(t, b)
+}
+
+// A reader that finds no member slot free borrows a private copy.
+func TestBorrowBesideTooMany(t *testing.T) {
+	name := proctest.Name(t)
+	o := &segment.Options{Dir: proctest.TempDir(t)}
+	s := open(t, name, codec.Fixed[uint64](), o)
+	if err := s.Store(5); err != nil {
+		t.Fatal(err)
+	}
+	for range layout.Members - 1 {
+		other, err := segment.Attach(name, codec.Fixed[uint64](), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+	}
+	testCopy(t, s, reader(t, name, codec.Fixed[uint64](), o))
+}
+
+// Many goroutines of some handles borrow beside writers, and none sees a byte
+// change, or counts wrongly.
+func TestBorrowRace(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[cell](), &segment.Options{Slots: 4})
+	if err := s.Store(cellOf(1)); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		h := borrows[cell](s)
+		if i%2 == 0 {
+			h = reader(t, name, codec.Fixed[cell](), nil)
+		}
+		wg.Go(func() {
+			for range 300 {
+				b, err := h.Borrow(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				v := *b.Value()
+				if v != cellOf(v[0]) {
+					t.Error("torn")
+				}
+				runtime.Gosched()
+				if *b.Value() != v {
+					t.Error("it changes")
+				}
+				if err := b.Release(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for n := range uint64(2000) {
+				ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+				if err := s.StoreContext(ctx, cellOf(n)); err != nil {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+}
