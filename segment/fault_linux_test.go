@@ -1,9 +1,11 @@
 package segment_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -46,6 +48,80 @@ func TestFullMemory(t *testing.T) {
 	for _, s := range segs {
 		s.Close()
 	}
+}
+
+// A file that is truncated under a borrowed value costs an error, and not the
+// process, wherever the value is read or a Loan is written: in the caller's own
+// code.
+func TestTruncatedUnderBorrowed(t *testing.T) {
+	dir := proctest.TempDir(t)
+	if os.Getenv("SHAREDSEG_TRAP") == "off" || !trapped() {
+		t.Skip("there is no trap: the access faults")
+	}
+	o := &segment.Options{Dir: dir, Capacity: 1 << 20}
+	value := bytes.Repeat([]byte{7}, 1<<20)
+	for what, use := range map[string]func(s *segment.Segment[[]byte], r *segment.Reader[[]byte], cut func()){
+		"Release": func(s *segment.Segment[[]byte], r *segment.Reader[[]byte], cut func()) {
+			a, b := borrow(t, s), borrow(t, r)
+			read, other := a.Bytes(), b.Bytes()
+			cut()
+			for _, b := range [][]byte{read, other} {
+				if sum := bytes.Count(b[len(b)/2:], []byte{7}); sum != 0 {
+					t.Errorf("%d bytes are there still", sum)
+				}
+			}
+			want(t, a.Release(), sharedseg.ErrCorrupt)
+			want(t, b.Release(), sharedseg.ErrCorrupt)
+			_, err := s.Borrow(t.Context())
+			want(t, err, sharedseg.ErrCorrupt)
+		},
+		"Publish": func(s *segment.Segment[[]byte], r *segment.Reader[[]byte], cut func()) {
+			l := loan(t, s)
+			room := l.Bytes()
+			cut()
+			for i := range room {
+				room[i] = 9
+			}
+			_, err := l.Publish(len(room))
+			want(t, err, sharedseg.ErrCorrupt)
+		},
+		"Discard": func(s *segment.Segment[[]byte], r *segment.Reader[[]byte], cut func()) {
+			l := loan(t, s)
+			cut()
+			clear(l.Bytes())
+			want(t, l.Discard(), sharedseg.ErrCorrupt)
+		},
+		"Follow": func(s *segment.Segment[[]byte], r *segment.Reader[[]byte], cut func()) {
+			cut()
+			var last error
+			for _, err := range r.Follow(t.Context(), 0) {
+				last = err
+			}
+			want(t, last, sharedseg.ErrCorrupt)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := open(t, what, codec.Bytes(), o)
+			if err := s.Store(value); err != nil {
+				t.Fatal(err)
+			}
+			r := reader(t, what, codec.Bytes(), &segment.Options{Dir: dir})
+			use(s, r, func() {
+				if err := os.Truncate(dir+"/"+what, 0); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// trapped reports whether this machine has the trap.
+func trapped() bool {
+	switch runtime.GOARCH {
+	case "amd64", "arm64", "386", "riscv64":
+		return true
+	}
+	return false
 }
 
 // smallTmpfs mounts a tmpfs of 256 KiB, which takes a user who may mount.

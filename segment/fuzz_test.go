@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -18,6 +19,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
@@ -63,14 +65,14 @@ func (s *script) uint(n int) (v uint64) {
 
 // fields are the places that a patch can have, in a mapping of one geometry.
 type fields struct {
-	wait, slotArea, stride, slots, size int
-	idents                              []uint32 // owners that are alive
+	wait, page, slotArea, stride, slots, size int
+	idents                                    []uint32 // owners that are alive
 }
 
 func fieldsOf(image []byte) *fields {
 	u64 := func(off int) int { return int(binary.NativeEndian.Uint64(image[off:])) }
 	return &fields{
-		wait: u64(64), slotArea: u64(56), stride: u64(48), slots: int(binary.NativeEndian.Uint32(image[28:])), size: len(image),
+		wait: u64(64), page: int(binary.NativeEndian.Uint32(image[72:])), slotArea: u64(56), stride: u64(48), slots: int(binary.NativeEndian.Uint32(image[28:])), size: len(image),
 	}
 }
 
@@ -114,8 +116,16 @@ func (s *script) patch(f *fields) patch64 {
 		p.off, p.width = memberOff+4*word, 4
 	case 4:
 		p.off = textOff + int(s.byte())
-	case 5:
-		p.off, p.width = f.wait, 4
+	case 5: // of the wait page: the watchers' flag, an event count, who has a row, a row
+		switch p.off, p.width = f.wait, 4; b >> 3 & 3 {
+		case 1:
+			p.off += 64 + int(s.byte())%3*64
+		case 2:
+			p.off, p.width = p.off+768+int(s.byte())%17*8, 8
+		case 3:
+			bit := int(s.byte()) % 16 // of a low member slot
+			p.off, p.width = p.off+f.page+8*int(bits.Reverse16(uint16(bit))>>6), 8
+		}
 	case 6, 7:
 		p.off = f.slotArea
 		slot := int(s.byte())
@@ -513,6 +523,15 @@ func openRoom[T any](f *testing.F, dir, name string, o segment.Options, c codec.
 			f.Fatal(err)
 		}
 	}
+	for _, h := range []borrows[T]{r.segments[0], r.segments[1], r.reader} {
+		b, err := h.Borrow(f.Context())
+		if err == nil {
+			err = b.Release()
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
 	r.memory = mapped(f, filepath.Join(dir, name), 2)
 	return r
 }
@@ -563,7 +582,7 @@ func (m *memory) scribble(s *script) (stop func()) {
 }
 
 const (
-	calls      = 16
+	calls      = 20
 	truncation = 15
 )
 
@@ -647,6 +666,56 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 			expect(t, "Update that fails", err, append(limits, fs.ErrExist)...)
 			if i == 0 && err == nil {
 				t.Fatal("a function's error was lost")
+			}
+		}
+	case 16, 17:
+		var b *segment.Borrowed[T]
+		if op%calls == 16 {
+			b, err = seg.Borrow(ctx)
+		} else {
+			b, err = r.reader.Borrow(ctx)
+		}
+		expect(t, "Borrow", err, limits...)
+		if err == nil {
+			sum := 0
+			for _, c := range b.Bytes() {
+				sum += int(c)
+			}
+			if r.size != nil && (len(b.Bytes()) > fuzzCapacity || cap(b.Bytes()) != len(b.Bytes())) {
+				t.Fatalf("borrowed %d bytes of %d", len(b.Bytes()), cap(b.Bytes()))
+			}
+			if at := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes()))); at%8 != 0 {
+				t.Fatalf("borrowed at %#x, sum %d", at, sum)
+			}
+			expect(t, "Store beside a Borrow", seg.StoreContext(ctx, r.value), limits...)
+			expect(t, "Release", b.Release())
+		}
+	case 18:
+		var l *segment.Loan[T]
+		l, err = seg.Loan(ctx)
+		expect(t, "Loan", err, limits...)
+		if err == nil {
+			clear(l.Bytes())
+			n := int(s.byte())
+			if sized, ok := r.codec.(codec.Sizer); ok {
+				n = sized.Size()
+			}
+			if n >= 128 && n <= len(l.Bytes()) {
+				_, err = l.Publish(n)
+				expect(t, "Publish", err, sharedseg.ErrCorrupt)
+			}
+			expect(t, "Discard", l.Discard(), sharedseg.ErrCorrupt)
+		}
+	case 19:
+		taken := 0
+		for next, e := range r.reader.Follow(ctx, seg.Version()-uint64(s.byte())) {
+			v = next.Value
+			if _, missed := errors.AsType[*segment.MissedError](e); e != nil && !missed {
+				err = e
+				expect(t, "Follow", e, limits...)
+			}
+			if taken++; taken == 8 {
+				break
 			}
 		}
 	case truncation:
@@ -794,6 +863,9 @@ func FuzzLive(f *testing.F) {
 			f.Add(uint8(i), beside, []byte{1, 0x1F, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 0, 14, 6, 18, 16})
 			f.Add(uint8(i), beside, []byte{30, 0, 0, 0, 4, 30, 0, 0x10, 1, 4, 30, 0, 0x30, 2, 0, 30, 0, 0, 3, 30, 0, 0, 4})
 		}
+		f.Add(uint8(i), false, []byte{32, 1, 0x9D, 0, 14, 34, 1, 0x9D, 1, 14, 32, 4, 36, 38, 0}) // rows
+		f.Add(uint8(i), true, []byte{1, 0x9D, 1, 14, 0x95, 0, 14, 32, 34, 36, 200, 4, 38, 9})    // and who has one
+		f.Add(uint8(i), false, []byte{1, 0x9E, 200, 14, 38, 3, 1, 0x8D, 0, 1, 4, 36, 200, 32})   // the version before
 		f.Add(uint8(i), false, all)
 		f.Add(uint8(i), true, []byte{1, 1, 8, 0, 0, 0, 1, 0, 0, 0, 0, 4, 4, 4, 6, 6, 0, 0, 20, 20, 28}) // locked by a dead owner, and free
 	}

@@ -153,6 +153,7 @@ func (s *handle[T]) stepOver(previous, from uint64) (version, slot uint64, err e
 				return 0, 0, errPinned
 			}
 		}
+		step.At(step.RowsSeen)
 	}
 	// Versions come round, from 2^64-1 to 1, only after a peer wrote nonsense.
 	for version = from; ; version = max(version+1, 1) {

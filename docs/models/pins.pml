@@ -563,8 +563,10 @@ init {
 	atomic {
 		run writer(0);
 		run writer(1);
-		run borrower(0);
-		run borrower(1)
+#if BORROWERS == 2
+		run borrower(1);
+#endif
+		run borrower(0)
 	};
 	calm = true
 }

@@ -88,6 +88,7 @@ type actor struct {
 	*flavour
 	name, dir string
 	counts    bool // there are no Stores but those of Updates, so that each value has its version as N
+	skips     bool // the same, but some versions are left out, so that N may be lower
 	s         *segment.Segment[value]
 
 	// what the handle has seen
@@ -118,7 +119,9 @@ func (a *actor) saw(v *value, version uint64) error {
 		return fmt.Errorf("version %d after version %d", version, a.version)
 	case version != 0 && version == a.version && v.N != a.n:
 		return fmt.Errorf("version %d was %d and is %d", version, a.n, v.N)
-	case a.counts && v.N != version:
+	case a.skips && (v.N > version || v.N < a.n || v.N == a.n && version != a.version):
+		return fmt.Errorf("version %d is update %d, version %d was update %d", version, v.N, a.version, a.n)
+	case a.counts && !a.skips && v.N != version:
 		return fmt.Errorf("version %d is update %d", version, v.N)
 	case a.life != 0 && v.Life != a.life:
 		return fmt.Errorf("life %#x has become %#x: it was initialised while it was open", a.life, v.Life)
@@ -153,6 +156,9 @@ func (a *actor) update(ctx context.Context, during func()) error {
 	if err != nil || !a.counts {
 		return err
 	}
+	if a.skips {
+		return a.load()
+	}
 	v := newValue(life, n)
 	return a.saw(&v, n)
 }
@@ -173,9 +179,50 @@ func (a *actor) store(ctx context.Context) error {
 	return a.load()
 }
 
+// borrow borrows the current value, and checks it.
+func (a *actor) borrow(from interface {
+	Borrow(ctx context.Context) (*segment.Borrowed[value], error)
+}) (*segment.Borrowed[value], error) {
+	ctx, cancel := patience()
+	defer cancel()
+	b, err := from.Borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b, a.saw(b.Value(), b.Version())
+}
+
+// lend makes one update in place, and publishes or discards it.
+func (a *actor) lend(publish bool) error {
+	ctx, cancel := patience()
+	defer cancel()
+	l, err := a.s.Loan(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Discard()
+	if err := a.load(); err != nil { // the lock keeps it as it is
+		return err
+	}
+	life := a.life
+	if life == 0 {
+		life = rand.Uint64() | 1
+	}
+	*l.Value() = newValue(life, a.n+1)
+	if !publish {
+		return l.Discard()
+	}
+	version, err := l.Publish(len(l.Bytes()))
+	if err != nil {
+		return err
+	}
+	v := newValue(life, a.n+1)
+	return a.saw(&v, version)
+}
+
 // beside does something through another handle of the same segment.
 func (a *actor) beside(do func(b *actor) error) error {
-	b := &actor{flavour: a.flavour, name: a.name, dir: a.dir, counts: a.counts}
+	b := &actor{flavour: a.flavour, name: a.name, dir: a.dir, counts: a.counts, skips: a.skips}
 	if err := b.open(); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type operation struct {
 	scene scene
 	*flavour
 	counts bool // as of an actor; there are Stores if not
+	skips  bool // as of an actor
 	// reads says that the lock is held at the steps of reading.
 	reads bool
 	// sends says that it sends to a queue, completes that it receives and is done.
@@ -77,25 +78,34 @@ func from(first, last step.Step) (all []step.Step) {
 }
 
 var (
-	entering  = from(step.FileOpened, step.Inspected)
-	claiming  = from(step.SlotHeld, step.RotorMoved)
-	leaving   = from(step.RegistryUnlocking, step.RegistryUnlocked)
-	unlinking = from(step.Unlinking, step.Unlinked)
-	queueing  = from(step.LockQueued, step.LockAwake)
-	seizing   = from(step.LockTaking, step.LockTakenOver)
-	mending   = from(step.LockTaking, step.LockConsistent)
-	reading   = from(step.ReadBegun, step.ReadCopied)
-	assigning = steps(from(step.SlotUnsealed, step.WriteBegun), from(step.WriteFilled, step.WriteEnded))
-	encoding  = from(step.SlotUnsealed, step.WriteEnded)
-	unlocking = from(step.Unlocking, step.Unlocked)
-	waking    = from(step.WatchersWaking, step.WatchersWoken)
-	locked    = []step.Step{step.LockTaken}
+	entering   = from(step.FileOpened, step.Inspected)
+	claiming   = steps([]step.Step{step.SlotHeld}, from(step.GenerationRaised, step.RotorMoved))
+	reclaiming = []step.Step{step.RowCleared}
+	leaving    = from(step.RegistryUnlocking, step.RegistryUnlocked)
+	unlinking  = from(step.Unlinking, step.Unlinked)
+	queueing   = from(step.LockQueued, step.LockAwake)
+	seizing    = from(step.LockTaking, step.LockTakenOver)
+	mending    = from(step.LockTaking, step.LockConsistent)
+	reading    = from(step.ReadBegun, step.ReadCopied)
+	assigning  = steps(from(step.SlotUnsealed, step.WriteBegun), from(step.WriteFilled, step.WriteEnded))
+	encoding   = from(step.SlotUnsealed, step.WriteEnded)
+	unlocking  = from(step.Unlocking, step.Unlocked)
+	waking     = from(step.WatchersWaking, step.WatchersWoken)
+	locked     = []step.Step{step.LockTaken}
+	rowing     = from(step.RowClaimed, step.RowUsed)
+	borrowing  = from(step.PinSet, step.PinCleared)
+	lending    = from(step.SlotUnsealed, step.WriteBegun)
+	returning  = from(step.LoanTaken, step.LoanReturning)
+	following  = from(step.FollowBegun, step.FollowCopied)
+	sealing    = from(step.SlotSealed, step.WriteEnded)
+	telling    = from(step.EventArmed, step.EventSignalled)
 )
 
 // held are the steps at which the process that passes them has the lock.
 var held = func() map[step.Step]bool {
 	held := map[step.Step]bool{}
-	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, from(step.MessagePosted, step.MessageSent), []step.Step{step.Unlocking}) {
+	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, returning,
+		from(step.MessagePosted, step.MessageSent), []step.Step{step.SteppedOver, step.RowsSeen, step.Unlocking}) {
 		held[s] = true
 	}
 	return held
@@ -108,13 +118,13 @@ func (op *operation) holds(s step.Step) bool {
 var operations = []*operation{
 	{
 		name: "create and close last", scene: passing, flavour: fixed, counts: true, do: live,
-		steps: steps(from(step.FileCreated, step.RotorMoved), leaving, from(step.WaitsEnded, step.Unlinked)),
+		steps: steps(from(step.FileCreated, step.HeaderReady), claiming, leaving, steps(from(step.WaitsEnded, step.RegistryRelocked), from(step.PlaceDropped, step.Unlinked))),
 	}, {
 		name: "close last reader", scene: passing, flavour: encoded, counts: true, do: leaveReader,
 		steps: steps([]step.Step{step.ReaderHeld, step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}, unlinking, leaving),
 	}, {
 		name: "open and close", scene: steady, flavour: fixed, counts: true, do: visit,
-		steps: steps(entering, claiming, leaving, from(step.WaitsEnded, step.PlaceDropped)),
+		steps: steps(entering, claiming, leaving, steps(from(step.WaitsEnded, step.RegistryRelocked), []step.Step{step.PlaceDropped})),
 	}, {
 		name: "open and close reader", scene: steady, flavour: fixed, counts: true, do: visitAsReader,
 		steps: steps(entering, []step.Step{step.ReaderHeld}, leaving, reading,
@@ -128,7 +138,7 @@ var operations = []*operation{
 	},
 	{
 		name: "use what persists", scene: kept, flavour: persistent, counts: true, reads: true, do: live,
-		steps: steps(entering, claiming, leaving, locked, reading, assigning, unlocking, from(step.WaitsEnded, step.PlaceDropped)),
+		steps: steps(entering, claiming, leaving, locked, reading, assigning, unlocking, steps(from(step.WaitsEnded, step.RegistryRelocked), []step.Step{step.PlaceDropped})),
 	},
 	{name: "load", scene: steady, flavour: fixed, do: (*player).loads, steps: reading},
 	{name: "load encoded", scene: steady, flavour: encoded, do: (*player).loads, steps: reading},
@@ -154,6 +164,28 @@ var operations = []*operation{
 		name: "wait", scene: steady, flavour: fixed, counts: true, do: (*player).waits, beside: tell,
 		steps: from(step.WatchArmed, step.WatchAwake),
 	},
+	{
+		name: "borrow", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).borrows,
+		steps: borrowing,
+	}, {
+		name: "borrow first", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowFirst, beside: leaveRows,
+		steps: steps(claiming, reclaiming, rowing, from(step.PinSet, step.PinHeld), from(step.MemoryRetired, step.PlaceDropped)),
+	}, {
+		name: "borrow as reader", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowAsReader,
+		steps: steps(claiming, rowing, borrowing, []step.Step{step.MemoryRetired, step.RowLeft, step.PlaceDropped}),
+	}, {
+		name: "loan", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).lends,
+		steps: steps(locked, lending, returning, sealing, unlocking),
+	}, {
+		name: "loan and discard", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).discards,
+		steps: steps(locked, lending, returning, unlocking),
+	}, {
+		name: "store beside borrowers", scene: steady, flavour: fixed, counts: true, skips: true, reads: true, do: (*player).updates, beside: borrowAll,
+		steps: steps([]step.Step{step.RowsSeen, step.SteppedOver}, telling),
+	}, {
+		name: "follow", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).follows, beside: tell,
+		steps: following,
+	},
 	{name: "lock", scene: mutual, do: (*player).locks, steps: steps(locked, unlocking)},
 	{
 		name: "lock contended", scene: mutual, do: (*player).locks, beside: holdMutex,
@@ -163,7 +195,7 @@ var operations = []*operation{
 	{name: "try lock after a death", scene: mutual, do: (*player).tries, beside: abandonMutex, steps: steps(locked, mending, unlocking)},
 	{
 		name: "begin anew after a death", scene: orphaned, do: func(v *player) error { return v.inherit() },
-		steps: steps(from(step.FileOpened, step.RotorMoved), leaving, locked, mending, unlocking, from(step.MemoryRetired, step.Unlinked)),
+		steps: steps(from(step.FileOpened, step.HeaderReady), claiming, leaving, locked, mending, unlocking, from(step.MemoryRetired, step.RegistryRelocked), from(step.PlaceDropped, step.Unlinked)),
 	}, {
 		name: "open and close in the queue", scene: steady, flavour: fixed, counts: true, do: visit, beside: holdRegistry,
 		steps: []step.Step{step.RegistryQueued},
@@ -180,6 +212,73 @@ func live(v *player) error {
 		return err
 	}
 	return errors.Join(v.updates(), v.load(), v.actor.close())
+}
+
+// borrowFirst borrows through a handle that has just been opened, and closes it.
+func borrowFirst(v *player) error {
+	return v.actor.beside(func(b *actor) error {
+		_, err := b.borrow(b.s)
+		return err
+	})
+}
+
+// borrowAsReader is borrowFirst for a reader.
+func borrowAsReader(v *player) error {
+	return v.read(func(r *segment.Reader[value]) error {
+		b, err := v.borrow(r)
+		if err != nil {
+			return err
+		}
+		return b.Release()
+	})
+}
+
+func (v *player) borrows() error {
+	b, err := v.borrow(v.s)
+	if err != nil {
+		return err
+	}
+	was := *b.Value()
+	err = v.updates() // into another slot
+	if now := *b.Value(); now != was {
+		err = errors.Join(err, fmt.Errorf("what is borrowed was %v and is %v", was, now))
+	}
+	return errors.Join(err, b.Release())
+}
+
+// peeks borrows, and waits for nothing meanwhile, as borrows does: two that do
+// that, and have all slots between them, wait for each other.
+func (v *player) peeks() error {
+	b, err := v.borrow(v.s)
+	if err != nil {
+		return err
+	}
+	return b.Release()
+}
+
+func (v *player) lends() error    { return v.lend(true) }
+func (v *player) discards() error { return v.lend(false) }
+
+// follows takes some versions in order.
+func (v *player) follows() error {
+	ctx, cancel := patience()
+	defer cancel()
+	taken := 0
+	for next, err := range v.s.Follow(ctx, v.version) {
+		if _, missed := errors.AsType[*segment.MissedError](err); missed {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := v.saw(&next.Value, next.Number); err != nil {
+			return err
+		}
+		if taken++; taken == 3 {
+			break
+		}
+	}
+	return nil
 }
 
 // leaveReader leaves a reader alone with the segment.

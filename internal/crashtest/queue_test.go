@@ -67,7 +67,7 @@ func (v *player) posts() error {
 	return nil
 }
 
-func (v *player) lends() error {
+func (v *player) lendsRoom() error {
 	ctx, cancel := patience()
 	defer cancel()
 	l, err := v.q.Loan(ctx)
@@ -351,7 +351,7 @@ var queueOperations = []*operation{
 		name: "send while it is full", scene: queued, flavour: fixed, sends: true, do: (*player).posts, beside: takeIn(2 * time.Millisecond),
 		steps: awaiting,
 	}, {
-		name: "lend", scene: queued, flavour: fixed, sends: true, do: (*player).lends, beside: takeIn(0),
+		name: "lend", scene: queued, flavour: fixed, sends: true, do: (*player).lendsRoom, beside: takeIn(0),
 		steps: steps(locked, posting, unlocking, rousing),
 	}, {
 		name: "receive", scene: queued, flavour: fixed, completes: true, do: (*player).collects, beside: sendOut(0),

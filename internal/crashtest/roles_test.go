@@ -41,7 +41,7 @@ func (op *operation) enter(name, dir string) (p *player, err error) {
 		}
 		return p, err
 	}
-	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts}
+	p.actor = &actor{flavour: op.flavour, name: name, dir: dir, counts: op.counts, skips: op.skips}
 	if op.scene == steady {
 		if err = p.actor.open(); err == nil {
 			err = p.updates()
@@ -193,7 +193,11 @@ func (op *operation) something(p *player) error {
 
 // dabble does one thing with an open segment.
 func (p *player) dabble() error {
-	switch rand.IntN(5) {
+	n := 5
+	if p.skips {
+		n = 8
+	}
+	switch rand.IntN(n) {
 	case 0:
 		return p.load()
 	case 1:
@@ -202,6 +206,12 @@ func (p *player) dabble() error {
 		return p.stores()
 	case 3:
 		return p.actor.beside(func(b *actor) error { return b.load() })
+	case 5:
+		return p.peeks()
+	case 6:
+		return p.lends()
+	case 7:
+		return p.discards()
 	}
 	return p.read(func(r *segment.Reader[value]) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

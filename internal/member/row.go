@@ -1,6 +1,7 @@
 package member
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync/atomic"
@@ -80,7 +81,6 @@ func (m *Member) Pinned(ask bool) (bits uint64) {
 		if m.deadOf(slot).Load() == generation {
 			continue
 		}
-		step.At(step.RowSeen)
 		if ask && !m.holds(slot) {
 			if held, err := m.obj.Held(slot); err == nil && !held {
 				m.deadOf(slot).Store(generation)
@@ -119,6 +119,9 @@ func (m *Member) claimForReader() (ident layout.Ident, err error) {
 		ident, err = m.claim(layout.NewWords(view.Mem))
 		return err
 	})
+	if errors.Is(err, fault.ErrLost) {
+		err = loss(m.obj, len(m.Mem))
+	}
 	return ident, err
 }
 
@@ -133,13 +136,17 @@ func (m *Member) leaveRow() error {
 		return err
 	}
 	defer view.Unmap()
-	return view.Guard(func() error {
+	err = view.Guard(func() error {
 		page := layout.NewWaitPage(view.Mem, m.Geometry)
 		clearRow(m.obj, page, m.rowSlot)
 		page.DisuseRow(m.rowSlot)
 		step.At(step.RowLeft)
 		return nil
 	})
+	if errors.Is(err, fault.ErrLost) {
+		return nil // the file was truncated, and nobody sees the row any more
+	}
+	return err
 }
 
 // clearRow clears the row of a member slot that this handle holds.

@@ -58,13 +58,13 @@ const (
 	SlotSealed
 	WatchersDisarmed
 	WriteEnded
-	SteppedOver // a slot that is borrowed, or whose version was announced before
+	RowsSeen    // by a writer that looks for a slot that nobody has borrowed
+	SteppedOver // one that is borrowed, or whose version was announced before
 
 	// Borrowing, and lending.
 	PinSet
 	PinHeld
 	PinCleared
-	RowSeen // by a writer that looks for slots that nobody has borrowed
 	LoanTaken
 	LoanReturning
 
@@ -138,7 +138,7 @@ var names = [Count]string{
 	LockTaken: "LockTaken", LockQueued: "LockQueued", LockWaitersSet: "LockWaitersSet", LockParking: "LockParking",
 	LockAwake: "LockAwake", LockTaking: "LockTaking", LockTakenOver: "LockTakenOver",
 	LockRepairing: "LockRepairing", LockRepaired: "LockRepaired", LockConsistent: "LockConsistent",
-	SteppedOver: "SteppedOver", PinSet: "PinSet", PinHeld: "PinHeld", PinCleared: "PinCleared", RowSeen: "RowSeen",
+	SteppedOver: "SteppedOver", PinSet: "PinSet", PinHeld: "PinHeld", PinCleared: "PinCleared", RowsSeen: "RowsSeen",
 	LoanTaken: "LoanTaken", LoanReturning: "LoanReturning", FollowBegun: "FollowBegun", FollowCopied: "FollowCopied",
 	ReadBegun: "ReadBegun", ReadCopied: "ReadCopied",
 	SlotUnsealed: "SlotUnsealed", WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded",
