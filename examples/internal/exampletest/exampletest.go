@@ -129,6 +129,9 @@ func Run(t *testing.T, name string, args ...string) (stdout, stderr string, code
 	return p.stdout.String(), p.stderr.String(), code
 }
 
+// Stdout is what the process has printed so far.
+func (p *Process) Stdout() string { return p.stdout.String() }
+
 // Await waits until the process has printed text.
 func (p *Process) Await(text string) {
 	p.t.Helper()
