@@ -21,11 +21,13 @@ func TestMain(m *testing.M) {
 		"reader":   reader,
 		"watchers": watchers,
 		"watched":  watched,
+		"borrower": borrower,
 	}
 	maps.Copy(roles, dying.Roles())
 	maps.Copy(roles, streams.Roles())
 	maps.Copy(roles, echoes.Roles())
 	maps.Copy(roles, fanOutRoles())
+	maps.Copy(roles, followRoles())
 	proctest.Main(m, roles)
 }
 
@@ -43,7 +45,8 @@ func TestOnce(t *testing.T) {
 	}
 	for _, name := range []string{
 		"Load/impl=segment", "Store/impl=segment", "Lock/impl=ipcsync.Mutex", "OpenClose/impl=segment", "First/impl=segment",
-		"Readers/impl=segment", "FanOut/impl=segment", "Watchers/impl=segment", "Watched/impl=segment",
+		"Readers/impl=segment", "FanOut/impl=segment", "Borrowers/impl=segment", "CatchUp/impl=segment", "Follow/impl=segment",
+		"Watchers/impl=segment", "Watched/impl=segment",
 		"Takeover/impl=ipcsync.Mutex", "RoundTrip/impl=segment",
 		"Message/impl=queue", "Stream/impl=queue", "RoundTrip/impl=queue", "Takeover/impl=queue",
 	} {

@@ -6,17 +6,20 @@
 //	SHAREDSEG_TRAP=off go test -run '^$' -bench . ./bench    # with the guard in place of the trap
 //	go -C bench/peers run ./report                           # all these and package peers, for docs/benchmarks.md
 //
-// All of it takes about five minutes, and needs two processors that are otherwise idle.
+// All of it takes about six minutes, and needs two processors that are otherwise idle.
 //
 // What is measured, by the regular expression that selects it:
 //
-//	Load       one value, mapping to heap
-//	Store      one value, heap to mapping
+//	Load       one value, mapping to heap; call=Borrow: borrow it where it is and release it, without a look at it
+//	Store      one value, heap to mapping; call=Loan: get the room for it and publish that, without a write to it
+//	Borrowers  one Store beside borrowers=N other processes that have borrowed a value each
 //	Lock       lock and unlock; procs=2, 4: so many processes do nothing but that for a second
 //	OpenClose  attach to what another handle has open, and close
 //	First      the same around the first Store or Load of a large value; populate=on: Options.Populate
 //	Readers    loads per second of one process, of two at a time, and the ratio; nobody stores
 //	FanOut     stores per second of one process, and loads per second of all of readers=N others, meanwhile
+//	CatchUp    one follower takes a thousand values that are there; nobody stores
+//	Follow     lines per second that one process writes, and that all of followers=N others take in order, meanwhile
 //	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
 //	Watched    from a store to one of segments=N until its watcher has the value; another process watches them all, each
 //	           through a handle of its own
@@ -33,6 +36,9 @@
 //	first-ns                 of First: the Store or Load alone
 //	loads/s, stores/s        of FanOut; stores make a new value each time, loads look at eight words of it
 //	torn-%                   of these loads, those of parts of two values; a mechanism that is to prevent that fails
+//	ns/value                 of CatchUp: ns/op by the number of values
+//	takes/s                  of Follow: by all followers, each of which looks at eight words of each line
+//	missed-%                 of Follow: of the lines that came by a follower, those overwritten before it took them
 //	ns/watcher               ns/op by the number of watchers
 //	p50-spread-ns            from when the first watcher has a value until the last has it
 //	all-ns                   of Watched: from the first of a store to each segment until all watchers have theirs
@@ -55,7 +61,8 @@
 //	mmap                    open, fstat, mmap, munmap and close
 //	chan                    goroutines of one process that wait until a channel is closed; of Message and Stream, a
 //	                        channel of as many messages as a queue has room for
-//	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface
+//	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface; in Follow,
+//	                        unix is a socket to each follower, the slowest of which holds up the writer
 //	seqpacket, mq           a pair of SOCK_SEQPACKET sockets, and a POSIX message queue
 //	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //

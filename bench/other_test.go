@@ -16,6 +16,7 @@ var (
 	rawReaders  = map[string]readerKind{}
 	rawStreams  = harness.Streams{}
 	rawEchoes   = harness.Echoes{}
+	rawFollows  = map[string]followKind{}
 )
 
 func (s *sample[T]) baselines(*testing.B, direction) {}

@@ -1,15 +1,18 @@
 package bench
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 	"unsafe"
 
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
+	"github.com/sharedseg/sharedseg/segment"
 	"golang.org/x/sys/unix"
 )
 
@@ -122,6 +125,64 @@ func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) {
 			return sharedWords[T]{m, store, load}, err
 		},
 	}
+}
+
+// rawFollows is what Follow is measured against: a stream to each follower. The
+// sockets' names are not in the file system.
+var rawFollows = map[string]followKind{"impl=unix/size=64B": {
+	hold: func(name string) (io.Closer, error) { return io.NopCloser(nil), nil },
+	follow: func(name string, i int) (lines, error) {
+		l, err := net.Listen("unix", streamName(name, i))
+		if err != nil {
+			return lines{}, err
+		}
+		return lines{l, func(yield func(segment.Version[line], error) bool) {
+			conn, err := l.Accept()
+			if err != nil {
+				yield(segment.Version[line]{}, err)
+				return
+			}
+			defer conn.Close()
+			var next segment.Version[line]
+			in, mem := bufio.NewReaderSize(conn, 64<<10), unsafe.Slice((*byte)(unsafe.Pointer(&next.Value)), unsafe.Sizeof(next.Value))
+			for err == nil {
+				next.Number++
+				if _, err = io.ReadFull(in, mem); errors.Is(err, io.EOF) || !yield(next, err) {
+					return
+				}
+			}
+		}}, nil
+	},
+	write: func(name string, followers int) (sharedWords[line], error) {
+		all := make(conns, followers)
+		for i := range all {
+			conn, err := net.Dial("unix", streamName(name, i))
+			if err != nil {
+				return sharedWords[line]{}, err
+			}
+			all[i] = conn
+		}
+		return sharedWords[line]{Closer: all, store: func(v *line) error {
+			for _, conn := range all {
+				if _, err := conn.Write(unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}, nil
+	},
+}}
+
+func streamName(name string, i int) string { return fmt.Sprintf("@%s.%d", name, i) }
+
+// conns are those of a writer to its followers.
+type conns []net.Conn
+
+func (s conns) Close() (err error) {
+	for _, conn := range s {
+		err = errors.Join(err, conn.Close())
+	}
+	return err
 }
 
 // mappedWords are a T in a mapping.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -76,7 +77,11 @@ func samples() []measurable {
 			newSample("String", codec.String(), text(n)),
 			newSample("UTF16", codec.UTF16(), text(n/2-1))) // two bytes each, and the terminator
 	}
-	for _, n := range []int{8, 64, 256, 4 << 10, 64 << 10, 1 << 20} {
+	sizes := []int{8, 64, 256, 4 << 10, 64 << 10, 1 << 20}
+	if !testing.Short() {
+		sizes = append(sizes, 64<<20) // which takes 192 MiB of shared memory
+	}
+	for _, n := range sizes {
 		all = append(all, reusing(newSample("Bytes", codec.Bytes(), noise(n))))
 	}
 	return all
@@ -155,12 +160,15 @@ func (s *sample[T]) run(b *testing.B, impl, more string, f func(b *testing.B)) {
 	harness.Run(b, name, len(s.encoded), f)
 }
 
-// runSegment runs f with a segment that holds the value.
+// runSegment runs f with a segment each slot of which holds the value. First
+// stores to a slot are slow, and Loan leaves what is there.
 func (s *sample[T]) runSegment(b *testing.B, call string, lockReads bool, f func(*testing.B, *segment.Segment[T])) {
 	s.run(b, "segment", "/call="+call+readsKey(lockReads)+faultKey, func(b *testing.B) {
 		o := &segment.Options{Capacity: len(s.encoded), LockReads: lockReads}
 		seg := open(b, proctest.Name(b), s.codec, o)
-		harness.Must(b, seg.Store(s.value))
+		for range segment.DefaultSlots {
+			harness.Must(b, seg.Store(s.value)) // so that it is in each slot
+		}
 		f(b, seg)
 	})
 }
@@ -192,6 +200,25 @@ func (s *sample[T]) load(b *testing.B) {
 			})
 		}
 	}
+	if s.name == "Bytes" {
+		s.runSegment(b, "Borrow", false, func(b *testing.B, seg *segment.Segment[T]) {
+			b.SetBytes(0) // nothing is moved
+			ctx := context.Background()
+			for b.Loop() {
+				borrowed, err := seg.Borrow(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := borrowed.Release(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			borrowed, err := seg.Borrow(ctx)
+			harness.Must(b, err)
+			s.checkBytes(b, borrowed.Bytes())
+			harness.Must(b, borrowed.Release())
+		})
+	}
 	if !s.reuses {
 		s.run(b, "codec", "", func(b *testing.B) {
 			v := new(T)
@@ -212,6 +239,24 @@ func (s *sample[T]) store(b *testing.B) {
 			v := &s.value
 			for b.Loop() {
 				if err := seg.Store(*v); err != nil {
+					b.Fatal(err)
+				}
+			}
+			stored, err := seg.Load()
+			harness.Must(b, err)
+			s.check(b, stored)
+		})
+	}
+	if s.name == "Bytes" {
+		s.runSegment(b, "Loan", false, func(b *testing.B, seg *segment.Segment[T]) {
+			b.SetBytes(0) // nothing is moved
+			ctx := context.Background()
+			for b.Loop() {
+				loan, err := seg.Loan(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := loan.Publish(len(s.encoded)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -12,10 +12,11 @@ import (
 
 // Work is what a process has done in a window of time.
 type Work struct {
-	N    int           // how often
-	Torn int           // of these, how often what it loaded was torn
-	Time time.Duration // how long that took
-	End  time.Time     // when it ended
+	N      int           // how often
+	Torn   int           // of these, how often what it loaded was torn
+	Missed int           // how much else there was that it did not see
+	Time   time.Duration // how long that took
+	End    time.Time     // when it ended
 }
 
 // PerSecond is the rate.
@@ -57,7 +58,7 @@ func endWindow(tb testing.TB, procs []*proctest.Proc) []Work {
 	done := make([]Work, len(procs))
 	for i, p := range procs {
 		var end int64
-		_, err := fmt.Sscan(p.Line(), &done[i].N, &done[i].Torn, (*int64)(&done[i].Time), &end)
+		_, err := fmt.Sscan(p.Line(), &done[i].N, &done[i].Torn, &done[i].Missed, (*int64)(&done[i].Time), &end)
 		Must(tb, err)
 		done[i].End = time.Unix(0, end)
 	}
@@ -82,7 +83,7 @@ func ServeWindows(work func(stop *atomic.Bool) (Work, error)) error {
 			return err
 		}
 		ended := time.Now()
-		fmt.Println(w.N, w.Torn, ended.Sub(begun).Nanoseconds(), ended.UnixNano())
+		fmt.Println(w.N, w.Torn, w.Missed, ended.Sub(begun).Nanoseconds(), ended.UnixNano())
 	}
 	return nil
 }
