@@ -26,6 +26,7 @@ var charts = []chart{
 	{"locks.svg", locksChart},
 	{"takeover.svg", takeoverChart},
 	{"copy.svg", copyChart},
+	{"inplace.svg", inPlaceChart},
 	{"watchers.svg", watchersChart},
 }
 
@@ -219,6 +220,39 @@ func copyChart(r *results) (*figure, error) {
 				continue
 			}
 			lines.add(b.label("codec", "size", "call"), b.ours(), size, size/r.median(nsPerOp(name)))
+		}
+		c.panels = append(c.panels, linePanel{p.title, lines.all})
+	}
+	return c.figure()
+}
+
+// inPlaceChart is for the trap, where there is one: what the guard adds to each
+// call, other charts show.
+func inPlaceChart(r *results) (*figure, error) {
+	c := curves{
+		title: "In place, or copied",
+		desc:  "Time by the size of the value: in place, copied, and copied without protection.",
+		xAxis: "size of the value", xFormat: formatSize,
+		yAxis: "time, logarithmic", yFormat: formatTime,
+	}
+	for _, p := range []struct{ base, inPlace, copied, title string }{
+		{"Load", "Borrow", "LoadInto", "read"},
+		{"Store", "Loan", "Store", "write"},
+	} {
+		lines := newLines()
+		for _, l := range []struct{ label, impl, call string }{
+			{"Borrow, Loan: in place", "segment", p.inPlace},
+			{"LoadInto, Store: copied", "segment", p.copied},
+			{"copy, without protection", "copy", ""},
+		} {
+			for _, name := range r.selected(p.base, map[string]string{"codec": "Bytes", "impl": l.impl, "call": l.call}) {
+				b := r.parts[name]
+				size, err := parseSize(b.keys["size"])
+				if err != nil || size < 64 || b.keys["reads"] == "locked" || b.keys["fault"] == "guard" {
+					continue
+				}
+				lines.add(l.label, b.ours(), size, r.median(nsPerOp(name)))
+			}
 		}
 		c.panels = append(c.panels, linePanel{p.title, lines.all})
 	}

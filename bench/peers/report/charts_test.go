@@ -48,8 +48,13 @@ func chartOutput() string {
 		for _, value := range []string{"/codec=Bytes/size=" + size, "/codec=Fixed/size=" + size} {
 			result("Load/impl=segment"+value+"/call=LoadInto/reads=free/fault=trap", "ns/op")
 			result("Load/impl=segment"+value+"/call=LoadInto/reads=locked/fault=trap", "ns/op")
+			result("Load/impl=segment"+value+"/call=Borrow/reads=free/fault=trap", "ns/op")
 			result("Load/impl=mmap-go"+value, "ns/op")
+			result("Load/impl=copy"+value, "ns/op")
 			result("Store/impl=segment"+value+"/call=Store/reads=free/fault=guard", "ns/op")
+			result("Store/impl=segment"+value+"/call=Store/reads=free/fault=trap", "ns/op")
+			result("Store/impl=segment"+value+"/call=Loan/reads=free/fault=guard", "ns/op")
+			result("Store/impl=segment"+value+"/call=Loan/reads=free/fault=trap", "ns/op")
 			result("Store/impl=copy"+value, "ns/op")
 		}
 	}
@@ -73,6 +78,7 @@ func TestCharts(t *testing.T) {
 		"locks.svg":     {"ipcsync.Mutex", "ipcsync.Mutex, guard", "flock", "sync.Mutex, goroutines", "1 process", "2 processes", "4 processes"},
 		"takeover.svg":  {"ipcsync.Mutex", "flock", "gofrs/flock", "p50", "p99", "nobody waiting", "somebody waiting"},
 		"copy.svg":      {"segment", "segment, guard", "mmap-go", "copy", "64 B", "4 KiB", "1 MiB", "LoadInto", "Store", "GB/s"},
+		"inplace.svg":   {"Borrow, Loan: in place", "LoadInto, Store: copied", "copy, without protection", "64 B", "1 MiB", "read", "write", "1 µs"},
 		"watchers.svg":  {"segment", "chan", "1", "10", "100", "1000", "watchers"},
 	} {
 		t.Run(file, func(t *testing.T) {

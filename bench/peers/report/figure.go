@@ -401,9 +401,15 @@ func (c *curves) figure() (*figure, error) {
 	for _, from := range c.panels {
 		p := newPlot(from.title)
 		p.X.Label.Text, p.Y.Label.Text = c.xAxis, c.yAxis
+		p.X.Min, p.X.Max = math.Log10(xs[0]/1.3), math.Log10(xs[len(xs)-1]*1.3)
 		ticks := make([]plot.Tick, len(xs))
+		room := p.X.Min
 		for i, x := range xs {
-			ticks[i] = plot.Tick{Value: math.Log10(x), Label: c.xFormat(x)}
+			ticks[i].Value = math.Log10(x)
+			if i == 0 || ticks[i].Value >= room {
+				ticks[i].Label = c.xFormat(x)
+				room = ticks[i].Value + (p.X.Max-p.X.Min)/8 // for the label
+			}
 		}
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(ticks), logTicks(c.yFormat)
 		// Ours come last, and so lie over the others.
@@ -428,7 +434,6 @@ func (c *curves) figure() (*figure, error) {
 			drawn.LineStyle, marks.GlyphStyle = styles[l.label].line, styles[l.label].glyph
 			p.Add(drawn, marks)
 		}
-		p.X.Min, p.X.Max = math.Log10(xs[0]/1.3), math.Log10(xs[len(xs)-1]*1.3)
 		p.Y.Min, p.Y.Max = math.Log10(low), math.Log10(high)
 		f.plots[0] = append(f.plots[0], p)
 	}

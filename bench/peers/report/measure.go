@@ -34,7 +34,7 @@ const (
 const (
 	trapVar    = "SHAREDSEG_TRAP"
 	trapKey    = "/fault=trap"
-	notGuarded = takeovers + "|^Benchmark(First|Readers|FanOut|Watchers|Watched)$|/" + others
+	notGuarded = takeovers + "|^Benchmark(First|Readers|FanOut|Follow|Watchers|Watched)$|/" + others
 	others     = "^impl=([^si]|s[^e])"
 )
 

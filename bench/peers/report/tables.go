@@ -35,7 +35,11 @@ const (
 
 // call is the benchmark of a segment's method, with the default options.
 func call(method, value string) string {
-	return strings.TrimSuffix(method, "Into") + "/impl=segment" + value + "/call=" + method + "/reads=free" + trapKey
+	base := "Load"
+	if method == "Store" || method == "Loan" {
+		base = "Store"
+	}
+	return base + "/impl=segment" + value + "/call=" + method + "/reads=free" + trapKey
 }
 
 // there is the benchmark of a message there and back.
@@ -68,12 +72,22 @@ func budgets() []budget {
 			perOp("LoadInto, Bytes, "+size.name, call("LoadInto", value), "copy", "Load/impl=copy"+value, size.load),
 			perOp("Store, Bytes, "+size.name, call("Store", value), "copy", "Store/impl=copy"+value, size.store))
 	}
+	for _, size := range []struct{ name, key string }{{"64 B", "64B"}, {"64 MiB", "64MiB"}} {
+		value := "/codec=Bytes/size=" + size.key
+		calls = append(calls,
+			perOp("Borrow+Release, "+size.name, call("Borrow", value), "", "", 50),
+			perOp("Loan+Publish, "+size.name, call("Loan", value), "", "", 50))
+	}
 	busy, idle, pipe := there("segment", "busy")+trapKey, there("segment", "idle")+trapKey, there("pipe", "idle")
 	calls = append(calls,
 		budget{"64 B there and back, busy, p50", measure{busy, "p50-ns"}, "", measure{}, 500},
 		budget{"64 B there and back, idle, p50", measure{idle, "p50-ns"}, "pipe", measure{pipe, "p50-ns"}, 1},
 		budget{"64 B there and back, idle, p99", measure{idle, "p99-ns"}, "pipe", measure{pipe, "p99-ns"}, 1},
 		perOp("Open+Close, existing segment", "OpenClose/impl=segment/call=Open"+trapKey, "", "", 60*microsecond))
+
+	const borrowers = "Borrowers/impl=segment/size=64B/borrowers="
+	calls = append(calls,
+		perOp("Store, 64 B, one live borrower", borrowers+"1"+trapKey, "Store without", borrowers+"0"+trapKey, 1.3))
 
 	const watched = "Watched/impl=segment/segments=2000" + trapKey
 	all := append(withGuard(calls),
