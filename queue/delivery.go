@@ -142,7 +142,7 @@ func (q *Queue[T]) done(m *ring.Message) error {
 	}
 	if moved {
 		q.room.Signal()
-		if q.ring.Ended() {
+		if q.messages.Waited() && q.ring.Ended() {
 			q.messages.Signal() // each that is woken wakes the next
 		}
 	}

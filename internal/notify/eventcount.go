@@ -48,6 +48,10 @@ func (e *EventCount) Signal() { e.event.Signal() }
 // as park.Queue.KickAtEnd.
 func (e *EventCount) KickAtEnd(pid uint32) (stop func()) { return e.event.KickAtEnd(pid) }
 
+// Waited reports whether a Signal may have somebody to wake. It stands where Signal
+// does.
+func (e *EventCount) Waited() bool { return e.event.Flag.Load() != 0 }
+
 // Wait returns nil once ready has reported true, and does not call it again then,
 // so that ready may take what it finds. It returns ctx's error when ctx is done,
 // fs.ErrClosed after Close, and the error of Use if that fails; ready may have

@@ -51,6 +51,12 @@ type Ring struct {
 	key                uint64 // for package fence
 
 	deepened atomic.Int64 // when a receiver of the handle last looked deep, since begun
+	advanced atomic.Int64 // when a sender that waits for room last called Advance, likewise
+
+	// What the other side publishes with each message is in its cache, and is
+	// looked at again only when what was seen of it does not do any more.
+	headSeen uint64        // by senders, under the producers' mutex
+	tailSeen atomic.Uint64 // by receivers
 }
 
 var begun = time.Now()
@@ -86,9 +92,13 @@ func (r *Ring) Reserve() (ticket uint64, slot layout.Slot, full bool, err error)
 	if tail&layout.ShutBit != 0 {
 		return 0, slot, false, ErrShut
 	}
-	if tail-r.head.Load() >= r.depth {
+	if tail-r.headSeen >= r.depth {
+		r.headSeen = r.head.Load()
+	}
+	if tail-r.headSeen >= r.depth {
 		r.Advance()
-		switch n := tail - r.head.Load(); {
+		r.headSeen = r.head.Load()
+		switch n := tail - r.headSeen; {
 		case n > r.depth:
 			return 0, slot, false, errBounds
 		case n == r.depth:
@@ -114,12 +124,23 @@ func (r *Ring) Shut() {
 	step.At(step.QueueShut)
 }
 
+// advanceEvery is how often a sender that waits for room looks whether a receiver
+// has died before it made some. Such a look takes the states away from the
+// processors of the receivers, so it is rare.
+const advanceEvery = time.Millisecond
+
 // Room reports whether a sender that waits for room has reason to look again. It
 // helps to make some.
 func (r *Ring) Room() bool {
-	if r.full() {
-		r.Advance()
+	if !r.full() {
+		return true
 	}
+	now := int64(time.Since(begun))
+	if now-r.advanced.Load() < int64(advanceEvery) {
+		return false
+	}
+	r.advanced.Store(now)
+	r.Advance()
 	return !r.full()
 }
 
@@ -133,7 +154,10 @@ func (r *Ring) full() bool {
 // message, and takes one of a dead taker as well.
 func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 	cursor, head := r.cursor.Load(), r.head.Load()
-	tail := r.tail.Load() &^ layout.ShutBit
+	tail := r.tailSeen.Load()
+	if tail-head-1 >= r.depth {
+		tail = r.lookAtTail()
+	}
 	if tail-head > r.depth {
 		if head, tail, err = r.bounds(); err != nil {
 			return m, false, err
@@ -151,12 +175,24 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 		r.deepened.Store(int64(time.Since(begun)))
 		t = head + 1
 	}
-	for tries := 0; t <= tail; {
+	guess := !deep
+	for tries := 0; ; {
+		if t > tail {
+			if last := r.lookAtTail(); last == tail || last-head > r.depth {
+				break
+			} else {
+				tail = last
+			}
+		}
 		slot := r.slot(t)
-		s := layout.MessageState(slot.State().Load())
-		if !s.Holds(t) || s.Taker() != 0 && !(deep && r.dead(s.Taker(), &known)) {
-			t++
-			continue
+		s := layout.NewMessageState(t, 0, 0) // most are: so the processor fetches the state once, to change it
+		if !guess {
+			s = layout.MessageState(slot.State().Load())
+			if !s.Holds(t) || s.Taker() != 0 && !(deep && r.dead(s.Taker(), &known)) {
+				t++
+				guess = !deep
+				continue
+			}
 		}
 		step.At(step.MessageTaking)
 		taken := s.By(r.self)
@@ -164,6 +200,7 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 			if tries++; tries == maxTries {
 				return m, false, errStates
 			}
+			guess = false
 			continue
 		}
 		step.At(step.MessageTaken)
@@ -175,6 +212,12 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 		return Message{slot, s.Taker() != 0, t, taken}, true, nil
 	}
 	return m, false, nil
+}
+
+func (r *Ring) lookAtTail() uint64 {
+	tail := r.tail.Load() &^ layout.ShutBit
+	layout.Publish(&r.tailSeen, tail)
+	return tail
 }
 
 // living is what Alive said of some handles in the course of one look.
@@ -220,13 +263,21 @@ func (r *Ring) Done(m *Message) (done, moved bool) {
 		return false, false
 	}
 	step.At(step.MessageDone)
-	return true, r.Advance()
+	return true, r.advance(m.ticket)
 }
 
 // Advance moves head over what is done, and reports whether it did.
-func (r *Ring) Advance() (moved bool) {
+func (r *Ring) Advance() (moved bool) { return r.advance(1<<64 - 1) }
+
+// advance is Advance up to a ticket. Done does not look beyond its own: where a
+// later one is done already, the next Done finds that, or whoever finds the queue
+// full or empty.
+func (r *Ring) advance(last uint64) (moved bool) {
 	for range r.depth + 1 {
 		head := r.head.Load()
+		if head >= last {
+			break
+		}
 		s := layout.MessageState(r.slot(head + 1).State().Load())
 		if !s.Holds(head+1) || s.Taker() != layout.DoneIdent {
 			break
@@ -298,6 +349,7 @@ func (r *Ring) Ended() bool {
 
 // Len is the number of messages that are not done.
 func (r *Ring) Len() (int, error) {
+	r.Advance()
 	head, tail, err := r.bounds()
 	return int(tail - head), err
 }
