@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -23,8 +22,8 @@ func TestMain(m *testing.M) {
 		"watched":  watched,
 		"borrower": borrower,
 	}
-	maps.Copy(roles, dying.Roles())
-	maps.Copy(roles, streams.Roles())
+	maps.Copy(roles, takeovers.Roles())
+	maps.Copy(roles, queues.Roles())
 	maps.Copy(roles, echoes.Roles())
 	maps.Copy(roles, fanOutRoles())
 	maps.Copy(roles, followRoles())
@@ -47,8 +46,8 @@ func TestOnce(t *testing.T) {
 		"Load/impl=segment", "Store/impl=segment", "Lock/impl=ipcsync.Mutex", "OpenClose/impl=segment", "First/impl=segment",
 		"Readers/impl=segment", "FanOut/impl=segment", "Borrowers/impl=segment", "CatchUp/impl=segment", "Follow/impl=segment",
 		"Watchers/impl=segment", "Watched/impl=segment",
-		"Takeover/impl=ipcsync.Mutex", "RoundTrip/impl=segment",
-		"Message/impl=queue", "Stream/impl=queue", "RoundTrip/impl=queue", "Takeover/impl=queue",
+		"Takeover/impl=ipcsync.Mutex", "Takeover/impl=queue", "RoundTrip/impl=segment", "RoundTrip/impl=queue",
+		"Queue/impl=queue", "Queue/impl=chan",
 	} {
 		if !strings.Contains(string(out), "\nBenchmark"+name+"/") {
 			t.Errorf("no result of %s in\n%s", name, out)
@@ -92,14 +91,4 @@ func onOff(on bool) string {
 		return "on"
 	}
 	return "off"
-}
-
-func sizeName(n int) string {
-	switch {
-	case n >= 1<<20 && n%(1<<20) == 0:
-		return fmt.Sprintf("%dMiB", n>>20)
-	case n >= 1<<10 && n%(1<<10) == 0:
-		return fmt.Sprintf("%dKiB", n>>10)
-	}
-	return fmt.Sprintf("%dB", n)
 }

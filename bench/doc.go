@@ -23,14 +23,15 @@
 //	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
 //	Watched    from a store to one of segments=N until its watcher has the value; another process watches them all, each
 //	           through a handle of its own
-//	Takeover   a lock whose owner was killed: from its death to the next owner; a message whose receiver was
-//	Message    a message of 64 bytes that a process sends to itself, received and done
-//	Stream     messages from from=N processes to to=N others, as fast as they go, each to one of them
+//	Takeover   a lock whose owner was killed, or a message whose receiver was: from its death to the next one
+//	Queue      messages from from=N processes to to=N others, each to one of them; procs=1: one goroutine sends a message
+//	           and receives it
 //	RoundTrip  64 bytes to another process and back; load=idle: with 1 ms of rest before each
 //
 // Besides the units of package testing there are
 //
 //	ns/op                    of Lock with several processes: the time per acquisition by any of them
+//	ns/op, MB/s              of Queue between processes: per message received by any of them
 //	min-share                the fewest acquisitions of one process, by what it would have if all had the same
 //	p50-ns, p99-ns, p99.9-ns quantiles of the times of all operations, within 1 %
 //	first-ns                 of First: the Store or Load alone
@@ -48,7 +49,8 @@
 // The rest of a name is key=value parts, the first of which says what is measured, the mechanism:
 //
 //	segment                 segment.Segment, with the codec of another part
-//	queue                   queue.Queue
+//	queue                   queue.Queue: Send, ReceiveInto and Done, with codec.Fixed for 64 bytes and codec.Bytes for more,
+//	                        which are copied out of Delivery.Bytes
 //	ipcsync.Mutex           this library's named mutex
 //	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind;
 //	                        nothing keeps readers from half of a value
@@ -59,11 +61,11 @@
 //	sync.Mutex, flock, ofd  other locks, the first with goroutines=N instead of processes; ofd is fcntl(2) with
 //	                        F_OFD_SETLKW; in FanOut, flock is an assignment under LOCK_SH and LOCK_EX
 //	mmap                    open, fstat, mmap, munmap and close
-//	chan                    goroutines of one process that wait until a channel is closed; of Message and Stream, a
-//	                        channel of as many messages as a queue has room for
+//	chan                    goroutines of one process that wait until a channel is closed; in Queue, goroutines in place of
+//	                        processes, with a channel of arrays or, for more than 64 bytes, of buffers that go round
 //	pipe, unix, tcp         os.Pipe, a stream socket of the unix domain, and one of the loopback interface; in Follow,
 //	                        unix is a socket to each follower, the slowest of which holds up the writer
-//	seqpacket, mq           a pair of SOCK_SEQPACKET sockets, and a POSIX message queue
+//	unixpacket, mq          sockets of the unix domain with SOCK_SEQPACKET, and a POSIX message queue
 //	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //
 // Of this library's mechanisms, reads=free or locked is Options.LockReads, and fault=trap or guard is how the process
@@ -75,6 +77,11 @@
 // With benchstat, mechanisms become columns by
 //
 //	benchstat -row .name,/codec,/size,/call -col /impl,/reads,/fault new.txt
+//
+// In Queue, a message of pipe, unixpacket, mq and tcp is one system call at each end. They are left out where they have no
+// such queue: a pipe that several processes share keeps messages of PIPE_BUF bytes together, and a stream none; a packet of
+// 1 MiB is more than the system's limits; and a message of mq may have 8 KiB. All but queue lose what a receiver has that is
+// killed.
 //
 // Where a mechanism needs system calls of Linux, other platforms leave it out.
 package bench

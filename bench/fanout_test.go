@@ -44,7 +44,7 @@ var fanOuts = func() map[string]fanOut {
 }()
 
 func addFanOuts[T words](all map[string]fanOut) {
-	size := "/size=" + sizeName(int(unsafe.Sizeof(*new(T))))
+	size := "/size=" + harness.SizeName(int(unsafe.Sizeof(*new(T))))
 	for _, lockReads := range []bool{false, true} {
 		all["impl=segment"+size+readsKey(lockReads)+faultKey] = newFanOut(func(name string) (sharedWords[T], error) {
 			s, err := segment.Open(name, codec.Fixed[T](), &segment.Options{LockReads: lockReads})

@@ -57,7 +57,7 @@ func BenchmarkFirst(b *testing.B) {
 	for _, size := range []int{1 << 20, 16 << 20} {
 		for _, call := range []string{"Store", "LoadInto"} {
 			for _, populate := range []bool{false, true} {
-				name := fmt.Sprintf("impl=segment/size=%s/call=%s/populate=%s%s", sizeName(size), call, onOff(populate), faultKey)
+				name := fmt.Sprintf("impl=segment/size=%s/call=%s/populate=%s%s", harness.SizeName(size), call, onOff(populate), faultKey)
 				harness.Run(b, name, size, func(b *testing.B) { first(b, size, call == "Store", populate) })
 			}
 		}

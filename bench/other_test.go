@@ -14,9 +14,8 @@ var (
 	fileLocks   = harness.Locks{}
 	rawOpenings []opening
 	rawReaders  = map[string]readerKind{}
-	rawStreams  = harness.Streams{}
-	rawEchoes   = harness.Echoes{}
 	rawFollows  = map[string]followKind{}
+	rawQueues   = harness.Queues{}
 )
 
 func (s *sample[T]) baselines(*testing.B, direction) {}

@@ -1,175 +1,163 @@
 package bench
 
 import (
-	"fmt"
+	"errors"
+	"io"
+	"net"
 	"os"
-	"syscall"
-	"testing"
 	"unsafe"
 
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
-	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/queue"
 	"golang.org/x/sys/unix"
 )
 
-// rawStreams are mechanisms that the kernel has for messages.
-var rawStreams = harness.Streams{
-	"seqpacket": {Make: makeSeqpacket, Open: openSocket, Limit: 64 << 10},
-	"mq":        {Make: makeMQ, Open: openMQ, Limit: 8 << 10}, // what an unprivileged user may have
+// rawQueues are what the queue is measured against. Where several processes share
+// an end, a message must come in one piece.
+var rawQueues = harness.Queues{
+	"pipe": connected(func(from, to, size int) bool {
+		return from == 1 && to == 1 || size <= pipeBuf
+	}, func() (out, in *os.File, err error) {
+		var fds [2]int
+		err = unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
+		return os.NewFile(uintptr(fds[1]), "pipe"), os.NewFile(uintptr(fds[0]), "pipe"), err
+	}),
+	"unixpacket": connected(func(_, _, size int) bool {
+		return size < 64<<10 // more needs another limit than the system's
+	}, func() (out, in *os.File, err error) {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return os.NewFile(uintptr(fds[0]), "unixpacket"), os.NewFile(uintptr(fds[1]), "unixpacket"), err
+	}),
+	"tcp": connected(func(from, to, _ int) bool { return from == 1 && to == 1 }, connectTCP),
+	"mq":  limited(openMessageQueue, 8<<10), // as is the system's limit
 }
 
-func makeSeqpacket(b *testing.B, size int) (args []string, send, receive *os.File) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	harness.Must(b, err)
-	send, receive = os.NewFile(uintptr(fds[0]), "send"), os.NewFile(uintptr(fds[1]), "receive")
-	harness.Keep(b, send, nil)
-	harness.Keep(b, receive, nil)
-	return nil, send, receive
-}
+const pipeBuf = 4 << 10 // PIPE_BUF
 
-// socketEnd is a socket that blocks its thread.
-type socketEnd int
-
-func openSocket(_ []string, file *os.File, _ int) (harness.End, error) {
-	if file == nil {
-		return nil, os.ErrInvalid
+// connected is a kind of queue that is two files, from one of which comes what is
+// written to the other.
+func connected(takes func(from, to, size int) bool, connect func() (out, in *os.File, err error)) harness.QueueKind {
+	return harness.QueueKind{
+		Create: func(string, int) (harness.Queue, []*os.File, error) {
+			out, in, err := connect()
+			return connection{out, in}, []*os.File{out, in}, err
+		},
+		Open: func(string, int) (harness.Queue, error) {
+			return connection{os.NewFile(3, "out"), os.NewFile(4, "in")}, nil
+		},
+		Takes: takes,
 	}
-	return socketEnd(file.Fd()), nil
 }
 
-func (e socketEnd) Send(m []byte) error {
-	return uninterrupted(func() error { _, err := unix.Write(int(e), m); return err })
+// connection is two files that do not block, so that package os has a thread wait
+// for none of them.
+type connection struct{ out, in *os.File }
+
+func (c connection) Send(m []byte) error {
+	_, err := c.out.Write(m)
+	return err
 }
 
-func (e socketEnd) Receive(m []byte) error {
-	return uninterrupted(func() error {
-		n, err := unix.Read(int(e), m)
-		if err == nil && n != len(m) {
-			err = fmt.Errorf("a message of %d bytes", n)
+func (c connection) Receive(m []byte) error {
+	_, err := io.ReadFull(c.in, m)
+	return err
+}
+
+func (c connection) Close() error { return errors.Join(c.out.Close(), c.in.Close()) }
+
+// connectTCP leaves TCP_NODELAY on, as package net has it.
+func connectTCP() (out, in *os.File, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer listener.Close()
+	dialed, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dialed.Close()
+	accepted, err := listener.Accept()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer accepted.Close()
+	if out, err = dialed.(*net.TCPConn).File(); err != nil {
+		return nil, nil, err
+	}
+	in, err = accepted.(*net.TCPConn).File()
+	return out, in, err
+}
+
+// limited is a kind of queue whose messages have a limit.
+func limited(open func(name string, size int) (harness.Queue, error), limit int) harness.QueueKind {
+	kind := harness.NamedQueue(open)
+	kind.Takes = func(_, _, size int) bool { return size <= limit }
+	return kind
+}
+
+// messageQueue is a POSIX message queue, mq_overview(7). Its calls block.
+type messageQueue struct {
+	name string // "" if another process has created it
+	fd   int
+}
+
+// openMessageQueue creates one with room for as many messages as a queue, if the
+// process may have them, and otherwise for as many as any may have.
+func openMessageQueue(name string, size int) (harness.Queue, error) {
+	var fd int
+	err := error(unix.EINVAL)
+	for _, depth := range []int{queue.DefaultDepth, 10} {
+		// mq_maxmsg and mq_msgsize are the second and the third of eight longs.
+		attr := [8]int{1: depth, 2: size}
+		if err == unix.EINVAL || err == unix.EMFILE {
+			fd, err = mqOpen(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, &attr)
 		}
-		return err
-	})
+	}
+	if err == unix.EEXIST {
+		fd, err = mqOpen(name, unix.O_RDWR|unix.O_CLOEXEC, nil)
+		name = ""
+	}
+	return &messageQueue{name, fd}, os.NewSyscallError("mq_open", err)
 }
 
-func (e socketEnd) Close() error { return unix.Close(int(e)) }
-
-// mqAttr is struct mq_attr of mq_open(3).
-type mqAttr struct {
-	flags, maxmsg, msgsize, curmsgs int
-	_                               [4]int
-}
-
-func mqOpen(name string, flags, size int) (mqEnd, error) {
-	p, err := syscall.BytePtrFromString(name)
+// mqOpen is the system call, for which names have no slash.
+func mqOpen(name string, flags int, attr *[8]int) (fd int, err error) {
+	n, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return 0, err
 	}
-	attr := mqAttr{maxmsg: 10, msgsize: size}
-	fd, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(p)), uintptr(flags|unix.O_CLOEXEC), 0o600, uintptr(unsafe.Pointer(&attr)), 0, 0)
+	f, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(n)), uintptr(flags), 0o600,
+		uintptr(unsafe.Pointer(attr)), 0, 0)
 	if errno != 0 {
-		return 0, fmt.Errorf("mq_open: %w", errno)
+		return 0, errno
 	}
-	return mqEnd(fd), nil
+	return int(f), nil
 }
 
-func makeMQ(b *testing.B, size int) (args []string, send, receive *os.File) {
-	name := proctest.Name(b)
-	mq, err := mqOpen(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, size)
-	harness.Keep(b, mq, err)
-	b.Cleanup(func() {
-		p, err := syscall.BytePtrFromString(name)
-		harness.Must(b, err)
-		if _, _, errno := unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(p)), 0, 0); errno != 0 {
-			b.Error("mq_unlink:", errno)
-		}
-	})
-	return []string{name}, nil, nil
-}
+func (q *messageQueue) Send(m []byte) error { return q.transfer(unix.SYS_MQ_TIMEDSEND, m) }
 
-// mqEnd is a POSIX message queue.
-type mqEnd int
+func (q *messageQueue) Receive(m []byte) error { return q.transfer(unix.SYS_MQ_TIMEDRECEIVE, m) }
 
-func openMQ(args []string, _ *os.File, size int) (harness.End, error) {
-	return mqOpen(args[0], unix.O_RDWR, size)
-}
-
-func (e mqEnd) Send(m []byte) error { return e.call(unix.SYS_MQ_TIMEDSEND, m) }
-
-func (e mqEnd) Receive(m []byte) error { return e.call(unix.SYS_MQ_TIMEDRECEIVE, m) }
-
-func (e mqEnd) call(trap uintptr, m []byte) error {
+func (q *messageQueue) transfer(trap uintptr, m []byte) error {
 	return uninterrupted(func() error {
-		_, _, errno := unix.Syscall6(trap, uintptr(e), uintptr(unsafe.Pointer(unsafe.SliceData(m))), uintptr(len(m)), 0, 0, 0)
-		if errno != 0 {
+		if _, _, errno := unix.Syscall6(trap, uintptr(q.fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), 0, 0, 0); errno != 0 {
 			return errno
 		}
 		return nil
 	})
 }
 
-func (e mqEnd) Close() error { return unix.Close(int(e)) }
-
-// rawEchoes are the same, there and back.
-var rawEchoes = harness.Echoes{
-	"mq":        {Dial: dialMQ, Serve: serveMQ},
-	"seqpacket": {Dial: dialSeqpacket, Serve: serveSeqpacket},
-}
-
-func dialMQ(b *testing.B) harness.RoundTrip {
-	size := len(harness.Message{})
-	there, _, _ := makeMQ(b, size)
-	back, _, _ := makeMQ(b, size)
-	out, err := openMQ(there, nil, size)
-	harness.Keep(b, out, err)
-	in, err := openMQ(back, nil, size)
-	harness.Keep(b, in, err)
-	echo := proctest.Start(b, "echo", "mq", there[0], back[0])
-	b.Cleanup(func() { echo.Kill() })
-	return overEnds(out, in)
-}
-
-func overEnds(out, in harness.End) harness.RoundTrip {
-	return func(sent, got *harness.Message) error {
-		if err := out.Send(sent[:]); err != nil {
+// Close also unlinks a queue that this process has created.
+func (q *messageQueue) Close() error {
+	if q.name != "" {
+		n, err := unix.BytePtrFromString(q.name)
+		if err != nil {
 			return err
 		}
-		return in.Receive(got[:])
-	}
-}
-
-func serveMQ(args []string) error {
-	size := len(harness.Message{})
-	in, err := openMQ(args[:1], nil, size)
-	if err != nil {
-		return err
-	}
-	out, err := openMQ(args[1:], nil, size)
-	if err != nil {
-		return err
-	}
-	return serveEnds(out, in)
-}
-
-// serveEnds sends back what comes in, until it is killed.
-func serveEnds(out, in harness.End) error {
-	for m := new(harness.Message); ; {
-		if err := in.Receive(m[:]); err != nil {
-			return err
-		}
-		if err := out.Send(m[:]); err != nil {
-			return err
+		if _, _, errno := unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(n)), 0, 0); errno != 0 {
+			return os.NewSyscallError("mq_unlink", errno)
 		}
 	}
+	return unix.Close(q.fd)
 }
-
-func dialSeqpacket(b *testing.B) harness.RoundTrip {
-	_, ours, theirs := makeSeqpacket(b, 0)
-	cmd := proctest.Command("echo", "seqpacket")
-	cmd.ExtraFiles = []*os.File{theirs}
-	echo := proctest.StartCmd(b, cmd)
-	b.Cleanup(func() { echo.Kill() })
-	end := socketEnd(ours.Fd())
-	return overEnds(end, end)
-}
-
-func serveSeqpacket([]string) error { return serveEnds(socketEnd(3), socketEnd(3)) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/rpc"
 	"os"
@@ -27,13 +26,18 @@ var segmentEcho = "segment" + faultKey
 var echoes = func() harness.Echoes {
 	all := harness.Echoes{
 		segmentEcho: {Dial: dialSegments, Serve: serveSegments},
-		queueKey:    {Dial: dialQueues, Serve: serveQueues},
+		ourQueue:    queues.Echo(ourQueue),
 		"pipe":      {Dial: dialPipes, Serve: servePipes},
-		"unix":      {Dial: dialUnix, Serve: serveConn("unix")},
+		"unix":      {Dial: dialUnix("unix"), Serve: serveConn("unix")},
 		"tcp":       {Dial: dialTCP, Serve: serveConn("tcp")},
 		"netrpc":    {Dial: dialRPC, Serve: serveRPC},
 	}
-	maps.Copy(all, rawEchoes)
+	if _, ok := queues["mq"]; ok {
+		all["mq"] = queues.Echo("mq")
+	}
+	if _, ok := queues["unixpacket"]; ok {
+		all["unixpacket"] = harness.Echo{Dial: dialUnix("unixpacket"), Serve: serveConn("unixpacket")}
+	}
 	return all
 }()
 
@@ -115,9 +119,11 @@ func dialPipes(b *testing.B) harness.RoundTrip {
 
 func servePipes([]string) error { return harness.ServeStream(os.Stdout, os.Stdin) }
 
-func dialUnix(b *testing.B) harness.RoundTrip {
-	conn := accept(b, "unix", socketPath(b), "unix")
-	return harness.OverStream(conn, conn)
+func dialUnix(network string) func(b *testing.B) harness.RoundTrip {
+	return func(b *testing.B) harness.RoundTrip {
+		conn := accept(b, network, socketPath(b), network)
+		return harness.OverStream(conn, conn)
+	}
 }
 
 // dialTCP leaves TCP_NODELAY on, as package net has it.

@@ -156,7 +156,7 @@ func (s *sample[T]) lockReads() []bool {
 }
 
 func (s *sample[T]) run(b *testing.B, impl, more string, f func(b *testing.B)) {
-	name := fmt.Sprintf("impl=%s/codec=%s/size=%s%s", impl, s.name, sizeName(len(s.encoded)), more)
+	name := fmt.Sprintf("impl=%s/codec=%s/size=%s%s", impl, s.name, harness.SizeName(len(s.encoded)), more)
 	harness.Run(b, name, len(s.encoded), f)
 }
 

@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) {
 	roles := locks.Roles()
+	maps.Copy(roles, queues.Roles())
 	maps.Copy(roles, echoes.Roles())
-	maps.Copy(roles, streams.Roles())
 	proctest.Main(m, roles)
 }
 
@@ -41,7 +41,7 @@ func TestOnce(t *testing.T) {
 	}
 	names := []string{
 		"Load/impl=mmap-go", "Store/impl=mmap-go", "Lock/impl=gofrs-flock", "OpenClose/impl=mmap-go",
-		"Takeover/impl=gofrs-flock", "Stream/impl=nats", "RoundTrip/impl=nats",
+		"Takeover/impl=gofrs-flock", "Queue/impl=nats", "RoundTrip/impl=nats",
 	}
 	if runtime.GOOS != "windows" {
 		names = append(names, "RoundTrip/impl=grpc")

@@ -1,122 +1,190 @@
 package peers
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// messages is how many messages a queue has room for, as one of this library has.
-const messages = 64
+const (
+	natsName  = "queue"          // of the stream, its subject and its consumer
+	natsReady = 30 * time.Second // the longest that the server may take to start, and a request to be answered
+)
 
-// streams are ways to send messages between processes, by mechanism.
-var streams = harness.Streams{"nats": {Make: makeNATS, Open: openNATS, Limit: 4 << 10}}
-
-func BenchmarkStream(b *testing.B) { streams.Run(b) }
-
-// makeNATS starts a server on the loopback interface, in this process.
-func makeNATS(b *testing.B, size int) (args []string, send, receive *os.File) {
+// startNATS starts a server of the loopback interface in this process. Its streams are in memory.
+func startNATS(dir string) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		MaxPayload: 4 << 20, MaxPending: 1 << 30,
+		JetStream: true, StoreDir: dir, MaxPayload: 8 << 20,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(natsReady) {
+		s.Shutdown()
+		return nil, errors.New("the NATS server does not start")
+	}
+	return s, nil
+}
+
+// natsQueue is a work queue of JetStream, whose messages are acknowledged.
+type natsQueue struct {
+	conn *nats.Conn
+	js   jetstream.JetStream
+	got  jetstream.MessagesContext // once there was a Receive
+
+	server *server.Server // of the one that creates, with its directory, which has the address in a file
+	dir    string
+}
+
+// createNATS starts the server of a queue.
+func createNATS(name string, size int) (harness.Queue, []*os.File, error) {
+	dir := filepath.Join(os.TempDir(), name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, nil, err
+	}
+	s, err := startNATS(dir)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "url"), []byte(s.ClientURL()), 0o600)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	q, err := dialNATS(s.ClientURL())
+	if err != nil {
+		return nil, nil, err
+	}
+	q.server, q.dir = s, dir
+	_, err = q.js.CreateStream(context.Background(), jetstream.StreamConfig{
+		Name: natsName, Subjects: []string{natsName}, Retention: jetstream.WorkQueuePolicy, Storage: jetstream.MemoryStorage,
+	})
+	if err == nil {
+		_, err = q.js.CreateConsumer(context.Background(), natsName, jetstream.ConsumerConfig{
+			Durable: natsName, AckPolicy: jetstream.AckExplicitPolicy,
+		})
+	}
+	return q, nil, err
+}
+
+func openNATS(name string, _ int) (harness.Queue, error) {
+	url, err := os.ReadFile(filepath.Join(os.TempDir(), name, "url"))
+	if err != nil {
+		return nil, err
+	}
+	return dialNATS(string(url))
+}
+
+func dialNATS(url string) (*natsQueue, error) {
+	conn, err := nats.Connect(url)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(depth))
+	return &natsQueue{conn: conn, js: js}, err
+}
+
+// Send waits while as many messages are not acknowledged by the server as a queue has room for.
+func (q *natsQueue) Send(m []byte) error {
+	_, err := q.js.PublishAsync(natsName, m, jetstream.WithStallWait(natsReady))
+	return err
+}
+
+// Flush waits until all are.
+func (q *natsQueue) Flush() error {
+	select {
+	case <-q.js.PublishAsyncComplete():
+		return nil
+	case <-time.After(natsReady):
+		return errors.New("messages are not acknowledged")
+	}
+}
+
+func (q *natsQueue) Receive(m []byte) error {
+	if q.got == nil {
+		consumer, err := q.js.Consumer(context.Background(), natsName, natsName)
+		if err == nil {
+			// On a busy machine the client at times waits for what it has not asked for. It asks again when heartbeats are
+			// missing.
+			q.got, err = consumer.Messages(jetstream.PullMaxMessages(depth), jetstream.PullHeartbeat(time.Second),
+				jetstream.WithMessagesErrOnMissingHeartbeat(false))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	msg, err := q.got.Next()
+	if err != nil {
+		return err
+	}
+	if n := copy(m, msg.Data()); n != len(m) {
+		return fmt.Errorf("%d bytes arrived of %d", n, len(m))
+	}
+	return msg.Ack()
+}
+
+func (q *natsQueue) Close() error {
+	if q.got != nil {
+		q.got.Stop()
+	}
+	q.conn.Close()
+	if q.server == nil {
+		return nil
+	}
+	q.server.Shutdown()
+	q.server.WaitForShutdown()
+	return os.RemoveAll(q.dir)
+}
+
+// dialNATSEcho has requests and responses, without a stream.
+func dialNATSEcho(b *testing.B) harness.RoundTrip {
+	s, err := startNATS(b.TempDir())
 	harness.Must(b, err)
-	go s.Start()
 	b.Cleanup(func() {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(proctest.Patience) {
-		b.Fatal("the server does not start")
-	}
-	return []string{s.ClientURL()}, nil, nil
-}
-
-// natsEnd sends to a subject, whose messages a group of receivers shares. What ends receivers goes to all of them, as
-// chance decides who of a group gets a message. Core NATS does not hold senders back, nor keep what nobody receives,
-// so a sender flushes now and then, and receivers have much room.
-type natsEnd struct {
-	*nats.Conn
-	got  chan *nats.Msg
-	sent int
-}
-
-func openNATS(args []string, _ *os.File, _ int) (harness.End, error) {
-	c, err := nats.Connect(args[0])
-	if err != nil {
-		return nil, err
-	}
-	e := &natsEnd{Conn: c, got: make(chan *nats.Msg, 1<<20)}
-	if proctest.Role() == "receive" {
-		_, err = c.ChanQueueSubscribe("bench", "receivers", e.got)
-		if err == nil {
-			_, err = c.ChanSubscribe("end", e.got)
-		}
-		if err == nil {
-			err = c.Flush() // the server knows of it
-		}
-	}
-	return e, err
-}
-
-func (e *natsEnd) Send(m []byte) error {
-	if harness.Last(m) {
-		return e.Publish("end", m)
-	}
-	if e.sent++; e.sent%messages == 0 {
-		if err := e.Flush(); err != nil {
+	proctest.Start(b, "echo", "nats", s.ClientURL()).Expect("ready")
+	conn, err := nats.Connect(s.ClientURL())
+	harness.Must(b, err)
+	b.Cleanup(conn.Close)
+	return func(sent, got *harness.Message) error {
+		answer, err := conn.Request(natsName, sent[:], natsReady)
+		if err != nil {
 			return err
 		}
-	}
-	return e.Publish("bench", m)
-}
-
-func (e *natsEnd) Receive(m []byte) error {
-	copy(m, (<-e.got).Data)
-	return nil
-}
-
-func (e *natsEnd) Close() error {
-	err := e.Flush()
-	e.Conn.Close()
-	return err
-}
-
-func dialNATS(b *testing.B) harness.RoundTrip {
-	args, _, _ := makeNATS(b, 0)
-	c, err := nats.Connect(args[0])
-	harness.Must(b, err)
-	b.Cleanup(c.Close)
-	proctest.Start(b, "echo", "nats", args[0]).Expect("ready")
-	return func(sent, got *harness.Message) error {
-		answer, err := c.Request("echo", sent[:], time.Minute)
-		if err == nil {
-			copy(got[:], answer.Data)
+		if n := copy(got[:], answer.Data); n != len(got) {
+			return fmt.Errorf("%d bytes came back", n)
 		}
-		return err
+		return nil
 	}
 }
 
-// serveNATS URL serves until its standard input ends.
-func serveNATS(args []string) error {
-	c, err := nats.Connect(args[0])
+// serveNATSEcho URL answers until its standard input ends.
+func serveNATSEcho(args []string) error {
+	conn, err := nats.Connect(args[0])
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	if _, err := c.Subscribe("echo", func(m *nats.Msg) { m.Respond(m.Data) }); err != nil {
+	defer conn.Close()
+	if _, err := conn.Subscribe(natsName, func(m *nats.Msg) { m.Respond(m.Data) }); err != nil {
 		return err
 	}
-	if err := c.Flush(); err != nil {
+	if err := conn.Flush(); err != nil {
 		return err
 	}
-	os.Stdout.WriteString("ready\n")
+	fmt.Println("ready")
 	proctest.Await()
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 
 var echoes = harness.Echoes{
 	"grpc": {Dial: dialGRPC, Serve: serveGRPC},
-	"nats": {Dial: dialNATS, Serve: serveNATS},
+	"nats": {Dial: dialNATSEcho, Serve: serveNATSEcho},
 }
 
 func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }

@@ -26,11 +26,8 @@ const (
 // Emulated reports whether the tests run under an emulator. What it gets wrong is no fault of the tested code.
 func Emulated() bool { return os.Getenv(emulatorVar) != "" }
 
-// Role is the role that this process plays, "" if none.
-func Role() string { return os.Getenv(roleVar) }
-
 // Playing reports whether this process plays a role.
-func Playing() bool { return Role() != "" }
+func Playing() bool { return os.Getenv(roleVar) != "" }
 
 // Patience bounds every wait of a test for another process. It is for liveness only: far more than any takes.
 const Patience = 60 * time.Second

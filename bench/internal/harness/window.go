@@ -15,6 +15,7 @@ type Work struct {
 	N      int           // how often
 	Torn   int           // of these, how often what it loaded was torn
 	Missed int           // how much else there was that it did not see
+	Sum    uint64        // of what it sent, or received
 	Time   time.Duration // how long that took
 	End    time.Time     // when it ended
 }
@@ -58,7 +59,7 @@ func endWindow(tb testing.TB, procs []*proctest.Proc) []Work {
 	done := make([]Work, len(procs))
 	for i, p := range procs {
 		var end int64
-		_, err := fmt.Sscan(p.Line(), &done[i].N, &done[i].Torn, &done[i].Missed, (*int64)(&done[i].Time), &end)
+		_, err := fmt.Sscan(p.Line(), &done[i].N, &done[i].Torn, &done[i].Missed, &done[i].Sum, (*int64)(&done[i].Time), &end)
 		Must(tb, err)
 		done[i].End = time.Unix(0, end)
 	}
@@ -83,7 +84,7 @@ func ServeWindows(work func(stop *atomic.Bool) (Work, error)) error {
 			return err
 		}
 		ended := time.Now()
-		fmt.Println(w.N, w.Torn, w.Missed, ended.Sub(begun).Nanoseconds(), ended.UnixNano())
+		fmt.Println(w.N, w.Torn, w.Missed, w.Sum, ended.Sub(begun).Nanoseconds(), ended.UnixNano())
 	}
 	return nil
 }

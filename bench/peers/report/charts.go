@@ -25,6 +25,7 @@ var charts = []chart{
 	{"roundtrip.svg", roundTripChart},
 	{"locks.svg", locksChart},
 	{"takeover.svg", takeoverChart},
+	{"queue.svg", queueChart},
 	{"copy.svg", copyChart},
 	{"inplace.svg", inPlaceChart},
 	{"watchers.svg", watchersChart},
@@ -89,7 +90,7 @@ func (b benchmark) label(shown ...string) string {
 }
 
 func (b benchmark) ours() bool {
-	return b.keys["impl"] == "segment" || b.keys["impl"] == "ipcsync.Mutex"
+	return slices.Contains([]string{"segment", "ipcsync.Mutex", "queue"}, b.keys["impl"])
 }
 
 // quantiles are shown by a dot chart with the units that it has.
@@ -116,8 +117,8 @@ func roundTripChart(r *results) (*figure, error) {
 
 func takeoverChart(r *results) (*figure, error) {
 	d := dots{
-		title: "A lock whose owner was killed",
-		desc:  "Time until somebody else has the lock, by mechanism: median and 99th percentile.",
+		title: "A lock whose owner was killed, or a message whose receiver was",
+		desc:  "Time until somebody else has the lock, or the message, by mechanism: median and 99th percentile.",
 		axis:  "time to the next owner, logarithmic",
 		marks: quantiles[:2],
 	}
@@ -142,6 +143,47 @@ func (r *results) quantilePanel(title, base, key, value string, shown ...string)
 		p.rows = append(p.rows, row)
 	}
 	return p
+}
+
+func queueChart(r *results) (*figure, error) {
+	ways := []struct{ from, to, label string }{
+		{"1", "1", "1 to 1"}, {"1", "2", "1 to 2"}, {"2", "1", "2 to 1"}, {"2", "2", "2 to 2"},
+	}
+	d := dots{
+		title: "Messages from some processes to others, each to one of them",
+		desc: "Time per message by mechanism, by the number of processes that send and that receive, or goroutines where " +
+			"it is a channel.",
+		axis: "time per message, logarithmic",
+	}
+	for _, way := range ways {
+		d.marks = append(d.marks, markKind{label: way.label})
+	}
+	for _, size := range []string{"64B", "4KiB", "1MiB"} {
+		n, err := parseSize(size)
+		if err != nil {
+			return nil, err
+		}
+		p := panel{title: formatSize(n)}
+		rows := make(map[string]int)
+		for i, way := range ways {
+			for _, name := range r.selected("Queue", map[string]string{"size": size, "from": way.from, "to": way.to}) {
+				b := r.parts[name]
+				label := b.label("from", "to", "size")
+				if b.keys["impl"] == "chan" {
+					label += ", goroutines"
+				}
+				at, ok := rows[label]
+				if !ok {
+					at = len(p.rows)
+					rows[label] = at
+					p.rows = append(p.rows, row{label, b.ours(), slices.Repeat([]float64{math.NaN()}, len(ways))})
+				}
+				p.rows[at].values[i] = r.median(nsPerOp(name))
+			}
+		}
+		d.panels = append(d.panels, p)
+	}
+	return d.figure()
 }
 
 func locksChart(r *results) (*figure, error) {

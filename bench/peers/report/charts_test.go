@@ -33,11 +33,20 @@ func chartOutput() string {
 			result("RoundTrip/impl="+impl+"/size=64B/load="+load, quantiles...)
 		}
 	}
-	for _, impl := range []string{"ipcsync.Mutex", "flock", "gofrs/flock"} {
+	for _, impl := range []string{"ipcsync.Mutex", "queue", "flock", "gofrs/flock"} {
 		for _, waiter := range []string{"late", "parked"} {
 			result("Takeover/impl="+impl+"/waiter="+waiter, quantiles...)
 		}
 	}
+	for _, size := range []string{"64B", "4KiB", "1MiB"} {
+		for _, way := range []string{"from=1/to=1", "from=1/to=2", "from=2/to=1", "from=2/to=2"} {
+			for _, impl := range []string{"queue/%s/size=%s/fault=trap", "queue/%s/size=%s/fault=guard", "chan/%s/size=%s"} {
+				result("Queue/impl="+fmt.Sprintf(impl, way, size), "ns/op", "MB/s")
+			}
+		}
+	}
+	result("Queue/impl=queue/procs=1/size=64B/fault=trap", "ns/op")
+	result("Queue/impl=tcp/from=1/to=1/size=64B", "ns/op")
 	for procs := 1; procs <= 4; procs *= 2 {
 		for _, impl := range []string{"ipcsync.Mutex/procs=%d/fault=trap", "ipcsync.Mutex/procs=%d/fault=guard", "flock/procs=%d"} {
 			result("Lock/impl="+fmt.Sprintf(impl, procs), "ns/op", "min-share")
@@ -76,7 +85,8 @@ func TestCharts(t *testing.T) {
 	for file, want := range map[string][]string{
 		"roundtrip.svg": {"segment", "pipe", "unix", "a<b&c", "p50", "p99", "p99.9", "busy", "idle", "time of a round trip", "1 µs", "10 µs"},
 		"locks.svg":     {"ipcsync.Mutex", "ipcsync.Mutex, guard", "flock", "sync.Mutex, goroutines", "1 process", "2 processes", "4 processes"},
-		"takeover.svg":  {"ipcsync.Mutex", "flock", "gofrs/flock", "p50", "p99", "nobody waiting", "somebody waiting"},
+		"queue.svg":     {"queue", "queue, guard", "chan, goroutines", "tcp", "64 B", "4 KiB", "1 MiB", "1 to 1", "2 to 2", "time per message"},
+		"takeover.svg":  {"ipcsync.Mutex", "queue", "flock", "gofrs/flock", "p50", "p99", "nobody waiting", "somebody waiting"},
 		"copy.svg":      {"segment", "segment, guard", "mmap-go", "copy", "64 B", "4 KiB", "1 MiB", "LoadInto", "Store", "GB/s"},
 		"inplace.svg":   {"Borrow, Loan: in place", "LoadInto, Store: copied", "copy, without protection", "64 B", "1 MiB", "read", "write", "1 µs"},
 		"watchers.svg":  {"segment", "chan", "1", "10", "100", "1000", "watchers"},
@@ -233,7 +243,7 @@ func TestSizes(t *testing.T) {
 
 // TestSkips is of the patterns that take the benchmarks apart.
 func TestSkips(t *testing.T) {
-	for _, name := range []string{"BenchmarkLoad", "BenchmarkTakeover", "BenchmarkThroughput", "BenchmarkRoundTrip"} {
+	for _, name := range []string{"BenchmarkLoad", "BenchmarkTakeover", "BenchmarkThroughput", "BenchmarkRoundTrip", "BenchmarkQueue"} {
 		inRounds := !regexp.MustCompile(takeovers).MatchString(name)
 		inDeaths := !regexp.MustCompile(allButThem).MatchString(name)
 		if inRounds == inDeaths || inDeaths != (name == "BenchmarkTakeover") {
@@ -241,9 +251,9 @@ func TestSkips(t *testing.T) {
 		}
 	}
 	for impl, ours := range map[string]bool{
-		"segment": true, "ipcsync.Mutex": true,
+		"segment": true, "ipcsync.Mutex": true, "queue": true,
 		"assign": false, "codec": false, "copy": false, "copyring": false, "convert": false, "flock": false, "mmap": false,
-		"mutex": false, "netrpc": false, "ofd": false, "pipe": false, "rwmutex": false, "sync.Mutex": false,
+		"mutex": false, "mq": false, "unixpacket": false, "chan": false, "netrpc": false, "ofd": false, "pipe": false, "rwmutex": false, "sync.Mutex": false,
 		"sync.RWMutex": false, "tcp": false, "unix": false,
 	} {
 		if got := !regexp.MustCompile(others).MatchString("impl=" + impl); got != ours {

@@ -30,12 +30,12 @@ const (
 
 // The environment says how a process catches faults of mapped memory. So each
 // round has a second run with the guard, of what the guard may slow down: calls of
-// segment and ipcsync.Mutex, from which the first letters tell all others.
+// segment, ipcsync.Mutex and queue, from which the first letters tell all others.
 const (
 	trapVar    = "SHAREDSEG_TRAP"
 	trapKey    = "/fault=trap"
 	notGuarded = takeovers + "|^Benchmark(First|Readers|FanOut|Follow|Watchers|Watched)$|/" + others
-	others     = "^impl=([^si]|s[^e])"
+	others     = "^impl=([^siq]|s[^e])"
 )
 
 const timeout = "2h" // of go test, which is 10 minutes if it is not told

@@ -42,6 +42,9 @@ func call(method, value string) string {
 	return base + "/impl=segment" + value + "/call=" + method + "/reads=free" + trapKey
 }
 
+// message is the benchmark of messages from one process to another.
+func message(impl string) string { return "Queue/impl=" + impl + "/from=1/to=1/size=64B" }
+
 // there is the benchmark of a message there and back.
 func there(impl, load string) string { return "RoundTrip/impl=" + impl + "/size=64B/load=" + load }
 
@@ -88,9 +91,23 @@ func budgets() []budget {
 	const borrowers = "Borrowers/impl=segment/size=64B/borrowers="
 	calls = append(calls,
 		perOp("Store, 64 B, one live borrower", borrowers+"1"+trapKey, "Store without", borrowers+"0"+trapKey, 1.3))
+	const alone = "Queue/impl=queue/procs=1/size=64B" + trapKey
+	calls = append(calls, perOp("Queue, 64 B: Send+Receive+Done in one process", alone, "", "", 60))
+	queues := []budget{
+		perOp("Queue, 64 B, from process to process, per message", message("queue")+trapKey, "", "", 250),
+		{"Queue, 64 B there and back, busy, p50", measure{there("queue", "busy") + trapKey, "p50-ns"}, "", measure{}, 700},
+	}
+	for _, impl := range []string{"mq", "pipe", "unixpacket"} {
+		queues = append(queues,
+			perOp("Queue, 64 B, from process to process", message("queue")+trapKey, impl, message(impl), 0.1),
+			budget{"Queue, 64 B there and back, busy, p50", measure{there("queue", "busy") + trapKey, "p50-ns"},
+				impl, measure{there(impl, "busy"), "p50-ns"}, 0.1})
+	}
+	queues = append(queues, budget{"Queue: a killed receiver's message to one that waits, p99",
+		measure{"Takeover/impl=queue/waiter=parked" + trapKey, "p99-ns"}, "", measure{}, 15 * millisecond})
 
 	const watched = "Watched/impl=segment/segments=2000" + trapKey
-	all := append(withGuard(calls),
+	all := append(append(withGuard(calls), queues...),
 		budget{"2,000 watched segments, threads", measure{watched, "threads"}, "", measure{}, 64},
 		budget{"2,000 watched segments, idle, % of a processor", measure{watched, "idle-cpu-%"}, "", measure{}, 0.1})
 	for _, a := range []struct {
@@ -106,6 +123,7 @@ func budgets() []budget {
 		{"Store, String", call("Store", string64), 0},
 		{"Store, UTF16", call("Store", utf16), 0},
 		{"Lock+Unlock", lock + "1" + trapKey, 0},
+		{"Queue, Fixed: Send+Receive+Done", alone, 0},
 	} {
 		all = append(all, budget{"Allocations: " + a.what, measure{a.bench, "allocs/op"}, "", measure{}, a.limit})
 	}
