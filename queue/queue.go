@@ -71,6 +71,8 @@ const (
 	deepPause  = time.Millisecond // between looks for dead receivers by one that waits
 	watchAfter = 1500 * time.Microsecond
 
+	watchedPause = 50 * time.Microsecond // deepPause when the look may come from the end of the process that is watched
+
 	tryLimit = 10 * time.Millisecond // that TrySend waits for the lock
 )
 
@@ -457,8 +459,11 @@ func (r *receiving[T]) doLook() bool {
 	if r.q.ring.Idle() {
 		return false
 	}
-	now := time.Now()
-	return now.Sub(r.deepened) >= deepPause && r.deepen(now)
+	now, pause := time.Now(), deepPause
+	if r.stop != nil {
+		pause = watchedPause
+	}
+	return now.Sub(r.deepened) >= pause && r.deepen(now)
 }
 
 func (r *receiving[T]) take(deep bool) bool {
