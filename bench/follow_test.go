@@ -117,7 +117,7 @@ func BenchmarkCatchUp(b *testing.B) {
 func catchUp[T words](b *testing.B) {
 	const n = 1000
 	v := new(T)
-	size := sizeName(int(unsafe.Sizeof(*v)))
+	size := harness.SizeName(int(unsafe.Sizeof(*v)))
 	harness.Run(b, "impl=segment/size="+size+faultKey, 0, func(b *testing.B) {
 		s := open(b, proctest.Name(b), codec.Fixed[T](), &segment.Options{Slots: n})
 		for number := range uint64(n) {
