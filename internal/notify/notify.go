@@ -4,8 +4,9 @@
 //
 // A word has a flag beside it that tells those who change it, in all processes,
 // whether anyone is parked on it, so that a publication without waiters makes no
-// system call. A waiter sets the flag, then looks at the word, then parks while
-// it is unchanged: in this order, each time. A publisher clears the flag, then
+// system call. A waiter loads the word, sets the flag, looks whether it is there
+// what it waits for, and parks while the word is unchanged: in this order, each
+// time. A publisher clears the flag, then
 // publishes, then looks at the flag again, and wakes everyone if it was set either
 // time. So a flag that is set is never lost: cleared before the publication, its
 // owner sees the change or is woken after it; set later, it stays for the next

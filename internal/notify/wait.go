@@ -166,12 +166,14 @@ func (w *wait) park(s *park.Sleeper) error {
 	return nil
 }
 
-// doArm sets the flag, and then looks.
+// doArm sets the flag, and then looks. The word is loaded before: whoever clears
+// the flag changes the word after that, so the park does not begin. Loaded after
+// the flag was cleared and the word changed, it would be parked on without a flag.
 func (w *wait) doArm() error {
 	n := w.n
+	now := n.src.Word.Load()
 	n.src.Flag.Store(1)
 	step.At(step.WatchArmed)
-	now := n.src.Word.Load()
 	w.found = w.ready()
 	w.unchanged = !w.found && w.spot[0].Prepare(n.src.Sleep, now)
 	return nil
