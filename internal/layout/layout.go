@@ -219,11 +219,16 @@ func (g *Geometry) HasRows() bool {
 	switch g.Kind {
 	case KindSegment:
 		return g.Slots <= RowBits
-	case KindRWMutex, KindSemaphore:
+	case KindRWMutex, KindSemaphore, KindCond:
 		return true
 	}
 	return false
 }
+
+// RowsNameHolders reports whether a row says whose it is, see [Holding]. What a
+// dead holder left in such a row is for the others to take back, so nobody clears
+// it to claim the member slot.
+func (k Kind) RowsNameHolders() bool { return k == KindSemaphore || k == KindCond }
 
 // Place computes the offsets of a geometry whose other fields are set, for
 // memory pages of the given size. It returns fs.ErrInvalid for a geometry that

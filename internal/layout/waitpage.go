@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
 // Offsets in the wait page. Each row of this table begins a cache line.
@@ -106,6 +108,32 @@ func (w WaitPage) DisuseRow(slot int) {
 		w.used().And(^(uint64(1) << i))
 	}
 }
+
+// Holding is the content of a row that names its holder: the identity in the low
+// 30 bits, and above them a number whose meaning the kind gives. It is 0 if there
+// is nothing to say.
+type Holding uint64
+
+// MaxHolding is the largest number of a Holding.
+const MaxHolding = 1<<(64-slotBits-genBits) - 1
+
+// NewHolding returns what the holder of that identity has, 0 <= n <= MaxHolding.
+func NewHolding(holder Ident, n uint64) Holding {
+	if n == 0 {
+		return 0
+	}
+	return Holding(n<<(slotBits+genBits) | uint64(holder&IdentMask))
+}
+
+// Holder is the identity of the holder.
+func (h Holding) Holder() Ident { return Ident(h & IdentMask) }
+
+// N is the number, at most MaxHolding.
+func (h Holding) N() uint64 { return uint64(h) >> (slotBits + genBits) }
+
+// PutWord stores v in a word that only the caller changes, after all its earlier
+// stores. Where the machine allows, that is cheaper than an atomic store.
+func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }
 
 // AnyRow reports whether any member uses its row.
 func (w WaitPage) AnyRow() bool { return w.used().Load() != 0 }

@@ -65,6 +65,19 @@ func TestRowsApart(t *testing.T) {
 	}
 }
 
+func TestHolding(t *testing.T) {
+	for _, holder := range []Ident{NewIdent(0, 1), NewIdent(Members-1, genMask), NewIdent(5, 77)} {
+		for _, n := range []uint64{1, 77, MaxHolding} {
+			if h := NewHolding(holder, n); h.Holder() != holder || h.N() != n {
+				t.Errorf("%#x holds %d: %#x, %d", holder, n, h.Holder(), h.N())
+			}
+		}
+		if h := NewHolding(holder, 0); h != 0 {
+			t.Errorf("%#x holds nothing: %#x", holder, uint64(h))
+		}
+	}
+}
+
 func TestUsedRows(t *testing.T) {
 	g := geometries(t)["semaphore"]
 	w := NewWaitPage(image(g), g)

@@ -278,9 +278,10 @@ func (m *Member) mapView(g *layout.Geometry, writable bool) error {
 	return nil
 }
 
-// claim takes a free member slot and begins a new generation of it, one that the mutex word does not name: its
-// owner may be dead since a time when the slot last had that generation. What the slot's last holder left in its row
-// is cleared first, by nobody else and at no other time, so that no writer can clear what the next holder puts there.
+// claim takes a free member slot and begins a new generation of it, one that neither the mutex word nor the slot's row
+// names: its owner may be dead since a time when the slot last had that generation. What the slot's last holder left in
+// its row is cleared first, by nobody else and at no other time, so that no writer can clear what the next holder puts
+// there; except where rows name their holders.
 func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 	rotor := words.Rotor()
 	first := int(rotor.Load() % layout.Members)
@@ -294,13 +295,16 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 			continue
 		}
 		step.At(step.SlotHeld)
-		if m.Geometry.HasRows() && m.Geometry.Kind != layout.KindSemaphore && m.WaitPage.Row(slot).Load() != 0 {
+		if m.Geometry.HasRows() && !m.Geometry.Kind.RowsNameHolders() && m.WaitPage.Row(slot).Load() != 0 {
 			clearRow(m.obj, m.WaitPage, slot)
 			step.At(step.RowCleared)
 		}
 		generation := words.Generation(slot)
 		next := layout.NextGeneration(generation.Load())
-		if layout.Owner(words.Mutex().Load()) == layout.NewIdent(slot, next) {
+		for range 2 { // each may name one
+			if !m.named(words, layout.NewIdent(slot, next)) {
+				break
+			}
 			next = layout.NextGeneration(next)
 		}
 		if next < generation.Load() {
@@ -315,4 +319,10 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 		return layout.NewIdent(slot, next), nil
 	}
 	return 0, ErrTooManyMembers
+}
+
+// named reports whether the mutex word or the row of its member slot names that identity.
+func (m *Member) named(words layout.Words, ident layout.Ident) bool {
+	return layout.Owner(words.Mutex().Load()) == ident ||
+		m.Geometry.Kind.RowsNameHolders() && layout.Holding(m.WaitPage.Row(ident.Slot()).Load()).Holder() == ident
 }

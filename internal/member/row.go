@@ -20,6 +20,21 @@ const RowEvent = 0
 // Event is an event count of the wait page. The caller closes its Queue.
 func (m *Member) Event(i int) *park.Event { return park.NewEvent(m.WaitPage, i, m.obj.Family()) }
 
+// EventBroadcast wakes all who sleep on the sequence number of an event count.
+func (m *Member) EventBroadcast(i int) *park.Broadcast {
+	return park.NewBroadcast(m.WaitPage.Event(i).Seq, m.obj.Family())
+}
+
+// Open reports whether a handle has that member slot. It is one system call, and
+// errs on the side of true, as Alive does.
+func (m *Member) Open(slot int) bool {
+	if slot == m.ident.Slot() && !m.reader {
+		return true
+	}
+	held, err := m.obj.Held(slot)
+	return held || err != nil
+}
+
 // Row is the handle's row, for its own use. The first call takes the registry
 // lock, and for a reader a member slot. Others find the row by
 // layout.WaitPage.UsedRows, and know by the member slot whether its handle is

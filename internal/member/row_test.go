@@ -94,3 +94,39 @@ func TestRowOfReader(t *testing.T) {
 		t.Error("a reader left its row")
 	}
 }
+
+// A row that names its holder is not cleared by the next to claim the slot, which
+// gets an identity that the row does not name.
+func TestRowNamesHolder(t *testing.T) {
+	s := segment(in(proctest.TempDir(t)))
+	s.New = func(page int) (*layout.Geometry, error) {
+		g := &layout.Geometry{Kind: layout.KindSemaphore, Capacity: 3}
+		return g, g.Place(page)
+	}
+	a := join(t, s)
+	const slot = 7
+	for _, mutexNames := range []bool{false, true} {
+		last := a.Words.Generation(slot).Load()
+		dead := layout.NewIdent(slot, layout.NextGeneration(last)) // a million holders ago
+		row := uint64(layout.NewHolding(dead, 3))
+		a.WaitPage.Row(slot).Store(row)
+		want := layout.NextGeneration(dead.Generation())
+		if mutexNames {
+			a.Words.Mutex().Store(uint32(layout.NewIdent(slot, want)))
+			want = layout.NextGeneration(want)
+		}
+		a.Words.Rotor().Store(slot)
+		b := join(t, s)
+		if got := layout.Ident(b.Self()); got != layout.NewIdent(slot, want) {
+			t.Errorf("after generation %d, with %d in the row, comes %d of slot %d", last, dead.Generation(), got.Generation(), got.Slot())
+		}
+		if got := a.WaitPage.Row(slot).Load(); got != row {
+			t.Errorf("the row was %#x, and is %#x", row, got)
+		}
+		if a.Alive(uint32(dead)) || !a.Open(slot) || a.Open(slot+1) {
+			t.Errorf("the dead is alive: %v; its slot is open: %v; the next is: %v", a.Alive(uint32(dead)), a.Open(slot), a.Open(slot+1))
+		}
+		a.Words.Mutex().Store(0)
+		must(t, b.Leave(false))
+	}
+}

@@ -24,7 +24,7 @@ type pool struct {
 }
 
 func openPool(name string) (*pool, error) {
-	g := &layout.Geometry{Kind: layout.KindCond}
+	g := &layout.Geometry{Kind: layout.KindEvent}
 	if err := g.Place(mapping.PageSize()); err != nil {
 		return nil, err
 	}
