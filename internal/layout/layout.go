@@ -293,6 +293,15 @@ func Dirty(head []byte) bool {
 	return len(head) >= DirtySize && Kind(u32(kindOff)).Repairable() && u32(MutexOff)&^WaitersBit != 0
 }
 
+// WasKind is the kind of the mapping that begins with head, which Dirty says is
+// dirty; 0 if it cannot be told any more.
+func WasKind(head []byte) Kind {
+	if len(head) < DirtySize || binary.NativeEndian.Uint32(head[readyOff:]) == 0 {
+		return 0
+	}
+	return Kind(binary.NativeEndian.Uint32(head[kindOff:]))
+}
+
 // IsMarked reports that a file that begins with b is one of ours, initialised or not.
 func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic }
 

@@ -497,6 +497,9 @@ func TestDirty(t *testing.T) {
 			if got := Dirty(mem); got != (dirty && g.Kind.Repairable()) {
 				t.Errorf("%s: begun dirty is %v, Dirty is %v", name, dirty, got)
 			}
+			if was := WasKind(mem); was != g.Kind || WasKind(mem[:DirtySize-1]) != 0 || WasKind(Mark(true)) != 0 {
+				t.Errorf("%s: it was a %v", name, was)
+			}
 			w.Mutex().Store(WaitersBit)
 			if Dirty(mem) {
 				t.Errorf("%s: dirty although it is free", name)

@@ -162,17 +162,18 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 		return nil, fmt.Errorf("%w: its header is gone although it is in use; it begins anew once all who have it open have closed it", layout.ErrCorrupt)
 	}
 	if head == nil || !attached && !layout.Persists(head) {
-		m.dirty, err = isDirty(m.obj)
+		m.dirty, m.was, err = isDirty(m.obj)
 		return nil, err
 	}
 	return layout.Read(head, info.Size)
 }
 
-// isDirty reports what [layout.Dirty] does of an object that nobody is attached to. The registry lock is held.
-func isDirty(obj *mapping.Object) (bool, error) {
+// isDirty reports what [layout.Dirty] and [layout.WasKind] do of an object that nobody is attached to. The registry lock
+// is held.
+func isDirty(obj *mapping.Object) (dirty bool, was layout.Kind, err error) {
 	var head [layout.DirtySize]byte
 	n, err := obj.ReadAt(head[:], 0)
-	return layout.Dirty(head[:n]), err
+	return layout.Dirty(head[:n]), layout.WasKind(head[:n]), err
 }
 
 // heads are buffers for readHead: one takes longer to allocate than to fill.
@@ -218,7 +219,7 @@ func (m *Member) initialise(s *Spec) error {
 	if g.Persist && !s.Place.Lasting() {
 		return errPersist
 	}
-	if m.dirty && !g.Kind.Repairable() {
+	if m.dirty && (!g.Kind.Repairable() || m.was != 0 && m.was != g.Kind) {
 		return errDirty
 	}
 	if err := m.obj.Reset(&s.Place, layout.Mark(m.dirty), g.Size()); err != nil {

@@ -65,6 +65,7 @@ type Member struct {
 	ident   layout.Ident // 0 for a reader
 	info    mapping.Info // as of the joining
 	dirty   bool         // what there was instead of a live mapping, says that an owner died
+	was     layout.Kind  // and this was its kind, 0 if that is not known
 	left    sync.Once
 	gone    bool  // Mem is unmapped; for the clean-up
 	lent    bool  // the user may still read Mem, so that it stays mapped; set by Leave
@@ -211,7 +212,7 @@ func (m *Member) unlinkIfLast() error {
 			return err
 		}
 		// The word is read when nobody is there to change it. A file that says that an owner died stays.
-		if dirty, err := isDirty(m.obj); err != nil || dirty {
+		if dirty, _, err := isDirty(m.obj); err != nil || dirty {
 			return err
 		}
 	}

@@ -153,6 +153,9 @@ func (m *Member) leaveRow() error {
 	defer view.Unmap()
 	err = view.Guard(func() error {
 		page := layout.NewWaitPage(view.Mem, m.Geometry)
+		if m.Geometry.Kind.RowsNameHolders() && page.Row(m.rowSlot).Load() != 0 {
+			return nil // the others take it back
+		}
 		clearRow(m.obj, page, m.rowSlot)
 		page.DisuseRow(m.rowSlot)
 		step.At(step.RowLeft)
