@@ -48,7 +48,13 @@ type Kind string
 const (
 	KindSegment Kind = "segment" // of package segment
 	KindQueue   Kind = "queue"   // of package queue
-	KindMutex   Kind = "mutex"   // of package ipcsync
+
+	// Of package ipcsync.
+	KindMutex     Kind = "mutex"
+	KindRWMutex   Kind = "rwmutex"
+	KindSemaphore Kind = "semaphore"
+	KindCond      Kind = "cond"
+	KindEvent     Kind = "event"
 )
 
 // Info describes what a name leads to.

@@ -24,3 +24,17 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+func TestAllocationsOfOthers(t *testing.T) {
+	name, ctx := proctest.Name(t), t.Context()
+	rw, s, e := openRW(t, name+".rw", nil), openSem(t, name+".s", 3, nil), openEvent(t, name+".e", nil)
+	for what, do := range map[string]func(){
+		"RWMutex":   func() { rw.RLock(ctx); rw.RUnlock(); rw.Lock(ctx); rw.Unlock() },
+		"Semaphore": func() { s.Acquire(ctx, 2); s.Release(2) },
+		"Event":     func() { e.IsSet() },
+	} {
+		if n := proctest.Allocs(0, do); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+}

@@ -86,7 +86,9 @@ type Mutex struct {
 	stop   sync.Once
 	close  sync.Once
 	member *member.Member // nil if the word is the caller's
-	name   string
+	name   string         // in errors; "": they are bare
+
+	readers *readers // of an RWMutex, whose word this is; nil for a Mutex
 
 	repairer atomic.Uintptr // goroutine.ID of the one that runs repair, 0 if none does or it is not known
 }
@@ -131,7 +133,7 @@ func (m *Mutex) Lock(ctx context.Context) error {
 		}
 		return m.wrap("lock", m.acquired(0))
 	}
-	return m.wrap("lock", m.lockSlow(ctx))
+	return m.wrap("lock", m.lockSlow(ctx, false))
 }
 
 // TryLock locks the mutex if that is possible without waiting, and reports
@@ -141,7 +143,7 @@ func (m *Mutex) TryLock() (locked bool, err error) {
 	if m.direct && m.word.TryLock() {
 		locked, err = true, m.acquired(0)
 	} else {
-		locked, err = m.tryLockSlow()
+		locked, err = m.tryLockSlow(false)
 	}
 	return locked && err == nil, m.wrap("lock", err)
 }
@@ -158,7 +160,7 @@ func (m *Mutex) Unlock() error {
 			return m.wrap("unlock", m.member.Verdict(nil))
 		}
 	}
-	return m.unlockSlow()
+	return m.wrap("unlock", m.unlockSlow())
 }
 
 // unlockSlow is Unlock where others wait, where the handle does not hold the
@@ -168,7 +170,7 @@ func (m *Mutex) unlockSlow() error {
 	if err != nil || m.member != nil {
 		err = m.verdict(err)
 	}
-	return m.wrap("unlock", err)
+	return err
 }
 
 // Held reports whether this handle holds the mutex, through any goroutine. A
@@ -216,7 +218,15 @@ func (m *Mutex) wrap(op string, err error) error {
 	if err == nil || m.name == "" {
 		return err
 	}
-	return &sharedseg.Error{Op: op, Name: m.name, Err: err}
+	return wrap(op, m.name, err)
+}
+
+// wrap says in an error what was done with what.
+func wrap(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &sharedseg.Error{Op: op, Name: name, Err: err}
 }
 
 // use runs f, which touches the word, through the door of the word's mapping.
@@ -277,19 +287,24 @@ var (
 // holder in its text. It is called inside the door.
 func (m *Mutex) heldBy(err error) error {
 	owner := m.word.Word.Load() & layout.IdentMask
-	switch {
-	case err == nil || owner == 0:
+	if err == nil || owner == 0 {
 		return err
-	case owner == m.word.Self:
-		return fmt.Errorf("%w; held by this handle", err)
 	}
-	switch pid := m.holderPID(owner); pid {
+	return fmt.Errorf("%w; held by %s", err, m.holder(owner))
+}
+
+// holder says in words which handle has that identity.
+func (m *Mutex) holder(ident uint32) string {
+	if ident == m.word.Self {
+		return "this handle"
+	}
+	switch pid := m.holderPID(ident); pid {
 	case 0:
-		return fmt.Errorf("%w; held by another handle", err)
+		return "another handle"
 	case uint32(os.Getpid()):
-		return fmt.Errorf("%w; held by another handle of this process, %d (a hint)", err, pid)
+		return fmt.Sprintf("another handle of this process, %d (a hint)", pid)
 	default:
-		return fmt.Errorf("%w; held by process %d (a hint)", err, pid)
+		return fmt.Sprintf("process %d (a hint)", pid)
 	}
 }
 
@@ -302,13 +317,16 @@ func (m *Mutex) holderPID(owner uint32) uint32 {
 }
 
 // lockSlow is Lock where the word is not free, or may be touched only through
-// the door.
-func (m *Mutex) lockSlow(ctx context.Context) error {
+// the door. If shared is set it is RLock in the same case: then it takes the word
+// only from a dead owner, and returns without it.
+func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if taken, err := m.takeFree(); taken || err != nil {
+	if taken, err := m.takeFree(shared); err != nil || taken && shared {
 		return err
+	} else if taken {
+		return m.settle(ctx, false)
 	}
 	if m.repairs() {
 		return errLockWithin
@@ -326,20 +344,52 @@ func (m *Mutex) lockSlow(ctx context.Context) error {
 	step.At(step.LockQueued)
 	var died bool
 	err := m.use(func() (err error) {
-		died, err = m.compete(ctx)
+		died, err = m.compete(ctx, shared)
 		return err
 	})
-	if err == nil && died {
-		err = m.restore()
+	switch {
+	case err != nil:
+		return err
+	case !shared:
+		return m.settle(ctx, died)
+	case !died:
+		return nil // it never took the word
 	}
-	return err
+	if err := m.settle(ctx, true); err != nil {
+		return err
+	}
+	return m.use(m.readers.downgrade)
+}
+
+// settle ends an acquisition of the word: it waits for the readers, if there can
+// be any, and repairs what the mutex guards if an owner died. If it returns an
+// error it has released the word.
+func (m *Mutex) settle(ctx context.Context, died bool) error {
+	if m.readers != nil {
+		if err := m.readers.drain(ctx); err != nil {
+			flags := uint32(0)
+			if died {
+				flags = layout.InconsistentBit
+			}
+			m.use(func() error { return m.release(flags) })
+			return err
+		}
+	}
+	if died {
+		return m.restore()
+	}
+	return nil
 }
 
 // tryLockSlow is TryLock where the word is not free, or may be touched only
-// through the door.
-func (m *Mutex) tryLockSlow() (taken bool, err error) {
-	if taken, err = m.takeFree(); taken || err != nil {
+// through the door. If shared is set it is TryRLock.
+func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
+	taken, err = m.takeFree(shared)
+	if err != nil || taken && shared {
 		return taken, err
+	}
+	if taken {
+		return true, m.settle(noWait, false)
 	}
 	select {
 	case m.gate <- struct{}{}:
@@ -350,21 +400,36 @@ func (m *Mutex) tryLockSlow() (taken bool, err error) {
 	var died bool
 	err = m.use(func() (err error) {
 		w := m.word.Word.Load()
-		if owner := w & layout.IdentMask; owner == 0 || !m.owners.Alive(owner) {
-			taken, died, err = m.tryTake(w, 0)
+		owner := w & layout.IdentMask
+		if shared && w&^layout.WaitersBit == 0 || owner != 0 && m.owners.Alive(owner) {
+			return nil // if it has become free, it was not a moment ago
 		}
+		taken, died, err = m.tryTake(w, 0)
 		return err
 	})
-	if err == nil && died && taken {
-		err = m.restore()
+	if err == nil && taken {
+		err = m.settle(noWait, died)
+	}
+	if err == nil && taken && shared {
+		err = m.use(m.readers.downgrade)
 	}
 	return taken, m.verdict(err)
 }
 
-// takeFree takes the word, through the door, if it is 0.
-func (m *Mutex) takeFree() (taken bool, err error) {
+// noWait is the context of what must not wait.
+var noWait = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// takeFree takes the word, through the door, if it is 0. If shared is set it
+// counts a reader instead.
+func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
 	err = m.use(func() (err error) {
-		if m.word.Word.Load() == 0 {
+		if shared {
+			taken, err = m.readers.enter()
+		} else if m.word.Word.Load() == 0 {
 			taken, _, err = m.tryTake(0, 0)
 		}
 		return err
@@ -373,12 +438,14 @@ func (m *Mutex) takeFree() (taken bool, err error) {
 }
 
 // compete waits for the word and takes it. died says that what the mutex guards
-// must be repaired. The gate is held.
+// must be repaired. The gate is held. If shared is set it does not take a word
+// that is free and consistent, but counts a reader; died then says that it has the
+// word.
 //
 // It looks for a microsecond, then asks whether the owner is alive, sets the
 // waiters bit and parks, asking again after each timeout. Once the wait has been
 // long, it also asks when the owner's process exits.
-func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
+func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error) {
 	var flags uint32 // the waiters bit once this goroutine has parked: others may be parked that only its Unlock wakes
 	stop := func() {}
 	defer func() { stop() }()
@@ -391,6 +458,15 @@ func (m *Mutex) compete(ctx context.Context) (died bool, err error) {
 		}
 		w := m.word.Word.Load()
 		owner := w & layout.IdentMask
+		if shared && w&^layout.WaitersBit == 0 {
+			if in, err := m.readers.enter(); in || err != nil {
+				if flags != 0 {
+					m.queue.Wake() // others may be parked whose bit the last owner cleared
+				}
+				return false, err
+			}
+			continue
+		}
 		if owner == 0 || look >= spins && !m.owners.Alive(owner) {
 			if taken, died, err := m.tryTake(w, flags); taken {
 				return died, err

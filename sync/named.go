@@ -68,6 +68,24 @@ func (o *Options) Place() *sharedseg.Place {
 // OpenMutex creates it anew. That an owner died is not lost by it, except where Options.Persist says so: the first Lock
 // runs Options.Repair.
 func OpenMutex(name string, o *Options) (*Mutex, error) {
+	mb, err := open(name, o, layout.KindMutex, 0)
+	if err != nil {
+		return nil, err
+	}
+	return named(mb, name, o.repair()), nil
+}
+
+// named returns the handle of the mutex whose word is in the header of a mapping.
+// Its errors have that name, or are bare.
+func named(mb *member.Member, name string, repair func() error) *Mutex {
+	m := NewMutex(mb.Words.Mutex(), mb, repair)
+	m.name = name
+	runtime.AddCleanup(m, (*member.Member).Discard, mb)
+	return m
+}
+
+// open opens the lock of that name and kind, and creates it if there is none.
+func open(name string, o *Options, kind layout.Kind, permits int64) (*member.Member, error) {
 	if o == nil {
 		o = new(Options)
 	}
@@ -76,14 +94,16 @@ func OpenMutex(name string, o *Options) (*Mutex, error) {
 			Name: name, Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global,
 		},
 		New: func(page int) (*layout.Geometry, error) {
-			g := &layout.Geometry{Kind: layout.KindMutex, Persist: o.Persist}
+			g := &layout.Geometry{Kind: kind, Persist: o.Persist, Capacity: permits}
 			return g, g.Place(page)
 		},
 		Check: func(g *layout.Geometry) error {
-			if g.Kind != layout.KindMutex {
-				return fmt.Errorf("%w: it is a %v, not a mutex", layout.ErrIncompatible, g.Kind)
-			}
-			if o.Persist && !g.Persist {
+			switch {
+			case g.Kind != kind:
+				return fmt.Errorf("%w: it is %s, not %s", layout.ErrIncompatible, article(g.Kind), article(kind))
+			case g.Capacity != permits:
+				return fmt.Errorf("%w: it has %d permits, not %d", layout.ErrIncompatible, g.Capacity, permits)
+			case o.Persist && !g.Persist:
 				return fmt.Errorf("%w: it does not persist", layout.ErrIncompatible)
 			}
 			return nil
@@ -93,10 +113,22 @@ func OpenMutex(name string, o *Options) (*Mutex, error) {
 	if err != nil {
 		return nil, &sharedseg.Error{Op: "open", Name: name, Err: err}
 	}
-	m := NewMutex(mb.Words.Mutex(), mb, o.Repair)
-	m.name = name
-	runtime.AddCleanup(m, (*member.Member).Discard, mb)
-	return m, nil
+	return mb, nil
+}
+
+// article is the kind with its article.
+func article(k layout.Kind) string {
+	if k == layout.KindRWMutex || k == layout.KindEvent {
+		return "an " + k.String()
+	}
+	return "a " + k.String()
+}
+
+func (o *Options) repair() func() error {
+	if o == nil {
+		return nil
+	}
+	return o.Repair
 }
 
 // Close closes the handle. Goroutines that wait in Lock return fs.ErrClosed.

@@ -45,6 +45,38 @@ const (
 	LockRepaired
 	LockConsistent
 
+	// Locking for reading and for writing, with an RWMutex.
+	ReaderCounted
+	ReaderEntered
+	ReaderLeaving
+	ReaderLeft
+	LockDraining // and readers may be there still
+	ReadersDrained
+
+	// Acquiring and releasing permits of a Semaphore.
+	PermitsTaking
+	PermitsUsed
+	PermitsTaken
+	RowTakenBack
+	PermitsCounted
+	PermitsReturning
+	PermitsUnused
+	PermitsReturned
+	TellDisarmed
+
+	// Setting and resetting an Event.
+	EventChanging
+	EventChanged
+
+	// Waiting for a Cond.
+	CondEnlisted
+	CondReleased // the users' mutex
+	CondGranted
+	CondRelocked
+	CondDelisted
+	CondGranting
+	CondInherited
+
 	// Reading.
 	ReadBegun
 	ReadCopied
@@ -140,6 +172,14 @@ var names = [Count]string{
 	LockRepairing: "LockRepairing", LockRepaired: "LockRepaired", LockConsistent: "LockConsistent",
 	SteppedOver: "SteppedOver", PinSet: "PinSet", PinHeld: "PinHeld", PinCleared: "PinCleared", RowsSeen: "RowsSeen",
 	LoanTaken: "LoanTaken", LoanReturning: "LoanReturning", FollowBegun: "FollowBegun", FollowCopied: "FollowCopied",
+	ReaderCounted: "ReaderCounted", ReaderEntered: "ReaderEntered", ReaderLeaving: "ReaderLeaving", ReaderLeft: "ReaderLeft",
+	LockDraining: "LockDraining", ReadersDrained: "ReadersDrained",
+	PermitsTaking: "PermitsTaking", PermitsUsed: "PermitsUsed", PermitsTaken: "PermitsTaken", RowTakenBack: "RowTakenBack",
+	PermitsCounted: "PermitsCounted", PermitsReturning: "PermitsReturning", PermitsUnused: "PermitsUnused",
+	PermitsReturned: "PermitsReturned", TellDisarmed: "TellDisarmed",
+	EventChanging: "EventChanging", EventChanged: "EventChanged",
+	CondEnlisted: "CondEnlisted", CondReleased: "CondReleased", CondGranted: "CondGranted", CondRelocked: "CondRelocked",
+	CondDelisted: "CondDelisted", CondGranting: "CondGranting", CondInherited: "CondInherited",
 	ReadBegun: "ReadBegun", ReadCopied: "ReadCopied",
 	SlotUnsealed: "SlotUnsealed", WriteBegun: "WriteBegun", WriteHalf: "WriteHalf", WriteEncoded: "WriteEncoded",
 	WriteFilled: "WriteFilled", SlotSealed: "SlotSealed",
