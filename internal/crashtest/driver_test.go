@@ -174,6 +174,8 @@ func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 	}
 	d.must(d.operation.leave(d.player))
 	switch d.operation.scene {
+	case others:
+		d.must(d.locker.gone())
 	case steady:
 		d.file.Close()
 	case kept:
@@ -235,12 +237,19 @@ func (d *driver) round(at step.Step, nth int) {
 		if s := d.operation.scene; s == steady || s == mutual || s == queued {
 			d.must(idle())
 			d.pause(at)
+		} else if s == others {
+			d.must(d.locker.endure()) // what others do meanwhile may wait for the victim without a context
 		} else {
 			time.Sleep(5 * time.Millisecond) // the registry may be locked
 		}
 		p.Signal(unix.SIGCONT)
+		if d.operation.scene == others { // it may wait for what is done beside it
+			d.must(p.await(p.done))
+		}
 		d.must(idle())
-		d.must(p.await(p.done))
+		if d.operation.scene != others {
+			d.must(p.await(p.done))
+		}
 	}
 	d.after(p.acked.Load())
 	if d.operation.scene == mutual && d.alone && d.operation.beside == nil {
@@ -259,7 +268,7 @@ func (d *driver) round(at step.Step, nth int) {
 
 // bury waits until the dead hold nothing, if nobody but they and the driver has the segment open.
 func (d *driver) bury() {
-	if !d.alone || d.operation.scene == mutual { // who wants a mutex waits anyway
+	if s := d.operation.scene; !d.alone || s == mutual || s == others { // who wants a lock waits anyway
 		return
 	}
 	ours := 0
@@ -333,6 +342,11 @@ func (d *driver) after(acked uint64) {
 		if d.alone {
 			d.gone()
 		}
+		return
+	case others:
+		ctx, cancel := patience()
+		defer cancel()
+		d.must(d.locker.check(ctx, d.alone))
 		return
 	case mutual, orphaned:
 		if d.operation.scene == mutual {

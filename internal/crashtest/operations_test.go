@@ -26,6 +26,7 @@ const (
 	orphaned              // the same, which nobody keeps open, and with which owners die
 	queued                // a queue
 	brief                 // the same, which nobody keeps open
+	others                // the other locks
 )
 
 // An operation is what a victim does again and again until it comes by a step for the nth time.
@@ -45,15 +46,18 @@ type operation struct {
 	steps  []step.Step
 }
 
-// player is a victim's or a peer's part: an actor in most scenes, a keeper in the last.
+// player is a victim's or a peer's part: an actor in most scenes, a keeper or a locker in the last.
 type player struct {
 	*actor
 	*keeper
 	*clerk
+	locker *locker
 }
 
 func (p *player) acked() uint64 {
 	switch {
+	case p.locker != nil:
+		return 0
 	case p.keeper != nil:
 		return p.keeper.last
 	case p.clerk != nil:

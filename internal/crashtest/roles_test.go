@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 // enter is what a player has to have before it can play its part in an operation.
 func (op *operation) enter(name, dir string) (p *player, err error) {
 	p = new(player)
+	if op.scene == others {
+		p.locker, err = openLocker(name, dir)
+		return p, err
+	}
 	if op.scene == mutual || op.scene == orphaned {
 		p.keeper, err = openKeeper(name, dir)
 		if err == nil && op.scene == mutual {
@@ -52,6 +56,8 @@ func (op *operation) enter(name, dir string) (p *player, err error) {
 
 func (op *operation) leave(p *player) error {
 	switch op.scene {
+	case others:
+		return p.locker.close()
 	case mutual:
 		return errors.Join(p.m.Close(), p.b.Close())
 	case orphaned:
@@ -157,6 +163,10 @@ func peer(args []string) error {
 // something is what a peer does next.
 func (op *operation) something(p *player) error {
 	switch {
+	case op.scene == others:
+		ctx, cancel := patience()
+		defer cancel()
+		return p.locker.any(ctx)
 	case op.scene == mutual && rand.IntN(2) == 0:
 		return p.tries()
 	case op.scene == mutual:
