@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 		"watchers": watchers,
 		"watched":  watched,
 		"borrower": borrower,
+		"pairing":  pairing,
 	}
 	maps.Copy(roles, takeovers.Roles())
 	maps.Copy(roles, queues.Roles())
@@ -47,6 +48,8 @@ func TestOnce(t *testing.T) {
 		"Readers/impl=segment", "FanOut/impl=segment", "Borrowers/impl=segment", "CatchUp/impl=segment", "Follow/impl=segment",
 		"Watchers/impl=segment", "Watched/impl=segment",
 		"Takeover/impl=ipcsync.Mutex", "Takeover/impl=queue", "RoundTrip/impl=segment", "RoundTrip/impl=queue",
+		"RoundTrip/impl=ipcsync.Event", "RoundTrip/impl=ipcsync.Cond",
+		"RWMutex/impl=ipcsync.RWMutex", "Semaphore/impl=ipcsync.Semaphore",
 		"Queue/impl=queue", "Queue/impl=chan",
 	} {
 		if !strings.Contains(string(out), "\nBenchmark"+name+"/") {

@@ -23,6 +23,9 @@
 //	Watchers   from a store until all of watchers=N goroutines of another process, through one handle, have the value
 //	Watched    from a store to one of segments=N until its watcher has the value; another process watches them all, each
 //	           through a handle of its own
+//	RWMutex    op=RLock: RLock and RUnlock, op=Lock: Lock and Unlock; procs=2: of one process, of two at a time, and the
+//	           ratio; writers=1: of a process beside one that does nothing but Lock and Unlock
+//	Semaphore  acquire and release one permit of eight; procs=2: two processes do nothing but that
 //	Takeover   a lock whose owner was killed, or a message whose receiver was: from its death to the next one
 //	Queue      messages from from=N processes to to=N others, each to one of them; procs=1: one goroutine sends a message
 //	           and receives it
@@ -32,6 +35,8 @@
 //
 //	ns/op                    of Lock with several processes: the time per acquisition by any of them
 //	ns/op, MB/s              of Queue between processes: per message received by any of them
+//	pairs/s                  of RWMutex: RLock and RUnlock; pairs/s-1 and -2 of one process and of two
+//	longest-µs               of RWMutex: of a pair, as far as the clock was looked at
 //	min-share                the fewest acquisitions of one process, by what it would have if all had the same
 //	p50-ns, p99-ns, p99.9-ns quantiles of the times of all operations, within 1 %
 //	first-ns                 of First: the Store or Load alone
@@ -51,7 +56,8 @@
 //	segment                 segment.Segment, with the codec of another part
 //	queue                   queue.Queue: Send, ReceiveInto and Done, with codec.Fixed for 64 bytes and codec.Bytes for more,
 //	                        which are copied out of Delivery.Bytes
-//	ipcsync.Mutex           this library's named mutex
+//	ipcsync.Mutex           this library's named mutex; so the other locks. In RoundTrip, ipcsync.Event and ipcsync.Cond
+//	                        say that there is a message, which is in a segment
 //	copy, assign            memmove, and an assignment of the type, between the heap and a mapping of the same kind;
 //	                        nothing keeps readers from half of a value
 //	copyring                copy into three places of the mapping in turn, as a segment of three slots does

@@ -27,6 +27,8 @@ var echoes = func() harness.Echoes {
 	all := harness.Echoes{
 		segmentEcho: {Dial: dialSegments, Serve: serveSegments},
 		ourQueue:    queues.Echo(ourQueue),
+		eventEcho:   linkEcho(eventEcho),
+		condEcho:    linkEcho(condEcho),
 		"pipe":      {Dial: dialPipes, Serve: servePipes},
 		"unix":      {Dial: dialUnix("unix"), Serve: serveConn("unix")},
 		"tcp":       {Dial: dialTCP, Serve: serveConn("tcp")},

@@ -26,11 +26,13 @@ const (
 
 // Parts of names.
 const (
-	fixed64  = "/codec=Fixed/size=64B"
-	bools64  = "/codec=FixedBools/size=64B"
-	string64 = "/codec=String/size=64B"
-	utf16    = "/codec=UTF16/size=64B"
-	lock     = "Lock/impl=ipcsync.Mutex/procs="
+	fixed64   = "/codec=Fixed/size=64B"
+	bools64   = "/codec=FixedBools/size=64B"
+	string64  = "/codec=String/size=64B"
+	utf16     = "/codec=UTF16/size=64B"
+	lock      = "Lock/impl=ipcsync.Mutex/procs="
+	rlock     = "RWMutex/impl=ipcsync.RWMutex/op=RLock/procs=1"
+	semaphore = "Semaphore/impl=ipcsync.Semaphore/procs=1"
 )
 
 // call is the benchmark of a segment's method, with the default options.
@@ -60,6 +62,8 @@ func budgets() []budget {
 		perOp("Load with LockReads, Fixed, 64 B", lockedReads, mutex, "Load/impl=mutex"+fixed64, 3),
 		perOp("Lock+Unlock", lock+"1"+trapKey, "sync.Mutex", "Lock/impl=sync.Mutex/procs=1", 1.5),
 		perOp("Lock+Unlock, 2 processes contending, per acquisition", lock+"2"+trapKey, "", "", 40),
+		perOp("RLock+RUnlock", rlock+trapKey, "sync.RWMutex", "Lock/impl=sync.RWMutex/procs=1", 2.5),
+		perOp("Semaphore, Acquire+Release", semaphore+trapKey, "ipcsync.Mutex", lock+"1"+trapKey, 3),
 	}
 	for _, size := range []struct {
 		name, key   string
@@ -124,6 +128,8 @@ func budgets() []budget {
 		{"Store, UTF16", call("Store", utf16), 0},
 		{"Lock+Unlock", lock + "1" + trapKey, 0},
 		{"Queue, Fixed: Send+Receive+Done", alone, 0},
+		{"RLock+RUnlock", rlock + trapKey, 0},
+		{"Semaphore, Acquire+Release", semaphore + trapKey, 0},
 	} {
 		all = append(all, budget{"Allocations: " + a.what, measure{a.bench, "allocs/op"}, "", measure{}, a.limit})
 	}
