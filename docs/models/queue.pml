@@ -73,15 +73,16 @@ byte lapsed;      /* what was returned by somebody who has not told the cursor y
 #define OR_DIE fi
 #endif
 
-/* advance: while state(head+1) is DONE: head.CompareAndSwap(h, h+1). A look in vain ends it, and shows nothing to anybody. */
-inline advance() {
+/* advance: while state(head+1) is DONE: head.CompareAndSwap(h, h+1). A look in vain ends it, and shows nothing to anybody.
+   Done does not go beyond its own ticket. */
+inline advance(last) {
 	do
-	:: atomic { LAGS -> h = head }
+	:: atomic { LAGS && head < last -> h = head }
 		if
 		:: atomic { head == h -> assert(done & BIT(h + 1)); /* head passes only what is done */ head = h + 1; h = 0 }
 		:: atomic { head != h -> h = 0 }
 		OR_DIE
-	:: atomic { !LAGS -> h = 0; break }
+	:: atomic { !(LAGS && head < last) -> h = 0; break }
 	od
 }
 
@@ -118,7 +119,7 @@ again:
 		atomic { locked = false; t = 0; begun-- };
 		atomic { tail + 1 - head <= K || shut -> goto again }
 #else
-		advance();
+		advance(MAXT);
 		if
 		:: atomic { t - head <= K }
 		:: atomic { t - head > K -> locked = false; t = 0; begun-- }
@@ -229,7 +230,6 @@ scan:
 	assert(high[S(t)] == t && low[S(t)] == t); /* whole */
 	if
 	:: atomic { assert(IS(t, me)); owner[S(t)] = DONE; done = done | BIT(t) } /* Done */
-		t = 0
 #if RETURNS > 0
 	:: atomic { returns < RETURNS -> returns++; goto give_back }
 #endif
@@ -237,8 +237,8 @@ scan:
 	:: atomic { deaths < DEATHS -> deaths++; goto close }
 #endif
 	OR_DIE;
-	advance();
-	goto again;
+	advance(t);
+	atomic { t = 0; goto again };
 
 #if RETURNS > 0
 give_back: /* Return */
@@ -272,7 +272,7 @@ close: /* the memory is retired, what was held given back through another mappin
 
 slow: /* nothing from the cursor */
 #ifndef MUTANT_ONLY_DONE_ADVANCES
-	advance();
+	advance(MAXT);
 #endif
 	atomic { t = head + 1; deep = true; goto scan };
 
