@@ -42,50 +42,8 @@ func (p *Place) of(name string) *mapping.Place {
 	return &mapping.Place{Name: name, Dir: p.Dir, Mode: p.Mode, SecurityDescriptor: p.SecurityDescriptor, Global: p.Global}
 }
 
-// Kind is what a name leads to.
-type Kind string
-
-const (
-	KindSegment Kind = "segment" // of package segment
-	KindQueue   Kind = "queue"   // of package queue
-
-	// Of package ipcsync.
-	KindMutex     Kind = "mutex"
-	KindRWMutex   Kind = "rwmutex"
-	KindSemaphore Kind = "semaphore"
-	KindCond      Kind = "cond"
-	KindEvent     Kind = "event"
-)
-
-// Info describes what a name leads to.
-type Info struct {
-	Name    string
-	Kind    Kind
-	Path    string // its file
-	Persist bool
-	Mode    fs.FileMode
-	Size    int64 // bytes of memory
-	Writers int   // open handles that may write
-	Readers bool  // whether a handle that only reads is open
-
-	// Of a segment or queue.
-	Codec    string // the codec's ID
-	Type     string // the Go type, as its creator called it
-	Capacity int64  // bytes of the largest encoding
-	Slots    int    // of a queue, its Depth
-
-	// Of a segment.
-	LockReads bool
-	Version   uint64 // number of Stores so far
-}
-
-// Live reports whether Attach finds the name. What is not live was left by
-// processes that died. It goes with the next Open of its name, with Sweep, or
-// when another process creates its first name: see Sweep. A lock whose owner
-// died stays until what it guards is repaired, or until Remove.
-func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers }
-
-// Stat describes what a name leads to, without opening it.
+// Stat describes what a name leads to, without opening it. It takes no lock and
+// writes nothing, so nobody notices it.
 //
 // Errors: fs.ErrNotExist, fs.ErrInvalid (name or directory), fs.ErrPermission,
 // ErrIncompatible (not ours), ErrCorrupt.
@@ -94,12 +52,7 @@ func Stat(name string, p *Place) (Info, error) {
 	if err != nil {
 		return Info{Name: name}, wrap("stat", name, err)
 	}
-	g := s.Geometry
-	return Info{
-		Name: name, Kind: Kind(g.Kind.String()), Path: s.Path, Persist: g.Persist, Mode: s.Mode, Size: g.Size(),
-		Writers: s.Writers, Readers: s.Readers,
-		Codec: g.CodecID, Type: g.TypeName, Capacity: g.Capacity, Slots: g.Slots, LockReads: g.LockReads, Version: s.Version,
-	}, nil
+	return describe(name, s), nil
 }
 
 // List describes all names that are there, live or not. It passes over files

@@ -218,7 +218,7 @@ func TestDroppedHandles(t *testing.T) {
 				left = append(left, fmt.Sprint(name, ": ", err))
 			}
 		}
-		if info, err := sharedseg.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers {
+		if info, err := sharedseg.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers != 0 {
 			left = append(left, fmt.Sprintf("%+v, %v", info, err))
 		}
 		return left

@@ -536,22 +536,22 @@ func TestForeignReaderCounts(t *testing.T) {
 	if err := s.Store("\U0001F440"); err != nil {
 		t.Fatal(err)
 	}
-	readers := func(want bool) {
+	readers := func(want int) {
 		t.Helper()
 		info, err := sharedseg.Stat(name, nil)
 		if err != nil || info.Readers != want || info.Writers > 1 {
-			t.Fatalf("Stat = %+v, %v, want Readers %v", info, err, want)
+			t.Fatalf("Stat = %+v, %v, want %d Readers", info, err, want)
 		}
 	}
-	readers(false)
+	readers(0)
 	// It is stopped by its full output, while attached.
 	reader := proctest.StartCmd(t, script("-n", "1000000000", name))
 	reader.Expect("string/utf-8\t1\t\"\U0001F440\"")
-	readers(true)
+	readers(1)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	readers(true)
+	readers(1)
 	again, err := segment.Attach(name, codec.String(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -561,7 +561,7 @@ func TestForeignReaderCounts(t *testing.T) {
 	}
 	reader.Kill()
 	gone(t, name, nil, 1)
-	readers(false)
+	readers(0)
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -196,7 +196,7 @@ func TestAddressLimit(t *testing.T) {
 	dir := proctest.TempDir(t)
 	large := open(t, "large", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 64 << 20, Slots: 2})
 	proctest.Start(t, "few addresses", dir).Wait()
-	if info, err := sharedseg.Stat("large", &sharedseg.Place{Dir: dir}); err != nil || info.Writers != 1 || info.Readers {
+	if info, err := sharedseg.Stat("large", &sharedseg.Place{Dir: dir}); err != nil || info.Writers != 1 || info.Readers != 0 {
 		t.Errorf("Stat = %+v, %v", info, err)
 	}
 	if err := large.Store([]byte("value")); err != nil {

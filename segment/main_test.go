@@ -67,7 +67,7 @@ func gone(t testing.TB, name string, o *segment.Options, writers int) {
 			t.Error(err)
 			return true
 		}
-		return info.Writers <= writers && !info.Readers
+		return info.Writers <= writers && info.Readers == 0
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -351,7 +352,11 @@ func TestStatAndList(t *testing.T) {
 	size := info.Size
 	info.Size = 0
 	want := sharedseg.Info{Name: "a", Path: filepath.Join(o.Dir, "a"), Codec: "string/utf-16le", Type: "string", Capacity: 100,
-		Kind: sharedseg.KindSegment, Slots: 4, LockReads: true, Mode: proctest.Mode(0o664), Version: 2, Writers: 2, Readers: true}
+		Kind: sharedseg.KindSegment, Slots: 4, LockReads: true, Mode: proctest.Mode(0o664), Version: 2,
+		Writers: 2, Holders: []int{os.Getpid(), os.Getpid()}, Readers: 1, Lock: sharedseg.Lock{State: sharedseg.LockFree}}
+	if id := os.Getuid(); id >= 0 {
+		want.Owner = strconv.Itoa(id)
+	}
 	if diff := cmp.Diff(want, info); diff != "" || size < 4*100 {
 		t.Errorf("Stat (-want +got), size %d:\n%s", size, diff)
 	}

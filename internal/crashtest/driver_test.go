@@ -280,7 +280,7 @@ func (d *driver) bury() {
 		if !errors.Is(err, fs.ErrNotExist) {
 			d.must(err)
 		}
-		return info.Writers <= ours && !info.Readers
+		return info.Writers <= ours && info.Readers == 0
 	})
 }
 
@@ -367,7 +367,7 @@ func (d *driver) after(acked uint64) {
 		d.must(sees(&d.seen, d.version))
 		d.must(d.updates())
 		d.must(sees(&d.seen, d.version))
-		if info, err := sharedseg.Stat(d.name, d.place().Place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers) {
+		if info, err := sharedseg.Stat(d.name, d.place().Place()); err != nil || d.alone && d.action == "kill" && (info.Writers != 1 || info.Readers != 0) {
 			d.Fatalf("Stat = %+v, %v", info, err)
 		}
 		return

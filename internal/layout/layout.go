@@ -116,6 +116,9 @@ const (
 	ReaderByte   = RegistryByte + 1
 	MemberByte   = RegistryByte + 2 // + member slot
 
+	ReaderPlace  = RegistryByte + 1<<31 // + a random number below ReaderPlaces; by which readers are counted
+	ReaderPlaces = 1 << 30
+
 	QueueByte = RegistryByte + 1<<32 // + ticket, 1 to Tickets-1, of those that wait for RegistryByte
 	Tickets   = 1 << 61
 )
@@ -475,6 +478,11 @@ func Counts(head []byte) (counts [Counters]uint64) {
 // MemberTable is where the member table lies: its offset and its length in
 // bytes.
 func MemberTable() (off, n int) { return memberOff, memberSize * Members }
+
+// MemberWords is where the two words of a member slot lie, 0 <= slot < Members.
+func MemberWords(slot int) (generation, holderPID int) {
+	return memberAt(slot), memberAt(slot) + holderPIDOff
+}
 
 // HolderPID reads from a private copy of the member table what
 // [Words.HolderPID] is in the mapping.

@@ -5,6 +5,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -205,17 +206,33 @@ func (o *Object) Hold(slot int) (bool, error) {
 // Drop lets the byte of a member slot go.
 func (o *Object) Drop(slot int) { o.set(unix.F_UNLCK, layout.MemberByte+int64(slot)) }
 
-// HoldReader takes a share of the readers' byte.
+// HoldReader takes a share of the readers' byte, and a place of its own by which
+// it is counted. A shared lock is all that a file gives that is open read-only, and
+// the system names one of those who share a byte, so each has another byte. Two
+// may have the same, and then count as one.
 func (o *Object) HoldReader() error {
 	ok, err := o.set(unix.F_RDLCK, layout.ReaderByte)
 	if err == nil && !ok {
 		err = fmt.Errorf("%s: the readers' lock byte is held exclusively, which no correct peer does: %w", o.path, layout.ErrCorrupt)
 	}
+	if err != nil {
+		return err
+	}
+	place := layout.ReaderPlace + rand.Int64N(layout.ReaderPlaces)
+	if ok, err = o.set(unix.F_RDLCK, place); ok {
+		o.reader = place
+	}
 	return err
 }
 
-// DropReader lets the share of the readers' byte go.
-func (o *Object) DropReader() { o.set(unix.F_UNLCK, layout.ReaderByte) }
+// DropReader undoes HoldReader.
+func (o *Object) DropReader() {
+	if o.reader != 0 {
+		o.set(unix.F_UNLCK, o.reader)
+		o.reader = 0
+	}
+	o.set(unix.F_UNLCK, layout.ReaderByte)
+}
 
 // Held reports whether another Object holds the byte of a member slot.
 func (o *Object) Held(slot int) (bool, error) {
@@ -224,36 +241,52 @@ func (o *Object) Held(slot int) (bool, error) {
 
 // Holders returns the member slots that other Objects hold, in ascending order.
 // It costs two questions for each holder, and one if there is none.
-func (o *Object) Holders() ([]int, error) {
-	slots, err := o.holders(nil, layout.MemberByte, layout.Members)
-	if err != nil {
-		err = o.unanswered(err)
-	}
+func (o *Object) Holders() (slots []int, err error) {
+	_, err = o.held(layout.MemberByte, layout.Members, func(first, n int64) bool {
+		for at := first; at < first+n; at++ {
+			slots = append(slots, int(at-layout.MemberByte))
+		}
+		return true
+	})
 	return slots, err
 }
 
-// holders adds the holders of n bytes to slots. Which of several locks the
-// system names first is up to it: Linux sorts them by owner. So it is asked
-// again on both sides of its answer.
-func (o *Object) holders(slots []int, at, n int64) ([]int, error) {
-	for end := at + n; at < end; {
-		first, count, err := o.locked(at, end-at)
-		if err != nil || count == 0 {
-			return slots, err
-		}
-		if slots, err = o.holders(slots, at, first-at); err != nil {
-			return slots, err
-		}
-		for at = first; at < first+count; at++ {
-			slots = append(slots, int(at-layout.MemberByte))
-		}
+// maxReaders is where Readers stops to count.
+const maxReaders = 10000
+
+// Readers returns the number of other Objects that hold the readers' byte, up to
+// maxReaders. Readers of other programs need not have a place by which they are
+// counted.
+func (o *Object) Readers() (n int, err error) {
+	if any, err := o.taken(layout.ReaderByte, 1); err != nil || !any {
+		return 0, err
 	}
-	return slots, nil
+	_, err = o.held(layout.ReaderPlace, layout.ReaderPlaces, func(int64, int64) bool { n++; return n < maxReaders })
+	return max(n, 1), err
 }
 
-// ReaderHeld reports whether another Object holds the readers' byte.
-func (o *Object) ReaderHeld() (bool, error) {
-	return o.taken(layout.ReaderByte, 1)
+// held calls f for each range of those of n bytes that other Objects hold, in
+// ascending order, until f returns false. Which of several locks the system names
+// first is up to it: Linux sorts them by owner. So it is asked again on both sides
+// of its answer.
+func (o *Object) held(at, n int64, f func(first, n int64) bool) (more bool, err error) {
+	for end := at + n; at < end; {
+		first, count, err := o.locked(at, end-at)
+		if err != nil {
+			return false, o.unanswered(err)
+		}
+		if count == 0 {
+			return true, nil
+		}
+		if more, err := o.held(at, first-at, f); err != nil || !more {
+			return false, err
+		}
+		if !f(first, count) {
+			return false, nil
+		}
+		at = first + count
+	}
+	return true, nil
 }
 
 // AnyHeld reports whether another Object holds any slot or the readers' byte.

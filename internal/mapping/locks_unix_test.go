@@ -16,6 +16,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
+	"golang.org/x/sys/unix"
 )
 
 func init() { roles["peer"] = peer }
@@ -43,8 +44,13 @@ func peer(args []string) error {
 			o.Drop(slot)
 		case "AnyHeld":
 			answer, err = o.AnyHeld()
+		case "HoldReader":
+			err = o.HoldReader()
+			answer = err == nil
 		case "ReaderHeld":
-			answer, err = o.ReaderHeld()
+			var n int
+			n, err = o.Readers()
+			answer = n > 0
 		case "LockRegistry":
 			answer = o.LockRegistry(0) == nil
 		case "UnlockRegistry":
@@ -173,6 +179,44 @@ func TestHolders(t *testing.T) {
 		held[2*slot] = true
 	}
 	check("many", held)
+}
+
+// Readers are counted, those of this process and of others, and a lock that no
+// reader takes, on all places at once, counts as one more.
+func TestReaders(t *testing.T) {
+	a, p := create(t)
+	proc, ask := startPeer(t, p)
+	readers := func(want int) {
+		t.Helper()
+		if n, err := a.Readers(); n != want || err != nil {
+			t.Errorf("Readers = %d, %v; want %d", n, err, want)
+		}
+	}
+	readers(0)
+	must(t, a.HoldReader())
+	readers(0)
+	ask("HoldReader", true)
+	readers(1)
+	var objects []*Object
+	for i := range 40 {
+		o := reopen(t, p)
+		must(t, o.HoldReader())
+		objects = append(objects, o)
+		readers(i + 2)
+	}
+	objects[0].DropReader()
+	readers(40)
+	proc.Kill()
+	readers(39)
+	for _, o := range objects {
+		must(t, o.Close())
+	}
+	readers(0)
+
+	c := reopen(t, p)
+	_, err := c.lock(unix.F_RDLCK, layout.ReaderByte)
+	must(t, err)
+	readers(1)
 }
 
 // The locks of a process go when it is killed.

@@ -37,7 +37,8 @@
 //	(*Object) HoldReader() error, DropReader()       the place that all readers share
 //	(*Object) Held(slot) (bool, error)               by any other object
 //	(*Object) Holders() ([]int, error)               the slots that any other object holds
-//	(*Object) ReaderHeld() (bool, error)             the readers' place by any other object; and
+//	(*Object) Readers() (int, error)                 how many other objects hold the readers' place; 1 for any
+//	                                                 number where the system does not tell
 //	(*Object) AnyHeld() (bool, error)                any slot or the readers' place; asked by those who hold none
 //
 // Locks belong to the Object, not to the process: two Objects of one process exclude each other.
@@ -134,6 +135,7 @@ type Info struct {
 	Size int64
 	Held int64 // bytes of memory or disk behind it; less than Size if it has holes
 	Mode fs.FileMode
+	UID  int    // of the user to whom it belongs; -1 on Windows
 	ID   uint64 // the same for all Objects of one process that share memory, as good as unique
 }
 

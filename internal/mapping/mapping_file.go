@@ -21,6 +21,7 @@ import (
 // Object is an open file. Its methods may be called concurrently, but for Close.
 type Object struct {
 	openFile
+	reader   int64 // the place by which it is counted as a reader, 0 if it is none
 	path     string
 	id       inode
 	readOnly bool
@@ -305,7 +306,7 @@ func (o *Object) Info() (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: st.size, Held: st.held, Mode: st.mode, ID: st.id.dev<<48 ^ st.id.ino}, nil
+	return Info{Size: st.size, Held: st.held, Mode: st.mode, UID: st.uid, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
 // Reset writes mark over what there is, cuts the file to it and reserves size bytes, all zero but the mark. So there

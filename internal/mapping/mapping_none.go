@@ -46,7 +46,7 @@ func (o *Object) DropReader()                                   {}
 func (o *Object) Held(slot int) (bool, error)                   { return false, errNone }
 func (o *Object) Holders() ([]int, error)                       { return nil, errNone }
 func (o *Object) AnyHeld() (bool, error)                        { return false, errNone }
-func (o *Object) ReaderHeld() (bool, error)                     { return false, errNone }
+func (o *Object) Readers() (int, error)                         { return 0, errNone }
 func (o *Object) ReadOnly() bool                                { return false }
 func (p *Place) Lasting() bool                                  { return false }
 func (o *Object) Family() *kernel.Family                        { return nil }

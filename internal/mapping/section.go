@@ -222,7 +222,7 @@ func (o *Object) Current() (bool, error) { return true, nil }
 func (o *Object) Info() (Info, error) {
 	id := fnv.New64a()
 	id.Write([]byte(o.family.Base()))
-	return Info{Size: o.size, Held: o.size, ID: id.Sum64()}, nil
+	return Info{Size: o.size, Held: o.size, UID: -1, ID: id.Sum64()}, nil
 }
 
 // ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
@@ -397,8 +397,15 @@ func (o *Object) Holders() (slots []int, err error) {
 	return slots, nil
 }
 
-// ReaderHeld reports whether any Object holds the readers' place. An Object asks that does not.
-func (o *Object) ReaderHeld() (bool, error) { return o.family.HasEvent(readersPart) }
+// Readers is 1 if any Object holds the readers' place: an event does not tell how many have it open. An Object asks that
+// does not.
+func (o *Object) Readers() (int, error) {
+	held, err := o.family.HasEvent(readersPart)
+	if !held || err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
 
 // AnyHeld reports whether any Object holds a slot or the readers' place. An Object asks that does not.
 func (o *Object) AnyHeld() (bool, error) {

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,18 +17,30 @@ type Status struct {
 	Geometry *layout.Geometry
 	Path     string
 	Mode     fs.FileMode
+	UID      int // of the file's owner; -1 on Windows
 	Version  uint64
 	Counts   [layout.Counters]uint64 // by layout.Counter
-	Writers  int                     // writable handles that are open
-	Holders  []Holder                // these, by member slot
-	Readers  bool                    // some reader is open
+	Holders  []Holder                // handles that are open and may write, by member slot
+	Readers  int                     // readers that are open, as mapping.Object.Readers
+	Lock     Lock
 }
 
-// Holder is a writable handle that is open.
+// Holder is a handle that is open and holds a member slot.
 type Holder struct {
 	Slot int // the member slot that it holds
 	PID  int // of its process, as layout.Words.HolderPID: a hint
 }
+
+// Lock is the state of a mapping's mutex.
+type Lock struct {
+	Held    bool // by a handle that is open
+	Died    bool // an owner died, and what the mutex guards has not been repaired since
+	Waiters bool // somebody is parked, or may be
+	PID     int  // of the owner's process, 0 if there is none or it is not known: a hint
+}
+
+// live reports whether anybody is attached.
+func (s *Status) live() bool { return len(s.Holders) > 0 || s.Readers > 0 }
 
 // maxLooks bounds how often Stat looks again at a mapping that changes under
 // its eyes. Two looks in a row are more than most need.
@@ -79,7 +92,7 @@ func look(p *mapping.Place) (s *Status, settled bool, err error) {
 	if !layout.SameHeader(head, again) || layout.IsMarked(head) && info != infoAgain {
 		return s, false, err
 	}
-	if err == nil && s.Writers == 0 && !s.Readers && !s.Geometry.Persist {
+	if err == nil && !s.live() && !s.Geometry.Persist {
 		// The last to close it may have removed it since it was opened.
 		settled, err = obj.Current()
 		return s, settled || err != nil, err
@@ -100,12 +113,14 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Geometry: g, Path: path, Mode: info.Mode, Version: layout.Version(head), Counts: layout.Counts(head)}
+	s := &Status{
+		Geometry: g, Path: path, Mode: info.Mode, UID: info.UID,
+		Version: layout.Version(head), Counts: layout.Counts(head),
+	}
 	slots, err := obj.Holders()
 	if err != nil {
 		return nil, err
 	}
-	s.Writers = len(slots)
 	// Read after the question who holds a slot, so that a process ID is not
 	// that of somebody before.
 	off, n := layout.MemberTable()
@@ -120,8 +135,63 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 		}
 		s.Holders = append(s.Holders, h)
 	}
-	s.Readers, err = obj.ReaderHeld()
+	if s.Readers, err = obj.Readers(); err != nil {
+		return nil, err
+	}
+	s.Lock, err = lockState(obj)
 	return s, err
+}
+
+// lockState is the state of the mutex of an object. The word is read again after
+// the question whether its owner lives, as another may have taken the mutex, and
+// the owner left, in between: nobody is said to have died that has not.
+func lockState(obj *mapping.Object) (l Lock, err error) {
+	for range maxLooks {
+		word, err := readWord(obj, layout.MutexOff)
+		if err != nil {
+			return l, err
+		}
+		owner := layout.Owner(word)
+		l = Lock{Died: word&layout.InconsistentBit != 0, Waiters: word&layout.WaitersBit != 0}
+		if owner == 0 {
+			return l, nil
+		}
+		generation, pid := layout.MemberWords(owner.Slot())
+		l.Held, err = obj.Held(owner.Slot())
+		if err != nil {
+			return l, err
+		}
+		current, err := readWord(obj, generation)
+		if err != nil {
+			return l, err
+		}
+		if layout.NewIdent(owner.Slot(), current) == owner {
+			hint, err := readWord(obj, pid)
+			if err != nil {
+				return l, err
+			}
+			l.PID = int(hint)
+		} else {
+			l.Held = false
+		}
+		if l.Held {
+			return l, nil
+		}
+		l.Died = true
+		if again, err := readWord(obj, layout.MutexOff); layout.Owner(again) == owner || err != nil {
+			return l, err
+		}
+	}
+	return Lock{Held: true}, nil // by one after the other
+}
+
+// readWord is a word of an object, 0 beyond its end.
+func readWord(obj *mapping.Object, off int) (uint32, error) {
+	var b [4]byte
+	if n, err := obj.ReadAt(b[:], int64(off)); n < len(b) {
+		return 0, err
+	}
+	return binary.NativeEndian.Uint32(b[:]), nil
 }
 
 // Remove takes the name away from a segment or lock. Those attached go on with

@@ -605,7 +605,7 @@ func TestAdmin(t *testing.T) {
 	b.Count(layout.Waits)
 	reader.Count(layout.Waits) // which may not write
 	st, err := Stat(&s.Place)
-	if err != nil || st.Writers != 2 || !st.Readers || st.Mode != proctest.Mode(mapping.DefaultMode) || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
+	if err != nil || len(st.Holders) != 2 || st.Readers != 1 || st.Mode != proctest.Mode(mapping.DefaultMode) || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
 		t.Errorf("Stat = %+v, %v", st, err)
 	}
 	if st.Counts != [layout.Counters]uint64{layout.Waits: 2, layout.DisturbedReads: 1} {
