@@ -106,21 +106,27 @@ func Remove(name string, p *Place) error {
 // platform's shared memory does the same for files of its own user, in the
 // background, for 100 ms at most. The environment variable SHAREDSEG_SWEEP=off
 // turns that off.
-func Sweep(p *Place) (removed []string, err error) {
+func Sweep(p *Place) (removed []string, err error) { return each(p, "sweep", member.Sweep) }
+
+// Leftovers returns the names that Sweep would remove.
+func Leftovers(p *Place) (names []string, err error) { return each(p, "sweep", member.Leftover) }
+
+// each returns the names for which is reports true.
+func each(p *Place, op string, is func(*mapping.Place) (bool, error)) (names []string, err error) {
 	place := p.seen("")
-	names, err := mapping.Names(place)
+	all, err := mapping.Names(place)
 	if err != nil {
-		return nil, wrap("sweep", place.Dir, err)
+		return nil, wrap(op, place.Dir, err)
 	}
-	for _, name := range names {
+	for _, name := range all {
 		place.Name = name
-		swept, e := member.Sweep(place)
-		if swept {
-			removed = append(removed, name)
+		ok, e := is(place)
+		if ok {
+			names = append(names, name)
 		}
-		err = errors.Join(err, wrap("sweep", name, e))
+		err = errors.Join(err, wrap(op, name, e))
 	}
-	return removed, err
+	return names, err
 }
 
 // foreign reports whether err means that a file is not ours, is gone, or may

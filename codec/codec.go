@@ -12,6 +12,7 @@
 //	String  strings
 //	UTF16   strings that C programs on Windows read as wchar_t
 //	Bytes   bytes that have an encoding already
+//	Opaque  bytes that have an encoding of any other codec, for tools
 //	JSON    anything, for readers in any language
 //	Gob     anything, for Go programs that trust each other
 //	Binary  types that encode themselves

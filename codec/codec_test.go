@@ -79,6 +79,7 @@ func TestRoundTrip(t *testing.T) {
 	testRoundTrip(t, codec.String(), "old", append(texts, "\x00", "\xff\xfe", "\xed\xa0\x80")...)
 	testRoundTrip(t, codec.UTF16(), "old", texts...)
 	testRoundTrip(t, codec.Bytes(), []byte("old and longer"), nil, []byte{}, []byte{0}, []byte(long))
+	testRoundTrip(t, codec.Opaque("example.com/rgb"), []byte("old and longer"), nil, []byte{}, []byte{0}, []byte(long))
 	testRoundTrip(t, codec.Fixed[uint64](), 7, 0, 1, math.MaxUint64)
 	testRoundTrip(t, codec.Fixed[float64](), 7, 0, math.Inf(-1), math.SmallestNonzeroFloat64)
 	testRoundTrip(t, codec.Fixed[bool](), true, false, true)
@@ -239,6 +240,7 @@ func TestIDs(t *testing.T) {
 		{codec.String().ID(), "string/utf-8"},
 		{codec.UTF16().ID(), "string/utf-16le"},
 		{codec.Bytes().ID(), "bytes"},
+		{codec.Opaque("example.com/rgb").ID(), "example.com/rgb"},
 		{codec.JSON[document]().ID(), "json"},
 		{codec.Gob[document]().ID(), "gob"},
 		{codec.Binary[time.Time]().ID(), "binary:time.Time"},
@@ -256,6 +258,7 @@ func TestOptionalInterfaces(t *testing.T) {
 	t.Run("String", testInterfaces(codec.String(), true, false))
 	t.Run("UTF16", testInterfaces(codec.UTF16(), true, false))
 	t.Run("Bytes", testInterfaces(codec.Bytes(), true, false))
+	t.Run("Opaque", testInterfaces(codec.Opaque("x"), true, false))
 	t.Run("Fixed", testInterfaces(codec.Fixed[flags](), true, true))
 	t.Run("JSON", testInterfaces(codec.JSON[int](), false, false))
 	t.Run("Gob", testInterfaces(codec.Gob[int](), false, false))

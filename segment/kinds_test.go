@@ -40,6 +40,48 @@ func kinds(name string, o *segment.Options) map[string]func() error {
 	}
 }
 
+// TestOpaque reads and stores values of a type that is known by its ID only.
+func TestOpaque(t *testing.T) {
+	name := proctest.Name(t)
+	s := open(t, name, codec.Fixed[point](), nil)
+	if err := s.Store(point{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := sharedseg.Stat(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := segment.OpenReader(name, codec.Opaque(info.Codec), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.Load()
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var p point
+	if err := codec.Fixed[point]().Decode(b, &p); err != nil || p != (point{1, 2}) {
+		t.Errorf("the value is %v, %v", p, err)
+	}
+	if b, err = codec.Fixed[point]().Append(b[:0], point{3, 4}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := segment.Attach(name, codec.Opaque(info.Codec), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Store(b), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = s.Load(); err != nil || p != (point{3, 4}) {
+		t.Errorf("Load = %v, %v", p, err)
+	}
+	_, err = segment.OpenReader(name, codec.Opaque("bytes"), nil)
+	want(t, err, sharedseg.ErrIncompatible)
+	_, err = segment.Open(proctest.Name(t), codec.Opaque(""), nil)
+	want(t, err, fs.ErrInvalid)
+}
+
 // closed closes what was opened, if it was.
 func closed[H interface{ Close() error }](h H, err error) error {
 	if err == nil {

@@ -233,6 +233,9 @@ func TestPlantedByAnother(t *testing.T) {
 	if !slices.Equal(names, []string{"left", "trap"}) {
 		t.Errorf("root's List gives %v", names)
 	}
+	if names, err := sharedseg.Leftovers(o.Place()); !slices.Equal(names, []string{"left", "mark"}) || err != nil {
+		t.Errorf("Leftovers = %v, %v", names, err)
+	}
 	if removed, err := sharedseg.Sweep(o.Place()); !slices.Equal(removed, []string{"left", "mark"}) || err != nil {
 		t.Errorf("root's Sweep = %v, %v", removed, err)
 	}

@@ -18,7 +18,13 @@ import (
 // Sweep removes a mapping that nobody is attached to and that is not there to persist, and reports whether it
 // did. It passes over what is busy, what is no mapping, what is gone, and what this process may not open: none of that
 // is an error.
-func Sweep(p *mapping.Place) (bool, error) {
+func Sweep(p *mapping.Place) (bool, error) { return ifDead(p, sweep) }
+
+// Leftover reports whether Sweep would remove a mapping.
+func Leftover(p *mapping.Place) (bool, error) { return ifDead(p, leftover) }
+
+// ifDead calls do for a mapping that can be had, with the registry locked.
+func ifDead(p *mapping.Place, do func(*mapping.Object) (bool, error)) (bool, error) {
 	if err := p.Check(); err != nil || !p.Lasting() {
 		return false, err
 	}
@@ -36,12 +42,12 @@ func Sweep(p *mapping.Place) (bool, error) {
 			return false, err
 		}
 		defer leave(obj)
-		return sweep(obj)
+		return do(obj)
 	}
 }
 
-// sweep is Sweep for an object whose registry lock is held.
-func sweep(obj *mapping.Object) (bool, error) {
+// leftover is Leftover for an object whose registry lock is held.
+func leftover(obj *mapping.Object) (bool, error) {
 	attached, err := obj.AnyHeld()
 	if err != nil || attached {
 		return false, err
@@ -50,7 +56,12 @@ func sweep(obj *mapping.Object) (bool, error) {
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
 	n, err := obj.ReadAt(buf[:], 0)
-	if err != nil || !layout.IsMarked(buf[:n]) || kept(buf[:n]) {
+	return err == nil && layout.IsMarked(buf[:n]) && !kept(buf[:n]), err
+}
+
+// sweep is Sweep for an object whose registry lock is held.
+func sweep(obj *mapping.Object) (bool, error) {
+	if dead, err := leftover(obj); err != nil || !dead {
 		return false, err
 	}
 	if err := unlink(obj); err != nil {

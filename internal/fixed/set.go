@@ -1,0 +1,144 @@
+package fixed
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Set changes the value, in its bytes, to what text says. A number or bool is
+// written as in Go, an array or struct as in JSON; an array of uint8 may also be a
+// quoted text, which zeros follow. Of a struct, the fields that text does not name
+// stay. After an error some of the value may have changed.
+func (v Value) Set(text string) error {
+	switch v.typ.Kind {
+	case reflect.Array, reflect.Struct:
+	default:
+		return v.setScalar(text)
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber() // which loses nothing of large ones
+	var x any
+	err := d.Decode(&x)
+	if err == nil && d.Decode(new(any)) != io.EOF {
+		err = errors.New("more follows")
+	}
+	if err != nil {
+		return fmt.Errorf("%.60q is not the JSON of %v: %w", text, v.typ, err)
+	}
+	return v.setJSON(x)
+}
+
+func (v Value) setJSON(x any) error {
+	switch x := x.(type) {
+	case map[string]any:
+		return v.setObject(x)
+	case []any:
+		return v.setList(x)
+	case string:
+		return v.setString(x)
+	case json.Number:
+		return v.setScalar(x.String())
+	case bool:
+		return v.setScalar(strconv.FormatBool(x))
+	}
+	return fmt.Errorf("null is not a value of %v", v.typ)
+}
+
+func (v Value) setObject(x map[string]any) error {
+	if v.typ.Kind != reflect.Struct {
+		return fmt.Errorf("an object is not a value of %v", v.typ)
+	}
+	for name, part := range x {
+		f, _, err := v.named(name, 0)
+		if err == nil {
+			err = f.setJSON(part)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (v Value) setList(x []any) error {
+	switch v.typ.Kind {
+	case reflect.Complex64, reflect.Complex128:
+		re, im := v.halves()
+		half := scalars["float"+strconv.Itoa(4*int(v.typ.Size))]
+		re.typ, im.typ = half, half
+		if len(x) != 2 {
+			return fmt.Errorf("a list of %d is not a value of %v: it has two numbers", len(x), v.typ)
+		}
+		return errors.Join(re.setJSON(x[0]), im.setJSON(x[1]))
+	case reflect.Array:
+	default:
+		return fmt.Errorf("a list is not a value of %v", v.typ)
+	}
+	if int64(len(x)) != v.typ.Len {
+		return fmt.Errorf("a list of %d is not a value of %v", len(x), v.typ)
+	}
+	for i := range x {
+		if err := v.elem(int64(i)).setJSON(x[i]); err != nil {
+			return fmt.Errorf("[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (v Value) setString(x string) error {
+	if v.typ.Kind != reflect.Array || v.typ.Elem.Kind != reflect.Uint8 {
+		return v.setScalar(x)
+	}
+	if len(x) > len(v.b) {
+		return fmt.Errorf("a text of %d bytes is not a value of %v", len(x), v.typ)
+	}
+	clear(v.b[copy(v.b, x):])
+	return nil
+}
+
+func (v Value) setScalar(text string) (err error) {
+	bits := 8 * int(v.typ.Size)
+	switch v.typ.Kind {
+	case reflect.Bool:
+		var on bool
+		if on, err = strconv.ParseBool(text); err == nil {
+			v.b[0] = 0
+			if on {
+				v.b[0] = 1
+			}
+		}
+	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		var n int64
+		if n, err = strconv.ParseInt(text, 0, bits); err == nil {
+			v.putBits(uint64(n))
+		}
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		var n uint64
+		if n, err = strconv.ParseUint(text, 0, bits); err == nil {
+			v.putBits(n)
+		}
+	case reflect.Float32, reflect.Float64:
+		var f float64
+		if f, err = strconv.ParseFloat(text, bits); err == nil {
+			v.putFloat(f)
+		}
+	case reflect.Complex64, reflect.Complex128:
+		var c complex128
+		if c, err = strconv.ParseComplex(text, bits); err == nil {
+			re, im := v.halves()
+			re.putFloat(real(c))
+			im.putFloat(imag(c))
+		}
+	default:
+		return fmt.Errorf("%.60q is not a value of %v", text, v.typ)
+	}
+	if err != nil {
+		return fmt.Errorf("%.60q is not a value of %v: %w", text, v.typ, errors.Unwrap(err))
+	}
+	return nil
+}
