@@ -273,7 +273,7 @@ func TestParseRefuses(t *testing.T) {
 		"fixed/le:[]int8", "fixed/le:[1]", "fixed/le:[1", "fixed/le:[-1]int8", "fixed/le:[01]int8", "fixed/le:[99999999999999999999]int8",
 		"fixed/le:[140737488355328][140737488355328]int8", "fixed/le:[140737488355328]int16", "fixed/le:{", "fixed/le:{}", "fixed/le:{}#", "fixed/le:{}#0",
 		"fixed/le:{A int8}#1", "fixed/le:{A int8@}#1", "fixed/le:{A int8@1}#1", "fixed/le:{A int16@0;B int8@1}#4", "fixed/le:{A int8@0 B int8@1}#2",
-		"fixed/le:{A int8@0;}#1", "fixed/le:{1 int8@0}#1", "fixed/le:{a-b int8@0}#1", "fixed/le:{\x1b[2J int8@0}#1", "fixed/le:{func int8@0}#1",
+		"fixed/le:{A int8@0;}#1", "fixed/le:{A int8@0;A int16@2}#4", "fixed/le:{1 int8@0}#1", "fixed/le:{a-b int8@0}#1", "fixed/le:{\x1b[2J int8@0}#1", "fixed/le:{func int8@0}#1",
 		"fixed/le:" + strings.Repeat("[1]", 200) + "int8", "fixed/le:" + strings.Repeat("{A ", 1<<15), "fixed/le:" + strings.Repeat("A", 1<<16),
 	} {
 		if l, err := fixed.Parse(id); !errors.Is(err, fixed.ErrID) || l != nil {

@@ -158,6 +158,7 @@ func (p *parser) parseArray(depth int) (*Type, error) {
 // parseStruct parses what follows the opening brace of a struct.
 func (p *parser) parseStruct(depth int) (*Type, error) {
 	t := &Type{Kind: reflect.Struct}
+	names := map[string]bool{}
 	end := int64(0) // of the last field
 	for first := true; !p.accept("}#"); first = false {
 		if !first && !p.accept(";") {
@@ -167,6 +168,10 @@ func (p *parser) parseStruct(depth int) (*Type, error) {
 		if !found || !token.IsIdentifier(name) {
 			return nil, p.failed("the name of a field is wrong")
 		}
+		if names[name] && name != "_" {
+			return nil, p.failed("a field is there twice")
+		}
+		names[name] = true
 		p.at += len(name) + 1
 		ft, err := p.parseType(depth + 1)
 		if err != nil {
