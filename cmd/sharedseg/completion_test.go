@@ -21,7 +21,7 @@ func shell(t *testing.T, sh, script string) string {
 		t.Skipf("there is no %s: %v", sh, err)
 	}
 	must(t, err)
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	exe, err := os.Executable()
 	must(t, err)
 	program := filepath.Join(dir, "sharedseg")
@@ -51,7 +51,7 @@ func TestBashCompletion(t *testing.T) {
 	open(t, "apricot", dir, codec.String(), "")
 	open(t, "banana", dir, codec.String(), "")
 	script := works(t, "completion", "bash")
-	file := filepath.Join(t.TempDir(), "script")
+	file := filepath.Join(proctest.TempDir(t), "script")
 	must(t, os.WriteFile(file, []byte(script), 0o600))
 	if out := shell(t, "bash", "bash -n "+file); out != "" {
 		t.Error(out)
@@ -84,7 +84,7 @@ func TestOtherCompletions(t *testing.T) {
 	for _, sh := range []string{"zsh", "fish"} {
 		t.Run(sh, func(t *testing.T) {
 			script := works(t, "completion", sh)
-			file := filepath.Join(t.TempDir(), "script")
+			file := filepath.Join(proctest.TempDir(t), "script")
 			must(t, os.WriteFile(file, []byte(script), 0o600))
 			if out := shell(t, sh, sh+" -n "+file); out != "" {
 				t.Error(out)
