@@ -32,7 +32,7 @@ type Info struct {
 	Size    int64       // bytes of memory
 
 	// Writers is the number of open handles that may write, and of Readers that
-	// have borrowed a value. Holders has one process ID for each of them.
+	// have borrowed a value. Holders has a process ID for each of them, as a hint.
 	Writers int
 	Holders []int
 	// Readers is the number of open handles that only read, up to 10,000. On
@@ -42,13 +42,28 @@ type Info struct {
 	Lock     Lock
 	Counters Counters
 
-	// Of a segment or a queue.
+	// Of a segment or queue.
 	Codec     string // the codec's ID
 	Type      string // the Go type, as its creator called it
 	Capacity  int64  // bytes of the largest encoding
 	Slots     int    // versions that a segment keeps; messages that a queue has room for
-	LockReads bool
-	Version   uint64 // of a segment: the number of its current value, 0 if nothing was stored
+	LockReads bool   // of a segment
+	Version   uint64 // of a segment: the number of its current value, 0 if nothing was stored; of a queue: messages sent
+
+	// Of a queue. More than 1,024 messages are counted, and only the oldest 1,024
+	// asked after their takers.
+	Messages int   // that were sent and are not done
+	Takers   []int // the processes of the receivers that have one of them
+	Orphans  int   // of them, those that a receiver had that died; the next Receive gets one
+	Shut     bool
+
+	// Of a Semaphore.
+	Permits int64
+	Used    int64 // by handles that are open
+
+	LockReaders int  // of an RWMutex: goroutines that have it for reading
+	Waiting     int  // of a Cond: goroutines that wait
+	Set         bool // of an Event
 }
 
 // Live reports whether Attach finds the name. What is not live was left by
@@ -87,6 +102,7 @@ type Counters struct {
 	Waits          uint64 // a lock, or a version, that somebody had to sleep for
 	TakeOvers      uint64 // the lock of an owner that died was taken over
 	DisturbedReads uint64 // a read that had to start again, as writers overtook it
+	Redeliveries   uint64 // a message was taken from a receiver that died
 }
 
 func describe(name string, s *member.Status) Info {
@@ -96,8 +112,24 @@ func describe(name string, s *member.Status) Info {
 		Writers: len(s.Holders), Readers: s.Readers, Lock: Lock{State: LockFree, PID: s.Lock.PID, Waiters: s.Lock.Waiters},
 		Counters: Counters{
 			Waits: s.Counts[layout.Waits], TakeOvers: s.Counts[layout.TakeOvers], DisturbedReads: s.Counts[layout.DisturbedReads],
+			Redeliveries: s.Counts[layout.Redeliveries],
 		},
-		Codec: g.CodecID, Type: g.TypeName, Capacity: g.Capacity, Slots: g.Slots, LockReads: g.LockReads, Version: s.Version,
+		Codec: g.CodecID, Type: g.TypeName, Slots: g.Slots, LockReads: g.LockReads, Version: s.Version,
+	}
+	switch i.Kind {
+	case KindSegment:
+		i.Capacity = g.Capacity
+	case KindQueue:
+		q := &s.Queue
+		i.Capacity, i.Version, i.Messages, i.Takers, i.Orphans, i.Shut = g.Capacity, q.Sent, q.Messages, q.Takers, q.Orphans, q.Shut
+	case KindSemaphore:
+		i.Permits, i.Used = g.Capacity, s.Users.Used
+	case KindRWMutex:
+		i.LockReaders = s.Users.Readers
+	case KindCond:
+		i.Waiting = s.Users.Waiting
+	case KindEvent:
+		i.Set = s.Users.Set
 	}
 	if s.UID >= 0 {
 		i.Owner = strconv.Itoa(s.UID)

@@ -31,7 +31,19 @@ type infoJSON struct {
 	Slots     int          `json:"slots,omitempty"`
 	LockReads bool         `json:"lockReads,omitempty"`
 	Version   uint64       `json:"version,omitempty"`
-	Hz        *float64     `json:"hz,omitempty"` // of top
+
+	Messages *int  `json:"messages,omitempty"` // of a queue, as the next three
+	Takers   []int `json:"takers,omitempty"`
+	Orphans  int   `json:"orphans,omitempty"`
+	Shut     bool  `json:"shut,omitempty"`
+
+	Permits     int64  `json:"permits,omitempty"` // of a semaphore
+	Used        *int64 `json:"used,omitempty"`
+	LockReaders *int   `json:"lockReaders,omitempty"` // of an rwmutex
+	Waiting     *int   `json:"waiting,omitempty"`     // of a cond
+	Set         *bool  `json:"set,omitempty"`         // of an event
+
+	Hz *float64 `json:"hz,omitempty"` // of top
 }
 
 type lockJSON struct {
@@ -44,6 +56,7 @@ type countersJSON struct {
 	Waits          uint64 `json:"waits"`
 	TakeOvers      uint64 `json:"takeOvers"`
 	DisturbedReads uint64 `json:"disturbedReads"`
+	Redeliveries   uint64 `json:"redeliveries"`
 }
 
 func toJSON(i *sharedseg.Info) infoJSON {
@@ -60,6 +73,18 @@ func toJSON(i *sharedseg.Info) infoJSON {
 	if j.Holders == nil {
 		j.Holders = []int{}
 	}
+	switch i.Kind {
+	case sharedseg.KindQueue:
+		j.Messages, j.Takers, j.Orphans, j.Shut = &i.Messages, i.Takers, i.Orphans, i.Shut
+	case sharedseg.KindSemaphore:
+		j.Permits, j.Used = i.Permits, &i.Used
+	case sharedseg.KindRWMutex:
+		j.LockReaders = &i.LockReaders
+	case sharedseg.KindCond:
+		j.Waiting = &i.Waiting
+	case sharedseg.KindEvent:
+		j.Set = &i.Set
+	}
 	return j
 }
 
@@ -69,16 +94,48 @@ func mode(i *sharedseg.Info) string { return fmt.Sprintf("%04o", uint32(i.Mode))
 // wrong.
 func state(i *sharedseg.Info) string {
 	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if !i.Live() {
-		parts = append(parts, "dead")
+		add("dead")
 	}
-	if i.Kind == sharedseg.KindSegment {
-		parts = append(parts, "version "+strconv.FormatUint(i.Version, 10))
-		if i.Lock.State != sharedseg.LockFree {
-			parts = append(parts, "writers' lock "+lock(i))
+	inner := "" // the lock behind what the name is for, which is worth a word if it is not free
+	switch i.Kind {
+	case sharedseg.KindSegment:
+		add("version %d", i.Version)
+		inner = "writers' lock "
+	case sharedseg.KindQueue:
+		add("%d of %d messages", i.Messages, i.Slots)
+		if n := len(i.Takers); n > 0 {
+			add("%d taken", n)
 		}
-	} else {
-		parts = append(parts, lock(i))
+		if i.Orphans > 0 {
+			add("%d of dead receivers", i.Orphans)
+		}
+		if i.Shut {
+			add("shut")
+		}
+		inner = "senders' lock "
+	case sharedseg.KindSemaphore:
+		add("%d of %d permits used", i.Used, i.Permits)
+		inner = "inner lock "
+	case sharedseg.KindCond:
+		add("%d waiting", i.Waiting)
+		inner = "inner lock "
+	case sharedseg.KindEvent:
+		if i.Set {
+			add("set")
+		} else {
+			add("not set")
+		}
+		inner = "inner lock "
+	case sharedseg.KindRWMutex:
+		if i.LockReaders > 0 {
+			add("held by %d readers", i.LockReaders)
+			inner = "writer: "
+		}
+	}
+	if inner == "" || i.Lock.State != sharedseg.LockFree {
+		parts = append(parts, inner+lock(i))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -117,13 +174,15 @@ func owner(i *sharedseg.Info) string {
 }
 
 // holders lists the processes that have a name open, each once.
-func holders(i *sharedseg.Info) string {
-	if len(i.Holders) == 0 {
+func holders(i *sharedseg.Info) string { return processes(i.Holders) }
+
+func processes(pids []int) string {
+	if len(pids) == 0 {
 		return "-"
 	}
 	var b strings.Builder
 	seen := map[int]bool{}
-	for _, pid := range i.Holders {
+	for _, pid := range pids {
 		if seen[pid] {
 			continue
 		}

@@ -62,7 +62,7 @@ func (o *output) table(rows [][]string) {
 	text := make([]bool, len(widths))
 	for _, row := range rows[min(1, len(rows)):] {
 		for k, cell := range row {
-			text[k] = text[k] || cell != "-" && (cell == "" || cell[0] < '0' || cell[0] > '9')
+			text[k] = text[k] || cell != "-" && strings.Trim(cell, "0123456789.KMGTPE") != "" || cell == ""
 		}
 	}
 	for _, row := range rows {

@@ -58,12 +58,7 @@ func statRows(i *sharedseg.Info) [][]string {
 	if i.Kind == sharedseg.KindSegment || i.Kind == sharedseg.KindQueue {
 		rows = append(rows, []string{"type", i.Type}, []string{"codec", i.Codec}, []string{"capacity", n(uint64(i.Capacity)) + " bytes"})
 	}
-	if i.Kind == sharedseg.KindSegment {
-		rows = append(rows, []string{"slots", strconv.Itoa(i.Slots)}, []string{"version", n(i.Version)})
-		if i.LockReads {
-			rows = append(rows, []string{"reads", "take the writers' lock"})
-		}
-	}
+	rows = append(rows, kindRows(i)...)
 	rows = append(rows,
 		[]string{"writers", writers(i)},
 		[]string{"readers", strconv.Itoa(i.Readers)},
@@ -71,8 +66,42 @@ func statRows(i *sharedseg.Info) [][]string {
 		[]string{"waits", n(i.Counters.Waits)},
 		[]string{"take-overs", n(i.Counters.TakeOvers)},
 	)
-	if i.Kind == sharedseg.KindSegment {
+	switch i.Kind {
+	case sharedseg.KindSegment:
 		rows = append(rows, []string{"disturbed reads", n(i.Counters.DisturbedReads)})
+	case sharedseg.KindQueue:
+		rows = append(rows, []string{"redeliveries", n(i.Counters.Redeliveries)})
 	}
 	return rows
+}
+
+// kindRows are what only names of a kind have.
+func kindRows(i *sharedseg.Info) [][]string {
+	row := func(name string, v any) []string { return []string{name, fmt.Sprint(v)} }
+	switch i.Kind {
+	case sharedseg.KindSegment:
+		rows := [][]string{row("slots", i.Slots), row("version", i.Version)}
+		if i.LockReads {
+			rows = append(rows, row("reads", "take the writers' lock"))
+		}
+		return rows
+	case sharedseg.KindQueue:
+		taken := strconv.Itoa(len(i.Takers))
+		if len(i.Takers) > 0 {
+			taken += fmt.Sprintf(" (processes: %s)", processes(i.Takers))
+		}
+		return [][]string{
+			row("depth", i.Slots), row("messages", i.Messages), row("taken", taken), row("of dead receivers", i.Orphans),
+			row("sent so far", i.Version), row("shut", i.Shut),
+		}
+	case sharedseg.KindSemaphore:
+		return [][]string{row("permits", i.Permits), row("used", i.Used)}
+	case sharedseg.KindRWMutex:
+		return [][]string{row("readers of it", i.LockReaders)}
+	case sharedseg.KindCond:
+		return [][]string{row("waiting", i.Waiting)}
+	case sharedseg.KindEvent:
+		return [][]string{row("set", i.Set)}
+	}
+	return nil
 }

@@ -249,7 +249,7 @@ func (c *call) versionOf(name string) (version uint64, at time.Time, err error) 
 }
 
 // counts reports whether names of a kind have a Version.
-func counts(k sharedseg.Kind) bool { return k == sharedseg.KindSegment }
+func counts(k sharedseg.Kind) bool { return k == sharedseg.KindSegment || k == sharedseg.KindQueue }
 
 // rate is changes per second. A version that went back belongs to a name that was
 // begun anew.

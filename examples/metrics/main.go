@@ -33,13 +33,17 @@ var metrics = []struct {
 	{"sharedseg_size_bytes", "gauge", "Memory behind the name.", func(i *sharedseg.Info) float64 { return float64(i.Size) }},
 	{"sharedseg_writers", "gauge", "Open handles that may write.", func(i *sharedseg.Info) float64 { return float64(i.Writers) }},
 	{"sharedseg_readers", "gauge", "Open handles that only read.", func(i *sharedseg.Info) float64 { return float64(i.Readers) }},
-	{"sharedseg_versions_total", "counter", "Values stored.", func(i *sharedseg.Info) float64 { return float64(i.Version) }},
+	{"sharedseg_versions_total", "counter", "Values stored, or messages sent.", func(i *sharedseg.Info) float64 { return float64(i.Version) }},
+	{"sharedseg_messages", "gauge", "Messages of a queue that are not done.", func(i *sharedseg.Info) float64 { return float64(i.Messages) }},
+	{"sharedseg_messages_taken", "gauge", "Of these, those that live receivers have.", func(i *sharedseg.Info) float64 { return float64(len(i.Takers)) }},
+	{"sharedseg_permits_used", "gauge", "Permits of a semaphore that are used.", func(i *sharedseg.Info) float64 { return float64(i.Used) }},
 	{"sharedseg_lock_held", "gauge", "1 if the lock is held.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockHeld) }},
 	{"sharedseg_lock_waited_for", "gauge", "1 if somebody waits for the lock.", func(i *sharedseg.Info) float64 { return one(i.Lock.Waiters) }},
 	{"sharedseg_lock_owner_died", "gauge", "1 if an owner died and nobody has taken its lock over.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockOwnerDied) }},
 	{"sharedseg_waits_total", "counter", "Waits for a lock or a version, by sleeping.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Waits) }},
 	{"sharedseg_take_overs_total", "counter", "Locks taken over from owners that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.TakeOvers) }},
 	{"sharedseg_disturbed_reads_total", "counter", "Reads that had to start again.", func(i *sharedseg.Info) float64 { return float64(i.Counters.DisturbedReads) }},
+	{"sharedseg_redeliveries_total", "counter", "Messages taken from receivers that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Redeliveries) }},
 }
 
 func one(b bool) float64 {

@@ -484,6 +484,10 @@ func MemberWords(slot int) (generation, holderPID int) {
 	return memberAt(slot), memberAt(slot) + holderPIDOff
 }
 
+// GenerationIn reads from a private copy of the member table what
+// [Words.Generation] is in the mapping.
+func GenerationIn(table []byte, slot int) uint32 { return binary.NativeEndian.Uint32(table[memberSize*slot:]) }
+
 // HolderPID reads from a private copy of the member table what
 // [Words.HolderPID] is in the mapping.
 func HolderPID(table []byte, slot int) uint32 {

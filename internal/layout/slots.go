@@ -49,6 +49,9 @@ func tooLong(n uint64, capacity int) error {
 	return fmt.Errorf("%w: a slot holds %d bytes, the capacity is %d", ErrCorrupt, n, capacity)
 }
 
+// SlotOffset is where slot i begins in the mapping, i modulo the number of slots.
+func (g *Geometry) SlotOffset(i uint64) int64 { return g.slotArea + int64(i%uint64(g.Slots))*g.stride }
+
 // Slot is the place of one version of a value, in mapped memory.
 type Slot struct{ header unsafe.Pointer }
 

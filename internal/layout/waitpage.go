@@ -54,6 +54,24 @@ func NewWaitPage(mem []byte, g *Geometry) WaitPage {
 	return w
 }
 
+// WaitPageParts is where the words of the wait page lie, and the rows, which have
+// no length if there are none: offsets and lengths in bytes. They are less than the
+// whole memory pages of [Geometry.WaitPage].
+func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
+	if g.waitPage == 0 {
+		return 0, 0, 0, 0
+	}
+	words, wordsLen = g.waitPage, waitPageSize
+	if g.HasRows() {
+		rows, rowsLen = g.waitPage+int64(g.page), rowsSize
+	}
+	return words, wordsLen, rows, rowsLen
+}
+
+// CopiedWaitPage is the wait page in private copies of its parts, which are aligned
+// as allocated memory of their lengths is.
+func CopiedWaitPage(words, rows []byte) WaitPage { return WaitPage{words, rows} }
+
 // Usable reports whether there is a wait page that this process may write.
 func (w WaitPage) Usable() bool { return w.mem != nil }
 

@@ -23,6 +23,8 @@ type Status struct {
 	Holders  []Holder                // handles that are open and may write, by member slot
 	Readers  int                     // readers that are open, as mapping.Object.Readers
 	Lock     Lock
+	Queue    Queue
+	Users    Users
 }
 
 // Holder is a handle that is open and holds a member slot.
@@ -138,7 +140,15 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	if s.Readers, err = obj.Readers(); err != nil {
 		return nil, err
 	}
-	s.Lock, err = lockState(obj)
+	if s.Lock, err = lockState(obj); err != nil {
+		return nil, err
+	}
+	a := &asked{obj, s.Holders, table[:n]}
+	if g.Kind == layout.KindQueue {
+		s.Queue, err = a.queue(g)
+	} else if g.Kind != layout.KindSegment && g.Kind != layout.KindMutex {
+		s.Users, err = a.users(g)
+	}
 	return s, err
 }
 
