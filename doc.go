@@ -16,4 +16,6 @@
 //		}
 //		fmt.Println(info.Kind, info.Name, info.Version)
 //	}
+//
+// cmd/sharedseg is a command that shows all of it, the values included.
 package sharedseg
