@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
 	"github.com/sharedseg/sharedseg/sync"
@@ -553,6 +556,25 @@ func TestDeadOwner(t *testing.T) {
 	has(t, "stat", works(t, "stat", "-dir", dir, "lock"), "owner died\n", "take-overs  1")
 }
 
+// watchFlag is the word of a segment that tells writers to wake somebody.
+func watchFlag(t *testing.T, name, dir string) uint32 {
+	t.Helper()
+	obj, err := mapping.Open(&mapping.Place{Name: name, Dir: dir}, true)
+	must(t, err)
+	defer obj.Close()
+	info, err := obj.Info()
+	must(t, err)
+	head, flag := make([]byte, layout.HeadSize), make([]byte, 4)
+	_, err = obj.ReadAt(head, 0)
+	must(t, err)
+	g, err := layout.Read(head, info.Size)
+	must(t, err)
+	words, _, _, _ := g.WaitPageParts()
+	_, err = obj.ReadAt(flag, words)
+	must(t, err)
+	return binary.NativeEndian.Uint32(flag)
+}
+
 // TestWatch follows names over their whole life.
 func TestWatch(t *testing.T) {
 	dir := proctest.TempDir(t)
@@ -568,6 +590,10 @@ func TestWatch(t *testing.T) {
 	out.await(t, "m  free")
 	must(t, a.Store("2"))
 	out.await(t, "a  2  \"2\"")
+	time.Sleep(5 * watchEvery)
+	if flag := watchFlag(t, "a", dir); flag != 0 {
+		t.Errorf("a writer would have to wake the watch: the flag is %d", flag)
+	}
 	must(t, m.Lock(t.Context()))
 	out.await(t, "m  held by process")
 	if err := sharedseg.Remove("a", &sharedseg.Place{Dir: dir}); !errors.Is(err, errors.ErrUnsupported) { // as on Windows

@@ -68,7 +68,7 @@ func Parse(id string) (*Layout, error) {
 	case ok && strings.HasPrefix(rest, "be:"):
 		l.Order = binary.BigEndian
 	default:
-		return nil, fmt.Errorf("%w: it does not begin with fixed/le: or fixed/be:", ErrID)
+		return nil, fmt.Errorf("%w: fixed/le: or fixed/be: is missing at its beginning", ErrID)
 	}
 	p := parser{id: id, at: len(Prefix) + len("le:")}
 	var err error
