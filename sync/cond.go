@@ -52,7 +52,7 @@ type condWait struct{ place atomic.Int64 } // in the queue
 
 // A row's number has how many goroutines wait, and how many of these may go on.
 const (
-	condBits  = 17
+	condBits  = layout.CondBits
 	maxWaits  = 1<<condBits - 1
 	leaveTime = time.Second // in which a Wait that has ended takes itself off the row, or it is done behind it
 )
@@ -62,7 +62,7 @@ func newTurns(ident uint32, waiting, granted uint64) layout.Holding {
 }
 
 func turns(h layout.Holding) (waiting, granted uint64) {
-	waiting = h.N() & maxWaits
+	waiting = h.Waiting()
 	return waiting, min(h.N()>>condBits, waiting)
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
-	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/notify"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
@@ -335,14 +334,11 @@ type broadcast struct {
 	notifier *notify.Notifier
 }
 
-// tellEvent is the event count of the wait page that a broadcast has.
-const tellEvent = member.RowEvent + 1
-
 // newBroadcast returns the broadcast of the mapping that m's word is in.
 func newBroadcast(m *Mutex) *broadcast {
-	e := m.member.WaitPage.Event(tellEvent)
+	e := m.member.WaitPage.Event(layout.TellEvent)
 	return &broadcast{m: m, seq: e.Seq, flag: e.Flag, notifier: notify.New(notify.Source{
-		Word: e.Seq, Flag: e.Flag, Sleep: m.member.EventBroadcast(tellEvent),
+		Word: e.Seq, Flag: e.Flag, Sleep: m.member.EventBroadcast(layout.TellEvent),
 		Use:   m.use,
 		Count: func() { m.member.Count(layout.Waits) },
 	})}

@@ -486,7 +486,9 @@ func MemberWords(slot int) (generation, holderPID int) {
 
 // GenerationIn reads from a private copy of the member table what
 // [Words.Generation] is in the mapping.
-func GenerationIn(table []byte, slot int) uint32 { return binary.NativeEndian.Uint32(table[memberSize*slot:]) }
+func GenerationIn(table []byte, slot int) uint32 {
+	return binary.NativeEndian.Uint32(table[memberSize*slot:])
+}
 
 // HolderPID reads from a private copy of the member table what
 // [Words.HolderPID] is in the mapping.

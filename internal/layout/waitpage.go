@@ -149,6 +149,17 @@ func (h Holding) Holder() Ident { return Ident(h & IdentMask) }
 // N is the number, at most MaxHolding.
 func (h Holding) N() uint64 { return uint64(h) >> (slotBits + genBits) }
 
+// CondBits is how many bits of a Holding's number are of the goroutines that wait
+// for a Cond. Those above have how many of them may go on.
+const CondBits = 17
+
+// Waiting is how many goroutines wait, of a Cond's row.
+func (h Holding) Waiting() uint64 { return h.N() & (1<<CondBits - 1) }
+
+// TellEvent is the event count by which all are told: of a semaphore's release, of
+// a Cond, and of an Event, which is set while its sequence number is odd.
+const TellEvent = 1
+
 // PutWord stores v in a word that only the caller changes, after all its earlier
 // stores. Where the machine allows, that is cheaper than an atomic store.
 func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }

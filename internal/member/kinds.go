@@ -140,7 +140,7 @@ func (a *asked) users(g *layout.Geometry) (u Users, err error) {
 		return u, err
 	}
 	if g.Kind == layout.KindEvent {
-		u.Set = page.Event(RowEvent+1).Seq.Load()&1 != 0
+		u.Set = page.Event(layout.TellEvent).Seq.Load()&1 != 0
 		return u, nil
 	}
 	if !g.HasRows() {
@@ -158,14 +158,14 @@ func (a *asked) users(g *layout.Geometry) (u Users, err error) {
 			}
 			continue
 		}
-		holder, n := layout.Ident(row&layout.IdentMask), row>>30
-		if _, alive := a.alive(holder); !alive {
+		holding := layout.Holding(row)
+		if _, alive := a.alive(holding.Holder()); !alive {
 			continue
 		}
 		if g.Kind == layout.KindSemaphore {
-			u.Used += int64(n)
+			u.Used += int64(holding.N())
 		} else {
-			u.Waiting += int(n & (1<<17 - 1))
+			u.Waiting += int(holding.Waiting())
 		}
 	}
 	return u, nil

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/sync"
+)
+
+func init() {
+	// use has each lock of DIR in one way: the RWMutex for reading twice, three
+	// permits of the semaphore, and a wait for the Cond.
+	roles["use"] = func(args []string) error {
+		ctx, o := context.Background(), &ipcsync.Options{Dir: args[0]}
+		rw, err := ipcsync.OpenRWMutex("rw", o)
+		if err == nil {
+			err = errors.Join(rw.RLock(ctx), rw.RLock(ctx))
+		}
+		if err != nil {
+			return err
+		}
+		s, err := ipcsync.OpenSemaphore("sem", 8, o)
+		if err == nil {
+			err = s.Acquire(ctx, 3)
+		}
+		if err != nil {
+			return err
+		}
+		m, err := ipcsync.OpenMutex("m", o)
+		if err != nil {
+			return err
+		}
+		c, err := ipcsync.OpenCond("cond", m, o)
+		if err == nil {
+			err = m.Lock(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		return errors.Join(c.Wait(ctx), m.Unlock(), c.Close(), m.Close(), s.Close(), rw.Close())
+	}
+	// write has the RWMutex NAME in DIR for writing.
+	roles["write"] = func(args []string) error {
+		rw, err := ipcsync.OpenRWMutex(args[0], &ipcsync.Options{Dir: args[1]})
+		if err != nil {
+			return err
+		}
+		if err := rw.Lock(context.Background()); err != nil {
+			return err
+		}
+		fmt.Println("held")
+		proctest.Await()
+		return errors.Join(rw.Unlock(), rw.Close())
+	}
+}
+
+// TestOtherLocks shows who has what of each kind of lock, and that the dead have
+// nothing.
+func TestOtherLocks(t *testing.T) {
+	dir := proctest.TempDir(t)
+	o := &ipcsync.Options{Dir: dir}
+	rw, err := ipcsync.OpenRWMutex("rw", o)
+	must(t, err)
+	defer rw.Close()
+	s, err := ipcsync.OpenSemaphore("sem", 8, o)
+	must(t, err)
+	defer s.Close()
+	m, err := ipcsync.OpenMutex("m", o)
+	must(t, err)
+	defer m.Close()
+	c, err := ipcsync.OpenCond("cond", m, o)
+	must(t, err)
+	defer c.Close()
+	e, err := ipcsync.OpenEvent("event", o)
+	must(t, err)
+	defer e.Close()
+	shows := func(name, state, stat string) {
+		t.Helper()
+		has(t, "ls", row(t, comes(t, state, "ls", "-dir", dir), name), " "+state)
+		has(t, "stat", works(t, "stat", "-dir", dir, name), stat)
+	}
+	shows("rw", "free", "readers of it  0\n")
+	shows("sem", "0 of 8 permits used", "permits     8\n")
+	shows("cond", "0 waiting", "waiting     0\n")
+	shows("event", "not set", "set         false\n")
+	must(t, e.Set())
+	shows("event", "set", "set         true\n")
+	has(t, "stat -json", works(t, "stat", "-json", "-dir", dir, "event"), `"kind":"event"`, `"set":true`)
+
+	p := proctest.Start(t, "use", dir)
+	p.Expect("ready")
+	must(t, s.Acquire(t.Context(), 2))
+	shows("sem", "5 of 8 permits used", "used        5\n")
+	shows("rw", "held by 2 readers", "readers of it  2\n")
+	shows("cond", "1 waiting", "waiting     1\n")
+	has(t, "stat -json", works(t, "stat", "-json", "-dir", dir, "sem"), `"permits":8,"used":5`)
+	p.Kill()
+	shows("sem", "2 of 8 permits used", "used        2\n")
+	shows("rw", "free", "readers of it  0\n")
+	shows("cond", "0 waiting", "waiting     0\n")
+
+	w := proctest.Start(t, "write", "rw", dir)
+	w.Expect("held")
+	held := fmt.Sprintf("held by process %d", w.Pid())
+	shows("rw", held, held)
+	w.Kill()
+	shows("rw", fmt.Sprintf("owner died (process %d)", w.Pid()), "owner died")
+}
