@@ -39,7 +39,9 @@
 #ifndef DEATHS
 #define DEATHS 2   /* altogether */
 #endif
+#ifndef GIVEUPS
 #define GIVEUPS 1  /* contexts that end, where writers wait */
+#endif
 
 /* What the processes share. */
 byte cBegin, cEnd;    /* Counters: the version that is being written, or was last, and the current one */
@@ -54,10 +56,14 @@ byte locked;          /* the writers' mutex: who holds it */
 /* What only the properties know. */
 byte stores, borrows, claims; /* begun */
 byte deaths, giveups;
-bool calm;                    /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+bool calm;                    /* in WAIT: from now on nobody dies, and no sleep ends by its limit but where that has to be */
 
 /* Between any two accesses to what it shares a process goes on or is killed. */
+#if PART == WAIT
 #define OR_DIE :: atomic { !calm && deaths < DEATHS -> deaths++; goto dead }; fi
+#else
+#define OR_DIE :: atomic { deaths < DEATHS -> deaths++; goto dead }; fi
+#endif
 #if PART == BORROW || PART == WAIT
 #define OR_KILL OR_DIE
 #else
@@ -218,9 +224,6 @@ again:
 	if /* WriteAnnounce: fence.Publish(&l.c[begin], version) */
 	:: cBegin = v
 	OR_DIE;
-#ifdef MUTANT_HEADER_FIRST
-	previous[SLOT(v)] = e; version[SLOT(v)] = v;
-#endif
 	if /* layout.Put(slot, v), s.payload.Put(slot, v); whoever has the Loan */
 	:: low[SLOT(v)] = n
 	OR_DIE;
@@ -228,7 +231,7 @@ again:
 	:: high[SLOT(v)] = n
 	OR_DIE;
 	assert(!((borrowed[0] | borrowed[1]) & BIT(SLOT(v)))); /* nobody writes what is borrowed */
-#if !defined(MUTANT_HEADER_FIRST) && PART != COPY
+#if PART != COPY
 	if /* slot.Seal: the length and the previous version … */
 	:: previous[SLOT(v)] = e
 	OR_DIE;
@@ -293,6 +296,7 @@ clear:
 	OR_KILL;
 	atomic { e = 0; goto again };
 close:
+	assert(row[m] == borrowed[m]); /* a row says what its holder has borrowed, and no more */
 	borrowed[m] = 0; /* Leave: the memory is retired, … */
 	if /* … then its row cleared, */
 	:: row[m] = 0
@@ -391,8 +395,7 @@ init {
 		run borrower(1);
 #endif
 		run borrower(0)
-	};
-	calm = true
+	}
 }
 
 #else
@@ -437,11 +440,13 @@ again:
 	OR_DIE;
 stop:
 	if /* Wait: whoever has set the flag and stops waiting wakes one */
+#if GIVEUPS > 0
 	:: atomic { set -> set = false; due[id] = true; seeking[id] = false; s = 0 };
 #ifdef MUTANT_STOPS_SILENTLY
 		due[id] = false;
 #else
 		wake(id);
+#endif
 #endif
 	:: atomic { !set -> seeking[id] = false; s = 0 }
 	fi;
@@ -471,7 +476,9 @@ wait:
 	if
 	:: !asleep[id] -> goto wait
 	:: atomic { asleep[id] && (excused[id] || DEAD(0) || DEAD(1)) -> asleep[id] = false; goto wait } /* the limit */
+#if GIVEUPS > 0
 	:: atomic { !calm && giveups < GIVEUPS -> giveups++; asleep[id] = false; goto stop } /* its context ends */
+#endif
 	OR_DIE;
 pass:
 	if /* the same; it goes on to take the lock */
