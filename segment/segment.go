@@ -131,7 +131,7 @@ func (s *handle[T]) next() (n next, err error) {
 	}
 	previous := s.seq.Version()
 	version, i := s.seq.WriteNext()
-	if version != previous+1 || s.rowsUsed.Load() != 0 {
+	if version != previous+1 || s.rowsUsed.Load() != 0 && s.member.WaitPage.OrRows()>>i&1 != 0 {
 		if version, i, err = s.stepOver(previous, version); err != nil {
 			return n, err
 		}

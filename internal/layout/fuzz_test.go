@@ -48,7 +48,7 @@ func FuzzGeometry(f *testing.F) {
 		g := &Geometry{Kind: Kind(kind), Slots: int(slots)}
 		area := wait + uint64(page)
 		if g.HasRows() {
-			area += up(rowsSize, uint64(page))
+			area += up(uint64(rowsSize), uint64(page))
 		}
 		stride := SlotHeader + up(capacity, align)
 		size := up(area+stride*uint64(slots), uint64(page))
@@ -123,7 +123,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	}
 	if wait := NewWaitPage(mem, g); wait.Usable() {
 		off, _ := g.WaitPage()
-		within(t, "wait page", mem, wait.mem, off, waitPageSize)
+		within(t, "wait page", mem, unsafe.Slice((*byte)(unsafe.Pointer(wait.words)), waitPageSize), off, waitPageSize)
 		wait.WatchFlag().Add(1)
 		for i := range Events {
 			wait.Event(i).Seq.Add(1)
@@ -133,8 +133,8 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 			wait.Word(i).Add(1)
 		}
 		if g.HasRows() {
-			within(t, "rows", mem, wait.rows, off+g.PageSize(), rowsSize)
-			wait.used().Store(math.MaxUint64) // as a peer may
+			within(t, "rows", mem, unsafe.Slice((*byte)(unsafe.Pointer(wait.rows)), rowsSize), off+g.PageSize(), rowsSize)
+			wait.RowsUsed().Store(math.MaxUint64) // as a peer may
 			for range wait.UsedRows() {
 			}
 			for slot := range Members {

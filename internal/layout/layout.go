@@ -212,7 +212,7 @@ func (g *Geometry) WaitPage() (off, n int) {
 	case g.waitPage == 0:
 		return 0, 0
 	case g.HasRows():
-		return int(g.waitPage), g.page + int(roundUp(rowsSize, uint64(g.page)))
+		return int(g.waitPage), g.page + int(roundUp(uint64(rowsSize), uint64(g.page)))
 	}
 	return int(g.waitPage), g.page
 }
@@ -558,4 +558,13 @@ func word32(mem []byte, off int) *atomic.Uint32 {
 		panic("layout: misaligned word")
 	}
 	return (*atomic.Uint32)(p)
+}
+
+func word64(mem []byte, off int) *atomic.Uint64 {
+	b := mem[off : off+8]
+	p := unsafe.Pointer(unsafe.SliceData(b))
+	if uintptr(p)%8 != 0 {
+		panic("layout: misaligned word")
+	}
+	return (*atomic.Uint64)(p)
 }

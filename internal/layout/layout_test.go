@@ -102,14 +102,15 @@ func TestOffsets(t *testing.T) {
 		{"kind semaphore", uint64(KindSemaphore), 5},
 		{"kind cond", uint64(KindCond), 6},
 		{"kind event", uint64(KindEvent), 7},
-		{"watchers' flag", watchFlagOff, 0},
-		{"event counts", eventOff, 64},
-		{"flag of an event count", eventFlagOff, 4},
-		{"words of the kind's own", wordOff, 256},
-		{"words with used rows", usedOff, 768},
-		{"used rows", usedWordsOff, 776},
+		{"watchers' flag", uint64(unsafe.Offsetof(waitWords{}.watchFlag)), 0},
+		{"event counts", uint64(unsafe.Offsetof(waitWords{}.events)), 64},
+		{"event count", uint64(unsafe.Sizeof(waitWords{}.events[0])), 64},
+		{"words of the kind's own", uint64(unsafe.Offsetof(waitWords{}.words)), 256},
+		{"word of the kind's own", uint64(unsafe.Sizeof(waitWords{}.words[0])), 64},
+		{"words with used rows", uint64(unsafe.Offsetof(waitWords{}.used)), 768},
+		{"used rows", uint64(unsafe.Offsetof(waitWords{}.usedWords)), 776},
 		{"number of used rows' words", rowWords, 16},
-		{"bytes of the rows", rowsSize, 8192},
+		{"bytes of the rows", uint64(rowsSize), 8192},
 		{"waiters bit", WaitersBit, 1 << 31},
 		{"inconsistent bit", InconsistentBit, 1 << 30},
 		{"owner bits", IdentMask, 1<<30 - 1},
@@ -222,9 +223,9 @@ func TestPlace(t *testing.T) {
 				if n != 0 {
 					rows := int64(0)
 					if g.HasRows() {
-						rows = rowsSize
+						rows = int64(rowsSize)
 					}
-					if wait < at || wait%page != 0 || n%page != 0 || page < waitPageSize || n < page+rows || n >= 2*page+rows {
+					if wait < at || wait%page != 0 || n%page != 0 || page < int64(waitPageSize) || n < page+rows || n >= 2*page+rows {
 						t.Errorf("wait page: offset %d, %d bytes; the texts end at %d", wait, n, at)
 					}
 					at = wait + n

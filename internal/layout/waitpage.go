@@ -9,18 +9,29 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
-// Offsets in the wait page. Each row of this table begins a cache line.
-const (
-	watchFlagOff = 0   // uint32: somebody may be parked until the next version
-	eventOff     = 64  // Events x 64: seq uint32, flag uint32
-	wordOff      = 256 // WaitWords x 64: uint64, whose meaning the kind gives
-	usedOff      = 768 // uint64, bit i: some bit of word i of the next is set
-	usedWordsOff = 776 // rowWords x uint64, bit b of word i: member 64*i+b has used its row
-	waitPageSize = usedWordsOff + 8*rowWords
+// waitWords is the wait page. What has different writers lies on different cache
+// lines of 64 bytes.
+type waitWords struct {
+	watchFlag atomic.Uint32 // somebody may be parked until the next version
+	_         [60]byte
+	events    [Events]struct {
+		seq, flag atomic.Uint32
+		_         [56]byte
+	}
+	words [WaitWords]struct { // the kind gives their meaning
+		word atomic.Uint64
+		_    [56]byte
+	}
+	used      atomic.Uint64           // bit i: some bit of word i of the next is set
+	usedWords [rowWords]atomic.Uint64 // bit b of word i: member 64*i+b has used its row
+}
 
-	eventFlagOff = 4
+type memberRows [Members]atomic.Uint64
+
+const (
+	waitPageSize = int(unsafe.Sizeof(waitWords{}))
+	rowsSize     = int(unsafe.Sizeof(memberRows{}))
 	rowWords     = Members / 64
-	rowsSize     = 8 * Members
 )
 
 const (
@@ -36,22 +47,14 @@ const (
 // words, and for some kinds a row for each member behind it. All that it holds
 // is untrusted.
 type WaitPage struct {
-	mem  []byte // nil if this process may not write it
-	rows []byte
+	words *waitWords // nil if this process may not write it
+	rows  *memberRows
 }
 
 // NewWaitPage returns the wait page of mem, a mapping of g.Size() bytes.
 func NewWaitPage(mem []byte, g *Geometry) WaitPage {
-	off, n := g.WaitPage()
-	if n == 0 {
-		return WaitPage{}
-	}
-	w := WaitPage{mem: mem[off : off+waitPageSize : off+waitPageSize]}
-	if g.HasRows() {
-		at := off + g.page
-		w.rows = mem[at : at+rowsSize : at+rowsSize]
-	}
-	return w
+	words, wordsLen, rows, rowsLen := g.WaitPageParts()
+	return CopiedWaitPage(mem[words:words+wordsLen], mem[rows:rows+rowsLen])
 }
 
 // WaitPageParts is where the words of the wait page lie, and the rows, which have
@@ -61,22 +64,37 @@ func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
 	if g.waitPage == 0 {
 		return 0, 0, 0, 0
 	}
-	words, wordsLen = g.waitPage, waitPageSize
+	words, wordsLen = g.waitPage, int64(waitPageSize)
 	if g.HasRows() {
-		rows, rowsLen = g.waitPage+int64(g.page), rowsSize
+		rows, rowsLen = g.waitPage+int64(g.page), int64(rowsSize)
 	}
 	return words, wordsLen, rows, rowsLen
 }
 
 // CopiedWaitPage is the wait page in private copies of its parts, which are aligned
 // as allocated memory of their lengths is.
-func CopiedWaitPage(words, rows []byte) WaitPage { return WaitPage{words, rows} }
+func CopiedWaitPage(words, rows []byte) WaitPage {
+	return WaitPage{inBytes[waitWords](words), inBytes[memberRows](rows)}
+}
+
+// inBytes is the T that b holds, nil if b is empty.
+func inBytes[T any](b []byte) *T {
+	if len(b) == 0 {
+		return nil
+	}
+	var v T
+	p := unsafe.Pointer(unsafe.SliceData(b[:unsafe.Sizeof(v)]))
+	if uintptr(p)%8 != 0 {
+		panic("layout: misaligned words")
+	}
+	return (*T)(p)
+}
 
 // Usable reports whether there is a wait page that this process may write.
-func (w WaitPage) Usable() bool { return w.mem != nil }
+func (w WaitPage) Usable() bool { return w.words != nil }
 
 // WatchFlag is not 0 if somebody may be parked until the next version.
-func (w WaitPage) WatchFlag() *atomic.Uint32 { return word32(w.mem, watchFlagOff) }
+func (w WaitPage) WatchFlag() *atomic.Uint32 { return &w.words.watchFlag }
 
 // Event is an event count: a sequence number that changes with each wake-up, and
 // a flag that is not 0 if somebody may be parked on it.
@@ -84,21 +102,13 @@ type Event struct{ Seq, Flag *atomic.Uint32 }
 
 // Event is the event count i, 0 <= i < Events.
 func (w WaitPage) Event(i int) Event {
-	if uint(i) >= Events {
-		panic("layout: event out of range")
-	}
-	at := eventOff + align*i
-	return Event{word32(w.mem, at), word32(w.mem, at+eventFlagOff)}
+	e := &w.words.events[i]
+	return Event{&e.seq, &e.flag}
 }
 
 // Word is the word i that is the kind's own, 0 <= i < WaitWords, on a cache line
 // of its own.
-func (w WaitPage) Word(i int) *atomic.Uint64 {
-	if uint(i) >= WaitWords {
-		panic("layout: word out of range")
-	}
-	return word64(w.mem, wordOff+align*i)
-}
+func (w WaitPage) Word(i int) *atomic.Uint64 { return &w.words.words[i].word }
 
 // Row is the word of a member slot, 0 <= slot < Members. Members that were opened
 // one after the other do not share a cache line: the word stands at the slot's
@@ -107,23 +117,23 @@ func (w WaitPage) Row(slot int) *atomic.Uint64 {
 	if uint(slot) >= Members {
 		panic("layout: row out of range")
 	}
-	return word64(w.rows, 8*int(bits.Reverse16(uint16(slot))>>(16-slotBits)))
+	return &w.rows[bits.Reverse16(uint16(slot))>>(16-slotBits)]
 }
 
 // UseRow says that a member is going to use its row. The caller holds the
 // registry.
 func (w WaitPage) UseRow(slot int) {
-	w.usedWord(slot / 64).Or(1 << (slot % 64))
-	w.used().Or(1 << (slot / 64))
+	w.words.usedWords[slot/64].Or(1 << (slot % 64))
+	w.words.used.Or(1 << (slot / 64))
 }
 
 // DisuseRow says that a member does not use its row, which is 0. The caller holds
 // the registry.
 func (w WaitPage) DisuseRow(slot int) {
 	i := slot / 64
-	w.usedWord(i).And(^(uint64(1) << (slot % 64)))
-	if w.usedWord(i).Load() == 0 {
-		w.used().And(^(uint64(1) << i))
+	w.words.usedWords[i].And(^(uint64(1) << (slot % 64)))
+	if w.words.usedWords[i].Load() == 0 {
+		w.words.used.And(^(uint64(1) << i))
 	}
 }
 
@@ -165,18 +175,18 @@ const TellEvent = 1
 func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }
 
 // AnyRow reports whether any member uses its row.
-func (w WaitPage) AnyRow() bool { return w.used().Load() != 0 }
+func (w WaitPage) AnyRow() bool { return w.words.used.Load() != 0 }
 
 // RowsUsed is the word that is 0 if no member uses its row, for those that look at
 // it often.
-func (w WaitPage) RowsUsed() *atomic.Uint64 { return w.used() }
+func (w WaitPage) RowsUsed() *atomic.Uint64 { return &w.words.used }
 
 // UsedRows returns the slots of the members that use their rows.
 func (w WaitPage) UsedRows() iter.Seq[int] {
 	return func(yield func(slot int) bool) {
-		for words := w.used().Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
+		for words := w.words.used.Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
 			i := bits.TrailingZeros64(words)
-			for used := w.usedWord(i).Load(); used != 0; used &= used - 1 {
+			for used := w.words.usedWords[i].Load(); used != 0; used &= used - 1 {
 				if !yield(64*i + bits.TrailingZeros64(used)) {
 					return
 				}
@@ -185,14 +195,14 @@ func (w WaitPage) UsedRows() iter.Seq[int] {
 	}
 }
 
-func (w WaitPage) used() *atomic.Uint64          { return word64(w.mem, usedOff) }
-func (w WaitPage) usedWord(i int) *atomic.Uint64 { return word64(w.mem, usedWordsOff+8*i) }
-
-func word64(mem []byte, off int) *atomic.Uint64 {
-	b := mem[off : off+8]
-	p := unsafe.Pointer(unsafe.SliceData(b))
-	if uintptr(p)%8 != 0 {
-		panic("layout: misaligned word")
+// OrRows is what all rows in use have in common with OR, those that the dead left
+// included.
+func (w WaitPage) OrRows() (or uint64) {
+	for words := w.words.used.Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
+		i := bits.TrailingZeros64(words)
+		for used := w.words.usedWords[i].Load(); used != 0; used &= used - 1 {
+			or |= w.Row(64*i + bits.TrailingZeros64(used)).Load()
+		}
 	}
-	return (*atomic.Uint64)(p)
+	return or
 }

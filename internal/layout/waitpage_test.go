@@ -93,6 +93,12 @@ func TestUsedRows(t *testing.T) {
 	if got := used(); !w.AnyRow() || !slices.Equal(got, want) {
 		t.Errorf("%v are used, want %v", got, want)
 	}
+	for i, slot := range want {
+		w.Row(slot).Store(1 << i)
+	}
+	if or := w.OrRows(); or != 1<<len(want)-1 {
+		t.Errorf("all rows are %#x", or)
+	}
 	w.DisuseRow(0)
 	w.DisuseRow(64)
 	w.DisuseRow(65) // was not used
