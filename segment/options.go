@@ -29,7 +29,10 @@ type Options struct {
 	// one, not even for one that is stopped half-way. A Reader, which cannot write
 	// the lock, always reads so.
 	LockReads bool
-	// Slots is the number of versions kept, 2 to 65536. 0: 3. More make it rarer that a reader of a fast
+	// Slots is the number of versions kept, 2 to 65536. 0: 3. With two more than
+	// versions are borrowed at a time, writers never wait for borrowers; values of
+	// segments with more than 64 cannot be borrowed. With many, those that Follow may
+	// fall behind by as many. More make it rarer that a reader of a fast
 	// writer's large values has to start again.
 	Slots int
 	// Persist keeps the segment, and its value, when the last handle is gone, until Remove. On Windows it needs Dir.
