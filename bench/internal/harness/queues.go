@@ -340,12 +340,13 @@ func newSender(q Queue, size, id, ends int) *sender {
 }
 
 func (s *sender) work(stop *atomic.Bool) (w Work, err error) {
-	for ; !stop.Load(); w.N++ {
+	for w.N == 0 || !stop.Load() { // a short window may end before the first
 		s.number++
 		stamp(s.m, s.number)
 		if err := s.q.Send(s.m); err != nil {
 			return w, err
 		}
+		w.N++
 		w.Sum += s.number
 	}
 	s.windows++
