@@ -23,6 +23,7 @@ func TestAllocations(t *testing.T) {
 		var array [8]uint64
 		var buf []byte
 		var err error
+		ctx := t.Context()
 		for _, c := range []struct {
 			what string
 			want float64
@@ -41,6 +42,18 @@ func TestAllocations(t *testing.T) {
 			{"Store UTF16", 0, func() { err = wide.Store(s) }},
 			{"Load UTF16", 1, func() { _, err = wide.Load() }},
 			{"Version", 0, func() { fixed.Version() }},
+			{"Borrow and Release", 0, func() {
+				var v *segment.Borrowed[[]byte]
+				if v, err = bytes.Borrow(ctx); err == nil {
+					err = v.Release()
+				}
+			}},
+			{"Loan and Publish", 0, func() {
+				var l *segment.Loan[[]byte]
+				if l, err = bytes.Loan(ctx); err == nil {
+					_, err = l.Publish(1000)
+				}
+			}},
 		} {
 			if n := proctest.Allocs(c.want, c.op); n != c.want || err != nil {
 				t.Errorf("%+v: %s allocates %v times, want %v; %v", o, c.what, n, c.want, err)

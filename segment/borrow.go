@@ -58,11 +58,7 @@ type Borrowed[T any] struct {
 // ctx if it is done from the beginning, or while writers disturb the call again and
 // again; ErrCorrupt, ErrNoSpace, fs.ErrClosed.
 func (r *handle[T]) Borrow(ctx context.Context) (*Borrowed[T], error) {
-	b := new(Borrowed[T])
-	if err := r.borrow(ctx, b); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return r.borrow(ctx, new(Borrowed[T])) // inlined, so that it need not be on the heap
 }
 
 // Bytes is the encoding of the value, in place, its capacity cut. It is nil after
@@ -95,9 +91,9 @@ type pins struct {
 	strewn bool // memory that Loan gave away was not taken back before Close
 }
 
-// borrow is Borrow into *b. The common case is here: the handle has borrowed
+// borrow is Borrow into *b, which it returns. The common case is here: the handle has borrowed
 // before, a value is there, and no writer publishes another in this moment.
-func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) error {
+func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	if !r.direct || r.pins.row.Load() == nil || ctx.Err() != nil {
 		return r.borrowSlow(ctx, b)
 	}
@@ -109,10 +105,10 @@ func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) error {
 	*b = Borrowed[T]{r, version, slot, true, bytes}
 	if err != nil || r.state.Load() != 0 {
 		r.unpin(slot)
-		return wrap("borrow", r.name, r.member.Verdict(err))
+		return nil, wrap("borrow", r.name, r.member.Verdict(err))
 	}
 	fence.Acquire(r.member.Key)
-	return nil
+	return b, nil
 }
 
 // pin pins the slot of the current version. It is not ok if there was another
@@ -170,7 +166,7 @@ func (r *handle[T]) unpin(slot uint64) (leave func() error) {
 // borrowSlow is borrow for a handle that has no row yet, cannot have one, or whose
 // memory is touched through the door, for a segment without a value, and beside
 // writers that disturb it.
-func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) error {
+func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	err := ctx.Err()
 	if err == nil && !r.member.Geometry.HasRows() {
 		err = fmt.Errorf("%w: a segment of %d slots; those of a segment with Slots up to %d can be borrowed",
@@ -189,10 +185,10 @@ func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) error {
 		if b.pinned {
 			b.Release()
 		}
-		return wrap("borrow", r.name, err)
+		return nil, wrap("borrow", r.name, err)
 	}
 	fence.Acquire(r.member.Key)
-	return nil
+	return b, nil
 }
 
 // takeRow claims the handle's row.
@@ -342,8 +338,8 @@ func (s *handle[T]) awaitSlot(ctx context.Context) error {
 		return err
 	}
 	err = freed.Wait(ctx, func() bool {
-		_, free := s.taken(s.seq.Version(), s.asking.Swap(false))
-		return free || s.state.Load() != 0
+		borrowed := s.member.Pinned(s.asking.Swap(false))
+		return !s.full(borrowed, s.seq.Slot(s.seq.Version())) || s.state.Load() != 0
 	})
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w; each of the other %d slots is borrowed: choose more Slots, or Release sooner", err, s.member.Geometry.Slots-1)
@@ -351,13 +347,11 @@ func (s *handle[T]) awaitSlot(ctx context.Context) error {
 	return s.member.Verdict(err)
 }
 
-// taken returns the slots that a writer must not take: those that the living have
-// borrowed, if ask says that it is to be found out who lives, and that of the
-// current version; and whether there are others.
-func (s *handle[T]) taken(current uint64, ask bool) (slots uint64, free bool) {
-	slots = s.member.Pinned(ask) | 1<<s.seq.Slot(current)
+// full reports whether a writer finds no slot: each is borrowed, or the current
+// version's.
+func (s *handle[T]) full(borrowed, current uint64) bool {
 	all := uint64(1)<<s.member.Geometry.Slots - 1
-	return slots, slots&all != all
+	return (borrowed|1<<current)&all == all
 }
 
 // freedSlots is what a writer waits with for a slot.

@@ -49,35 +49,33 @@ const lent = 1 << 63
 // ErrReentrant from within an Update of this handle; ErrCorrupt, ErrNoSpace,
 // fs.ErrClosed.
 func (s *Segment[T]) Loan(ctx context.Context) (*Loan[T], error) {
-	l := new(Loan[T])
-	if err := s.loan(ctx, l); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return s.loan(ctx, new(Loan[T])) // inlined, so that it need not be on the heap
 }
 
-// loan is Loan into *l.
-func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (err error) {
+// loan is Loan into *l, which it returns.
+func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (_ *Loan[T], err error) {
 	if err := ctx.Err(); err != nil {
-		return wrap("loan", s.name, err)
+		return nil, wrap("loan", s.name, err)
 	}
 	if s.direct && s.word.TryLock() {
 		fence.Acquire(s.member.Key)
 		fence.Publish(&s.writing, unnamed)
-		if l.next, err = s.next(); err == nil {
+		if l.next, err = s.stepOver(); err == nil {
 			s.lend(l)
-			return nil
+			return l, nil
 		}
 		s.unlock()
 	}
-	if l.next, err = s.acquire(ctx, writer()); err != nil {
-		return wrap("loan", s.name, err)
+	if l.next, err = s.acquire(ctx, writer()); err == nil {
+		err = s.member.Use(func() error { s.lend(l); return nil })
+		if err != nil {
+			s.member.Use(s.unlock)
+		}
 	}
-	err = s.member.Use(func() error { s.lend(l); return nil })
 	if err != nil {
-		s.member.Use(s.unlock)
+		return nil, wrap("loan", s.name, err)
 	}
-	return wrap("loan", s.name, err)
+	return l, nil
 }
 
 // lend announces the version that l is for. The lock is held, and is the Loan's
@@ -125,9 +123,9 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 		return 0, wrap("publish", s.name, errors.Join(s.member.Verdict(nil), s.takeBack()))
 	}
 	if s.direct {
-		err = s.conclude(l.next, n)
+		err = s.publish(l.next, nil, n)
 	} else {
-		err = s.concludeSlow(l.next, n)
+		err = s.publishSlow(l.next, n)
 	}
 	if err != nil {
 		return 0, wrap("publish", s.name, err)
@@ -135,9 +133,9 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	return l.next.version, nil
 }
 
-// concludeSlow is conclude through the door.
-func (s *handle[T]) concludeSlow(n next, size int) error {
-	err := s.member.Use(func() error { return s.conclude(n, size) })
+// publishSlow is publish of a Loan through the door.
+func (s *handle[T]) publishSlow(n next, size int) error {
+	err := s.member.Use(func() error { return s.publish(n, nil, size) })
 	if err != nil && atomic.LoadUint64(&s.writing) != 0 {
 		s.member.Use(s.unlock)
 	}

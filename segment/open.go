@@ -2,7 +2,6 @@ package segment
 
 import (
 	"runtime"
-	"sync/atomic"
 
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/layout"
@@ -95,9 +94,8 @@ func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Me
 		m.Populate()
 	}
 	r.pins = new(pins)
-	r.rowsUsed = new(atomic.Uint64)
-	if m.Geometry.HasRows() && m.WaitPage.Usable() {
-		r.rowsUsed = m.WaitPage.RowsUsed()
+	if r.borrowable = m.Geometry.HasRows() && m.WaitPage.Usable(); r.borrowable {
+		r.rows = m.WaitPage
 	}
 	runtime.AddCleanup(r, attachment.discard, attachment{m, r.pins})
 }

@@ -42,17 +42,18 @@ type handle[T any] struct {
 	lockReads bool
 	payload   payload.Payload[T]
 
-	mutex     *ipcsync.Mutex   // nil in a Reader
-	word      layout.MutexWord // the mutex's
-	member    *member.Member
-	name      string
-	notifier  *notify.Notifier   // of new versions
-	pins      *pins              // what this handle has borrowed
-	rowsUsed  *atomic.Uint64     // 0 if nobody has ever borrowed
-	freed     *notify.EventCount // of slots that are borrowed no longer; nil until a writer has to wait
-	asking    atomic.Bool        // whoever waits for one is to ask who lives
-	loans     uint64             // counts Loans, with the lock held
-	scratches sync.Pool          // *scratch[T]
+	mutex      *ipcsync.Mutex   // nil in a Reader
+	word       layout.MutexWord // the mutex's
+	member     *member.Member
+	name       string
+	notifier   *notify.Notifier   // of new versions
+	pins       *pins              // what this handle has borrowed
+	rows       layout.WaitPage    // of all members, if borrowable
+	borrowable bool               // the segment has rows, and they may be used
+	freed      *notify.EventCount // of slots that are borrowed no longer; nil until a writer has to wait
+	asking     atomic.Bool        // whoever waits for one is to ask who lives
+	loans      uint64             // counts Loans, with the lock held
+	scratches  sync.Pool          // *scratch[T]
 }
 
 // Load returns the current value, T's zero value if nothing was stored yet. It is

@@ -109,12 +109,10 @@ func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() er
 	}
 	fence.Acquire(s.member.Key)
 	fence.Publish(&s.writing, unnamed) // Close looks at it, as the lock's word may be a peer's forgery
-	n, err := s.next()
-	if err != nil {
-		s.unlock()
+	err := s.publish(next{}, v, 0)
+	if err == errPinned {
 		return s.writeSlow(ctx, op, v, nil)
 	}
-	err = s.publish(n, v)
 	return wrap(op, s.name, err)
 }
 
@@ -124,75 +122,40 @@ type next struct {
 	slot              layout.Slot
 }
 
-// next chooses the next version, whose slot nobody reads in place.
-func (s *handle[T]) next() (n next, err error) {
-	if s.state.Load() != 0 {
-		return n, s.member.Verdict(nil)
-	}
-	previous := s.seq.Version()
-	version, i := s.seq.WriteNext()
-	if version != previous+1 || s.rowsUsed.Load() != 0 && s.member.WaitPage.OrRows()>>i&1 != 0 {
-		if version, i, err = s.stepOver(previous, version); err != nil {
-			return n, err
+// publish writes *v, unless it is nil and a Loan has been filled with size bytes,
+// makes it the current version, and wakes the watchers. If n is zero, it chooses
+// what is next: in the common case the version after the current one, as that was
+// the last to be announced, and the slot is not borrowed. publish is called
+// inside the door, with the lock, which it releases, unless the codec panics.
+func (s *handle[T]) publish(n next, v *T, size int) (err error) {
+	if n.version == 0 {
+		if s.state.Load() != 0 {
+			s.unlock()
+			return s.member.Verdict(nil)
 		}
-	}
-	return next{version, previous, s.payload.Slot(i)}, nil
-}
-
-// stepOver is WriteNext beside borrowed slots, and after a version that was
-// announced and not published: it returns the first version from the given one on
-// whose slot is neither borrowed nor the current version's. If there is none,
-// errPinned.
-func (s *handle[T]) stepOver(previous, from uint64) (version, slot uint64, err error) {
-	current := s.seq.Slot(previous)
-	var taken uint64
-	if s.rowsUsed.Load() != 0 {
-		var free bool
-		if taken, free = s.taken(previous, false); !free {
-			if taken, free = s.taken(previous, true); !free {
-				return 0, 0, errPinned
+		previous := s.seq.Version()
+		i := s.seq.Slot(previous + 1)
+		n = next{previous + 1, previous, s.payload.Slot(i)}
+		if s.seq.Announced() != previous || n.version == 0 || s.borrowable && s.rows.AnyRow() && s.rows.OrRows()>>i&1 != 0 {
+			if n, err = s.stepOver(); err != nil {
+				s.unlock()
+				return err
 			}
 		}
-		step.At(step.RowsSeen)
 	}
-	// Versions come round, from 2^64-1 to 1, only after a peer wrote nonsense.
-	for version = from; ; version = max(version+1, 1) {
-		if slot = s.seq.Slot(version); slot != current && taken>>slot&1 == 0 {
-			break
+	if v != nil {
+		n.slot.Unseal()
+		step.At(step.SlotUnsealed)
+		s.seq.WriteAnnounce(n.version)
+		step.At(step.WriteBegun)
+		if s.payload.Plain {
+			size = layout.Put(n.slot, v)
+		} else if size, err = s.payload.Put(n.slot, v); err != nil {
+			s.unlock()
+			return err
 		}
+		step.At(step.WriteFilled)
 	}
-	if version != from {
-		if s.seq.Announced() == from {
-			// Its writer died, or gave up, and may have put it in the header.
-			s.payload.Slot(s.seq.Slot(from)).Unseal()
-		}
-		step.At(step.SteppedOver)
-	}
-	return version, slot, nil
-}
-
-// publish writes *v, makes it the current version, and wakes the watchers. It is
-// called inside the door, with the lock, which it releases, unless the codec
-// panics.
-func (s *handle[T]) publish(n next, v *T) (err error) {
-	n.slot.Unseal()
-	step.At(step.SlotUnsealed)
-	s.seq.WriteAnnounce(n.version)
-	step.At(step.WriteBegun)
-	var size int
-	if s.payload.Plain {
-		size = layout.Put(n.slot, v)
-	} else if size, err = s.payload.Put(n.slot, v); err != nil {
-		s.unlock()
-		return err
-	}
-	step.At(step.WriteFilled)
-	return s.conclude(n, size)
-}
-
-// conclude makes what was written the current version, releases the lock, and
-// wakes the watchers.
-func (s *handle[T]) conclude(n next, size int) (err error) {
 	n.slot.Seal(n.version, n.previous, size)
 	step.At(step.SlotSealed)
 	armed := s.notifier.Disarm()
@@ -209,6 +172,44 @@ func (s *handle[T]) conclude(n next, size int) (err error) {
 		return s.member.Loss(err)
 	}
 	return err
+}
+
+// stepOver chooses what is next: the first version from that of WriteNext on whose
+// slot is neither borrowed nor the current version's. Whether those live that have
+// borrowed slots matters only if there is none, and so is asked only then: first of
+// what is known, then of the system. If there still is none, it returns errPinned.
+func (s *handle[T]) stepOver() (n next, err error) {
+	if s.state.Load() != 0 {
+		return n, s.member.Verdict(nil)
+	}
+	previous := s.seq.Version()
+	from, slot := s.seq.WriteNext()
+	current := s.seq.Slot(previous)
+	var borrowed uint64
+	if s.borrowable {
+		borrowed = s.rows.OrRows()
+	}
+	for looks := 0; borrowed != 0 && s.full(borrowed, current); looks++ {
+		if looks == 2 {
+			return n, errPinned
+		}
+		borrowed = s.member.Pinned(looks == 1)
+	}
+	step.At(step.RowsSeen)
+	// Versions come round, from 2^64-1 to 1, only after a peer wrote nonsense.
+	version := from
+	for slot == current || borrowed>>slot&1 != 0 {
+		version = max(version+1, 1)
+		slot = s.seq.Slot(version)
+	}
+	if version != from {
+		if s.seq.Announced() == from {
+			// Its writer died, or gave up, and may have put it in the header.
+			s.payload.Slot(s.seq.Slot(from)).Unseal()
+		}
+		step.At(step.SteppedOver)
+	}
+	return next{version, previous, s.payload.Slot(slot)}, nil
 }
 
 // writeSlow is write for a lock or a slot that is not free, for a handle whose
@@ -233,7 +234,7 @@ func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func(
 		}
 	}
 	return wrap(op, s.name, s.member.Use(func() error {
-		err := s.publish(n, v)
+		err := s.publish(n, v, 0)
 		published = true
 		return err
 	}))
@@ -250,7 +251,7 @@ func (s *handle[T]) acquire(ctx context.Context, self uint64) (n next, err error
 			return n, err
 		}
 		fence.Publish(&s.writing, self)
-		err := s.member.Use(func() (err error) { n, err = s.next(); return err })
+		err := s.member.Use(func() (err error) { n, err = s.stepOver(); return err })
 		if err == nil {
 			return n, nil
 		}

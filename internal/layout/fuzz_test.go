@@ -134,7 +134,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 		}
 		if g.HasRows() {
 			within(t, "rows", mem, unsafe.Slice((*byte)(unsafe.Pointer(wait.rows)), rowsSize), off+g.PageSize(), rowsSize)
-			wait.RowsUsed().Store(math.MaxUint64) // as a peer may
+			wait.words.used.Store(math.MaxUint64) // as a peer may
 			for range wait.UsedRows() {
 			}
 			for slot := range Members {

@@ -177,10 +177,6 @@ func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Poi
 // AnyRow reports whether any member uses its row.
 func (w WaitPage) AnyRow() bool { return w.words.used.Load() != 0 }
 
-// RowsUsed is the word that is 0 if no member uses its row, for those that look at
-// it often.
-func (w WaitPage) RowsUsed() *atomic.Uint64 { return &w.words.used }
-
 // UsedRows returns the slots of the members that use their rows.
 func (w WaitPage) UsedRows() iter.Seq[int] {
 	return func(yield func(slot int) bool) {

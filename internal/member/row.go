@@ -84,22 +84,28 @@ func (m *Member) Row() (*atomic.Uint64, error) {
 // does not know to be dead count. It is called within Use, of a kind that has
 // rows.
 func (m *Member) Pinned(ask bool) (bits uint64) {
+	dead := m.dead.Load()
+	if dead == nil && !ask {
+		return m.WaitPage.OrRows()
+	}
 	for slot := range m.WaitPage.UsedRows() {
 		row := m.WaitPage.Row(slot).Load()
 		if row&^bits == 0 {
 			continue
 		}
-		// A holder of this generation, or of an earlier one, has set the bits: the
-		// next clears them before it raises the generation. So if nobody holds the
-		// slot after that, their holder is dead, and stays so.
-		generation := m.Words.Generation(slot).Load()
-		if m.deadOf(slot).Load() == generation {
-			continue
-		}
-		if ask && !m.holds(slot) {
-			if held, err := m.obj.Held(slot); err == nil && !held {
-				m.deadOf(slot).Store(generation)
+		if ask || dead != nil && dead[slot].Load() != 0 {
+			// A holder of this generation, or of an earlier one, has set the bits: the
+			// next clears them before it raises the generation. So if nobody holds the
+			// slot after that, their holder is dead, and stays so.
+			generation := m.Words.Generation(slot).Load()
+			if m.deadOf(slot).Load() == generation {
 				continue
+			}
+			if ask && !m.holds(slot) {
+				if held, err := m.obj.Held(slot); err == nil && !held {
+					m.deadOf(slot).Store(generation)
+					continue
+				}
 			}
 		}
 		bits |= row
