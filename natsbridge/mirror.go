@@ -1,0 +1,262 @@
+package natsbridge
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/segment"
+)
+
+// MirrorOptions are the options of Mirror. The zero value, and nil, are ready to
+// use.
+type MirrorOptions struct {
+	// Segment says where the segment is, and how it is created if there is none.
+	// With a Capacity of 0 it gets that of the segment whose values are in the key.
+	Segment *segment.Options
+	// Codec is the ID of the codec of values that do not say, as those that other
+	// NATS clients put. "": they are refused.
+	Codec string
+	// Logger is told when a bridge begins, stands still, goes on and refuses a
+	// value. nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// Mirror stores the newest value of a key of a KeyValue bucket in the segment of
+// that name, now and whenever the key changes, until ctx is done. If there is no
+// such segment, the first value creates it, with the codec that the value's headers
+// name. Programs may open it before or after, as if the programs of the other host
+// ran here.
+//
+// Revisions are stored in their order, none twice, and the newest always; how many
+// of those before are left out depends on the bucket's history and on the link.
+// What this host published is not stored again. A key that is deleted changes
+// nothing here.
+//
+// What a program of this host stores is overwritten by the next revision, unless a
+// [Publish] of the same key, bucket and segment runs on this host and puts it
+// before.
+//
+// A value that is larger than the segment's capacity is logged, and the next is
+// tried. The segment keeps what it had.
+//
+// Mirror blocks, returns when ctx is done, with its error, and on errors that
+// waiting does not cure: ErrIncompatible (the values have another codec than the
+// segment, or none that is known, or the name is no segment), fs.ErrInvalid (name,
+// bucket or key), fs.ErrPermission, errors.ErrUnsupported, and
+// [nats.ErrConnectionClosed] when the connection was closed for good. Everything
+// else is logged and tried again, a missing bucket included.
+func Mirror(ctx context.Context, js jetstream.JetStream, bucket, key, name string, o *MirrorOptions) error {
+	if o == nil {
+		o = new(MirrorOptions)
+	}
+	m := mirror{
+		bridge: newBridge("mirror", name, js.Conn(), place(o.Segment), sharedseg.KindSegment, o.Logger, "bucket", bucket, "key", key),
+		opts:   o,
+	}
+	var err error
+	if m.key, err = newKey(js, bucket, key); err != nil {
+		return m.wrap(err)
+	}
+	return m.run(ctx, m.session)
+}
+
+type mirror struct {
+	bridge
+	opts *MirrorOptions
+	key  *key
+
+	segment *segment.Segment[[]byte]
+	label   label
+	link    *link
+	buf     []byte // of the segment's value
+}
+
+// session mirrors until the segment, the bucket or the connection is another.
+func (m *mirror) session(ctx context.Context) error {
+	stream, err := m.key.open(ctx)
+	if err != nil {
+		return err
+	}
+	first, err := m.first(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if m.link, err = openLink(ctx, &m.bridge, m.key, stream); err != nil {
+		return err
+	}
+	defer func() { m.link.close() }()
+	info, file, err := m.open(ctx, first)
+	if err != nil {
+		return err
+	}
+	defer func() { m.segment.Close() }()
+	m.label = labelOf(&info)
+
+	guarded, stop := m.guard(ctx, file, info.Path, true)
+	defer stop()
+	if err := m.link.reconcile(guarded, first); err != nil {
+		return m.resume(guarded, err)
+	}
+	m.log.Info("mirroring", "codec", m.label.String(), "revision", m.link.state.Revision)
+	m.well()
+	return m.resume(guarded, m.mirror(guarded, stream))
+}
+
+// first returns the newest revision of the key. It waits for one with a value, if
+// there is no segment yet for which it would be.
+func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, error) {
+	for said := false; ; said = true {
+		last, err := m.key.last(ctx)
+		if err != nil || !last.marker() {
+			return &last, err
+		}
+		info, err := sharedseg.Stat(m.name, m.place)
+		if err == nil && info.Live() {
+			return &last, nil
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if !said {
+			m.log.Info("waiting for a value, or until somebody creates the segment")
+		}
+		if sleep(ctx, longestPause); ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// open opens the segment. It creates it if there is none, for the values of which
+// first is one.
+func (m *mirror) open(ctx context.Context, first *entry) (info sharedseg.Info, file os.FileInfo, err error) {
+	var o segment.Options
+	if m.opts.Segment != nil {
+		o = *m.opts.Segment
+	}
+	if !first.marker() {
+		l, err := readLabel(first.header, m.opts.Codec)
+		if err != nil {
+			return info, nil, err
+		}
+		create := o
+		if create.Capacity == 0 {
+			create.Capacity = max(l.capacity, len(first.value))
+		}
+		made, err := segment.Create(m.name, codec.Opaque(l.codec), &create)
+		if err == nil {
+			defer made.Close() // when it is open once more
+		} else if !errors.Is(err, fs.ErrExist) {
+			return info, nil, err
+		}
+	}
+	return m.attach(ctx, false, func(info sharedseg.Info) (err error) {
+		m.segment, err = segment.Attach(m.name, codec.Opaque(info.Codec), &o)
+		return err
+	}, func() { m.segment.Close() })
+}
+
+func (m *mirror) mirror(ctx context.Context, stream jetstream.Stream) error {
+	messages, stop, err := m.key.follow(ctx, stream)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for newest := uint64(0); ; {
+		limited, cancel := context.WithTimeout(ctx, checkPause)
+		msg, err := messages.Next(jetstream.NextContext(limited))
+		cancel()
+		switch {
+		case err == nil:
+			meta, err := msg.Metadata()
+			if err != nil {
+				return err
+			}
+			newest = meta.Sequence.Stream
+			if err := m.store(ctx, &entry{revision: newest, header: msg.Headers(), value: msg.Data()}); err != nil {
+				return err
+			}
+			m.well()
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return err
+		default: // nothing came, because nothing changed, or because the consumer has ended
+			last, err := m.key.last(ctx)
+			if err != nil {
+				return err
+			}
+			if last.revision != newest && last.revision != 0 {
+				return errAgain
+			}
+		}
+	}
+}
+
+// store stores a revision in the segment, unless that has it, or a newer one.
+func (m *mirror) store(ctx context.Context, e *entry) error {
+	if e.marker() {
+		m.log.Info("the key was deleted; the segment keeps its value", "revision", e.revision)
+		return m.link.update(ctx, func(b *base) error {
+			b.Revision = max(b.Revision, e.revision)
+			return nil
+		})
+	}
+	l, err := readLabel(e.header, m.opts.Codec)
+	if err == nil {
+		err = l.check(m.key.String(), &m.label)
+	}
+	if err != nil {
+		return err
+	}
+	sum, due := e.sum(), false
+	err = m.link.update(ctx, func(b *base) error {
+		due = m.due(b, e)
+		switch {
+		case due:
+			b.Incoming = sum
+		case m.link.own(e) && e.revision > b.Revision:
+			b.Revision, b.Sum = e.revision, sum
+		default:
+			return errUnchanged
+		}
+		return nil
+	})
+	if err != nil || !due {
+		return err
+	}
+	// If this process is killed between the two updates, or in the second after
+	// Store, Incoming says that the value is not this host's.
+	var failed error
+	err = m.link.update(ctx, func(b *base) error {
+		if !m.due(b, e) {
+			return errUnchanged
+		}
+		if version, err := m.segment.LoadInto(&m.buf); err != nil || version == 0 || !bytes.Equal(m.buf, e.value) {
+			if failed = m.segment.StoreContext(ctx, e.value); failed != nil {
+				return errUnchanged
+			}
+		}
+		b.Revision, b.Sum, b.Incoming = e.revision, sum, [sha256.Size]byte{}
+		return nil
+	})
+	if errors.Is(failed, sharedseg.ErrTooLarge) {
+		m.log.Error("the segment keeps its value", "error", failed, "revision", e.revision,
+			"bytes", len(e.value), "capacity", m.label.capacity)
+		failed = nil
+	}
+	return errors.Join(err, failed)
+}
+
+// due reports whether a revision is to be stored: it is new here, and was not put by
+// this host, or the segment has no value at all.
+func (m *mirror) due(b *base, e *entry) bool {
+	if m.segment.Version() == 0 {
+		return true
+	}
+	return e.revision > b.Revision && !m.link.own(e)
+}

@@ -1,0 +1,519 @@
+package natsbridge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/queue"
+)
+
+// ForwardOptions are the options of Forward. The zero value, and nil, are ready to
+// use.
+type ForwardOptions struct {
+	// Queue says where the queue is: Dir, Mode, SecurityDescriptor and Global
+	// count.
+	Queue *queue.Options
+	// InFlight is the number of messages that are under way at a time, and so as
+	// many as a process that is killed may send twice. 0: 1, which keeps the order
+	// whatever happens. With more, a link with a long way carries more, and messages
+	// may change places when the server or the connection fails.
+	InFlight int
+	// Logger is told when a bridge begins, stands still and goes on. nil:
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Forward receives the messages of the queue of that name, and publishes them to a
+// subject that a stream takes, until ctx is done. It waits until there is such a
+// queue. The stream is best one of WorkQueuePolicy.
+//
+// A message is Done when the stream has acknowledged it, and not before: if this
+// process is killed, the next receiver of the queue gets what was under way, so a
+// message may be in the stream twice, and is never lost. A message that is
+// published again by the same call, because an answer was lost, has the same
+// Nats-Msg-Id, and the stream drops it within its window of duplicates. How safe an
+// acknowledged message is, is the stream's: its replicas, and whether its server
+// writes through to the disk.
+//
+// Any number of Forwards, and other receivers, may share a queue: each message goes
+// to one. The order of the stream is that in which they received.
+//
+// A message that is larger than the server or the stream takes can go nowhere, and
+// is not dropped. Forward returns ErrTooLarge, and the message stays the first of
+// the queue, for a receiver that knows what to do with it.
+//
+// Forward blocks, and returns nil when the queue was shut and all its messages are
+// in the stream. It returns when ctx is done, with its error, and on errors that
+// waiting does not cure: ErrTooLarge, ErrIncompatible (the name is no queue),
+// fs.ErrInvalid (name, subject or options), fs.ErrPermission,
+// errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
+// closed for good. Everything else is logged and tried again, a missing stream
+// included. What was received and not acknowledged goes back to the queue.
+func Forward(ctx context.Context, name string, js jetstream.JetStream, subject string, o *ForwardOptions) error {
+	if o == nil {
+		o = new(ForwardOptions)
+	}
+	f := forwarder{
+		bridge: newBridge("forward", name, js.Conn(), queuePlace(o.Queue), sharedseg.KindQueue, o.Logger, "subject", subject),
+		opts:   o, js: js, subject: subject,
+	}
+	if err := checkSubject(subject); err != nil {
+		return f.wrap(err)
+	}
+	if o.InFlight < 0 {
+		return f.wrap(invalid("InFlight is %d", o.InFlight))
+	}
+	return f.run(ctx, f.session)
+}
+
+// checkSubject returns nil if messages can be published to a subject.
+func checkSubject(s string) error {
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" || strings.ContainsAny(token, " \t\r\n*>") {
+			return invalid("the subject %q: it must have tokens with dots between them, no spaces and no wildcards", s)
+		}
+	}
+	return nil
+}
+
+func queuePlace(o *queue.Options) *sharedseg.Place {
+	if p := o.Place(); p != nil {
+		return p
+	}
+	return new(sharedseg.Place)
+}
+
+type forwarder struct {
+	bridge
+	opts    *ForwardOptions
+	js      jetstream.JetStream
+	subject string
+
+	queue *queue.Queue[[]byte]
+	label label
+	sent  []*parcel // under way, in their order
+}
+
+// A parcel is a message under way.
+type parcel struct {
+	delivery *queue.Delivery[[]byte]
+	id       string // for the stream, to know it again
+	value    []byte
+	ack      jetstream.PubAckFuture
+	err      error // why it is not published
+}
+
+// session forwards until the name leads to another queue.
+func (f *forwarder) session(ctx context.Context) (err error) {
+	info, file, err := f.attach(ctx, true, func(info sharedseg.Info) (err error) {
+		f.queue, err = queue.Attach(f.name, codec.Opaque(info.Codec), &queue.Options{
+			Dir: f.place.Dir, Mode: f.place.Mode, SecurityDescriptor: f.place.SecurityDescriptor, Global: f.place.Global,
+		})
+		return err
+	}, func() { f.queue.Close() })
+	if err != nil {
+		return err
+	}
+	f.label, f.sent = labelOf(&info), nil
+	defer func() {
+		f.giveBack()
+		err = errors.Join(err, f.queue.Close())
+	}()
+	guarded, stop := f.guard(ctx, file, info.Path, false)
+	defer stop()
+	f.log.Info("forwarding", "codec", f.label.String(), "messages", f.queue.Len())
+	err = f.forward(guarded)
+	if ctx.Err() == nil && context.Cause(guarded) == errRecreated {
+		err = errors.Join(err, f.forwardRest(ctx))
+	}
+	if err == io.EOF {
+		f.log.Info("the queue was shut, and all its messages are in the stream")
+		return nil
+	}
+	return f.resume(guarded, err)
+}
+
+// forward publishes messages until ctx is done.
+func (f *forwarder) forward(ctx context.Context) error {
+	for {
+		if err := f.fill(ctx, len(f.sent) == 0); err != nil {
+			return err
+		}
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// forwardRest publishes what is left in a queue whose name leads to another.
+func (f *forwarder) forwardRest(ctx context.Context) error {
+	for {
+		if err := f.fill(ctx, false); err != nil && err != io.EOF {
+			return err
+		}
+		if len(f.sent) == 0 {
+			return nil
+		}
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// fill receives and publishes messages until enough are under way, or there are no
+// more. If wait is set it waits for one.
+func (f *forwarder) fill(ctx context.Context, wait bool) error {
+	for len(f.sent) < max(f.opts.InFlight, 1) {
+		var d *queue.Delivery[[]byte]
+		var err error
+		if wait {
+			d, err = f.queue.Receive(ctx)
+			wait = false
+		} else if d, err = f.queue.TryReceive(); d == nil && err == nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p := &parcel{delivery: d, id: rand.Text()}
+		if p.value, err = d.Value(); err != nil {
+			d.Return()
+			return err
+		}
+		f.sent = append(f.sent, p)
+		f.send(p)
+	}
+	return nil
+}
+
+func (f *forwarder) send(p *parcel) {
+	m := &nats.Msg{Subject: f.subject, Header: f.label.header(), Data: p.value}
+	p.ack, p.err = f.js.PublishMsgAsync(m, jetstream.WithMsgID(p.id), jetstream.WithRetryAttempts(0))
+	if p.err != nil {
+		p.note(f.conn, m, p.err)
+	}
+}
+
+// settle waits until the oldest message under way is in the stream, and says Done.
+// After a failure it waits for all, and publishes those again that failed, in their
+// order, until they are.
+func (f *forwarder) settle(ctx context.Context) error {
+	for wait := true; len(f.sent) > 0; wait = false {
+		if p := f.sent[0]; !p.known(ctx, f.conn, wait) {
+			return nil // it is the next one's turn to be waited for
+		} else if p.err != nil {
+			return f.repeat(ctx)
+		}
+		f.well()
+		if err := f.sent[0].delivery.Done(); err != nil {
+			return err
+		}
+		f.sent = f.sent[1:]
+	}
+	return nil
+}
+
+// repeat is settle after a failure.
+func (f *forwarder) repeat(ctx context.Context) error {
+	for {
+		var failed []*parcel
+		for _, p := range f.sent {
+			if p.known(ctx, f.conn, true); p.err != nil {
+				failed = append(failed, p)
+			} else if err := p.delivery.Done(); err != nil {
+				return err
+			}
+		}
+		if f.sent = failed; len(failed) == 0 {
+			f.well()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, p := range failed {
+			switch {
+			case errors.Is(p.err, sharedseg.ErrTooLarge):
+				return fmt.Errorf("%w: %w", errTooLarge, p.err)
+			case errors.Is(p.err, nats.ErrConnectionClosed):
+				return p.err
+			}
+		}
+		err := failed[0].err
+		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+			err = fmt.Errorf("no stream takes the subject %q at the moment: %w", f.subject, err)
+		}
+		f.fail(ctx, err)
+		for _, p := range failed {
+			f.send(p)
+		}
+	}
+}
+
+// known reports whether it is known what became of a message, which p.err says
+// then. If wait is set it is in the end, if only that the server does not answer.
+func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
+	if p.err != nil {
+		return true
+	}
+	limit := requestLimit
+	if !wait {
+		limit = 0
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	ack := p.ack
+	select {
+	case <-ack.Ok():
+	case err := <-ack.Err():
+		p.note(conn, ack.Msg(), err)
+	case <-ctx.Done():
+		p.err = ctx.Err()
+	case <-timer.C:
+		select { // the timer may be one of several that are ready
+		case <-ack.Ok():
+			return true
+		default:
+		}
+		if !wait {
+			return false
+		}
+		p.err = errors.New("the server does not answer")
+	}
+	return true
+}
+
+// note notes why a message is not in the stream.
+func (p *parcel) note(conn *nats.Conn, m *nats.Msg, err error) {
+	p.err = err
+	if large := refused(conn, m, err); large != nil {
+		p.err = large
+	}
+}
+
+// giveBack returns what is under way to the queue. It waits for answers a little
+// longer, so that fewer messages are published twice.
+func (f *forwarder) giveBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), longestPause)
+	defer cancel()
+	for _, p := range f.sent {
+		if errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded) {
+			p.err = nil // nothing is known yet
+		}
+		if p.ack == nil {
+			continue
+		}
+		if p.known(ctx, f.conn, true); p.err == nil {
+			p.delivery.Done()
+		}
+	}
+	for i := len(f.sent) - 1; i >= 0; i-- {
+		f.sent[i].delivery.Return() // nothing, if it is done
+	}
+}
+
+// DrainOptions are the options of Drain. The zero value, and nil, are ready to use.
+type DrainOptions struct {
+	// Queue says where the queue is, and how it is created if there is none. With a
+	// Capacity of 0 it gets that of the queue whose messages come.
+	Queue *queue.Options
+	// Codec is the ID of the codec of messages that do not say, as those that other
+	// NATS clients publish. "": they are refused.
+	Codec string
+	// Logger is told when a bridge begins, stands still and goes on. nil:
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Drain sends the messages of a stream to the queue of that name, until ctx is done.
+// If there is no such queue, the first message creates it, with the codec that the
+// message's headers name. The consumer must be a pull consumer of AckExplicitPolicy;
+// a durable one goes on where it was.
+//
+// A message is acknowledged when it is in the queue, and not before: if this
+// process is killed in between, the stream delivers the message again, and it is in
+// the queue twice, never lost. While the queue is full, Drain waits, and tells the
+// stream that it is at work, so that the message is not delivered again meanwhile.
+// Without Persist the queue ends with its last handle, and Drain's may be that: then
+// what is acknowledged and not received is lost when Drain is killed, so the queue
+// should be one that Persist keeps, or that others have open.
+//
+// The order is that of the stream if the consumer's MaxAckPending is 1, also when a
+// Drain is killed: then no later message is delivered before that one is, which
+// takes the consumer's AckWait. Otherwise what was under way comes after others.
+// Any number of Drains may share a consumer.
+//
+// A message that is larger than the queue's capacity, or has another codec, is not
+// acknowledged and stays in the stream. Drain returns ErrTooLarge or
+// ErrIncompatible.
+//
+// Drain blocks, returns nil when the queue was shut, or ctx is done, with its
+// error, and on errors that waiting does not cure: ErrTooLarge, ErrIncompatible
+// (also: the name is no queue), fs.ErrInvalid (name), fs.ErrPermission,
+// errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
+// closed for good. Everything else is logged and tried again.
+func Drain(ctx context.Context, js jetstream.JetStream, stream, consumer, name string, o *DrainOptions) error {
+	if o == nil {
+		o = new(DrainOptions)
+	}
+	d := drainer{
+		bridge: newBridge("drain", name, js.Conn(), queuePlace(o.Queue), sharedseg.KindQueue, o.Logger, "stream", stream, "consumer", consumer),
+		opts:   o, js: js, stream: stream, consumer: consumer,
+	}
+	return d.run(ctx, d.session)
+}
+
+type drainer struct {
+	bridge
+	opts             *DrainOptions
+	js               jetstream.JetStream
+	stream, consumer string
+
+	queue   *queue.Queue[[]byte]
+	label   label
+	guarded context.Context
+	stop    func() // closes the queue
+	ackWait time.Duration
+	sent    uint64 // the newest message that was sent to the queue, its number in the stream
+}
+
+// session drains until the name leads to another queue, or the iterator ends.
+func (d *drainer) session(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, requestLimit)
+	c, err := d.js.Consumer(limited, d.stream, d.consumer)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("the consumer %q of the stream %q: %w", d.consumer, d.stream, err)
+	}
+	if config := c.CachedInfo().Config; config.AckPolicy != jetstream.AckExplicitPolicy {
+		return invalid("the consumer %q of the stream %q has AckPolicy %v, not explicit", d.consumer, d.stream, config.AckPolicy)
+	} else if d.ackWait = config.AckWait; d.ackWait <= 0 {
+		d.ackWait = 30 * time.Second // the server's default
+	}
+	messages, err := c.Messages(jetstream.PullMaxMessages(1), jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	defer func() {
+		if d.stop != nil {
+			d.stop()
+		}
+	}()
+	d.log.Info("draining")
+	d.sent = 0
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		if err := d.pass(ctx, msg); err != nil {
+			msg.Nak()
+			if errors.Is(err, sharedseg.ErrShut) {
+				d.log.Info("the queue was shut; the rest stays in the stream")
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// pass sends a message to the queue and acknowledges it.
+func (d *drainer) pass(ctx context.Context, msg jetstream.Msg) error {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return err
+	}
+	if meta.NumDelivered > 1 && meta.Sequence.Stream == d.sent {
+		return msg.Ack() // the one before was lost
+	}
+	l, err := readLabel(msg.Headers(), d.opts.Codec)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := d.open(ctx, &l, len(msg.Data())); err != nil {
+			return err
+		}
+		if err := l.check(fmt.Sprintf("the stream %q", d.stream), &d.label); err != nil {
+			return err
+		}
+		limited, cancel := context.WithTimeout(d.guarded, d.ackWait/3)
+		err := d.queue.Send(limited, msg.Data())
+		cancel()
+		switch {
+		case err == nil:
+			d.sent = meta.Sequence.Stream
+			d.well()
+			return msg.Ack()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case d.guarded.Err() != nil:
+			d.log.Info("beginning anew", "reason", context.Cause(d.guarded))
+			d.stop()
+		case errors.Is(err, context.DeadlineExceeded):
+			msg.InProgress() // the queue is full
+		case errors.Is(err, sharedseg.ErrTooLarge):
+			return fmt.Errorf("%w: message %d of the stream, %d bytes, and the queue's capacity is %d: %w",
+				errTooLarge, meta.Sequence.Stream, len(msg.Data()), d.label.capacity, err)
+		default:
+			d.stop()
+			return err
+		}
+	}
+}
+
+// open opens the queue, unless it is open. It creates it if there is none, for
+// messages with label l, of which one has so many bytes.
+func (d *drainer) open(ctx context.Context, l *label, size int) error {
+	if d.stop != nil && d.guarded.Err() == nil {
+		return nil
+	} else if d.stop != nil {
+		d.stop()
+	}
+	var o queue.Options
+	if d.opts.Queue != nil {
+		o = *d.opts.Queue
+	}
+	create := o
+	if create.Capacity == 0 {
+		create.Capacity = max(l.capacity, size)
+	}
+	made, err := queue.Create(d.name, codec.Opaque(l.codec), &create)
+	if err == nil {
+		defer made.Close() // when it is open once more
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	var info sharedseg.Info
+	var file os.FileInfo
+	info, file, err = d.attach(ctx, false, func(info sharedseg.Info) (err error) {
+		d.queue, err = queue.Attach(d.name, codec.Opaque(info.Codec), &o)
+		return err
+	}, func() { d.queue.Close() })
+	if err != nil {
+		return err
+	}
+	d.label = labelOf(&info)
+	guarded, stop := d.guard(ctx, file, info.Path, false)
+	d.guarded = guarded
+	d.stop = func() {
+		stop()
+		d.queue.Close()
+		d.stop = nil
+	}
+	d.log.Info("the queue is open", "codec", d.label.String(), "messages", d.queue.Len())
+	return nil
+}

@@ -1,0 +1,389 @@
+package natsbridge_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/natsbridge"
+	"github.com/sharedseg/sharedseg/queue"
+)
+
+var (
+	errInvalid          = fs.ErrInvalid
+	errConnectionClosed = nats.ErrConnectionClosed
+)
+
+func openNumbers(t testing.TB, h *host, name string) *queue.Queue[uint64] {
+	t.Helper()
+	q, err := queue.Open(name, codec.Fixed[uint64](), h.queue())
+	must(t, err)
+	t.Cleanup(func() { q.Close() })
+	return q
+}
+
+// work creates a work queue stream and a durable consumer of it, both with that
+// name, as the README shows.
+func work(t testing.TB, js jetstream.JetStream, name, subject string) {
+	t.Helper()
+	_, err := js.CreateStream(patience(t), jetstream.StreamConfig{
+		Name: name, Subjects: []string{subject}, Retention: jetstream.WorkQueuePolicy,
+	})
+	must(t, err)
+	_, err = js.CreateConsumer(patience(t), name, jetstream.ConsumerConfig{
+		Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxAckPending: 1,
+	})
+	must(t, err)
+}
+
+// sender DIR FROM TO sends the numbers, and says each that it has sent.
+func senderRole(args []string) error {
+	h := &host{args[0]}
+	from, _ := strconv.ParseUint(args[1], 10, 64)
+	to, err := strconv.ParseUint(args[2], 10, 64)
+	if err != nil {
+		return err
+	}
+	q, err := queue.Open("numbers", codec.Fixed[uint64](), h.queue())
+	if err != nil {
+		return err
+	}
+	for n := from; n <= to; n++ {
+		if err := q.Send(context.Background(), n); err != nil {
+			return err
+		}
+		os.Stdout.WriteString(fmt.Sprintln(n)) // in one system call: it is there or not
+	}
+	return q.Close()
+}
+
+// receiver DIR receives numbers, and says each that it has.
+func receiverRole(args []string) error {
+	h := &host{args[0]}
+	q, err := queue.Open("numbers", codec.Fixed[uint64](), h.queue())
+	if err != nil {
+		return err
+	}
+	for n, err := range q.All(context.Background()) {
+		if err != nil {
+			return err
+		}
+		os.Stdout.WriteString(fmt.Sprintln(n))
+	}
+	return nil
+}
+
+// 10,000 messages go from one host to the other, while each part is killed three
+// times: the sender, the bridges, the server, the receiver. None is lost. With one
+// of them under way at a time they also keep their order, but for those that come
+// again.
+func TestEachPartIsKilled(t *testing.T) {
+	messages := uint64(10_000)
+	if testing.Short() {
+		messages = 2_000
+	}
+	for _, inFlight := range []string{"1", "32"} {
+		t.Run("InFlight="+inFlight, func(t *testing.T) { eachPartIsKilled(t, messages, inFlight) })
+	}
+}
+
+func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
+	srv := startServer(t)
+	work(t, srv.connect(), "numbers", "numbers.sent")
+	here, there := newHost(t), newHost(t)
+	openNumbers(t, here, "numbers")
+	openNumbers(t, there, "numbers")
+
+	var mu sync.Mutex
+	var sent uint64               // the last number that a sender has said
+	first := make([]uint64, 0)    // the numbers received, each once, in the order in which they came first
+	times := make(map[uint64]int) // how often each was received
+	var followers sync.WaitGroup  // of what processes say
+	follow := func(p *proctest.Proc, note func(uint64)) {
+		followers.Go(func() {
+			for lines := bufio.NewScanner(p.Output()); lines.Scan(); {
+				if n, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil {
+					mu.Lock()
+					note(n)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(first)
+	}
+	// The parts, each with what starts it.
+	parts := map[string]*proctest.Proc{}
+	start := map[string]func(){
+		"sender": func() {
+			mu.Lock()
+			from := sent + 1
+			mu.Unlock()
+			parts["sender"] = proctest.Start(t, "sender", here.dir, fmt.Sprint(from), fmt.Sprint(messages))
+			follow(parts["sender"], func(n uint64) { sent = n })
+		},
+		"forward": func() {
+			parts["forward"] = proctest.Start(t, "forward", srv.url(), here.dir, "numbers", "numbers.sent", inFlight)
+		},
+		"drain": func() {
+			parts["drain"] = proctest.Start(t, "drain", srv.url(), there.dir, "numbers", "numbers", "numbers")
+		},
+		"receiver": func() {
+			parts["receiver"] = proctest.Start(t, "receiver", there.dir)
+			follow(parts["receiver"], func(n uint64) {
+				if times[n]++; times[n] == 1 {
+					first = append(first, n)
+				}
+			})
+		},
+	}
+	order := []string{"sender", "forward", "drain", "receiver"}
+	for _, part := range order {
+		start[part]()
+	}
+	kills := 0
+	for round := range 3 {
+		for i, part := range append(order, "server") {
+			at := int(messages) * (5*round + i + 1) / 17
+			eventually(t, fmt.Sprintf("%d messages came", at), func() bool { return count() >= at })
+			if kills++; part == "server" {
+				srv.Kill()
+				srv.start()
+				continue
+			}
+			parts[part].Slay()
+			if part == "sender" || part == "receiver" {
+				time.Sleep(20 * time.Millisecond) // what it has said is read
+			}
+			parts[part].Kill()
+			start[part]()
+		}
+	}
+	eventually(t, "all messages came", func() bool { return count() >= int(messages) })
+	for _, part := range order {
+		parts[part].Slay()
+	}
+	followers.Wait()
+	again := 0
+	for n := uint64(1); n <= messages; n++ {
+		if times[n] == 0 {
+			t.Errorf("%d is lost", n)
+		}
+		again += times[n] - 1
+	}
+	if inFlight == "1" {
+		for i, n := range first {
+			if n != uint64(i+1) {
+				t.Errorf("%d came in the place of %d", n, i+1)
+				break
+			}
+		}
+	}
+	t.Logf("%d messages, %d kills, %d came again", messages, kills, again)
+}
+
+// A queue that was shut ends its Forward when all is in the stream, and the other
+// queue has all messages in order, and what Drain created is as the first.
+func TestShut(t *testing.T) {
+	js := startServer(t).connect()
+	work(t, js, "numbers", "numbers")
+	here, there := newHost(t), newHost(t)
+	from := openNumbers(t, here, "numbers")
+	const n = 500
+	go func() {
+		for i := range uint64(n) {
+			if from.Send(patience(t), i) != nil {
+				return
+			}
+		}
+		from.Shut()
+	}()
+	there.drain(t, js, "numbers", "numbers", "copy")
+	f := run(t, func(ctx context.Context) error {
+		return natsbridge.Forward(ctx, "numbers", js, "numbers", &natsbridge.ForwardOptions{Queue: here.queue(), InFlight: 16, Logger: logger(t)})
+	})
+	f.fails(nil)
+	eventually(t, "the queue is there", func() bool {
+		_, err := sharedseg.Stat("copy", there.queue().Place())
+		return err == nil
+	})
+	to := openNumbers(t, there, "copy")
+	for i := range uint64(n) {
+		d, err := to.Receive(patience(t))
+		must(t, err)
+		if v, err := d.Value(); v != i || err != nil {
+			t.Fatalf("%d, %v, want %d", v, err, i)
+		}
+		must(t, d.Done())
+	}
+}
+
+// While the queue is full the message is not delivered again.
+func TestFull(t *testing.T) {
+	js := startServer(t).connect()
+	work(t, js, "numbers", "numbers")
+	here, there := newHost(t), newHost(t)
+	from := openNumbers(t, here, "numbers")
+	o := there.queue()
+	o.Depth = 2
+	to, err := queue.Open("numbers", codec.Fixed[uint64](), o)
+	must(t, err)
+	defer to.Close()
+	here.forward(t, js, "numbers", "numbers")
+	there.drain(t, js, "numbers", "numbers", "numbers")
+	for i := range uint64(5) {
+		must(t, from.Send(patience(t), i))
+	}
+	eventually(t, "it is full", func() bool { return to.Len() == 2 })
+	time.Sleep(2500 * time.Millisecond) // more than AckWait
+	for i := range uint64(5) {
+		d, err := to.Receive(patience(t))
+		must(t, err)
+		if v, err := d.Value(); v != i || err != nil {
+			t.Fatalf("%d, %v, want %d", v, err, i)
+		}
+		must(t, d.Done())
+	}
+	c, err := js.Consumer(patience(t), "numbers", "numbers")
+	must(t, err)
+	eventually(t, "all is acknowledged", func() bool {
+		info, err := c.Info(patience(t))
+		must(t, err)
+		return info.NumAckPending == 0 && info.NumPending == 0
+	})
+	if d, err := to.TryReceive(); d != nil || err != nil {
+		t.Errorf("there is one more, %v", err)
+	}
+}
+
+// A message that is too large, for the server or for the queue, stays where it is.
+func TestMessageTooLarge(t *testing.T) {
+	js := startServerWith(t, 8<<10).connect()
+	work(t, js, "texts", "texts")
+	here, there := newHost(t), newHost(t)
+	o := here.queue()
+	o.Capacity = 1 << 20
+	from, err := queue.Open("texts", codec.String(), o)
+	must(t, err)
+	defer from.Close()
+	o = there.queue()
+	o.Capacity = 1 << 10
+	to, err := queue.Open("texts", codec.String(), o)
+	must(t, err)
+	defer to.Close()
+
+	must(t, from.Send(patience(t), strings.Repeat("x", 9<<10)))
+	f := here.forward(t, js, "texts", "texts")
+	f.fails(sharedseg.ErrTooLarge, "8192", "stays")
+	if from.Len() != 1 {
+		t.Errorf("%d messages are left", from.Len())
+	}
+	d, err := from.Receive(patience(t))
+	must(t, err)
+	must(t, d.Done())
+
+	must(t, from.Send(patience(t), strings.Repeat("y", 2<<10)))
+	here.forward(t, js, "texts", "texts")
+	there.drain(t, js, "texts", "texts", "texts").fails(sharedseg.ErrTooLarge, "1024", "stays")
+	s, err := js.Stream(patience(t), "texts")
+	must(t, err)
+	if n := s.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("the stream has %d messages", n)
+	}
+}
+
+// Wrong types are refused, and the text has both.
+func TestWrongMessages(t *testing.T) {
+	js := startServer(t).connect()
+	work(t, js, "numbers", "numbers")
+	here, there := newHost(t), newHost(t)
+	from := openNumbers(t, here, "numbers")
+	must(t, from.Send(patience(t), 1))
+	here.forward(t, js, "numbers", "numbers")
+	to, err := queue.Open("texts", codec.JSON[string](), there.queue())
+	must(t, err)
+	defer to.Close()
+	there.drain(t, js, "numbers", "numbers", "texts").fails(sharedseg.ErrIncompatible,
+		codec.Fixed[uint64]().ID(), "uint64", `"json"`, "string", `"numbers"`)
+	if to.Len() != 0 {
+		t.Error("the message is there")
+	}
+	ok := openNumbers(t, there, "numbers")
+	there.drain(t, js, "numbers", "numbers", "numbers")
+	d, err := ok.Receive(patience(t))
+	must(t, err)
+	if v, err := d.Value(); v != 1 || err != nil {
+		t.Errorf("%d, %v", v, err)
+	}
+	must(t, d.Done())
+
+	for _, bad := range []string{"", "a..b", "a.*", ">", "a b", ".a"} {
+		want(t, natsbridge.Forward(t.Context(), "numbers", js, bad, nil), errInvalid, "subject")
+	}
+	openSamples(t, here, "segment")
+	here.forward(t, js, "segment", "numbers").fails(sharedseg.ErrIncompatible, "segment", "queue")
+}
+
+// A queue whose name was removed and created anew is followed, at both ends, and
+// what is in the old one goes before.
+func TestQueueRecreated(t *testing.T) {
+	js := startServer(t).connect()
+	work(t, js, "numbers", "numbers")
+	here, there := newHost(t), newHost(t)
+	from, to := openNumbers(t, here, "numbers"), openNumbers(t, there, "numbers")
+	here.forward(t, js, "numbers", "numbers")
+	there.drain(t, js, "numbers", "numbers", "numbers")
+	receive := func(q *queue.Queue[uint64], want uint64) {
+		t.Helper()
+		d, err := q.Receive(patience(t))
+		must(t, err)
+		if v, err := d.Value(); v != want || err != nil {
+			t.Fatalf("%d, %v, want %d", v, err, want)
+		}
+		must(t, d.Done())
+	}
+	must(t, from.Send(patience(t), 1))
+	receive(to, 1)
+	must(t, sharedseg.Remove("numbers", here.queue().Place()))
+	from2 := openNumbers(t, here, "numbers")
+	must(t, from.Send(patience(t), 2))
+	receive(to, 2)
+	must(t, from2.Send(patience(t), 3))
+	receive(to, 3)
+	must(t, sharedseg.Remove("numbers", there.queue().Place()))
+	to2 := openNumbers(t, there, "numbers")
+	time.Sleep(500 * time.Millisecond) // what comes before the bridge looks is the old one's
+	must(t, from2.Send(patience(t), 4))
+	receive(to2, 4)
+}
+
+// A stream that is not there yet is waited for.
+func TestNoStream(t *testing.T) {
+	js := startServer(t).connect()
+	here := newHost(t)
+	from := openNumbers(t, here, "numbers")
+	must(t, from.Send(patience(t), 1))
+	here.forward(t, js, "numbers", "numbers")
+	time.Sleep(100 * time.Millisecond)
+	work(t, js, "numbers", "numbers")
+	eventually(t, "the message is in the stream", func() bool {
+		s, err := js.Stream(patience(t), "numbers")
+		must(t, err)
+		return s.CachedInfo().State.Msgs == 1 && from.Len() == 0
+	})
+}
