@@ -164,15 +164,13 @@ var (
 	errReconnected = errors.New("the connection was lost meanwhile")
 )
 
-// guard returns a context that ends, with errRecreated as its cause, when path
-// leads to another file, and if reconnects is set, with errReconnected, when a
-// connection was made again. stop frees what guard uses.
+// guard returns a context that ends when path leads to another file, with
+// errRecreated as its cause, when the connection was closed for good, with
+// nats.ErrConnectionClosed, and if reconnects is set when it was made again, with
+// errReconnected. stop frees what guard uses.
 func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, reconnects bool) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	var connected chan nats.Status
-	if reconnects {
-		connected = b.conn.StatusChanged(nats.CONNECTED)
-	}
+	changes := b.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -182,31 +180,36 @@ func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, recon
 			select {
 			case <-ctx.Done():
 				return
-			case <-connected:
-				cancel(errReconnected)
+			case status := <-changes:
+				if status == nats.CONNECTED && reconnects {
+					cancel(errReconnected)
+				}
 			case <-ticker.C:
 				if !sameFile(file, path) {
 					cancel(errRecreated)
 				}
+			}
+			if b.conn.IsClosed() {
+				cancel(nats.ErrConnectionClosed)
 			}
 		}
 	}()
 	return ctx, func() {
 		cancel(nil)
 		<-ended
-		if connected != nil {
-			b.conn.RemoveStatusListener(connected)
-		}
+		b.conn.RemoveStatusListener(changes)
 	}
 }
 
-// resume returns errAgain if err comes from the end of a guard's context, and says
-// why. Else it returns err.
+// resume returns what a session ends with that was under a guard's context and
+// ended with err.
 func (b *bridge) resume(guarded context.Context, err error) error {
 	switch cause := context.Cause(guarded); cause {
 	case errRecreated, errReconnected:
 		b.log.Info("beginning anew", "reason", cause)
 		return errAgain
+	case nats.ErrConnectionClosed:
+		return cause
 	}
 	return err
 }

@@ -213,26 +213,35 @@ func (m *mirror) store(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	sum, due := e.sum(), false
+	if due, err := m.announce(ctx, e); err != nil || !due {
+		return err
+	}
+	return m.commit(ctx, e)
+}
+
+// announce reports whether a revision is to be stored, and if so notes that it is
+// about to be. If this process is killed after that, and after the segment has the
+// value, others know where it came from.
+func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 	err = m.link.update(ctx, func(b *base) error {
 		due = m.due(b, e)
 		switch {
 		case due:
-			b.Incoming = sum
+			b.Incoming = e.sum()
 		case m.link.own(e) && e.revision > b.Revision:
-			b.Revision, b.Sum = e.revision, sum
+			b.Revision, b.Sum = e.revision, e.sum()
 		default:
 			return errUnchanged
 		}
 		return nil
 	})
-	if err != nil || !due {
-		return err
-	}
-	// If this process is killed between the two updates, or in the second after
-	// Store, Incoming says that the value is not this host's.
+	return due, err
+}
+
+// commit stores a revision that was announced, unless it has been dealt with since.
+func (m *mirror) commit(ctx context.Context, e *entry) error {
 	var failed error
-	err = m.link.update(ctx, func(b *base) error {
+	err := m.link.update(ctx, func(b *base) error {
 		if !m.due(b, e) {
 			return errUnchanged
 		}
@@ -241,7 +250,7 @@ func (m *mirror) store(ctx context.Context, e *entry) error {
 				return errUnchanged
 			}
 		}
-		b.Revision, b.Sum, b.Incoming = e.revision, sum, [sha256.Size]byte{}
+		b.Revision, b.Sum, b.Incoming = e.revision, e.sum(), [sha256.Size]byte{}
 		return nil
 	})
 	if errors.Is(failed, sharedseg.ErrTooLarge) {

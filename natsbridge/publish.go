@@ -240,7 +240,13 @@ func (p *publisher) giveWay(ctx context.Context, sum [sha256.Size]byte) error {
 	if err := p.replaceable(&last); err != nil {
 		return err
 	}
-	if err := p.link.reconcile(ctx, &last); err != nil {
+	return p.giveWayTo(ctx, &last, sum)
+}
+
+// giveWayTo notes that the key has a revision that the value with that sum is to
+// replace.
+func (p *publisher) giveWayTo(ctx context.Context, last *entry, sum [sha256.Size]byte) error {
+	if err := p.link.reconcile(ctx, last); err != nil {
 		return err
 	}
 	return p.link.update(ctx, func(b *base) error {

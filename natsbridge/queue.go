@@ -138,7 +138,7 @@ func (f *forwarder) session(ctx context.Context) (err error) {
 	if ctx.Err() == nil && context.Cause(guarded) == errRecreated {
 		err = errors.Join(err, f.forwardRest(ctx))
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) && ctx.Err() == nil {
 		f.log.Info("the queue was shut, and all its messages are in the stream")
 		return nil
 	}
@@ -461,7 +461,9 @@ func (d *drainer) pass(ctx context.Context, msg jetstream.Msg) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case d.guarded.Err() != nil:
-			d.log.Info("beginning anew", "reason", context.Cause(d.guarded))
+			if err := d.resume(d.guarded, err); err != errAgain {
+				return err
+			}
 			d.stop()
 		case errors.Is(err, context.DeadlineExceeded):
 			msg.InProgress() // the queue is full

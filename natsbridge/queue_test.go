@@ -61,6 +61,7 @@ func senderRole(args []string) error {
 		return err
 	}
 	for n := from; n <= to; n++ {
+		time.Sleep(500 * time.Microsecond) // or it would be done before the others are killed
 		if err := q.Send(context.Background(), n); err != nil {
 			return err
 		}
@@ -161,6 +162,11 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 		for i, part := range append(order, "server") {
 			at := int(messages) * (5*round + i + 1) / 17
 			eventually(t, fmt.Sprintf("%d messages came", at), func() bool { return count() >= at })
+			mu.Lock()
+			if sent >= messages {
+				t.Errorf("all was sent before the %s was killed", part)
+			}
+			mu.Unlock()
 			if kills++; part == "server" {
 				srv.Kill()
 				srv.start()
