@@ -136,7 +136,9 @@ func (f *forwarder) session(ctx context.Context) (err error) {
 	f.log.Info("forwarding", "codec", f.label.String(), "messages", f.queue.Len())
 	err = f.forward(guarded)
 	if ctx.Err() == nil && context.Cause(guarded) == errRecreated {
-		err = errors.Join(err, f.forwardRest(ctx))
+		if err := f.forwardRest(ctx); err != nil {
+			return err
+		}
 	}
 	if errors.Is(err, io.EOF) && ctx.Err() == nil {
 		f.log.Info("the queue was shut, and all its messages are in the stream")
@@ -159,6 +161,9 @@ func (f *forwarder) forward(ctx context.Context) error {
 
 // forwardRest publishes what is left in a queue whose name leads to another.
 func (f *forwarder) forwardRest(ctx context.Context) error {
+	for _, p := range f.sent {
+		p.waitAgain()
+	}
 	for {
 		if err := f.fill(ctx, false); err != nil && err != io.EOF {
 			return err
@@ -295,6 +300,13 @@ func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
 	return true
 }
 
+// waitAgain forgets that a wait for the answer ended with its context.
+func (p *parcel) waitAgain() {
+	if errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded) {
+		p.err = nil
+	}
+}
+
 // note notes why a message is not in the stream.
 func (p *parcel) note(conn *nats.Conn, m *nats.Msg, err error) {
 	p.err = err
@@ -309,9 +321,7 @@ func (f *forwarder) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), longestPause)
 	defer cancel()
 	for _, p := range f.sent {
-		if errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded) {
-			p.err = nil // nothing is known yet
-		}
+		p.waitAgain()
 		if p.ack == nil {
 			continue
 		}

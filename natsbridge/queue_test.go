@@ -19,6 +19,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/natsbridge"
 	"github.com/sharedseg/sharedseg/queue"
+	"github.com/sharedseg/sharedseg/segment"
 )
 
 var (
@@ -48,6 +49,15 @@ func work(t testing.TB, js jetstream.JetStream, name, subject string) {
 	must(t, err)
 }
 
+// ahead is how many messages a sender is ahead of the receiver at most, so that all
+// parts have something to do until the end.
+const ahead = 200
+
+// received is how many messages a test has received, for the sender.
+func received(h *host) (*segment.Segment[uint64], error) {
+	return segment.Open("received", codec.Fixed[uint64](), h.segment())
+}
+
 // sender DIR FROM TO sends the numbers, and says each that it has sent.
 func senderRole(args []string) error {
 	h := &host{args[0]}
@@ -60,8 +70,19 @@ func senderRole(args []string) error {
 	if err != nil {
 		return err
 	}
+	s, err := received(h)
+	if err != nil {
+		return err
+	}
 	for n := from; n <= to; n++ {
-		time.Sleep(500 * time.Microsecond) // or it would be done before the others are killed
+		for count, err := range s.Watch(context.Background()) {
+			if err != nil {
+				return err
+			}
+			if n <= count+ahead {
+				break
+			}
+		}
 		if err := q.Send(context.Background(), n); err != nil {
 			return err
 		}
@@ -106,6 +127,10 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 	here, there := newHost(t), newHost(t)
 	openNumbers(t, here, "numbers")
 	openNumbers(t, there, "numbers")
+	came, err := received(here)
+	must(t, err)
+	defer came.Close()
+	must(t, came.Store(0))
 
 	var mu sync.Mutex
 	var sent uint64               // the last number that a sender has said
@@ -149,6 +174,9 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 			follow(parts["receiver"], func(n uint64) {
 				if times[n]++; times[n] == 1 {
 					first = append(first, n)
+					if err := came.Store(uint64(len(first))); err != nil {
+						t.Error(err)
+					}
 				}
 			})
 		},
@@ -239,7 +267,7 @@ func TestShut(t *testing.T) {
 	}
 }
 
-// While the queue is full the message is not delivered again.
+// While the queue is full the message is not delivered again, to another Drain.
 func TestFull(t *testing.T) {
 	js := startServer(t).connect()
 	work(t, js, "numbers", "numbers")
@@ -251,7 +279,9 @@ func TestFull(t *testing.T) {
 	must(t, err)
 	defer to.Close()
 	here.forward(t, js, "numbers", "numbers")
-	there.drain(t, js, "numbers", "numbers", "numbers")
+	for range 2 {
+		there.drain(t, js, "numbers", "numbers", "numbers")
+	}
 	for i := range uint64(5) {
 		must(t, from.Send(patience(t), i))
 	}
@@ -348,7 +378,8 @@ func TestWrongMessages(t *testing.T) {
 // A queue whose name was removed and created anew is followed, at both ends, and
 // what is in the old one goes before.
 func TestQueueRecreated(t *testing.T) {
-	js := startServer(t).connect()
+	srv := startServer(t)
+	js := srv.connect()
 	work(t, js, "numbers", "numbers")
 	here, there := newHost(t), newHost(t)
 	from, to := openNumbers(t, here, "numbers"), openNumbers(t, there, "numbers")
@@ -365,17 +396,23 @@ func TestQueueRecreated(t *testing.T) {
 	}
 	must(t, from.Send(patience(t), 1))
 	receive(to, 1)
+	srv.stop()
+	for n := range uint64(5) {
+		must(t, from.Send(patience(t), 2+n))
+	}
 	must(t, sharedseg.Remove("numbers", here.queue().Place()))
 	from2 := openNumbers(t, here, "numbers")
-	must(t, from.Send(patience(t), 2))
-	receive(to, 2)
-	must(t, from2.Send(patience(t), 3))
-	receive(to, 3)
+	must(t, from2.Send(patience(t), 7))
+	time.Sleep(300 * time.Millisecond) // in which the bridge sees it
+	srv.start()
+	for n := range uint64(6) {
+		receive(to, 2+n)
+	}
 	must(t, sharedseg.Remove("numbers", there.queue().Place()))
 	to2 := openNumbers(t, there, "numbers")
 	time.Sleep(500 * time.Millisecond) // what comes before the bridge looks is the old one's
-	must(t, from2.Send(patience(t), 4))
-	receive(to2, 4)
+	must(t, from2.Send(patience(t), 8))
+	receive(to2, 8)
 }
 
 // A stream that is not there yet is waited for.
