@@ -25,7 +25,7 @@ import (
 // Its lock makes one step of what Publish and Mirror decide: Publish looks at the
 // segment and at the revision that it has to replace, and Mirror stores a
 // revision, while the other waits. The server then refuses what Publish puts if the
-// key has moved on from that revision. So a value that Mirror stored is never taken
+// key has moved on from that revision. docs/models/bridge.pml is a model of it. So a value that Mirror stored is never taken
 // for one of this host, and what is put replaces only what was here when it was
 // stored.
 type link struct {
@@ -39,9 +39,9 @@ type link struct {
 type base struct {
 	Origin   [16]byte // of what Publish puts
 	Revision uint64   // the newest of the key that was dealt with
-	// Sum is the SHA-256 of the encoding that segment and key had in common last,
-	// and Incoming that of the one that Mirror stores, or was about to store when it
-	// was killed. A segment with another value was changed by this host. 0: none.
+	// Sum is the SHA-256 of the encoding that the key has in that revision, and
+	// Incoming that of the one that Mirror stores, or was about to store when it was
+	// killed. A segment with another value was changed by this host. 0: none.
 	Sum, Incoming [sha256.Size]byte
 }
 

@@ -181,7 +181,7 @@ func (p *publisher) publish(ctx context.Context) error {
 				sleep(ctx, p.opts.Interval-time.Since(start))
 			}
 		case errors.Is(err, errConflict):
-			if err := p.giveWay(ctx, sum); err != nil {
+			if err := p.giveWay(ctx); err != nil {
 				return err
 			}
 		default:
@@ -199,14 +199,22 @@ func (p *publisher) publish(ctx context.Context) error {
 // so that it has to be put, and in place of which revision.
 func (p *publisher) look(ctx context.Context) (version, expected uint64, sum [sha256.Size]byte, dirty bool, err error) {
 	err = p.link.update(ctx, func(b *base) (err error) {
-		if version, err = p.segment.LoadInto(&p.buf); err != nil {
+		if version, sum, dirty, err = p.dirty(b); err != nil {
 			return err
 		}
-		sum, expected = sha256.Sum256(p.buf), b.Revision
-		dirty = version != 0 && sum != b.Sum && sum != b.Incoming
+		expected = b.Revision
 		return errUnchanged
 	})
 	return version, expected, sum, dirty, err
+}
+
+// dirty is look, with the link's lock held.
+func (p *publisher) dirty(b *base) (version uint64, sum [sha256.Size]byte, dirty bool, err error) {
+	if version, err = p.segment.LoadInto(&p.buf); err != nil {
+		return 0, sum, false, err
+	}
+	sum = sha256.Sum256(p.buf)
+	return version, sum, version != 0 && sum != b.Sum && sum != b.Incoming, nil
 }
 
 // wait waits for a version after the one that is there. From time to time it looks
@@ -232,7 +240,7 @@ func (p *publisher) wait(ctx context.Context, version uint64) error {
 // giveWay is for a put that was refused because the key has another revision than
 // was expected. What it has is this host's, of which the answer was lost, or
 // another's, whose value Mirror may have stored here since.
-func (p *publisher) giveWay(ctx context.Context, sum [sha256.Size]byte) error {
+func (p *publisher) giveWay(ctx context.Context) error {
 	last, err := p.key.last(ctx)
 	if err != nil {
 		return err
@@ -240,23 +248,27 @@ func (p *publisher) giveWay(ctx context.Context, sum [sha256.Size]byte) error {
 	if err := p.replaceable(&last); err != nil {
 		return err
 	}
-	return p.giveWayTo(ctx, &last, sum)
+	return p.giveWayTo(ctx, &last)
 }
 
-// giveWayTo notes that the key has a revision that the value with that sum is to
-// replace.
-func (p *publisher) giveWayTo(ctx context.Context, last *entry, sum [sha256.Size]byte) error {
+// giveWayTo notes that the key has a revision that is to be replaced by what this
+// host stored, if the segment has that still. Else the revision is Mirror's.
+func (p *publisher) giveWayTo(ctx context.Context, last *entry) error {
 	if err := p.link.reconcile(ctx, last); err != nil {
 		return err
 	}
 	return p.link.update(ctx, func(b *base) error {
-		switch {
-		case last.revision <= b.Revision:
-			return errUnchanged
-		case !last.marker() && last.sum() == sum:
-			b.Sum = sum
+		_, _, dirty, err := p.dirty(b)
+		if err != nil {
+			return err
 		}
-		b.Revision = last.revision
+		if !dirty || last.revision <= b.Revision {
+			return errUnchanged
+		}
+		b.Revision, b.Sum, b.Incoming = last.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
+		if !last.marker() {
+			b.Sum = last.sum()
+		}
 		return nil
 	})
 }

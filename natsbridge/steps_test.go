@@ -172,15 +172,32 @@ func TestGiveWay(t *testing.T) {
 	p.must(p.m.segment.Store([]byte("mine")))
 	other := revision(7, "other", "other")
 	p.announce(other)
-	p.must(p.p.giveWayTo(ctx, other, sha256.Sum256([]byte("mine"))))
+	p.must(p.p.giveWayTo(ctx, other))
 	p.expect("mine", 7)
 	p.must(p.m.commit(ctx, other))
 	p.has("mine")
 	p.expect("mine", 7)
 	// The same value needs not be put.
 	same := revision(8, "mine", "other")
-	p.must(p.p.giveWayTo(ctx, same, sha256.Sum256([]byte("mine"))))
+	p.must(p.p.giveWayTo(ctx, same))
 	p.expect("", 8)
+
+	// If Mirror has replaced what was refused, the next revision is Mirror's, too.
+	nine, ten := revision(9, "nine", "other"), revision(10, "ten", "other")
+	p.must(p.m.segment.Store([]byte("late")))
+	p.expect("late", 8)
+	p.announce(nine)
+	p.must(p.m.commit(ctx, nine))
+	p.must(p.p.giveWayTo(ctx, ten))
+	p.announce(ten)
+	p.must(p.m.commit(ctx, ten))
+	p.has("ten")
+
+	// The value before is another, once the key has moved on.
+	p.must(p.m.segment.Store([]byte("change")))
+	p.must(p.p.giveWayTo(ctx, revision(11, "eleven", "other")))
+	p.must(p.m.segment.Store([]byte("ten")))
+	p.expect("ten", 11)
 }
 
 // A label that went through headers is what it was.
