@@ -32,6 +32,8 @@ type link struct {
 	*segment.Segment[base]
 	name  string
 	about bridge
+	load  func(*[]byte) (version uint64, err error) // the value of the segment that it is about
+	buf   []byte
 	state base // what the last update saw or made
 }
 
@@ -39,10 +41,27 @@ type link struct {
 type base struct {
 	Origin   [16]byte // of what Publish puts
 	Revision uint64   // the newest of the key that was dealt with
-	// Sum is the SHA-256 of the encoding that the key has in that revision, and
-	// Incoming that of the one that Mirror stores, or was about to store when it was
-	// killed. A segment with another value was changed by this host. 0: none.
-	Sum, Incoming [sha256.Size]byte
+	// Sum is the SHA-256 of the encoding that the key has in that revision. A segment
+	// with another value was changed by this host. 0: none.
+	Sum [sha256.Size]byte
+	// Incoming is that of the revision IncomingRevision, which Mirror stores. If it
+	// is killed then, the segment's value tells whether it has.
+	IncomingRevision uint64
+	Incoming         [sha256.Size]byte
+	// Outgoing is that of the value that Publish puts in place of Revision, until the
+	// server has answered. If the answer is lost, and others have set the key since,
+	// the value may have been put before theirs, and putting it again could bring it
+	// back. So it counts as put.
+	Outgoing [sha256.Size]byte
+}
+
+// settle notes what the key's newest revision is, and with that, that no value is
+// under way.
+func (b *base) settle(e *entry) {
+	b.Revision, b.Sum, b.Outgoing = e.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
+	if !e.marker() {
+		b.Sum = e.sum()
+	}
 }
 
 // linkName is the name of the link's segment. A bucket that was deleted and created
@@ -81,11 +100,19 @@ func openLink(ctx context.Context, b *bridge, k *key, stream jetstream.Stream) (
 // errUnchanged is returned by the function of an update that changes nothing.
 var errUnchanged = errors.New("unchanged")
 
-// update runs f with the link's lock held.
+// update runs f with the link's lock held, after what a Mirror began that was killed
+// is finished.
 func (l *link) update(ctx context.Context, f func(*base) error) error {
 	err := l.UpdateContext(ctx, func(b *base) error {
-		err := f(b)
+		finished, err := l.finish(b)
+		if err != nil {
+			return err
+		}
+		err = f(b)
 		l.state = *b
+		if finished && errors.Is(err, errUnchanged) {
+			return nil
+		}
 		return err
 	})
 	if errors.Is(err, errUnchanged) {
@@ -94,28 +121,44 @@ func (l *link) update(ctx context.Context, f func(*base) error) error {
 	return err
 }
 
-// agree notes that the value with that sum is the key's revision, and was the
-// segment's.
+// finish notes that the segment has the incoming value, if it has.
+func (l *link) finish(b *base) (bool, error) {
+	if b.IncomingRevision == 0 || l.load == nil {
+		return false, nil
+	}
+	version, err := l.load(&l.buf)
+	if err != nil || version == 0 || sha256.Sum256(l.buf) != b.Incoming {
+		return false, err
+	}
+	b.Revision, b.Sum = max(b.Revision, b.IncomingRevision), b.Incoming
+	b.Outgoing = [sha256.Size]byte{}
+	b.forget()
+	return true, nil
+}
+
+// forget ends what Mirror has announced.
+func (b *base) forget() { b.IncomingRevision, b.Incoming = 0, [sha256.Size]byte{} }
+
+// agree notes that the value with that sum was put, and is the key's revision.
 func (l *link) agree(ctx context.Context, revision uint64, sum [sha256.Size]byte) error {
 	return l.update(ctx, func(b *base) error {
 		if revision > b.Revision {
-			b.Revision, b.Sum = revision, sum
+			b.Revision, b.Sum, b.Outgoing = revision, sum, [sha256.Size]byte{}
 		}
 		return nil
 	})
 }
 
 // reconcile notes what the key's newest revision is where that cannot be learned
-// from its messages: the server has lost the newest ones, or was told to.
+// from its messages: the server has lost the newest ones, or its answer was lost.
 func (l *link) reconcile(ctx context.Context, last *entry) error {
 	return l.update(ctx, func(b *base) error {
 		switch {
-		case last.revision < b.Revision && last.marker():
-			b.Revision, b.Sum, b.Incoming = last.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
 		case last.revision < b.Revision:
-			b.Revision, b.Sum, b.Incoming = last.revision, last.sum(), [sha256.Size]byte{}
+			b.settle(last)
+			b.forget()
 		case last.revision > b.Revision && l.own(last):
-			b.Revision, b.Sum = last.revision, last.sum()
+			b.settle(last)
 		default:
 			return errUnchanged
 		}

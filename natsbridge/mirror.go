@@ -1,9 +1,7 @@
 package natsbridge
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -76,7 +74,6 @@ type mirror struct {
 	segment *segment.Segment[[]byte]
 	label   label
 	link    *link
-	buf     []byte // of the segment's value
 }
 
 // session mirrors until the segment, the bucket or the connection is another.
@@ -99,6 +96,7 @@ func (m *mirror) session(ctx context.Context) error {
 	}
 	defer func() { m.segment.Close() }()
 	m.label = labelOf(&info)
+	m.link.load = m.segment.LoadInto
 
 	guarded, stop := m.guard(ctx, file, info.Path, true)
 	defer stop()
@@ -213,10 +211,14 @@ func (m *mirror) store(ctx context.Context, e *entry) error {
 	if err != nil {
 		return err
 	}
-	if due, err := m.announce(ctx, e); err != nil || !due {
-		return err
+	for {
+		if due, err := m.announce(ctx, e); err != nil || !due {
+			return err
+		}
+		if over, err := m.commit(ctx, e); err != nil || over {
+			return err
+		}
 	}
-	return m.commit(ctx, e)
 }
 
 // announce reports whether a revision is to be stored, and if so notes that it is
@@ -227,9 +229,9 @@ func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 		due = m.due(b, e)
 		switch {
 		case due:
-			b.Incoming = e.sum()
+			b.IncomingRevision, b.Incoming = e.revision, e.sum()
 		case m.link.own(e) && e.revision > b.Revision:
-			b.Revision, b.Sum = e.revision, e.sum()
+			b.settle(e)
 		default:
 			return errUnchanged
 		}
@@ -239,18 +241,18 @@ func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 }
 
 // commit stores a revision that was announced, unless it has been dealt with since.
-func (m *mirror) commit(ctx context.Context, e *entry) error {
+// It is not over if another Mirror has announced another.
+func (m *mirror) commit(ctx context.Context, e *entry) (over bool, err error) {
 	var failed error
-	err := m.link.update(ctx, func(b *base) error {
-		if !m.due(b, e) {
+	err = m.link.update(ctx, func(b *base) error {
+		if over = !m.due(b, e); over || b.IncomingRevision != e.revision || b.Incoming != e.sum() {
 			return errUnchanged
 		}
-		if version, err := m.segment.LoadInto(&m.buf); err != nil || version == 0 || !bytes.Equal(m.buf, e.value) {
-			if failed = m.segment.StoreContext(ctx, e.value); failed != nil {
-				return errUnchanged
-			}
+		over = true
+		if failed = m.segment.StoreContext(ctx, e.value); failed == nil {
+			b.settle(e)
 		}
-		b.Revision, b.Sum, b.Incoming = e.revision, e.sum(), [sha256.Size]byte{}
+		b.forget()
 		return nil
 	})
 	if errors.Is(failed, sharedseg.ErrTooLarge) {
@@ -258,7 +260,7 @@ func (m *mirror) commit(ctx context.Context, e *entry) error {
 			"bytes", len(e.value), "capacity", m.label.capacity)
 		failed = nil
 	}
-	return errors.Join(err, failed)
+	return over, errors.Join(err, failed)
 }
 
 // due reports whether a revision is to be stored: it is new here, and was not put by

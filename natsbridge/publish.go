@@ -117,6 +117,7 @@ func (p *publisher) session(ctx context.Context) (err error) {
 	}
 	defer func() { p.segment.Close() }()
 	p.label, p.tooLarge = labelOf(&info), 0
+	p.link.load = p.segment.LoadInto
 
 	guarded, stop := p.guard(ctx, file, info.Path, true)
 	defer stop()
@@ -157,12 +158,12 @@ func (p *publisher) replaceable(e *entry) error {
 
 func (p *publisher) publish(ctx context.Context) error {
 	for {
-		version, expected, sum, dirty, err := p.look(ctx)
+		t, err := p.look(ctx)
 		if err != nil {
 			return err
 		}
-		if !dirty || version == p.tooLarge {
-			if err := p.wait(ctx, version); err != nil {
+		if !t.dirty || t.version == p.tooLarge {
+			if err := p.wait(ctx, t.version); err != nil {
 				return err
 			}
 			continue
@@ -170,18 +171,18 @@ func (p *publisher) publish(ctx context.Context) error {
 		start := time.Now()
 		m := &nats.Msg{Subject: p.key.putSubject, Header: p.label.header(), Data: p.buf}
 		m.Header.Set(HeaderOrigin, p.link.origin())
-		revision, err := p.key.put(ctx, m, expected)
+		revision, err := p.key.put(ctx, m, t.expected)
 		switch {
 		case err == nil:
 			p.well()
-			if err := p.link.agree(ctx, revision, sum); err != nil {
+			if err := p.link.agree(ctx, revision, t.sum); err != nil {
 				return err
 			}
 			if p.opts.Interval > 0 {
 				sleep(ctx, p.opts.Interval-time.Since(start))
 			}
 		case errors.Is(err, errConflict):
-			if err := p.giveWay(ctx); err != nil {
+			if err := p.giveWay(ctx, &t); err != nil {
 				return err
 			}
 		default:
@@ -189,32 +190,46 @@ func (p *publisher) publish(ctx context.Context) error {
 			if large == nil {
 				return err
 			}
-			p.tooLarge = version
-			p.log.Error("the key keeps its value", "error", large, "version", version)
+			p.tooLarge = t.version
+			p.log.Error("the key keeps its value", "error", large, "version", t.version)
 		}
 	}
 }
 
-// look reads the segment's value into p.buf, and says whether this host stored it,
-// so that it has to be put, and in place of which revision.
-func (p *publisher) look(ctx context.Context) (version, expected uint64, sum [sha256.Size]byte, dirty bool, err error) {
+// A try is what one look at segment and link says.
+type try struct {
+	version  uint64
+	sum      [sha256.Size]byte // of the value in p.buf
+	dirty    bool              // this host stored it, so it has to be put
+	expected uint64            // the revision in place of which it is put
+	again    bool              // it was tried before, and nobody knows what became of it
+}
+
+// look reads the segment's value into p.buf, and if it has to be put, notes that it
+// is under way.
+func (p *publisher) look(ctx context.Context) (t try, err error) {
 	err = p.link.update(ctx, func(b *base) (err error) {
-		if version, sum, dirty, err = p.dirty(b); err != nil {
+		if t, err = p.peek(b); err != nil {
 			return err
 		}
-		expected = b.Revision
-		return errUnchanged
+		if !t.dirty || t.again {
+			return errUnchanged
+		}
+		b.Outgoing = t.sum
+		return nil
 	})
-	return version, expected, sum, dirty, err
+	return t, err
 }
 
-// dirty is look, with the link's lock held.
-func (p *publisher) dirty(b *base) (version uint64, sum [sha256.Size]byte, dirty bool, err error) {
-	if version, err = p.segment.LoadInto(&p.buf); err != nil {
-		return 0, sum, false, err
+// peek is look with the link's lock held. It changes nothing.
+func (p *publisher) peek(b *base) (t try, err error) {
+	if t.version, err = p.segment.LoadInto(&p.buf); err != nil {
+		return t, err
 	}
-	sum = sha256.Sum256(p.buf)
-	return version, sum, version != 0 && sum != b.Sum && sum != b.Incoming, nil
+	t.sum, t.expected = sha256.Sum256(p.buf), b.Revision
+	t.dirty = t.version != 0 && t.sum != b.Sum
+	t.again = t.sum == b.Outgoing
+	return t, nil
 }
 
 // wait waits for a version after the one that is there. From time to time it looks
@@ -240,7 +255,7 @@ func (p *publisher) wait(ctx context.Context, version uint64) error {
 // giveWay is for a put that was refused because the key has another revision than
 // was expected. What it has is this host's, of which the answer was lost, or
 // another's, whose value Mirror may have stored here since.
-func (p *publisher) giveWay(ctx context.Context) error {
+func (p *publisher) giveWay(ctx context.Context, t *try) error {
 	last, err := p.key.last(ctx)
 	if err != nil {
 		return err
@@ -248,27 +263,28 @@ func (p *publisher) giveWay(ctx context.Context) error {
 	if err := p.replaceable(&last); err != nil {
 		return err
 	}
-	return p.giveWayTo(ctx, &last)
+	return p.giveWayTo(ctx, &last, t)
 }
 
 // giveWayTo notes that the key has a revision that is to be replaced by what this
 // host stored, if the segment has that still. Else the revision is Mirror's.
-func (p *publisher) giveWayTo(ctx context.Context, last *entry) error {
+func (p *publisher) giveWayTo(ctx context.Context, last *entry, refused *try) error {
 	if err := p.link.reconcile(ctx, last); err != nil {
 		return err
 	}
 	return p.link.update(ctx, func(b *base) error {
-		_, _, dirty, err := p.dirty(b)
-		if err != nil {
+		t, err := p.peek(b)
+		switch {
+		case err != nil:
 			return err
-		}
-		if !dirty || last.revision <= b.Revision {
+		case !t.dirty || last.revision <= b.Revision:
 			return errUnchanged
+		case refused.again && t.sum == refused.sum:
+			b.Sum, b.Outgoing = t.sum, [sha256.Size]byte{} // it may have been put before last was
+			return nil
 		}
-		b.Revision, b.Sum, b.Incoming = last.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
-		if !last.marker() {
-			b.Sum = last.sum()
-		}
+		b.settle(last)
+		b.forget()
 		return nil
 	})
 }

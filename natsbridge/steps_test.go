@@ -43,7 +43,7 @@ func newPair(t testing.TB) *pair {
 	t.Cleanup(func() { s.Close(); r.Close(); l.Close() })
 	b := newBridge("test", "s", nil, o.Place(), sharedseg.KindSegment, slog.New(slog.DiscardHandler))
 	p := &pair{t: t}
-	p.p = publisher{bridge: b, segment: r, link: &link{Segment: l, about: b}}
+	p.p = publisher{bridge: b, segment: r, link: &link{Segment: l, about: b, load: r.LoadInto}}
 	p.m = mirror{bridge: b, segment: s, link: p.p.link, opts: new(MirrorOptions)}
 	p.must(p.p.link.update(t.Context(), func(b *base) error {
 		b.Origin[0] = 1
@@ -66,22 +66,20 @@ func revision(n uint64, value, origin string) *entry {
 	return e
 }
 
-// put returns what Publish would put, and in place of which revision; "" if nothing.
-func (p *pair) put() (value string, expected uint64) {
+// expect fails the test unless Publish would put value, in place of the expected
+// revision; "" if nothing. It is then under way.
+func (p *pair) expect(value string, expected uint64) (t try) {
 	p.t.Helper()
-	_, expected, _, dirty, err := p.p.look(p.t.Context())
+	t, err := p.p.look(p.t.Context())
 	p.must(err)
-	if !dirty {
-		return "", expected
+	got := ""
+	if t.dirty {
+		got = string(p.p.buf)
 	}
-	return string(p.p.buf), expected
-}
-
-func (p *pair) expect(value string, expected uint64) {
-	p.t.Helper()
-	if v, e := p.put(); v != value || e != expected {
-		p.t.Errorf("Publish puts %q in place of %d, want %q in place of %d", v, e, value, expected)
+	if got != value || t.expected != expected {
+		p.t.Errorf("Publish puts %q in place of %d, want %q in place of %d", got, t.expected, value, expected)
 	}
+	return t
 }
 
 func (p *pair) has(value string) {
@@ -100,6 +98,15 @@ func (p *pair) announce(e *entry) {
 	}
 }
 
+func (p *pair) commit(e *entry) {
+	p.t.Helper()
+	over, err := p.m.commit(p.t.Context(), e)
+	p.must(err)
+	if !over {
+		p.t.Errorf("revision %d is not over", e.revision)
+	}
+}
+
 // A Mirror that is killed at any of its steps leaves nothing that Publish would take
 // for a value of this host.
 func TestMirrorIsKilled(t *testing.T) {
@@ -107,16 +114,17 @@ func TestMirrorIsKilled(t *testing.T) {
 	ctx := t.Context()
 	p.expect("", 0)
 	p.announce(revision(4, "four", "other"))
-	p.must(p.m.commit(ctx, revision(4, "four", "other")))
+	p.commit(revision(4, "four", "other"))
 	p.expect("", 4)
 
 	five := revision(5, "five", "other")
 	p.announce(five)
 	p.expect("", 4) // killed before it stored
 	p.must(p.m.segment.Store(five.value))
-	p.expect("", 4) // killed after it stored, before it said so
-	p.announce(five)
-	p.must(p.m.commit(ctx, five)) // the next one goes on
+	p.expect("", 5) // killed after it stored, before it said so
+	if due, err := p.m.announce(ctx, five); due || err != nil {
+		t.Errorf("due once more: %v, %v", due, err)
+	}
 	p.expect("", 5)
 	p.has("five")
 	if due, err := p.m.announce(ctx, five); due || err != nil {
@@ -128,9 +136,34 @@ func TestMirrorIsKilled(t *testing.T) {
 	six := revision(6, "six", "other")
 	p.announce(six)
 	p.expect("mine", 5) // the server refuses that, as the key has 6
-	p.must(p.m.commit(ctx, six))
+	p.commit(six)
 	p.expect("", 6)
 	p.has("six")
+}
+
+// A Mirror that is killed after it stored finds a newer revision when it comes back.
+func TestNextIsNewer(t *testing.T) {
+	p := newPair(t)
+	one, two := revision(1, "one", "other"), revision(2, "two", "other")
+	p.announce(one)
+	p.must(p.m.segment.Store(one.value)) // killed
+	p.announce(two)
+	p.expect("", 1)
+	p.commit(two)
+	p.expect("", 2)
+	p.has("two")
+
+	// Two Mirrors at once: who has announced, may store.
+	three, four := revision(3, "three", "other"), revision(4, "four", "other")
+	p.announce(three)
+	p.announce(four)
+	if over, err := p.m.commit(t.Context(), three); over || err != nil {
+		t.Errorf("over: %v, %v", over, err)
+	}
+	p.commit(four)
+	p.commit(three) // it is dealt with
+	p.expect("", 4)
+	p.has("four")
 }
 
 // What Publish has put is not stored again, whatever was stored since, and an answer
@@ -154,7 +187,7 @@ func TestOwnRevisions(t *testing.T) {
 	p.expect("", 2)
 	// An answer that comes late changes nothing.
 	p.announce(revision(3, "c", "other"))
-	p.must(p.m.commit(ctx, revision(3, "c", "other")))
+	p.commit(revision(3, "c", "other"))
 	p.must(p.p.link.agree(ctx, 2, sha256.Sum256([]byte("b"))))
 	p.expect("", 3)
 	// A server that has lost its newest revisions gets the value again.
@@ -170,34 +203,60 @@ func TestGiveWay(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
 	p.must(p.m.segment.Store([]byte("mine")))
+	mine := p.expect("mine", 0)
 	other := revision(7, "other", "other")
 	p.announce(other)
-	p.must(p.p.giveWayTo(ctx, other))
-	p.expect("mine", 7)
-	p.must(p.m.commit(ctx, other))
+	p.must(p.p.giveWayTo(ctx, other, &mine))
+	mine = p.expect("mine", 7)
+	p.commit(other)
 	p.has("mine")
-	p.expect("mine", 7)
 	// The same value needs not be put.
-	same := revision(8, "mine", "other")
-	p.must(p.p.giveWayTo(ctx, same))
+	p.must(p.p.giveWayTo(ctx, revision(8, "mine", "other"), &mine))
 	p.expect("", 8)
 
 	// If Mirror has replaced what was refused, the next revision is Mirror's, too.
 	nine, ten := revision(9, "nine", "other"), revision(10, "ten", "other")
 	p.must(p.m.segment.Store([]byte("late")))
-	p.expect("late", 8)
+	late := p.expect("late", 8)
 	p.announce(nine)
-	p.must(p.m.commit(ctx, nine))
-	p.must(p.p.giveWayTo(ctx, ten))
+	p.commit(nine)
+	p.must(p.p.giveWayTo(ctx, ten, &late))
 	p.announce(ten)
-	p.must(p.m.commit(ctx, ten))
+	p.commit(ten)
 	p.has("ten")
 
 	// The value before is another, once the key has moved on.
 	p.must(p.m.segment.Store([]byte("change")))
-	p.must(p.p.giveWayTo(ctx, revision(11, "eleven", "other")))
+	change := p.expect("change", 10)
+	p.must(p.p.giveWayTo(ctx, revision(11, "eleven", "other"), &change))
 	p.must(p.m.segment.Store([]byte("ten")))
 	p.expect("ten", 11)
+}
+
+// A value that was put, of which the answer was lost, is not put again over one that
+// another host has put since.
+func TestAnswerIsLost(t *testing.T) {
+	p := newPair(t)
+	ctx := t.Context()
+	p.must(p.m.segment.Store([]byte("mine")))
+	p.expect("mine", 0) // it is put, as revision 1, and Publish is killed
+	// Another host has mirrored that, and put revision 2.
+	again := p.expect("mine", 0)
+	if !again.again {
+		t.Error("it is not known that it was tried before")
+	}
+	two := revision(2, "two", "other")
+	p.must(p.p.giveWayTo(ctx, two, &again))
+	p.expect("", 0)
+	p.announce(two)
+	p.commit(two)
+	p.has("two")
+	p.expect("", 2)
+	// What is stored later is put.
+	p.must(p.m.segment.Store([]byte("mine")))
+	if p.expect("mine", 2).again {
+		t.Error("it is a new value")
+	}
 }
 
 // A label that went through headers is what it was.
