@@ -38,9 +38,10 @@ func must(t testing.TB, err error) {
 
 // The demo of the README.
 func TestDemo(t *testing.T) {
-	var out, log bytes.Buffer
+	var out bytes.Buffer
+	var log buffer
 	if code := run(t.Context(), []string{"demo"}, &out, &log); code != 0 {
-		t.Fatalf("code %d\n%s\n%s", code, &out, &log)
+		t.Fatalf("code %d\n%s\n%s", code, &out, log.String())
 	}
 	for _, want := range []string{
 		"west stored {Rome 14}; east has it", "east received {Number:3 Pieces:30}", "west stored {Bern 9}; east has it",
@@ -54,14 +55,20 @@ func TestDemo(t *testing.T) {
 
 // A buffer that goroutines share.
 type buffer struct {
-	mu sync.Mutex
-	bytes.Buffer
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // The commands create what is missing, in any order, also before there is a server,
