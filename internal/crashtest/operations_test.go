@@ -173,7 +173,8 @@ var operations = []*operation{
 		steps: borrowing,
 	}, {
 		name: "borrow first", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowFirst, beside: leaveRows,
-		steps: steps(claiming, reclaiming, rowing, from(step.PinSet, step.PinHeld), from(step.MemoryRetired, step.PlaceDropped)),
+		steps: steps(claiming, reclaiming, rowing, from(step.PinSet, step.PinHeld),
+			[]step.Step{step.MemoryRetired, step.LockDisowned, step.RegistryRelocked, step.RowLeft, step.PlaceDropped}),
 	}, {
 		name: "borrow as reader", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowAsReader,
 		steps: steps(claiming, rowing, borrowing, []step.Step{step.MemoryRetired, step.RowLeft, step.PlaceDropped}),
