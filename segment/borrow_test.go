@@ -362,27 +362,56 @@ func TestCloseWithBorrowed(t *testing.T) {
 	}
 }
 
+// dropper NAME drops handles with values borrowed, and expects them to stay as they
+// are, as they do where memory cannot be replaced: the handles then stay open.
+func dropper(args []string) error {
+	kept, err := dropped(args[0])
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		runtime.GC()
+		time.Sleep(time.Millisecond)
+	}
+	for _, b := range kept {
+		if string(b) != "value" {
+			return fmt.Errorf("what was borrowed is %q", b)
+		}
+	}
+	return nil
+}
+
+// dropped returns what handles have borrowed that nobody refers to any more.
+func dropped(name string) (kept [][]byte, err error) {
+	for range 5 {
+		s, err := segment.Attach(name, codec.Bytes(), nil)
+		if err != nil {
+			return nil, err
+		}
+		b, err := s.Borrow(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		kept = append(kept, b.Bytes())
+	}
+	return kept, nil
+}
+
 // A handle that is dropped with values borrowed never gives their addresses to
 // anything else.
 func TestDroppedWithBorrowed(t *testing.T) {
 	name := proctest.Name(t)
-	// Where memory cannot be replaced, the dropped handles keep the segment until
-	// this process ends. So open, which waits until it is gone, is not for it.
-	s, err := segment.Create(name, codec.Bytes(), &segment.Options{Slots: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := open(t, name, codec.Bytes(), &segment.Options{Slots: 3})
 	if err := s.Store([]byte("value")); err != nil {
 		t.Fatal(err)
 	}
-	var kept [][]byte
-	for range 5 {
-		other, err := segment.Attach(name, codec.Bytes(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept = append(kept, borrow(t, other).Bytes())
+	if runtime.GOOS == "windows" {
+		proctest.Start(t, "dropper", name).Wait()
+		return
+	}
+	kept, err := dropped(name)
+	if err != nil {
+		t.Fatal(err)
 	}
 	writers := func() int {
 		info, err := sharedseg.Stat(name, nil)
@@ -390,15 +419,6 @@ func TestDroppedWithBorrowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		return info.Writers
-	}
-	if runtime.GOOS == "windows" {
-		runtime.GC()
-		for _, b := range kept {
-			if string(b) != "value" {
-				t.Errorf("what was borrowed is %q", b)
-			}
-		}
-		return
 	}
 	for start := time.Now(); writers() > 1; time.Sleep(time.Millisecond) {
 		if runtime.GC(); time.Since(start) > proctest.Patience {

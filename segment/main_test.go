@@ -15,7 +15,7 @@ import (
 
 // roles are the parts that tests play in processes of their own.
 var roles = map[string]func([]string) error{
-	"filler": filler, "borrower": borrower, "lender": lender, "numberer": numberer,
+	"filler": filler, "borrower": borrower, "dropper": dropper, "lender": lender, "numberer": numberer,
 	"block writer": blockWriter,
 	"block reader": blockReader,
 	"counter":      counter,
