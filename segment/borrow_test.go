@@ -316,7 +316,10 @@ func TestBorrowTooManySlots(t *testing.T) {
 		}
 		if n%4 == 0 {
 			release(t, b)
-		} else if n == 62 {
+			continue
+		}
+		defer release(t, b)
+		if n == 62 {
 			break
 		}
 	}
