@@ -97,6 +97,8 @@ var (
 	waking     = from(step.WatchersWaking, step.WatchersWoken)
 	locked     = []step.Step{step.LockTaken}
 	rowing     = from(step.RowClaimed, step.RowUsed)
+	closing    = steps(from(step.WaitsEnded, step.LockDisowned), []step.Step{step.RegistryRelocked})
+	departing  = []step.Step{step.MemoryRetired, step.LockDisowned, step.RegistryRelocked}
 	borrowing  = from(step.PinSet, step.PinCleared)
 	lending    = from(step.SlotUnsealed, step.WriteBegun)
 	returning  = from(step.LoanTaken, step.LoanReturning)
@@ -122,13 +124,13 @@ func (op *operation) holds(s step.Step) bool {
 var operations = []*operation{
 	{
 		name: "create and close last", scene: passing, flavour: fixed, counts: true, do: live,
-		steps: steps(from(step.FileCreated, step.HeaderReady), claiming, leaving, steps(from(step.WaitsEnded, step.RegistryRelocked), from(step.PlaceDropped, step.Unlinked))),
+		steps: steps(from(step.FileCreated, step.HeaderReady), claiming, leaving, closing, from(step.PlaceDropped, step.Unlinked)),
 	}, {
 		name: "close last reader", scene: passing, flavour: encoded, counts: true, do: leaveReader,
 		steps: steps([]step.Step{step.ReaderHeld, step.WaitsEnded, step.MemoryRetired, step.RegistryRelocked, step.PlaceDropped}, unlinking, leaving),
 	}, {
 		name: "open and close", scene: steady, flavour: fixed, counts: true, do: visit,
-		steps: steps(entering, claiming, leaving, steps(from(step.WaitsEnded, step.RegistryRelocked), []step.Step{step.PlaceDropped})),
+		steps: steps(entering, claiming, leaving, closing, []step.Step{step.PlaceDropped}),
 	}, {
 		name: "open and close reader", scene: steady, flavour: fixed, counts: true, do: visitAsReader,
 		steps: steps(entering, []step.Step{step.ReaderHeld}, leaving, reading,
@@ -142,7 +144,7 @@ var operations = []*operation{
 	},
 	{
 		name: "use what persists", scene: kept, flavour: persistent, counts: true, reads: true, do: live,
-		steps: steps(entering, claiming, leaving, locked, reading, assigning, unlocking, steps(from(step.WaitsEnded, step.RegistryRelocked), []step.Step{step.PlaceDropped})),
+		steps: steps(entering, claiming, leaving, locked, reading, assigning, unlocking, closing, []step.Step{step.PlaceDropped}),
 	},
 	{name: "load", scene: steady, flavour: fixed, do: (*player).loads, steps: reading},
 	{name: "load encoded", scene: steady, flavour: encoded, do: (*player).loads, steps: reading},
@@ -174,7 +176,7 @@ var operations = []*operation{
 	}, {
 		name: "borrow first", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowFirst, beside: leaveRows,
 		steps: steps(claiming, reclaiming, rowing, from(step.PinSet, step.PinHeld),
-			[]step.Step{step.MemoryRetired, step.LockDisowned, step.RegistryRelocked, step.RowLeft, step.PlaceDropped}),
+			departing, []step.Step{step.RowLeft, step.PlaceDropped}),
 	}, {
 		name: "borrow as reader", scene: steady, flavour: fixed, counts: true, skips: true, do: borrowAsReader,
 		steps: steps(claiming, rowing, borrowing, []step.Step{step.MemoryRetired, step.RowLeft, step.PlaceDropped}),
@@ -200,7 +202,7 @@ var operations = []*operation{
 	{name: "try lock after a death", scene: mutual, do: (*player).tries, beside: abandonMutex, steps: steps(locked, mending, unlocking)},
 	{
 		name: "begin anew after a death", scene: orphaned, do: func(v *player) error { return v.inherit() },
-		steps: steps(from(step.FileOpened, step.HeaderReady), claiming, leaving, locked, mending, unlocking, from(step.MemoryRetired, step.RegistryRelocked), from(step.PlaceDropped, step.Unlinked)),
+		steps: steps(from(step.FileOpened, step.HeaderReady), claiming, leaving, locked, mending, unlocking, departing, from(step.PlaceDropped, step.Unlinked)),
 	}, {
 		name: "open and close in the queue", scene: steady, flavour: fixed, counts: true, do: visit, beside: holdRegistry,
 		steps: []step.Step{step.RegistryQueued},
