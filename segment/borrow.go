@@ -48,7 +48,8 @@ type Borrowed[T any] struct {
 // slot is borrowed by a handle that is open in a process that lives. A segment with
 // Slots-2 slots borrowed at a time, counted once for each version that is held,
 // holds up nobody. A Store of a handle that has all the others borrowed itself waits
-// for its own Release. A borrower that is killed gives back what it had.
+// for its own Release, and handles that all store with values borrowed may wait for
+// each other. A borrower that is killed gives back what it had.
 //
 // The first Borrow of a handle takes some microseconds more, and takes a Reader one
 // of the 1024 places for handles that write. If none is free, or the Reader may not
