@@ -86,6 +86,22 @@ func (v *player) lendsRoom() error {
 func (c *clerk) collect() (*queue.Delivery[parcel], parcel, error) {
 	ctx, cancel := patience()
 	defer cancel()
+	return c.receive(ctx)
+}
+
+// another receives a parcel while it has one. It returns nil if there is
+// none: others may be done with all that there is room for behind that one.
+func (c *clerk) another() (*queue.Delivery[parcel], parcel, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	d, p, err := c.receive(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, p, nil
+	}
+	return d, p, err
+}
+
+func (c *clerk) receive(ctx context.Context) (*queue.Delivery[parcel], parcel, error) {
 	d, err := c.q.Receive(ctx)
 	if err != nil {
 		return nil, parcel{}, err
@@ -109,17 +125,21 @@ func (v *player) collects() error {
 	return nil
 }
 
-// collectsTwo is done with the second of two parcels before the first.
+// collectsTwo is done with the second of two parcels, if there is one, before the
+// first.
 func (v *player) collectsTwo() error {
-	first, _, err := v.collect()
+	first, p, err := v.collect()
 	if err != nil {
 		return err
 	}
-	second, p, err := v.collect()
+	second, later, err := v.another()
 	if err != nil {
 		return err
 	}
-	err = errors.Join(second.Done(), first.Done())
+	if second != nil {
+		err, p = second.Done(), later
+	}
+	err = errors.Join(err, first.Done())
 	v.clerk.last = p.N
 	return err
 }
@@ -129,11 +149,15 @@ func (v *player) givesBack() error {
 	if err != nil {
 		return err
 	}
-	second, _, err := v.collect()
+	second, _, err := v.another()
 	if err != nil {
 		return err
 	}
-	return errors.Join(first.Return(), second.Return())
+	err = first.Return()
+	if second != nil {
+		err = errors.Join(err, second.Return())
+	}
+	return err
 }
 
 // closesWith closes a handle that has received a parcel.
