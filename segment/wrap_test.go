@@ -65,7 +65,9 @@ func TestVersionsGoOn(t *testing.T) {
 						for _, h := range []readable[cell]{s, other, r} {
 							var v cell
 							version, err := h.LoadInto(&v)
-							if version != n || v != cellOf(n) || err != nil {
+							// From 2^63 on slots are counted anew, which may leave a version out.
+							skipped := n >= 1<<63 && version == n+1
+							if version != n && !skipped || v != cellOf(n) || err != nil {
 								t.Fatalf("LoadInto = %d, version %d, %v, want %d", v[0], version, err, n)
 							}
 						}
