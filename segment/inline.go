@@ -7,9 +7,9 @@ import "context"
 // calls more.
 var _ = func(s *Segment[uint64], r *Reader[uint64], v *uint64) {
 	s.Store(*v)
-	s.Borrow(context.TODO())
-	r.Borrow(context.TODO())
-	s.Loan(context.TODO())
+	s.Borrow(context.Background())
+	r.Borrow(context.Background())
+	s.Loan(context.Background())
 	r.Load()
 	r.LoadInto(v)
 }
