@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -263,7 +264,17 @@ func fewMappings(args []string) error {
 	}
 	var c complaints
 	c.goesOn(s)
-	debug.SetGCPercent(-1) // it may end a process that has no mapping left for it
+	// A Go process that has no mapping left for its heap, or for what describes
+	// it, ends. So it gets what the test needs first, in many spans of few
+	// pages, and nothing is collected from then on.
+	spare := make([][]byte, 1<<13)
+	for i := range spare {
+		spare[i] = make([]byte, 1<<13)
+	}
+	clear(spare)
+	runtime.GC()
+	runtime.GC()
+	debug.SetGCPercent(-1)
 	// Neighbours of different protection are mappings of their own.
 	filler := make([][]byte, 0, maxMappings)
 	for i := 0; i < maxMappings; i++ {
