@@ -41,9 +41,10 @@ var (
 	ErrOwnerDied = errors.New("the owner of the lock died; set Options.Repair to restore what it guards")
 
 	// ErrReentrant is returned, at once, when a call would wait for its own
-	// goroutine: a Store, Update, Loan or Close of a segment's handle from within the
-	// function that an Update of this handle runs, and a Lock or Close of a
-	// mutex's handle from within its Repair. The call has changed nothing.
+	// goroutine: a Store, Update, Loan or Close of a segment's handle from
+	// within the function that an Update of this handle runs, and a Lock or
+	// Close of a mutex's handle from within its Repair. The call has changed
+	// nothing.
 	ErrReentrant = errors.New("the call would wait for itself")
 
 	// ErrShut is returned by a send after the queue's Shut.

@@ -32,7 +32,8 @@ type Info struct {
 	Size    int64       // bytes of memory
 
 	// Writers is the number of open handles that may write, and of Readers that
-	// have borrowed a value. Holders has a process ID for each of them, as a hint.
+	// have borrowed a value. Holders has a process ID for each of them, as a
+	// hint.
 	Writers int
 	Holders []int
 	// Readers is the number of open handles that only read, up to 10,000. On
@@ -50,8 +51,8 @@ type Info struct {
 	LockReads bool   // of a segment
 	Version   uint64 // of a segment: the number of its current value, 0 if nothing was stored; of a queue: messages sent
 
-	// Of a queue. More than 1,024 messages are counted, and only the oldest 1,024
-	// asked after their takers.
+	// Of a queue. More than 1,024 messages are counted, and only the oldest
+	// 1,024 asked after their takers.
 	Messages int   // that were sent and are not done
 	Takers   []int // the processes of the receivers that have one of them
 	Orphans  int   // of them, those that a receiver had that died; the next Receive gets one
@@ -72,8 +73,8 @@ type Info struct {
 // died stays until what it guards is repaired, or until Remove.
 func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers > 0 }
 
-// Lock is the state of a lock: the mutex itself, or the one that the writers of a
-// segment take, the senders of a queue, and so on.
+// Lock is the state of a lock: the mutex itself, or the one that the writers of
+// a segment take, the senders of a queue, and so on.
 type Lock struct {
 	State LockState
 	// PID is the process ID of the holder, and of the owner that died if it is
@@ -90,9 +91,9 @@ type LockState string
 const (
 	LockFree LockState = "free"
 	LockHeld LockState = "held"
-	// LockOwnerDied is the state of a lock whose owner died, or closed its handle,
-	// and nobody has taken it over since; of a mutex, until a Repair succeeds. It
-	// keeps nobody out: the next to lock it takes it over.
+	// LockOwnerDied is the state of a lock whose owner died, or closed its
+	// handle, and nobody has taken it over since; of a mutex, until a Repair
+	// succeeds. It keeps nobody out: the next to lock it takes it over.
 	LockOwnerDied LockState = "owner died"
 )
 

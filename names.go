@@ -97,9 +97,9 @@ func Remove(name string, p *Place) error {
 // persist: those whose users all died. It leaves a mutex whose owner died with
 // it locked, as the next to lock it is to learn that. It returns the names that
 // it removed, and continues after an error. An error of several names is joined
-// of one [Error] for each: fs.ErrPermission if the system does not let this user
-// remove the file, as in a sticky directory. It passes over files that are not
-// ours or may not be opened.
+// of one [Error] for each: fs.ErrPermission if the system does not let this
+// user remove the file, as in a sticky directory. It passes over files that are
+// not ours or may not be opened.
 //
 // It is never needed for correctness, as Open does not attach to them. It
 // releases their memory. The first handle that a process creates in the

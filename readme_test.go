@@ -71,8 +71,8 @@ func readmeUpdate(s *segment.Segment[map[string]float64]) (err error) {
 	return nil
 }
 
-// TestReadme runs the README's first example, and its Update on an empty segment.
-// What runs is what the README shows, but for the name.
+// TestReadme runs the README's first example, and its Update on an empty
+// segment. What runs is what the README shows, but for the name.
 func TestReadme(t *testing.T) {
 	page, err := os.ReadFile("README.md")
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// slotHeader is where in its page the first value of a segment lies. Alignment changes the speed of copies.
+// slotHeader is where in its page the first value of a segment lies. Alignment
+// changes the speed of copies.
 const slotHeader = 64
 
-// mapped returns n pieces of shared memory that hold content, spaced like the slots of a segment.
+// mapped returns n pieces of shared memory that hold content, spaced like the
+// slots of a segment.
 func mapped(b *testing.B, content []byte, n int) [][]byte {
 	name, stride := proctest.Name(b), slotHeader+(len(content)+63)&^63
 	f, err := createShm(name, n*stride, nil)
@@ -28,7 +30,8 @@ func mapped(b *testing.B, content []byte, n int) [][]byte {
 	return pieces
 }
 
-// runCopy runs f with shared memory and as much of the heap, one of which is to be copied to the other.
+// runCopy runs f with shared memory and as much of the heap, one of which is to
+// be copied to the other.
 func (s *sample[T]) runCopy(b *testing.B, impl string, dir direction, f func(b *testing.B, dst, src []byte)) {
 	s.run(b, impl, "", func(b *testing.B) {
 		dst, src := make([]byte, len(s.encoded)), mapped(b, s.encoded, 1)[0]

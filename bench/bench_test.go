@@ -31,13 +31,15 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, roles)
 }
 
-// TestOnce runs each operation once. All benchmarks check at their end that they did what they measure.
+// TestOnce runs each operation once. All benchmarks check at their end that
+// they did what they measure.
 func TestOnce(t *testing.T) {
 	open(t, proctest.Name(t), codec.Bytes(), nil) // or skip
 	exe, err := os.Executable()
 	harness.Must(t, err)
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short")
-	// The race detector would have each of many processes sleep for a second at its end.
+	// The race detector would have each of many processes sleep for a second at
+	// its end.
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -66,8 +68,9 @@ func open[T any](tb testing.TB, name string, c codec.Codec[T], o *segment.Option
 }
 
 // faultKey ends the names of all benchmarks of this library. It says how this
-// process, and those that it starts, catch faults of mapped memory. What decides
-// that is the library's to know, so it is asked, of a page that will not fault.
+// process, and those that it starts, catch faults of mapped memory. What
+// decides that is the library's to know, so it is asked, of a page that will
+// not fault.
 var faultKey = func() string {
 	page := os.Getpagesize()
 	mem := make([]byte, 2*page)

@@ -1,12 +1,14 @@
-// Package bench has benchmarks only, for choosing between this library's mechanisms and others. Each of them stands
-// beside what one would use without the library, and beside what the machine gives at best.
+// Package bench has benchmarks only, for choosing between this library's
+// mechanisms and others. Each of them stands beside what one would use without
+// the library, and beside what the machine gives at best.
 //
 //	go test -run '^$' -bench . ./bench
 //	go test -run '^$' -bench Takeover ./bench -deaths 1000   # rather than 100 in each operation
 //	SHAREDSEG_TRAP=off go test -run '^$' -bench . ./bench    # with the guard in place of the trap
 //	go -C bench/peers run ./report                           # all these and package peers, for docs/benchmarks.md
 //
-// All of it takes about six minutes, and needs two processors that are otherwise idle.
+// All of it takes about six minutes, and needs two processors that are
+// otherwise idle.
 //
 // What is measured, by the regular expression that selects it:
 //
@@ -51,7 +53,8 @@
 //	threads                  of the process that watches, on Linux
 //	idle-cpu-%               its use of one processor during a second without stores, on Linux
 //
-// The rest of a name is key=value parts, the first of which says what is measured, the mechanism:
+// The rest of a name is key=value parts, the first of which says what is
+// measured, the mechanism:
 //
 //	segment                 segment.Segment, with the codec of another part
 //	queue                   queue.Queue: Send, ReceiveInto and Done, with codec.Fixed for 64 bytes and codec.Bytes for more,
@@ -74,19 +77,23 @@
 //	unixpacket, mq          sockets of the unix domain with SOCK_SEQPACKET, and a POSIX message queue
 //	netrpc                  a call of net/rpc, with gob, on a socket of the unix domain
 //
-// Of this library's mechanisms, reads=free or locked is Options.LockReads, and fault=trap or guard is how the process
-// catches faults of mapped memory: by a handler of SIGBUS, which costs nothing before there is one, or by
-// debug.SetPanicOnFault in each call. It is the guard where the environment has SHAREDSEG_TRAP=off, and on platforms
-// without a trap.
+// Of this library's mechanisms, reads=free or locked is Options.LockReads, and
+// fault=trap or guard is how the process catches faults of mapped memory: by a
+// handler of SIGBUS, which costs nothing before there is one, or by
+// debug.SetPanicOnFault in each call. It is the guard where the environment has
+// SHAREDSEG_TRAP=off, and on platforms without a trap.
 //
-// The size of a value is that of its encoding. FixedBools is codec.Fixed of a struct with bools, which are looked at.
-// With benchstat, mechanisms become columns by
+// The size of a value is that of its encoding. FixedBools is codec.Fixed of a
+// struct with bools, which are looked at. With benchstat, mechanisms become
+// columns by
 //
 //	benchstat -row .name,/codec,/size,/call -col /impl,/reads,/fault new.txt
 //
-// In Queue, a message of pipe, unixpacket, mq and tcp is one system call at each end. They are left out where they have no
-// such queue: a pipe that several processes share keeps messages of PIPE_BUF bytes together, and a stream none; a packet of
-// 1 MiB is more than the system's limits; and a message of mq may have 8 KiB. All but queue lose what a receiver has that is
+// In Queue, a message of pipe, unixpacket, mq and tcp is one system call at
+// each end. They are left out where they have no such queue: a pipe that
+// several processes share keeps messages of PIPE_BUF bytes together, and a
+// stream none; a packet of 1 MiB is more than the system's limits; and a
+// message of mq may have 8 KiB. All but queue lose what a receiver has that is
 // killed.
 //
 // Where a mechanism needs system calls of Linux, other platforms leave it out.

@@ -128,7 +128,8 @@ func newFanOut[T words](open func(name string) (sharedWords[T], error), mayTear 
 	}
 }
 
-// isTorn looks at eight words, the first and the last among them, so that looking costs the same for all sizes.
+// isTorn looks at eight words, the first and the last among them, so that
+// looking costs the same for all sizes.
 func isTorn[T words](v *T) bool {
 	last := len(*v) - 1
 	first := (*v)[0]
@@ -140,8 +141,9 @@ func isTorn[T words](v *T) bool {
 	return false
 }
 
-// BenchmarkFanOut lets one process store as fast as it can, each time another value, and others load as fast as they
-// can. It reports rates, of all readers together, and how many of the loads were torn.
+// BenchmarkFanOut lets one process store as fast as it can, each time another
+// value, and others load as fast as they can. It reports rates, of all readers
+// together, and how many of the loads were torn.
 func BenchmarkFanOut(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(fanOuts)) {
 		for _, readers := range []int{1, 2, 4} {
@@ -181,7 +183,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// fanOutRoles are those of the processes that the benchmark starts, with the arguments KIND NAME.
+// fanOutRoles are those of the processes that the benchmark starts, with the
+// arguments KIND NAME.
 func fanOutRoles() map[string]func(args []string) error {
 	return map[string]func([]string) error{
 		"fanout-writer": func(args []string) error {

@@ -79,7 +79,8 @@ func BenchmarkLock(b *testing.B) {
 	}
 }
 
-// goroutinesContend is to a sync.Mutex and goroutines what a window of Locks.Contended is to locks and processes.
+// goroutinesContend is to a sync.Mutex and goroutines what a window of
+// Locks.Contended is to locks and processes.
 func goroutinesContend(n int) []harness.Work {
 	var (
 		mu   sync.Mutex

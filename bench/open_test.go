@@ -52,7 +52,8 @@ func BenchmarkOpenClose(b *testing.B) {
 	}
 }
 
-// BenchmarkFirst measures Open, the first Store or Load, and Close, with Options.Populate and without.
+// BenchmarkFirst measures Open, the first Store or Load, and Close, with
+// Options.Populate and without.
 func BenchmarkFirst(b *testing.B) {
 	for _, size := range []int{1 << 20, 16 << 20} {
 		for _, call := range []string{"Store", "LoadInto"} {

@@ -41,7 +41,8 @@ var pairs = map[string]func(name string) (once func() error, close func() error,
 	},
 }
 
-// pairing KIND NAME does pairs in each window. Torn is the longest of them, in microseconds.
+// pairing KIND NAME does pairs in each window. Torn is the longest of them, in
+// microseconds.
 func pairing(args []string) error {
 	open, err := harness.Find(pairs, args[0])
 	if err != nil {
@@ -182,7 +183,8 @@ type link struct {
 	seen        uint64 // version of in
 }
 
-// openLink opens the link that has out and in the other way round at its other end.
+// openLink opens the link that has out and in the other way round at its other
+// end.
 func openLink(impl, out, in string) (l *link, err error) {
 	l, c := new(link), codec.Fixed[harness.Message]()
 	var errs [5]error

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawQueues are what the queue is measured against. Where several processes share
-// an end, a message must come in one piece.
+// rawQueues are what the queue is measured against. Where several processes
+// share an end, a message must come in one piece.
 var rawQueues = harness.Queues{
 	"pipe": connected(func(from, to, size int) bool {
 		return from == 1 && to == 1 || size <= pipeBuf
@@ -34,8 +34,8 @@ var rawQueues = harness.Queues{
 
 const pipeBuf = 4 << 10 // PIPE_BUF
 
-// connected is a kind of queue that is two files, from one of which comes what is
-// written to the other.
+// connected is a kind of queue that is two files, from one of which comes what
+// is written to the other.
 func connected(takes func(from, to, size int) bool, connect func() (out, in *os.File, err error)) harness.QueueKind {
 	return harness.QueueKind{
 		Create: func(string, int) (harness.Queue, []*os.File, error) {
@@ -49,8 +49,8 @@ func connected(takes func(from, to, size int) bool, connect func() (out, in *os.
 	}
 }
 
-// connection is two files that do not block, so that package os has a thread wait
-// for none of them.
+// connection is two files that do not block, so that package os has a thread
+// wait for none of them.
 type connection struct{ out, in *os.File }
 
 func (c connection) Send(m []byte) error {
@@ -102,8 +102,8 @@ type messageQueue struct {
 	fd   int
 }
 
-// openMessageQueue creates one with room for as many messages as a queue, if the
-// process may have them, and otherwise for as many as any may have.
+// openMessageQueue creates one with room for as many messages as a queue, if
+// the process may have them, and otherwise for as many as any may have.
 func openMessageQueue(name string, size int) (harness.Queue, error) {
 	var fd int
 	err := error(unix.EINVAL)

@@ -10,8 +10,8 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// ourQueue is the key of this library's queue among the queues, the locks and the
-// echoes.
+// ourQueue is the key of this library's queue among the queues, the locks and
+// the echoes.
 var ourQueue = "queue" + faultKey
 
 // queues are the queues between processes, by mechanism.
@@ -96,7 +96,8 @@ func (c arrays) Receive(m []byte) error {
 
 func (c arrays) Close() error { return nil }
 
-// buffers is what one has of channels for larger messages: the buffers go round.
+// buffers is what one has of channels for larger messages: the buffers go
+// round.
 type buffers struct{ full, free chan []byte }
 
 func newBuffers(size int) buffers {
@@ -123,8 +124,8 @@ func (c buffers) Receive(m []byte) error {
 
 func (c buffers) Close() error { return nil }
 
-// redelivery is a queue with one message, as a lock: whoever has received it has
-// locked.
+// redelivery is a queue with one message, as a lock: whoever has received it
+// has locked.
 type redelivery struct {
 	*queue.Queue[harness.Message]
 	d queue.Delivery[harness.Message]

@@ -19,7 +19,8 @@ import (
 // shmDir is where segments are.
 const shmDir = "/dev/shm"
 
-// shmFile is a file among the segments'. It goes when the first handle is closed.
+// shmFile is a file among the segments'. It goes when the first handle is
+// closed.
 type shmFile struct{ *os.File }
 
 func openShm(name string) (shmFile, error) {
@@ -27,7 +28,8 @@ func openShm(name string) (shmFile, error) {
 	return shmFile{f}, err
 }
 
-// createShm creates a file of n bytes, allocated in full like a segment's, that begins with content.
+// createShm creates a file of n bytes, allocated in full like a segment's, that
+// begins with content.
 func createShm(name string, n int, content []byte) (shmFile, error) {
 	f, err := openShm(name)
 	if err == nil {
@@ -72,7 +74,8 @@ var rawOpenings = []opening{{
 	open: func(name string) (io.Closer, error) { return mapShm(name) },
 }}
 
-// rawReaders is what Readers is measured against: a quote that nobody writes to.
+// rawReaders is what Readers is measured against: a quote that nobody writes
+// to.
 var rawReaders = map[string]readerKind{
 	"impl=assign/size=64B": {
 		serve: func(name string, q quote) (io.Closer, error) {
@@ -95,8 +98,8 @@ var rawReaders = map[string]readerKind{
 	},
 }
 
-// rawWords is what FanOut is measured against: a mapping without protection, and one that is read under a shared flock
-// and written under an exclusive one.
+// rawWords is what FanOut is measured against: a mapping without protection,
+// and one that is read under a shared flock and written under an exclusive one.
 func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) {
 	return map[string]func(string) (sharedWords[T], error){
 		unprotected: func(name string) (sharedWords[T], error) {
@@ -208,7 +211,8 @@ func mapWords[T any](name string) (*mappedWords[T], error) {
 
 func (m *mappedWords[T]) Close() error { return errors.Join(m.mem.Close(), m.shmFile.Close()) }
 
-// fileLocks are locks that the kernel keeps for a file. All are released with the last descriptor.
+// fileLocks are locks that the kernel keeps for a file. All are released with
+// the last descriptor.
 var fileLocks = harness.Locks{
 	"flock": fileLockOpener(
 		func(fd int) error { return flock(fd, unix.LOCK_EX) },
@@ -227,7 +231,8 @@ func setOFD(fd int, what int16) error {
 	return uninterrupted(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock) })
 }
 
-// uninterrupted starts again when a signal ends a wait, as those of the Go scheduler do.
+// uninterrupted starts again when a signal ends a wait, as those of the Go
+// scheduler do.
 func uninterrupted(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {

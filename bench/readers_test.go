@@ -21,8 +21,9 @@ type readerKind struct {
 	open  func(name string) (*quoteReader, error)
 }
 
-// A quoteReader loads the quote n times. Its process closes it before it ends, as the kernel may keep what a process
-// has mapped, with its locks, for a moment longer.
+// A quoteReader loads the quote n times. Its process closes it before it ends,
+// as the kernel may keep what a process has mapped, with its locks, for a
+// moment longer.
 type quoteReader struct {
 	io.Closer
 	load func(q *quote, n int) error
@@ -63,8 +64,9 @@ func openSegmentReader(name string) (*quoteReader, error) {
 
 var theQuote = quote{Seq: 71}
 
-// BenchmarkReaders lets one process load for a while, then two at the same time, and so on, and reports medians. Each
-// of them has one P, and so leaves the other a processor where there are two.
+// BenchmarkReaders lets one process load for a while, then two at the same
+// time, and so on, and reports medians. Each of them has one P, and so leaves
+// the other a processor where there are two.
 func BenchmarkReaders(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(readerKinds)) {
 		b.Run(kind, func(b *testing.B) {
@@ -98,7 +100,8 @@ func BenchmarkReaders(b *testing.B) {
 	}
 }
 
-// loadRate lets readers load at the same time, and returns their loads per second, all together.
+// loadRate lets readers load at the same time, and returns their loads per
+// second, all together.
 func loadRate(b *testing.B, readers []*proctest.Proc) (sum float64) {
 	const window = 10 * time.Millisecond
 	start := time.Now().Add(time.Millisecond)
@@ -115,8 +118,9 @@ func loadRate(b *testing.B, readers []*proctest.Proc) (sum float64) {
 	return sum
 }
 
-// reader KIND NAME reads lines with the start and the end of a time, in Unix nanoseconds, loads in that time as
-// often as it can, and says how often that was.
+// reader KIND NAME reads lines with the start and the end of a time, in Unix
+// nanoseconds, loads in that time as often as it can, and says how often that
+// was.
 func reader(args []string) error {
 	kind, err := harness.Find(readerKinds, args[0])
 	if err != nil {

@@ -145,7 +145,8 @@ func serveConn(network string) func(args []string) error {
 	}
 }
 
-// socketPath is short: the path of a socket may have about a hundred bytes, which those of b.TempDir easily exceed.
+// socketPath is short: the path of a socket may have about a hundred bytes,
+// which those of b.TempDir easily exceed.
 func socketPath(b *testing.B) string {
 	dir, err := os.MkdirTemp("", "bench")
 	harness.Must(b, err)
@@ -153,7 +154,8 @@ func socketPath(b *testing.B) string {
 	return filepath.Join(dir, "socket")
 }
 
-// accept starts the process that plays echo for a mechanism, and returns its connection to an address.
+// accept starts the process that plays echo for a mechanism, and returns its
+// connection to an address.
 func accept(b *testing.B, network, address, impl string) net.Conn {
 	listener, err := net.Listen(network, address)
 	if no, ok := errors.AsType[*os.SyscallError](err); ok && no.Syscall == "socket" {
@@ -165,7 +167,8 @@ func accept(b *testing.B, network, address, impl string) net.Conn {
 	return harness.Keep(b, conn, err)
 }
 
-// dialRPC has net/rpc over a unix socket, with the encoding that it has by itself, gob.
+// dialRPC has net/rpc over a unix socket, with the encoding that it has by
+// itself, gob.
 func dialRPC(b *testing.B) harness.RoundTrip {
 	client := rpc.NewClient(accept(b, "unix", socketPath(b), "netrpc"))
 	return func(sent, got *harness.Message) error { return client.Call("Echoer.Echo", sent, got) }

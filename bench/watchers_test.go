@@ -22,8 +22,9 @@ type signal struct {
 	Time  int64 // when it was stored, in Unix nanoseconds
 }
 
-// BenchmarkWatchers stores, after a rest in which all watchers of one process have come to wait, and measures until
-// the last of them has the value: by the wall clock, which processes share, and which ticks every half millisecond on
+// BenchmarkWatchers stores, after a rest in which all watchers of one process
+// have come to wait, and measures until the last of them has the value: by the
+// wall clock, which processes share, and which ticks every half millisecond on
 // Windows.
 func BenchmarkWatchers(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
@@ -89,7 +90,8 @@ func reportRest(b *testing.B, p *proctest.Proc) {
 	}
 }
 
-// watchChan has goroutines of this process wait for the close of a channel, the least that the wake-ups can cost.
+// watchChan has goroutines of this process wait for the close of a channel, the
+// least that the wake-ups can cost.
 func watchChan(b *testing.B, n int) {
 	type link struct {
 		stored chan struct{}
@@ -130,8 +132,9 @@ type usage struct {
 	cpu     time.Duration
 }
 
-// watchers NAME N watches with N goroutines, through one handle. When all have seen a value, it says which one that was,
-// how long after its store the last had it, and how long before that the first had it.
+// watchers NAME N watches with N goroutines, through one handle. When all have
+// seen a value, it says which one that was, how long after its store the last
+// had it, and how long before that the first had it.
 func watchers(args []string) error {
 	s, err := segment.Attach(args[0], codec.Fixed[signal](), nil)
 	if err != nil {
@@ -167,10 +170,10 @@ func watchers(args []string) error {
 	return <-ended
 }
 
-// BenchmarkWatched has one process watch many segments, each through a handle of
-// its own. An operation is a store to one of them, after a rest, and lasts until
-// its watcher has the value. At the end there is a store to each, one after the
-// other, and each watcher must be told of that last value.
+// BenchmarkWatched has one process watch many segments, each through a handle
+// of its own. An operation is a store to one of them, after a rest, and lasts
+// until its watcher has the value. At the end there is a store to each, one
+// after the other, and each watcher must be told of that last value.
 func BenchmarkWatched(b *testing.B) {
 	n := 2000
 	if testing.Short() {
@@ -190,8 +193,8 @@ func BenchmarkWatched(b *testing.B) {
 			harness.Must(b, err)
 			return which, round, time.Unix(0, ns)
 		}
-		// allTold waits until each watcher has the value of a round, and returns
-		// when the last had it.
+		// allTold waits until each watcher has the value of a round, and
+		// returns when the last had it.
 		allTold := func(round uint64) (last time.Time) {
 			seen := make(map[int]bool)
 			for range n {

@@ -15,9 +15,9 @@ import (
 // Fields that T does not have are dropped, as by [json.Unmarshal]. So when
 // programs of two versions share a value, an Update by the older one removes
 // the fields that only the newer one knows. A T can keep them: it decodes the
-// document a second time, into a map[string]json.RawMessage, and encodes what is
-// left there beside its own fields, as Config of examples/config does. A field
-// whose type or meaning has changed needs a new name.
+// document a second time, into a map[string]json.RawMessage, and encodes what
+// is left there beside its own fields, as Config of examples/config does. A
+// field whose type or meaning has changed needs a new name.
 //
 // Append fails with an error wrapping [ErrInvalid] where [json.Marshal] does,
 // and Decode with one wrapping [ErrMalformed] where [json.Unmarshal] does. Both
@@ -56,10 +56,10 @@ func (jsonCodec[T]) Decode(b []byte, v *T) error {
 // and faster.
 //
 // Append fails with an error wrapping [ErrInvalid] where [gob.Encoder] does or
-// where T is a pointer and v is nil, and Decode with one wrapping [ErrMalformed]
-// where [gob.Decoder] does or where bytes follow the value. Both wrap the error
-// of encoding/gob as well, if there is one. Decode starts from the zero T:
-// nothing is merged into what *v held.
+// where T is a pointer and v is nil, and Decode with one wrapping
+// [ErrMalformed] where [gob.Decoder] does or where bytes follow the value. Both
+// wrap the error of encoding/gob as well, if there is one. Decode starts from
+// the zero T: nothing is merged into what *v held.
 //
 // Use Gob only among processes that trust each other. Package encoding/gob is
 // not hardened against hostile bytes, and a few of them can make Decode
@@ -99,10 +99,10 @@ func (gobCodec[T]) Decode(b []byte, v *T) error {
 }
 
 // Binary returns the codec of a type that encodes itself, such as [time.Time]
-// or [net/netip.AddrPort]: codec.Binary[time.Time](). Its ID is "binary:" followed
-// by the full name of T, as in "binary:time.Time". A type of package main has
-// the same name in every program, so it had better move to a package of its
-// own.
+// or [net/netip.AddrPort]: codec.Binary[time.Time](). Its ID is "binary:"
+// followed by the full name of T, as in "binary:time.Time". A type of package
+// main has the same name in every program, so it had better move to a package
+// of its own.
 //
 // Append fails with an error wrapping [ErrInvalid] where AppendBinary does, and
 // Decode with one wrapping [ErrMalformed] where UnmarshalBinary does. Both wrap

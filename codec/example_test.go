@@ -63,7 +63,8 @@ func ExampleFixed() {
 	fmt.Println(codec.Fixed[Named]().(codec.Validator).Validate())
 	// Output:
 	// {Sensor uint32@0;Valid bool@4;_ [3]uint8@5;Samples [4]float32@8}#24
-	// codec.Fixed: codec_test.Named.Name is a string: type cannot be placed in shared memory
+	// codec.Fixed: codec_test.Named.Name is a string: type cannot be placed in
+	// shared memory
 }
 
 func ExampleUTF16() {

@@ -27,8 +27,8 @@ import (
 //
 //	codec.Fixed: main.T.A.B[].C is a *int: type cannot be placed in shared memory
 //
-// and wraps [ErrType]; the ID is empty. The codec is a [Validator], so opening a
-// segment with it returns that error.
+// and wraps [ErrType]; the ID is empty. The codec is a [Validator], so opening
+// a segment with it returns that error.
 //
 // # ID
 //
@@ -58,16 +58,17 @@ import (
 // on 386 and to 8 on amd64. For a T that is to be shared by 32-bit and 64-bit
 // processes, use types of explicit size and fill gaps with blank fields.
 //
-// Each field adds its name and some 15 bytes to the ID. An ID of more than 1 MiB,
-// of a struct of 40,000 fields perhaps, is refused where a segment is opened.
+// Each field adds its name and some 15 bytes to the ID. An ID of more than 1
+// MiB, of a struct of 40,000 fields perhaps, is refused where a segment is
+// opened.
 //
 // # Values
 //
-// Decode fails with an error wrapping [ErrMalformed] if b does not have the size
-// of T, or if it has a byte other than 0 or 1 where T has a bool, which no Go
-// program could handle; *v is then the zero T. Any other bit pattern is a value.
-// Append, where b has room, and Decode allocate nothing, and b need not be
-// aligned.
+// Decode fails with an error wrapping [ErrMalformed] if b does not have the
+// size of T, or if it has a byte other than 0 or 1 where T has a bool, which no
+// Go program could handle; *v is then the zero T. Any other bit pattern is a
+// value. Append, where b has room, and Decode allocate nothing, and b need not
+// be aligned.
 //
 // What lies between the fields of T is copied along with them, and may be
 // anything that was in that place in memory before. Where this matters, fill

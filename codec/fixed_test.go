@@ -263,7 +263,8 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// TestFixedBools makes each byte of an encoding the one byte that no bool can be.
+// TestFixedBools makes each byte of an encoding the one byte that no bool can
+// be.
 func TestFixedBools(t *testing.T) {
 	t.Run("flags", testBools[flags](36, 0, 1, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32))
 	t.Run("adjacent to an array", testBools[struct {

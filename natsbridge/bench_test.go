@@ -48,8 +48,8 @@ var valueWays = []struct {
 	{"nats", alone},
 }
 
-// bridged is from segment to segment: a Store, and a Watch that sees it. The bridges
-// and the server are processes.
+// bridged is from segment to segment: a Store, and a Watch that sees it. The
+// bridges and the server are processes.
 func bridged(b *testing.B, size int) valueWay {
 	srv := startServer(b)
 	kv(b, srv.connect())
@@ -85,8 +85,8 @@ func bridged(b *testing.B, size int) valueWay {
 	return valueWay{put: func(n uint64) { must(b, from.Store(numbered(size, n))) }, got: got}
 }
 
-// alone is NATS without shared memory: a Put, and a watcher of another connection
-// that sees it.
+// alone is NATS without shared memory: a Put, and a watcher of another
+// connection that sees it.
 func alone(b *testing.B, size int) valueWay {
 	srv := startServer(b)
 	from := kv(b, srv.connect())
@@ -126,8 +126,8 @@ func kv(b *testing.B, js jetstream.JetStream) jetstream.KeyValue {
 	return kv
 }
 
-// BenchmarkLatency is the time from storing a value on one host to seeing it on the
-// other, one value at a time.
+// BenchmarkLatency is the time from storing a value on one host to seeing it on
+// the other, one value at a time.
 func BenchmarkLatency(b *testing.B) {
 	for _, way := range valueWays {
 		for _, size := range sizes {
@@ -195,9 +195,9 @@ func BenchmarkValues(b *testing.B) {
 	}
 }
 
-// BenchmarkMessages is the time for each message that goes from a queue through a
-// work queue stream into another queue, and with NATS alone, from a Publish to its
-// acknowledgement by a consumer.
+// BenchmarkMessages is the time for each message that goes from a queue through
+// a work queue stream into another queue, and with NATS alone, from a Publish
+// to its acknowledgement by a consumer.
 func BenchmarkMessages(b *testing.B) {
 	const size = 64
 	for _, inFlight := range []int{1, 64} {

@@ -20,8 +20,8 @@ const (
 	shortestPause = 20 * time.Millisecond
 	longestPause  = 500 * time.Millisecond
 
-	// watchPause is how often a bridge looks whether its name leads to something
-	// else, or to something at all.
+	// watchPause is how often a bridge looks whether its name leads to
+	// something else, or to something at all.
 	watchPause = 100 * time.Millisecond
 
 	// checkPause is how often a bridge that has nothing to do looks whether the
@@ -119,7 +119,8 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // attach calls open with what Stat says of the name, when that leads to a live
-// segment or queue, and returns it, and its file. It waits for one if wait is set.
+// segment or queue, and returns it, and its file. It waits for one if wait is
+// set.
 func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info) error, shut func()) (info sharedseg.Info, file os.FileInfo, err error) {
 	for said := false; ; {
 		info, err = sharedseg.Stat(b.name, b.place)
@@ -151,9 +152,9 @@ func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info
 	}
 }
 
-// sameFile reports whether path leads to file still, or to nothing. On Windows, in
-// the page file, there is no file, and a name cannot be taken from a handle that is
-// open.
+// sameFile reports whether path leads to file still, or to nothing. On Windows,
+// in the page file, there is no file, and a name cannot be taken from a handle
+// that is open.
 func sameFile(file os.FileInfo, path string) bool {
 	now, err := os.Stat(path)
 	return err != nil || file == nil || os.SameFile(file, now)
@@ -166,8 +167,8 @@ var (
 
 // guard returns a context that ends when path leads to another file, with
 // errRecreated as its cause, when the connection was closed for good, with
-// nats.ErrConnectionClosed, and if reconnects is set when it was made again, with
-// errReconnected. stop frees what guard uses.
+// nats.ErrConnectionClosed, and if reconnects is set when it was made again,
+// with errReconnected. stop frees what guard uses.
 func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, reconnects bool) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	changes := b.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)

@@ -68,8 +68,8 @@ func (k *key) open(ctx context.Context) (jetstream.Stream, error) {
 	return s, nil
 }
 
-// An entry is a revision of a key. The zero entry is that of a key that was never
-// set.
+// An entry is a revision of a key. The zero entry is that of a key that was
+// never set.
 type entry struct {
 	revision uint64
 	header   nats.Header
@@ -84,8 +84,8 @@ func (e *entry) marker() bool {
 
 func (e *entry) sum() [sha256.Size]byte { return sha256.Sum256(e.value) }
 
-// last returns the newest revision of the key. It asks the stream's leader: with
-// replicas, direct gets may be answered with an older one.
+// last returns the newest revision of the key. It asks the stream's leader:
+// with replicas, direct gets may be answered with an older one.
 func (k *key) last(ctx context.Context) (e entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
@@ -123,8 +123,8 @@ func (k *key) last(ctx context.Context) (e entry, err error) {
 	return e, err
 }
 
-// put makes a new revision of the key, if the newest is expected. Else it returns
-// errConflict.
+// put makes a new revision of the key, if the newest is expected. Else it
+// returns errConflict.
 func (k *key) put(ctx context.Context, m *nats.Msg, expected uint64) (revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()

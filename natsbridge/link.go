@@ -18,16 +18,16 @@ import (
 )
 
 // A link is what all bridges of one host know about one segment and one key, in
-// whatever processes they run. It is a segment of its own, beside the one that it
-// is about, and it lies there when no bridge runs, so that a bridge that was killed
-// goes on where it was.
+// whatever processes they run. It is a segment of its own, beside the one that
+// it is about, and it lies there when no bridge runs, so that a bridge that was
+// killed goes on where it was.
 //
-// Its lock makes one step of what Publish and Mirror decide: Publish looks at the
-// segment and at the revision that it has to replace, and Mirror stores a
-// revision, while the other waits. The server then refuses what Publish puts if the
-// key has moved on from that revision. docs/models/bridge.pml is a model of it. So a value that Mirror stored is never taken
-// for one of this host, and what is put replaces only what was here when it was
-// stored.
+// Its lock makes one step of what Publish and Mirror decide: Publish looks at
+// the segment and at the revision that it has to replace, and Mirror stores a
+// revision, while the other waits. The server then refuses what Publish puts if
+// the key has moved on from that revision. docs/models/bridge.pml is a model of
+// it. So a value that Mirror stored is never taken for one of this host, and
+// what is put replaces only what was here when it was stored.
 type link struct {
 	*segment.Segment[base]
 	name  string
@@ -41,22 +41,22 @@ type link struct {
 type base struct {
 	Origin   [16]byte // of what Publish puts
 	Revision uint64   // the newest of the key that was dealt with
-	// Sum is the SHA-256 of the encoding that the key has in that revision. A segment
-	// with another value was changed by this host. 0: none.
+	// Sum is the SHA-256 of the encoding that the key has in that revision. A
+	// segment with another value was changed by this host. 0: none.
 	Sum [sha256.Size]byte
-	// Incoming is that of the revision IncomingRevision, which Mirror stores. If it
-	// is killed then, the segment's value tells whether it has.
+	// Incoming is that of the revision IncomingRevision, which Mirror stores.
+	// If it is killed then, the segment's value tells whether it has.
 	IncomingRevision uint64
 	Incoming         [sha256.Size]byte
-	// Outgoing is that of the value that Publish puts in place of Revision, until the
-	// server has answered. If the answer is lost, and others have set the key since,
-	// the value may have been put before theirs, and putting it again could bring it
-	// back. So it counts as put.
+	// Outgoing is that of the value that Publish puts in place of Revision,
+	// until the server has answered. If the answer is lost, and others have set
+	// the key since, the value may have been put before theirs, and putting it
+	// again could bring it back. So it counts as put.
 	Outgoing [sha256.Size]byte
 }
 
-// settle notes what the key's newest revision is, and with that, that no value is
-// under way.
+// settle notes what the key's newest revision is, and with that, that no value
+// is under way.
 func (b *base) settle(e *entry) {
 	b.Revision, b.Sum, b.Outgoing = e.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
 	if !e.marker() {
@@ -64,8 +64,8 @@ func (b *base) settle(e *entry) {
 	}
 }
 
-// linkName is the name of the link's segment. A bucket that was deleted and created
-// anew is another.
+// linkName is the name of the link's segment. A bucket that was deleted and
+// created anew is another.
 func linkName(name string, k *key, stream jetstream.Stream) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%s\n", name, k.bucket, k.key)
@@ -100,8 +100,8 @@ func openLink(ctx context.Context, b *bridge, k *key, stream jetstream.Stream) (
 // errUnchanged is returned by the function of an update that changes nothing.
 var errUnchanged = errors.New("unchanged")
 
-// update runs f with the link's lock held, after what a Mirror began that was killed
-// is finished.
+// update runs f with the link's lock held, after what a Mirror began that was
+// killed is finished.
 func (l *link) update(ctx context.Context, f func(*base) error) error {
 	err := l.UpdateContext(ctx, func(b *base) error {
 		finished, err := l.finish(b)
@@ -149,8 +149,9 @@ func (l *link) agree(ctx context.Context, revision uint64, sum [sha256.Size]byte
 	})
 }
 
-// reconcile notes what the key's newest revision is where that cannot be learned
-// from its messages: the server has lost the newest ones, or its answer was lost.
+// reconcile notes what the key's newest revision is where that cannot be
+// learned from its messages: the server has lost the newest ones, or its answer
+// was lost.
 func (l *link) reconcile(ctx context.Context, last *entry) error {
 	return l.update(ctx, func(b *base) error {
 		switch {

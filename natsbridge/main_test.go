@@ -72,8 +72,8 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// A natsServer is a real server, in a process of its own, with a directory of its
-// own.
+// A natsServer is a real server, in a process of its own, with a directory of
+// its own.
 type natsServer struct {
 	*proctest.Proc
 	t    testing.TB
@@ -140,7 +140,8 @@ func serverRole(args []string) error {
 	return nil
 }
 
-// connect returns a connection as the README recommends it, but in more of a hurry.
+// connect returns a connection as the README recommends it, but in more of a
+// hurry.
 func connect(url string) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
 		nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))

@@ -15,8 +15,8 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// The headers of a message, whose data is the encoding. What is not printable ASCII
-// in a codec's ID or a type is quoted, as by [strconv.Quote].
+// The headers of a message, whose data is the encoding. What is not printable
+// ASCII in a codec's ID or a type is quoted, as by [strconv.Quote].
 const (
 	HeaderCodec    = "Sharedseg-Codec"    // the codec's ID
 	HeaderType     = "Sharedseg-Type"     // the Go type, as the creator of the name called it
@@ -56,8 +56,8 @@ func (l *label) header() nats.Header {
 	}
 }
 
-// readLabel returns the label of a message; for one that has none, as others than
-// bridges publish, that of the codec with the ID assumed.
+// readLabel returns the label of a message; for one that has none, as others
+// than bridges publish, that of the codec with the ID assumed.
 func readLabel(h nats.Header, assumed string) (l label, err error) {
 	id := h.Get(HeaderCodec)
 	if id == "" {
@@ -82,8 +82,8 @@ func readLabel(h nats.Header, assumed string) (l label, err error) {
 	return l, nil
 }
 
-// check returns nil if an encoding with label l is one for a segment or queue with
-// label to. where says where l was found.
+// check returns nil if an encoding with label l is one for a segment or queue
+// with label to. where says where l was found.
 func (l *label) check(where string, to *label) error {
 	switch {
 	case l.codec != to.codec:
@@ -95,8 +95,8 @@ func (l *label) check(where string, to *label) error {
 	return nil
 }
 
-// neutral reports whether a codec has the same encodings on all machines. The IDs
-// of codec.Fixed have the byte order in them.
+// neutral reports whether a codec has the same encodings on all machines. The
+// IDs of codec.Fixed have the byte order in them.
 func neutral(id string) bool {
 	switch id {
 	case codec.JSON[any]().ID(), codec.Gob[any]().ID(), codec.String().ID(), codec.UTF16().ID(), codec.Bytes().ID():
@@ -139,8 +139,9 @@ func invalid(format string, args ...any) error {
 // errTooLarge is sharedseg.ErrTooLarge where it ends a bridge.
 var errTooLarge = fmt.Errorf("the message stays where it is: %w", sharedseg.ErrTooLarge)
 
-// refused returns an error that wraps sharedseg.ErrTooLarge if err means that the
-// server, or the stream, does not take a message because of its size; else nil.
+// refused returns an error that wraps sharedseg.ErrTooLarge if err means that
+// the server, or the stream, does not take a message because of its size; else
+// nil.
 func refused(conn *nats.Conn, m *nats.Msg, err error) error {
 	api, isAPI := errors.AsType[*jetstream.APIError](err)
 	const headerExceedsMaximum = 10097

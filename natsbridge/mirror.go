@@ -13,44 +13,45 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// MirrorOptions are the options of Mirror. The zero value, and nil, are ready to
-// use.
+// MirrorOptions are the options of Mirror. The zero value, and nil, are ready
+// to use.
 type MirrorOptions struct {
-	// Segment says where the segment is, and how it is created if there is none.
-	// With a Capacity of 0 it gets that of the segment whose values are in the key.
+	// Segment says where the segment is, and how it is created if there is
+	// none. With a Capacity of 0 it gets that of the segment whose values are
+	// in the key.
 	Segment *segment.Options
-	// Codec is the ID of the codec of values that do not say, as those that other
-	// NATS clients put. "": they are refused.
+	// Codec is the ID of the codec of values that do not say, as those that
+	// other NATS clients put. "": they are refused.
 	Codec string
 	// Logger is told when a bridge begins, stands still, goes on and refuses a
 	// value. nil: slog.Default().
 	Logger *slog.Logger
 }
 
-// Mirror stores the newest value of a key of a KeyValue bucket in the segment of
-// that name, now and whenever the key changes, until ctx is done. If there is no
-// such segment, the first value creates it, with the codec that the value's headers
-// name. Programs may open it before or after, as if the programs of the other host
-// ran here.
+// Mirror stores the newest value of a key of a KeyValue bucket in the segment
+// of that name, now and whenever the key changes, until ctx is done. If there
+// is no such segment, the first value creates it, with the codec that the
+// value's headers name. Programs may open it before or after, as if the
+// programs of the other host ran here.
 //
-// Revisions are stored in their order, none twice, and the newest always; how many
-// of those before are left out depends on the bucket's history and on the link.
-// What this host published is not stored again. A key that is deleted changes
-// nothing here.
+// Revisions are stored in their order, none twice, and the newest always; how
+// many of those before are left out depends on the bucket's history and on the
+// link. What this host published is not stored again. A key that is deleted
+// changes nothing here.
 //
-// What a program of this host stores is overwritten by the next revision, unless a
-// [Publish] of the same key, bucket and segment runs on this host and puts it
-// before.
+// What a program of this host stores is overwritten by the next revision,
+// unless a [Publish] of the same key, bucket and segment runs on this host and
+// puts it before.
 //
 // A value that is larger than the segment's capacity is logged, and the next is
 // tried. The segment keeps what it had.
 //
 // Mirror blocks, returns when ctx is done, with its error, and on errors that
-// waiting does not cure: ErrIncompatible (the values have another codec than the
-// segment, or none that is known, or the name is no segment), fs.ErrInvalid (name,
-// bucket or key), fs.ErrPermission, errors.ErrUnsupported, and
-// [nats.ErrConnectionClosed] when the connection was closed for good. Everything
-// else is logged and tried again, a missing bucket included.
+// waiting does not cure: ErrIncompatible (the values have another codec than
+// the segment, or none that is known, or the name is no segment), fs.ErrInvalid
+// (name, bucket or key), fs.ErrPermission, errors.ErrUnsupported, and
+// [nats.ErrConnectionClosed] when the connection was closed for good.
+// Everything else is logged and tried again, a missing bucket included.
 func Mirror(ctx context.Context, js jetstream.JetStream, bucket, key, name string, o *MirrorOptions) error {
 	if o == nil {
 		o = new(MirrorOptions)
@@ -108,8 +109,8 @@ func (m *mirror) session(ctx context.Context) error {
 	return m.resume(guarded, m.mirror(guarded, stream))
 }
 
-// first returns the newest revision of the key. It waits for one with a value, if
-// there is no segment yet for which it would be.
+// first returns the newest revision of the key. It waits for one with a value,
+// if there is no segment yet for which it would be.
 func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, error) {
 	for said := false; ; said = true {
 		last, err := m.key.last(ctx)
@@ -131,8 +132,8 @@ func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, er
 	}
 }
 
-// open opens the segment. It creates it if there is none, for the values of which
-// first is one.
+// open opens the segment. It creates it if there is none, for the values of
+// which first is one.
 func (m *mirror) open(ctx context.Context, first *entry) (info sharedseg.Info, file os.FileInfo, err error) {
 	var o segment.Options
 	if m.opts.Segment != nil {
@@ -221,9 +222,9 @@ func (m *mirror) store(ctx context.Context, e *entry) error {
 	}
 }
 
-// announce reports whether a revision is to be stored, and if so notes that it is
-// about to be. If this process is killed after that, and after the segment has the
-// value, others know where it came from.
+// announce reports whether a revision is to be stored, and if so notes that it
+// is about to be. If this process is killed after that, and after the segment
+// has the value, others know where it came from.
 func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 	err = m.link.update(ctx, func(b *base) error {
 		due = m.due(b, e)
@@ -240,8 +241,8 @@ func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 	return due, err
 }
 
-// commit stores a revision that was announced, unless it has been dealt with since.
-// It is not over if another Mirror has announced another.
+// commit stores a revision that was announced, unless it has been dealt with
+// since. It is not over if another Mirror has announced another.
 func (m *mirror) commit(ctx context.Context, e *entry) (over bool, err error) {
 	var failed error
 	err = m.link.update(ctx, func(b *base) error {
@@ -263,8 +264,8 @@ func (m *mirror) commit(ctx context.Context, e *entry) (over bool, err error) {
 	return over, errors.Join(err, failed)
 }
 
-// due reports whether a revision is to be stored: it is new here, and was not put by
-// this host, or the segment has no value at all.
+// due reports whether a revision is to be stored: it is new here, and was not
+// put by this host, or the segment has no value at all.
 func (m *mirror) due(b *base, e *entry) bool {
 	if m.segment.Version() == 0 {
 		return true

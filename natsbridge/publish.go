@@ -15,17 +15,18 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// PublishOptions are the options of Publish. The zero value, and nil, are ready to
-// use.
+// PublishOptions are the options of Publish. The zero value, and nil, are ready
+// to use.
 type PublishOptions struct {
-	// Segment says where the segment is: Dir, Mode, SecurityDescriptor and Global
-	// count.
+	// Segment says where the segment is: Dir, Mode, SecurityDescriptor and
+	// Global count.
 	Segment *segment.Options
-	// Interval is the shortest time between two values that are put. 0: as many as
-	// the server acknowledges, one after the other.
+	// Interval is the shortest time between two values that are put. 0: as many
+	// as the server acknowledges, one after the other.
 	Interval time.Duration
-	// Codec is the ID of the codec of values that are in the key and do not say, as
-	// those that other NATS clients put. "": such a key is not overwritten.
+	// Codec is the ID of the codec of values that are in the key and do not
+	// say, as those that other NATS clients put. "": such a key is not
+	// overwritten.
 	Codec string
 	// Logger is told when a bridge begins, stands still, goes on and refuses a
 	// value. nil: slog.Default().
@@ -33,33 +34,35 @@ type PublishOptions struct {
 }
 
 // Publish puts the newest value of the segment of that name into a key of a
-// KeyValue bucket, now and whenever it changes, until ctx is done. It waits until
-// there is such a segment.
+// KeyValue bucket, now and whenever it changes, until ctx is done. It waits
+// until there is such a segment.
 //
 // Values that follow each other faster than the server acknowledges them are
-// conflated: one is under way at a time, and the next is the newest then. The last
-// one always goes. A value that a [Mirror] of the same key stored in the segment is
-// not put, nor one that is there already.
+// conflated: one is under way at a time, and the next is the newest then. The
+// last one always goes. A value that a [Mirror] of the same key stored in the
+// segment is not put, nor one that is there already.
 //
-// A value is put only in place of the revision that was known on this host when it
-// was read; if another host was faster, it is put after the other's, unless a
-// Mirror brought that one here first. So the order in the key decides, and hosts
-// that publish and mirror a key end with the same value.
+// A value is put only in place of the revision that was known on this host when
+// it was read; if another host was faster, it is put after the other's, unless
+// a Mirror brought that one here first. So the order in the key decides, and
+// hosts that publish and mirror a key end with the same value.
 //
-// Any number of bridges may publish one segment, or one key. What was put by others
-// than bridges, or with another codec, is not overwritten: that is ErrIncompatible,
-// and deleting the key makes way. A deleted key is set again by the next change.
+// Any number of bridges may publish one segment, or one key. What was put by
+// others than bridges, or with another codec, is not overwritten: that is
+// ErrIncompatible, and deleting the key makes way. A deleted key is set again
+// by the next change.
 //
-// A value that is larger than the server, or the bucket, takes is logged, and the
-// next is tried. The key keeps what it had.
+// A value that is larger than the server, or the bucket, takes is logged, and
+// the next is tried. The key keeps what it had.
 //
-// While the bridge is open, so is the segment, as for any reader: a program that
-// comes back finds the old value, and must have the old type and capacity, unless
-// [sharedseg.Remove] took the name away, in which case the bridge follows.
+// While the bridge is open, so is the segment, as for any reader: a program
+// that comes back finds the old value, and must have the old type and capacity,
+// unless [sharedseg.Remove] took the name away, in which case the bridge
+// follows.
 //
 // Publish blocks, returns when ctx is done, with its error, and on errors that
-// waiting does not cure: ErrIncompatible (another codec in the key, or the name is
-// no segment), fs.ErrInvalid (name, bucket or key), fs.ErrPermission,
+// waiting does not cure: ErrIncompatible (another codec in the key, or the name
+// is no segment), fs.ErrInvalid (name, bucket or key), fs.ErrPermission,
 // errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
 // closed for good. Everything else is logged and tried again, a missing bucket
 // included.
@@ -141,7 +144,8 @@ func (p *publisher) check(ctx context.Context) error {
 	return p.link.reconcile(ctx, &last)
 }
 
-// replaceable returns nil if a revision may be replaced by a value of the segment.
+// replaceable returns nil if a revision may be replaced by a value of the
+// segment.
 func (p *publisher) replaceable(e *entry) error {
 	if e.marker() {
 		return nil
@@ -205,8 +209,8 @@ type try struct {
 	again    bool              // it was tried before, and nobody knows what became of it
 }
 
-// look reads the segment's value into p.buf, and if it has to be put, notes that it
-// is under way.
+// look reads the segment's value into p.buf, and if it has to be put, notes
+// that it is under way.
 func (p *publisher) look(ctx context.Context) (t try, err error) {
 	err = p.link.update(ctx, func(b *base) (err error) {
 		if t, err = p.peek(b); err != nil {
@@ -232,8 +236,8 @@ func (p *publisher) peek(b *base) (t try, err error) {
 	return t, nil
 }
 
-// wait waits for a version after the one that is there. From time to time it looks
-// whether the key is as it was left.
+// wait waits for a version after the one that is there. From time to time it
+// looks whether the key is as it was left.
 func (p *publisher) wait(ctx context.Context, version uint64) error {
 	for {
 		limited, cancel := context.WithTimeout(ctx, checkPause)
@@ -252,9 +256,9 @@ func (p *publisher) wait(ctx context.Context, version uint64) error {
 	}
 }
 
-// giveWay is for a put that was refused because the key has another revision than
-// was expected. What it has is this host's, of which the answer was lost, or
-// another's, whose value Mirror may have stored here since.
+// giveWay is for a put that was refused because the key has another revision
+// than was expected. What it has is this host's, of which the answer was lost,
+// or another's, whose value Mirror may have stored here since.
 func (p *publisher) giveWay(ctx context.Context, t *try) error {
 	last, err := p.key.last(ctx)
 	if err != nil {
@@ -266,8 +270,9 @@ func (p *publisher) giveWay(ctx context.Context, t *try) error {
 	return p.giveWayTo(ctx, &last, t)
 }
 
-// giveWayTo notes that the key has a revision that is to be replaced by what this
-// host stored, if the segment has that still. Else the revision is Mirror's.
+// giveWayTo notes that the key has a revision that is to be replaced by what
+// this host stored, if the segment has that still. Else the revision is
+// Mirror's.
 func (p *publisher) giveWayTo(ctx context.Context, last *entry, refused *try) error {
 	if err := p.link.reconcile(ctx, last); err != nil {
 		return err

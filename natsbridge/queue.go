@@ -19,45 +19,45 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// ForwardOptions are the options of Forward. The zero value, and nil, are ready to
-// use.
+// ForwardOptions are the options of Forward. The zero value, and nil, are ready
+// to use.
 type ForwardOptions struct {
 	// Queue says where the queue is: Dir, Mode, SecurityDescriptor and Global
 	// count.
 	Queue *queue.Options
-	// InFlight is the number of messages that are under way at a time, and so as
-	// many as a process that is killed may send twice. 0: 1, which keeps the order
-	// whatever happens. With more, a link with a long way carries more, and messages
-	// may change places when the server or the connection fails.
+	// InFlight is the number of messages that are under way at a time, and so
+	// as many as a process that is killed may send twice. 0: 1, which keeps the
+	// order whatever happens. With more, a link with a long way carries more,
+	// and messages may change places when the server or the connection fails.
 	InFlight int
 	// Logger is told when a bridge begins, stands still and goes on. nil:
 	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Forward receives the messages of the queue of that name, and publishes them to a
-// subject that a stream takes, until ctx is done. It waits until there is such a
-// queue. The stream is best one of WorkQueuePolicy.
+// Forward receives the messages of the queue of that name, and publishes them
+// to a subject that a stream takes, until ctx is done. It waits until there is
+// such a queue. The stream is best one of WorkQueuePolicy.
 //
-// A message is Done when the stream has acknowledged it, and not before: if this
-// process is killed, the next receiver of the queue gets what was under way, so a
-// message may be in the stream twice, and is never lost. A message that is
-// published again by the same call, because an answer was lost, has the same
-// Nats-Msg-Id, and the stream drops it within its window of duplicates. How safe an
-// acknowledged message is, is the stream's: its replicas, and whether its server
-// writes through to the disk.
+// A message is Done when the stream has acknowledged it, and not before: if
+// this process is killed, the next receiver of the queue gets what was under
+// way, so a message may be in the stream twice, and is never lost. A message
+// that is published again by the same call, because an answer was lost, has the
+// same Nats-Msg-Id, and the stream drops it within its window of duplicates.
+// How safe an acknowledged message is, is the stream's: its replicas, and
+// whether its server writes through to the disk.
 //
-// Any number of Forwards, and other receivers, may share a queue: each message goes
-// to one. The order of the stream is that in which they received.
+// Any number of Forwards, and other receivers, may share a queue: each message
+// goes to one. The order of the stream is that in which they received.
 //
-// A message that is larger than the server or the stream takes can go nowhere, and
-// is not dropped. Forward returns ErrTooLarge, and the message stays the first of
-// the queue, for a receiver that knows what to do with it.
+// A message that is larger than the server or the stream takes can go nowhere,
+// and is not dropped. Forward returns ErrTooLarge, and the message stays the
+// first of the queue, for a receiver that knows what to do with it.
 //
-// Forward blocks, and returns nil when the queue was shut and all its messages are
-// in the stream. It returns when ctx is done, with its error, and on errors that
-// waiting does not cure: ErrTooLarge, ErrIncompatible (the name is no queue),
-// fs.ErrInvalid (name, subject or options), fs.ErrPermission,
+// Forward blocks, and returns nil when the queue was shut and all its messages
+// are in the stream. It returns when ctx is done, with its error, and on errors
+// that waiting does not cure: ErrTooLarge, ErrIncompatible (the name is no
+// queue), fs.ErrInvalid (name, subject or options), fs.ErrPermission,
 // errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
 // closed for good. Everything else is logged and tried again, a missing stream
 // included. What was received and not acknowledged goes back to the queue.
@@ -177,8 +177,8 @@ func (f *forwarder) forwardRest(ctx context.Context) error {
 	}
 }
 
-// fill receives and publishes messages until enough are under way, or there are no
-// more. If wait is set it waits for one.
+// fill receives and publishes messages until enough are under way, or there are
+// no more. If wait is set it waits for one.
 func (f *forwarder) fill(ctx context.Context, wait bool) error {
 	for len(f.sent) < max(f.opts.InFlight, 1) {
 		var d *queue.Delivery[[]byte]
@@ -211,9 +211,9 @@ func (f *forwarder) send(p *parcel) {
 	}
 }
 
-// settle waits until the oldest message under way is in the stream, and says Done.
-// After a failure it waits for all, and publishes those again that failed, in their
-// order, until they are.
+// settle waits until the oldest message under way is in the stream, and says
+// Done. After a failure it waits for all, and publishes those again that
+// failed, in their order, until they are.
 func (f *forwarder) settle(ctx context.Context) error {
 	for wait := true; len(f.sent) > 0; wait = false {
 		if p := f.sent[0]; !p.known(ctx, f.conn, wait) {
@@ -268,7 +268,8 @@ func (f *forwarder) repeat(ctx context.Context) error {
 }
 
 // known reports whether it is known what became of a message, which p.err says
-// then. If wait is set it is in the end, if only that the server does not answer.
+// then. If wait is set it is in the end, if only that the server does not
+// answer.
 func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
 	if p.err != nil {
 		return true
@@ -315,8 +316,8 @@ func (p *parcel) note(conn *nats.Conn, m *nats.Msg, err error) {
 	}
 }
 
-// giveBack returns what is under way to the queue. It waits for answers a little
-// longer, so that fewer messages are published twice.
+// giveBack returns what is under way to the queue. It waits for answers a
+// little longer, so that fewer messages are published twice.
 func (f *forwarder) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), longestPause)
 	defer cancel()
@@ -334,39 +335,41 @@ func (f *forwarder) giveBack() {
 	}
 }
 
-// DrainOptions are the options of Drain. The zero value, and nil, are ready to use.
+// DrainOptions are the options of Drain. The zero value, and nil, are ready to
+// use.
 type DrainOptions struct {
-	// Queue says where the queue is, and how it is created if there is none. With a
-	// Capacity of 0 it gets that of the queue whose messages come.
+	// Queue says where the queue is, and how it is created if there is none.
+	// With a Capacity of 0 it gets that of the queue whose messages come.
 	Queue *queue.Options
-	// Codec is the ID of the codec of messages that do not say, as those that other
-	// NATS clients publish. "": they are refused.
+	// Codec is the ID of the codec of messages that do not say, as those that
+	// other NATS clients publish. "": they are refused.
 	Codec string
 	// Logger is told when a bridge begins, stands still and goes on. nil:
 	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Drain sends the messages of a stream to the queue of that name, until ctx is done.
-// If there is no such queue, the first message creates it, with the codec that the
-// message's headers name. The consumer must be a pull consumer of AckExplicitPolicy;
-// a durable one goes on where it was.
+// Drain sends the messages of a stream to the queue of that name, until ctx is
+// done. If there is no such queue, the first message creates it, with the codec
+// that the message's headers name. The consumer must be a pull consumer of
+// AckExplicitPolicy; a durable one goes on where it was.
 //
 // A message is acknowledged when it is in the queue, and not before: if this
-// process is killed in between, the stream delivers the message again, and it is in
-// the queue twice, never lost. While the queue is full, Drain waits, and tells the
-// stream that it is at work, so that the message is not delivered again meanwhile.
-// Without Persist the queue ends with its last handle, and Drain's may be that: then
-// what is acknowledged and not received is lost when Drain is killed, so the queue
-// should be one that Persist keeps, or that others have open.
+// process is killed in between, the stream delivers the message again, and it
+// is in the queue twice, never lost. While the queue is full, Drain waits, and
+// tells the stream that it is at work, so that the message is not delivered
+// again meanwhile. Without Persist the queue ends with its last handle, and
+// Drain's may be that: then what is acknowledged and not received is lost when
+// Drain is killed, so the queue should be one that Persist keeps, or that
+// others have open.
 //
-// The order is that of the stream if the consumer's MaxAckPending is 1, also when a
-// Drain is killed: then no later message is delivered before that one is, which
-// takes the consumer's AckWait. Otherwise what was under way comes after others.
-// Any number of Drains may share a consumer.
+// The order is that of the stream if the consumer's MaxAckPending is 1, also
+// when a Drain is killed: then no later message is delivered before that one
+// is, which takes the consumer's AckWait. Otherwise what was under way comes
+// after others. Any number of Drains may share a consumer.
 //
-// A message that is larger than the queue's capacity, or has another codec, is not
-// acknowledged and stays in the stream. Drain returns ErrTooLarge or
+// A message that is larger than the queue's capacity, or has another codec, is
+// not acknowledged and stays in the stream. Drain returns ErrTooLarge or
 // ErrIncompatible.
 //
 // Drain blocks, returns nil when the queue was shut, or ctx is done, with its

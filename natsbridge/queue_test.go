@@ -49,8 +49,8 @@ func work(t testing.TB, js jetstream.JetStream, name, subject string) {
 	must(t, err)
 }
 
-// ahead is how many messages a sender is ahead of the receiver at most, so that all
-// parts have something to do until the end.
+// ahead is how many messages a sender is ahead of the receiver at most, so that
+// all parts have something to do until the end.
 const ahead = 200
 
 // received is how many messages a test has received, for the sender.
@@ -107,10 +107,10 @@ func receiverRole(args []string) error {
 	return nil
 }
 
-// 10,000 messages go from one host to the other, while each part is killed three
-// times: the sender, the bridges, the server, the receiver. None is lost. With one
-// of them under way at a time they also keep their order, but for those that come
-// again.
+// 10,000 messages go from one host to the other, while each part is killed
+// three times: the sender, the bridges, the server, the receiver. None is lost.
+// With one of them under way at a time they also keep their order, but for
+// those that come again.
 func TestEachPartIsKilled(t *testing.T) {
 	messages := uint64(10_000)
 	if testing.Short() {
@@ -231,8 +231,9 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 	t.Logf("%d messages, %d kills, %d came again", messages, kills, again)
 }
 
-// A queue that was shut ends its Forward when all is in the stream, and the other
-// queue has all messages in order, and what Drain created is as the first.
+// A queue that was shut ends its Forward when all is in the stream, and the
+// other queue has all messages in order, and what Drain created is as the
+// first.
 func TestShut(t *testing.T) {
 	js := startServer(t).connect()
 	work(t, js, "numbers", "numbers")
@@ -307,7 +308,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// A message that is too large, for the server or for the queue, stays where it is.
+// A message that is too large, for the server or for the queue, stays where it
+// is.
 func TestMessageTooLarge(t *testing.T) {
 	js := startServerWith(t, 8<<10).connect()
 	work(t, js, "texts", "texts")
@@ -375,8 +377,8 @@ func TestWrongMessages(t *testing.T) {
 	here.forward(t, js, "segment", "numbers").fails(sharedseg.ErrIncompatible, "segment", "queue")
 }
 
-// A queue whose name was removed and created anew is followed, at both ends, and
-// what is in the old one goes before.
+// A queue whose name was removed and created anew is followed, at both ends,
+// and what is in the old one goes before.
 func TestQueueRecreated(t *testing.T) {
 	srv := startServer(t)
 	js := srv.connect()

@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A pair is the bridges of both directions of one host, step by step, with a key
-// of which the test says what it holds.
+// A pair is the bridges of both directions of one host, step by step, with a
+// key of which the test says what it holds.
 type pair struct {
 	t testing.TB
 	p publisher
@@ -66,8 +66,8 @@ func revision(n uint64, value, origin string) *entry {
 	return e
 }
 
-// expect fails the test unless Publish would put value, in place of the expected
-// revision; "" if nothing. It is then under way.
+// expect fails the test unless Publish would put value, in place of the
+// expected revision; "" if nothing. It is then under way.
 func (p *pair) expect(value string, expected uint64) (t try) {
 	p.t.Helper()
 	t, err := p.p.look(p.t.Context())
@@ -107,8 +107,8 @@ func (p *pair) commit(e *entry) {
 	}
 }
 
-// A Mirror that is killed at any of its steps leaves nothing that Publish would take
-// for a value of this host.
+// A Mirror that is killed at any of its steps leaves nothing that Publish would
+// take for a value of this host.
 func TestMirrorIsKilled(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
@@ -141,7 +141,8 @@ func TestMirrorIsKilled(t *testing.T) {
 	p.has("six")
 }
 
-// A Mirror that is killed after it stored finds a newer revision when it comes back.
+// A Mirror that is killed after it stored finds a newer revision when it comes
+// back.
 func TestNextIsNewer(t *testing.T) {
 	p := newPair(t)
 	one, two := revision(1, "one", "other"), revision(2, "two", "other")
@@ -166,8 +167,8 @@ func TestNextIsNewer(t *testing.T) {
 	p.has("four")
 }
 
-// What Publish has put is not stored again, whatever was stored since, and an answer
-// that was lost is found out.
+// What Publish has put is not stored again, whatever was stored since, and an
+// answer that was lost is found out.
 func TestOwnRevisions(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
@@ -197,8 +198,8 @@ func TestOwnRevisions(t *testing.T) {
 	p.expect("c", 0)
 }
 
-// A Publish that was refused goes after the other's value, which Mirror does not
-// store any more.
+// A Publish that was refused goes after the other's value, which Mirror does
+// not store any more.
 func TestGiveWay(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
@@ -214,7 +215,8 @@ func TestGiveWay(t *testing.T) {
 	p.must(p.p.giveWayTo(ctx, revision(8, "mine", "other"), &mine))
 	p.expect("", 8)
 
-	// If Mirror has replaced what was refused, the next revision is Mirror's, too.
+	// If Mirror has replaced what was refused, the next revision is Mirror's,
+	// too.
 	nine, ten := revision(9, "nine", "other"), revision(10, "ten", "other")
 	p.must(p.m.segment.Store([]byte("late")))
 	late := p.expect("late", 8)
@@ -233,8 +235,8 @@ func TestGiveWay(t *testing.T) {
 	p.expect("ten", 11)
 }
 
-// A value that was put, of which the answer was lost, is not put again over one that
-// another host has put since.
+// A value that was put, of which the answer was lost, is not put again over one
+// that another host has put since.
 func TestAnswerIsLost(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()

@@ -100,8 +100,8 @@ func TestOrderAndConflation(t *testing.T) {
 	}
 }
 
-// The mirror creates the segment, as the one that it mirrors is, whichever of the
-// bridges begins first.
+// The mirror creates the segment, as the one that it mirrors is, whichever of
+// the bridges begins first.
 func TestMirrorCreates(t *testing.T) {
 	for _, first := range []string{"publish", "mirror"} {
 		t.Run(first, func(t *testing.T) {
@@ -135,8 +135,8 @@ func TestMirrorCreates(t *testing.T) {
 	}
 }
 
-// A segment is updated 1,000 times a second, through two restarts of the server,
-// one of them a kill. Then the other side has the last value.
+// A segment is updated 1,000 times a second, through two restarts of the
+// server, one of them a kill. Then the other side has the last value.
 func TestServerRestarts(t *testing.T) {
 	srv := startServer(t)
 	bucket(t, srv.connect(), "values")
@@ -174,8 +174,8 @@ func TestServerRestarts(t *testing.T) {
 	t.Logf("the last value came %v after the Store began", came.Sub(stored))
 }
 
-// The bridges of both ends are killed, again and again. No older value comes after
-// a newer one, and in the end the last is there.
+// The bridges of both ends are killed, again and again. No older value comes
+// after a newer one, and in the end the last is there.
 func TestBridgesAreKilled(t *testing.T) {
 	srv := startServer(t)
 	bucket(t, srv.connect(), "values")
@@ -211,8 +211,8 @@ func TestBridgesAreKilled(t *testing.T) {
 	wg.Wait()
 }
 
-// Two hosts publish and mirror one key. Each value makes one revision at most, and
-// when nobody stores, nothing is put. Both hosts end with the same.
+// Two hosts publish and mirror one key. Each value makes one revision at most,
+// and when nobody stores, nothing is put. Both hosts end with the same.
 func TestLoops(t *testing.T) {
 	js := startServer(t).connect()
 	kv := bucket(t, js, "values")
@@ -439,8 +439,8 @@ func TestForeignValues(t *testing.T) {
 	})
 }
 
-// A value that is too large for the server, or for the segment at the other end, is
-// passed over.
+// A value that is too large for the server, or for the segment at the other
+// end, is passed over.
 func TestTooLarge(t *testing.T) {
 	js := startServerWith(t, 8<<10).connect()
 	kv := bucket(t, js, "values")
@@ -520,8 +520,8 @@ func TestRecreated(t *testing.T) {
 	}
 }
 
-// A bucket that was deleted and created anew gets the value again, and the segment
-// at the other end goes on.
+// A bucket that was deleted and created anew gets the value again, and the
+// segment at the other end goes on.
 func TestBucketRecreated(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -545,7 +545,8 @@ func TestBucketRecreated(t *testing.T) {
 		t.Errorf("2 values made %d revisions", e.Revision())
 	}
 
-	// While no Mirror runs, the new bucket comes to the number that the old one had.
+	// While no Mirror runs, the new bucket comes to the number that the old one
+	// had.
 	m.end()
 	must(t, js.DeleteKeyValue(patience(t), "values"))
 	kv = bucket(t, js, "values")

@@ -10,9 +10,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/ring"
 )
 
-// Delivery is a message in the hands of its receiver. It is for one goroutine at a
-// time. End it with Done or Return; a Delivery that is dropped stays the handle's
-// until that is closed.
+// Delivery is a message in the hands of its receiver. It is for one goroutine
+// at a time. End it with Done or Return; a Delivery that is dropped stays the
+// handle's until that is closed.
 type Delivery[T any] struct {
 	q *Queue[T] // nil if it is over
 	m ring.Message
@@ -27,18 +27,18 @@ func (d *Delivery[T]) begin(q *Queue[T], m ring.Message) {
 	d.q, d.m = q, m
 }
 
-// Attempt returns how many receivers the message was handed to, this one included:
-// 1 if it is the first. A message whose earlier receivers all died may be what
-// killed them. It stays at 255.
+// Attempt returns how many receivers the message was handed to, this one
+// included: 1 if it is the first. A message whose earlier receivers all died
+// may be what killed them. It stays at 255.
 func (d *Delivery[T]) Attempt() int { return d.m.Attempt() }
 
 // Value decodes the message. The value is a copy that nobody else changes.
 //
-// Errors: codec.ErrMalformed if the codec cannot decode it, as a program that has
-// another type for the same codec sent it: say Done, or nobody ever gets rid of it.
-// ErrCorrupt if the memory holds what no correct peer writes; ErrNoSpace if memory
-// that was reserved is gone; and fs.ErrClosed after Done, Return and the handle's
-// Close.
+// Errors: codec.ErrMalformed if the codec cannot decode it, as a program that
+// has another type for the same codec sent it: say Done, or nobody ever gets
+// rid of it. ErrCorrupt if the memory holds what no correct peer writes;
+// ErrNoSpace if memory that was reserved is gone; and fs.ErrClosed after Done,
+// Return and the handle's Close.
 func (d *Delivery[T]) Value() (v T, err error) {
 	q := d.q
 	if q == nil {
@@ -58,8 +58,8 @@ func (d *Delivery[T]) Value() (v T, err error) {
 	return zero, wrap("receive", q.name, q.member.Verdict(err))
 }
 
-// valueSlow is Value for a handle whose memory is touched through the door, and for
-// a codec that needs memory on the heap, or a private copy.
+// valueSlow is Value for a handle whose memory is touched through the door, and
+// for a codec that needs memory on the heap, or a private copy.
 func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 	if q.payload.Direct {
 		return q.member.Use(func() error {
@@ -85,12 +85,12 @@ func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 	return err
 }
 
-// Bytes returns the encoding of the message, in the shared memory itself: nobody
-// but a peer that breaks the rules changes it. It must not be used after Done or
-// Return, and not be written to. After the handle's Close it reads as zeros, which
-// Done tells. It is nil after Done, and if the memory holds what no correct peer
-// writes. Where the process could not live on if the memory vanished, which
-// docs/design.md says, it is a copy.
+// Bytes returns the encoding of the message, in the shared memory itself:
+// nobody but a peer that breaks the rules changes it. It must not be used after
+// Done or Return, and not be written to. After the handle's Close it reads as
+// zeros, which Done tells. It is nil after Done, and if the memory holds what
+// no correct peer writes. Where the process could not live on if the memory
+// vanished, which docs/design.md says, it is a copy.
 func (d *Delivery[T]) Bytes() (b []byte) {
 	q := d.q
 	if q == nil {
@@ -105,12 +105,13 @@ func (d *Delivery[T]) Bytes() (b []byte) {
 	return b
 }
 
-// Done says that the message is dealt with, so that nobody else gets it, and makes
-// room for another. It wakes a sender that waits for that. Only when it has
-// returned nil is the message gone for good.
+// Done says that the message is dealt with, so that nobody else gets it, and
+// makes room for another. It wakes a sender that waits for that. Only when it
+// has returned nil is the message gone for good.
 //
-// Errors: fs.ErrClosed if the delivery is over already, or if the handle was closed,
-// in which case the message goes to another receiver; ErrCorrupt; ErrNoSpace.
+// Errors: fs.ErrClosed if the delivery is over already, or if the handle was
+// closed, in which case the message goes to another receiver; ErrCorrupt;
+// ErrNoSpace.
 func (d *Delivery[T]) Done() error {
 	q := d.q
 	if q == nil {
@@ -152,10 +153,11 @@ func (q *Queue[T]) done(m *ring.Message) error {
 var errTaken = fmt.Errorf("%w: a peer took the message from its live receiver", sharedseg.ErrCorrupt)
 
 // Return gives the message back, to be handed to somebody else, who may be this
-// receiver again, at once. After Done it does nothing, so that it can be deferred.
+// receiver again, at once. After Done it does nothing, so that it can be
+// deferred.
 //
-// Errors: fs.ErrClosed if the handle was closed, in which case the message goes to
-// another receiver as well; ErrCorrupt; ErrNoSpace.
+// Errors: fs.ErrClosed if the handle was closed, in which case the message goes
+// to another receiver as well; ErrCorrupt; ErrNoSpace.
 func (d *Delivery[T]) Return() error {
 	q := d.q
 	if q == nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// FuzzLive has handles use a queue into which a hostile peer writes between their
-// calls: tickets, states, lengths, the cursor, the mutex word, generations, event
-// counts. Whatever that does, no call panics, none goes on for ever, and the bytes
-// of a message lie in its slot. A patch names a field of the format, so that few
-// bytes lead far.
+// FuzzLive has handles use a queue into which a hostile peer writes between
+// their calls: tickets, states, lengths, the cursor, the mutex word,
+// generations, event counts. Whatever that does, no call panics, none goes on
+// for ever, and the bytes of a message lie in its slot. A patch names a field
+// of the format, so that few bytes lead far.
 func FuzzLive(f *testing.F) {
 	const (
 		mutexOff, memberOff, depth, capacity = 128, 320, 3, 64
@@ -113,7 +113,8 @@ func FuzzLive(f *testing.F) {
 						l.Publish(int(op) % (capacity + 1))
 					}
 				case op == 7:
-					// The lock may be a forged owner's, of whom nobody knows when he is done.
+					// The lock may be a forged owner's, of whom nobody knows
+					// when he is done.
 					if q.Send(ctx, nil) == nil {
 						q.Shut()
 					}

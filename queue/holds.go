@@ -8,8 +8,8 @@ import (
 
 // holds counts what of a handle's memory is in the user's hands, where memory
 // cannot be taken away: the messages that it received and the slot that it was
-// lent. There the handle leaves when the last is given back. Elsewhere it leaves
-// at once.
+// lent. There the handle leaves when the last is given back. Elsewhere it
+// leaves at once.
 type holds struct {
 	member *member.Member
 	n      atomic.Int64 // and 1 for the handle until it is closed
@@ -43,8 +43,8 @@ func (h *holds) leave() error {
 	return h.member.Leave(false)
 }
 
-// discard closes a handle that was dropped without Close, and frees one that was
-// closed. Memory that is in the user's hands stays where it is.
+// discard closes a handle that was dropped without Close, and frees one that
+// was closed. Memory that is in the user's hands stays where it is.
 func (h *holds) discard() {
 	if h.n.Load() <= 1 {
 		h.member.Discard()

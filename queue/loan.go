@@ -10,8 +10,8 @@ import (
 )
 
 // Loan is the slot of the next message, to be written in place. It holds the
-// senders' lock: every other Send waits for its Publish or Discard. It is for one
-// goroutine at a time.
+// senders' lock: every other Send waits for its Publish or Discard. It is for
+// one goroutine at a time.
 type Loan[T any] struct {
 	q      *Queue[T] // nil if it is over
 	ticket uint64
@@ -19,12 +19,12 @@ type Loan[T any] struct {
 	own    []byte // in place of the slot's room, where that may vanish
 }
 
-// Loan returns the slot of the next message. It waits for other senders, and while
-// the queue is full, as Send. A goroutine that has a Loan and sends through the same
-// handle waits for itself, until ctx ends that.
+// Loan returns the slot of the next message. It waits for other senders, and
+// while the queue is full, as Send. A goroutine that has a Loan and sends
+// through the same handle waits for itself, until ctx ends that.
 //
-// If the process dies before Publish, or the handle is closed, nothing was sent.
-// Errors are as of [Queue.Send].
+// If the process dies before Publish, or the handle is closed, nothing was
+// sent. Errors are as of [Queue.Send].
 func (q *Queue[T]) Loan(ctx context.Context) (*Loan[T], error) {
 	l, err := q.loan(ctx)
 	return l, wrap("loan", q.name, err)
@@ -65,9 +65,9 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 	}
 }
 
-// Bytes returns the room for the message, all of the capacity, in the shared memory
-// itself, with whatever was there before. It must not be used after Publish or
-// Discard. It is nil then.
+// Bytes returns the room for the message, all of the capacity, in the shared
+// memory itself, with whatever was there before. It must not be used after
+// Publish or Discard. It is nil then.
 func (l *Loan[T]) Bytes() []byte {
 	switch {
 	case l.q == nil:
@@ -79,9 +79,9 @@ func (l *Loan[T]) Bytes() []byte {
 }
 
 // Value returns the T in the shared memory, with whatever was there before, for
-// codecs whose encoding is the T itself and of which every bit pattern is a T: those
-// that codec.Fixed makes of types without bools. For others, and after Publish and
-// Discard, it returns nil.
+// codecs whose encoding is the T itself and of which every bit pattern is a T:
+// those that codec.Fixed makes of types without bools. For others, and after
+// Publish and Discard, it returns nil.
 func (l *Loan[T]) Value() *T {
 	if l.q == nil || !l.q.payload.Plain {
 		return nil
@@ -89,12 +89,12 @@ func (l *Loan[T]) Value() *T {
 	return layout.In[T](l.Bytes())
 }
 
-// Publish sends the first n bytes of Bytes, which must be an encoding of the codec;
-// for Value, n is the size of T. The Loan is over then, unless n is less than 0 or
-// more than the capacity, which is fs.ErrInvalid.
+// Publish sends the first n bytes of Bytes, which must be an encoding of the
+// codec; for Value, n is the size of T. The Loan is over then, unless n is less
+// than 0 or more than the capacity, which is fs.ErrInvalid.
 //
-// Errors: fs.ErrClosed if the Loan was over or the handle was closed, ErrCorrupt,
-// ErrNoSpace.
+// Errors: fs.ErrClosed if the Loan was over or the handle was closed,
+// ErrCorrupt, ErrNoSpace.
 func (l *Loan[T]) Publish(n int) error {
 	q := l.q
 	if q == nil {
@@ -109,8 +109,8 @@ func (l *Loan[T]) Publish(n int) error {
 	}))
 }
 
-// Discard ends the Loan without sending anything. After Publish it does nothing, so
-// that it can be deferred.
+// Discard ends the Loan without sending anything. After Publish it does
+// nothing, so that it can be deferred.
 func (l *Loan[T]) Discard() error {
 	q := l.q
 	if q == nil {

@@ -45,9 +45,9 @@ func openMessages(name string) (*queue.Queue[message], error) {
 	return queue.Open(name, codec.Fixed[message](), &queue.Options{Depth: 16})
 }
 
-// receiver NAME receives messages, until there are no more. It says "begin SERIAL
-// ATTEMPT TIME" of each when it has it, "back SERIAL ATTEMPT TIME" or "ending …"
-// before it returns it or says Done, and "end …" after that.
+// receiver NAME receives messages, until there are no more. It says "begin
+// SERIAL ATTEMPT TIME" of each when it has it, "back SERIAL ATTEMPT TIME" or
+// "ending …" before it returns it or says Done, and "end …" after that.
 func receiver(args []string) error {
 	q, err := openMessages(args[0])
 	if err != nil {
@@ -89,8 +89,8 @@ func receiver(args []string) error {
 	}
 }
 
-// sender NAME ID sends message after message, and says the number of each that it
-// has sent.
+// sender NAME ID sends message after message, and says the number of each that
+// it has sent.
 func sender(args []string) error {
 	q, err := openMessages(args[0])
 	if err != nil {
@@ -150,8 +150,8 @@ type turn struct {
 	begin, back, ending, end int64 // when, 0 if not
 }
 
-// A ledger has what all receivers said, by message and attempt, and when they were
-// killed.
+// A ledger has what all receivers said, by message and attempt, and when they
+// were killed.
 type ledger struct {
 	*testing.T
 	mu     sync.Mutex
@@ -196,7 +196,8 @@ func (l *ledger) follow(who int, p *proctest.Proc) {
 	}
 }
 
-// check looks at what became of a message. It returns how often it was received.
+// check looks at what became of a message. It returns how often it was
+// received.
 func (l *ledger) check(serial uint64) int {
 	turns := l.turns[serial]
 	done := 0
@@ -223,9 +224,9 @@ func (l *ledger) check(serial uint64) int {
 	return len(turns)
 }
 
-// 30,000 messages go through three receivers, of which one is killed every 2 to 12
-// ms: each is seen, none by two live ones at once, none after it is done, and in
-// the end the queue is empty.
+// 30,000 messages go through three receivers, of which one is killed every 2 to
+// 12 ms: each is seen, none by two live ones at once, none after it is done,
+// and in the end the queue is empty.
 func TestReceiversDie(t *testing.T) {
 	messages := uint64(30_000)
 	if testing.Short() {
@@ -292,8 +293,8 @@ func TestReceiversDie(t *testing.T) {
 	t.Logf("%d messages, %d kills, %d received again", messages, kills, again)
 }
 
-// 40 senders are killed while they send. What they were told is sent is received,
-// in order, and one more of each at most.
+// 40 senders are killed while they send. What they were told is sent is
+// received, in order, and one more of each at most.
 func TestSendersDie(t *testing.T) {
 	senders := 40
 	if testing.Short() {
@@ -401,8 +402,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// A sender that is killed with a loan, which holds the lock, sent nothing and holds
-// up nobody; so does one that is stopped, until contexts end.
+// A sender that is killed with a loan, which holds the lock, sent nothing and
+// holds up nobody; so does one that is stopped, until contexts end.
 func TestLenderDies(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := openMessages(name)

@@ -17,19 +17,19 @@
 //
 // A [Queue] is a ring of slots in named shared memory, which every process that
 // opens the name with the same [codec.Codec] has. Send waits while it is full,
-// Receive while it is empty. Neither makes a system call unless somebody has to be
-// woken, or there is something to wait for.
+// Receive while it is empty. Neither makes a system call unless somebody has to
+// be woken, or there is something to wait for.
 //
-// A message is the receiver's from Receive until it says Done. If the process of
-// the receiver is killed before that, or closes its handle, the next receiver gets
-// the message, at once or within a few milliseconds, and [Delivery.Attempt] says
-// that it is not the first. The kernel tells that a process is dead, not a
-// time-out, so however slow a live receiver is, no other gets its message. Delivery
-// is at least once: a receiver that dies after it acted on a message and before
-// Done has acted, and the next will act again. Either that does no harm, or the
-// receiver notes in the same place where it acts which messages it has dealt with.
-// No message that Send has accepted is lost, however many processes are killed and
-// wherever.
+// A message is the receiver's from Receive until it says Done. If the process
+// of the receiver is killed before that, or closes its handle, the next
+// receiver gets the message, at once or within a few milliseconds, and
+// [Delivery.Attempt] says that it is not the first. The kernel tells that a
+// process is dead, not a time-out, so however slow a live receiver is, no other
+// gets its message. Delivery is at least once: a receiver that dies after it
+// acted on a message and before Done has acted, and the next will act again.
+// Either that does no harm, or the receiver notes in the same place where it
+// acts which messages it has dealt with. No message that Send has accepted is
+// lost, however many processes are killed and wherever.
 //
 // Messages are handed out in the order in which they were sent; one that comes
 // again is handed out before those that are still there. Messages of different
@@ -38,9 +38,10 @@
 // Without Options.Persist the messages end with the last handle, as if they had
 // never been sent.
 //
-// All methods of a Queue may be called concurrently, from any number of goroutines
-// and processes. Nothing in the mapping is trusted: a peer that writes nonsense can
-// spoil messages, but not crash, hang or bloat this process.
+// All methods of a Queue may be called concurrently, from any number of
+// goroutines and processes. Nothing in the mapping is trusted: a peer that
+// writes nonsense can spoil messages, but not crash, hang or bloat this
+// process.
 package queue
 
 import (
@@ -76,8 +77,9 @@ const (
 	tryLimit = 10 * time.Millisecond // that TrySend waits for the lock
 )
 
-// Queue is a handle of a queue, for sending and receiving. Close it when it is no
-// longer used; an unreachable handle is eventually closed by the garbage collector.
+// Queue is a handle of a queue, for sending and receiving. Close it when it is
+// no longer used; an unreachable handle is eventually closed by the garbage
+// collector.
 type Queue[T any] struct {
 	ring    *ring.Ring
 	state   *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
@@ -92,38 +94,38 @@ type Queue[T any] struct {
 	receivings     sync.Pool // *receiving[T]
 }
 
-// Open opens the queue of that name, and creates it if there is none. Exactly one
-// of those who open a name at the same time initialises it; the others see it
-// ready. A queue that does not persist and that nobody has open, as after the crash
-// of all its users, counts as none and begins anew.
+// Open opens the queue of that name, and creates it if there is none. Exactly
+// one of those who open a name at the same time initialises it; the others see
+// it ready. A queue that does not persist and that nobody has open, as after
+// the crash of all its users, counts as none and begins anew.
 //
-// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and does
-// not start with a dot. It shares its namespace with segments and locks. c must
-// have the same ID as the codec of those who have it open; see Options for what
-// else must agree.
+// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and
+// does not start with a dot. It shares its namespace with segments and locks. c
+// must have the same ID as the codec of those who have it open; see Options for
+// what else must agree.
 //
 // A queue takes all of its memory when it is created. What the file system, the
-// machine or, on Linux, the memory control groups of the process have no room for
-// is ErrNoSpace, with the figures, and nothing is taken.
+// machine or, on Linux, the memory control groups of the process have no room
+// for is ErrNoSpace, with the figures, and nothing is taken.
 //
-// Errors: fs.ErrInvalid (name, options or codec), ErrIncompatible (something else
-// has the name, a queue of another type, or one that this process cannot address),
-// ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed needs),
-// ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported, syscall.ENOMEM, and
-// os.ErrDeadlineExceeded if a process was stopped half-way through opening or
-// closing the queue.
+// Errors: fs.ErrInvalid (name, options or codec), ErrIncompatible (something
+// else has the name, a queue of another type, or one that this process cannot
+// address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed
+// needs), ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported,
+// syscall.ENOMEM, and os.ErrDeadlineExceeded if a process was stopped half-way
+// through opening or closing the queue.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)
 }
 
-// Create is Open for a queue that must not exist; if one is live, or persists, that
-// is fs.ErrExist.
+// Create is Open for a queue that must not exist; if one is live, or persists,
+// that is fs.ErrExist.
 func Create[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.CreateOnly, "create", name, c, o)
 }
 
-// Attach is Open for a queue that must exist; if none is live nor persists, that is
-// fs.ErrNotExist.
+// Attach is Open for a queue that must exist; if none is live nor persists,
+// that is fs.ErrNotExist.
 func Attach[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.AttachOnly, "attach", name, c, o)
 }
@@ -176,9 +178,9 @@ func (q *Queue[T]) Created() bool { return q.member.Created }
 // Cap returns the number of messages that the queue has room for.
 func (q *Queue[T]) Cap() int { return q.member.Geometry.Slots }
 
-// Len returns the number of messages that are not done, those that receivers have
-// in hand included. It is 0 if the handle is closed or the queue corrupt, which
-// Receive tells.
+// Len returns the number of messages that are not done, those that receivers
+// have in hand included. It is 0 if the handle is closed or the queue corrupt,
+// which Receive tells.
 func (q *Queue[T]) Len() (n int) {
 	err := q.member.Use(func() (err error) {
 		n, err = q.ring.Len()
@@ -190,15 +192,16 @@ func (q *Queue[T]) Len() (n int) {
 	return n
 }
 
-// Send sends v. It waits for other senders, and while the queue is full; it gives
-// up when ctx is done, at once if it is from the beginning. When it returns nil the
-// message is there, whatever becomes of this process.
+// Send sends v. It waits for other senders, and while the queue is full; it
+// gives up when ctx is done, at once if it is from the beginning. When it
+// returns nil the message is there, whatever becomes of this process.
 //
 // Errors: ErrTooLarge if the encoding is larger than the capacity, the codec's,
-// ErrShut, that of ctx, whose text names the process that has the senders' lock if
-// that is what it waited for, ErrCorrupt, ErrNoSpace if memory that was reserved is
-// gone, ErrReentrant from within a codec of this handle, and fs.ErrClosed. After an
-// error the message is not sent, except perhaps after ErrCorrupt and ErrNoSpace.
+// ErrShut, that of ctx, whose text names the process that has the senders' lock
+// if that is what it waited for, ErrCorrupt, ErrNoSpace if memory that was
+// reserved is gone, ErrReentrant from within a codec of this handle, and
+// fs.ErrClosed. After an error the message is not sent, except perhaps after
+// ErrCorrupt and ErrNoSpace.
 func (q *Queue[T]) Send(ctx context.Context, v T) error {
 	if q.direct && q.payload.Direct && ctx.Err() == nil && q.turn.TryLock() {
 		if sent, err := q.put(&v); sent || err != nil {
@@ -208,8 +211,8 @@ func (q *Queue[T]) Send(ctx context.Context, v T) error {
 	return wrap("send", q.name, q.sendSlow(ctx, &v))
 }
 
-// TrySend is Send if the queue is not full, and reports whether it sent v. It waits
-// for other senders, for 10 ms at most: one of them may be stopped.
+// TrySend is Send if the queue is not full, and reports whether it sent v. It
+// waits for other senders, for 10 ms at most: one of them may be stopped.
 func (q *Queue[T]) TrySend(v T) (bool, error) {
 	if q.direct && q.payload.Direct && q.turn.TryLock() {
 		sent, err := q.put(&v)
@@ -224,8 +227,8 @@ func (q *Queue[T]) TrySend(v T) (bool, error) {
 	return sent, wrap("send", q.name, err)
 }
 
-// put sends *v unless the queue is full, and wakes a receiver. It is called inside
-// the door, with the lock, which it releases unless the codec panics.
+// put sends *v unless the queue is full, and wakes a receiver. It is called
+// inside the door, with the lock, which it releases unless the codec panics.
 func (q *Queue[T]) put(v *T) (sent bool, err error) {
 	if q.state.Load() != 0 {
 		q.turn.Unlock()
@@ -274,8 +277,9 @@ func (q *Queue[T]) tryPut(ctx context.Context, v *T) (sent bool, err error) {
 	return sent, err
 }
 
-// sendSlow is Send where the lock is not free or the queue is full, for a handle
-// whose memory is touched through the door, and for a codec that may panic.
+// sendSlow is Send where the lock is not free or the queue is full, for a
+// handle whose memory is touched through the door, and for a codec that may
+// panic.
 func (q *Queue[T]) sendSlow(ctx context.Context, v *T) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -296,10 +300,10 @@ func (q *Queue[T]) waitForRoom(ctx context.Context) error {
 	return q.member.Verdict(err)
 }
 
-// Shut ends the sending, by anyone: a Send that waits, and every later one, returns
-// ErrShut. Receivers get what is there, and then io.EOF, as soon as the last message
-// is done. A queue that was shut stays so for as long as it lives. Shut waits for a
-// Send under way.
+// Shut ends the sending, by anyone: a Send that waits, and every later one,
+// returns ErrShut. Receivers get what is there, and then io.EOF, as soon as the
+// last message is done. A queue that was shut stays so for as long as it lives.
+// Shut waits for a Send under way.
 //
 // Errors: ErrCorrupt, ErrNoSpace, ErrReentrant, fs.ErrClosed.
 func (q *Queue[T]) Shut() error {
@@ -315,14 +319,14 @@ func (q *Queue[T]) Shut() error {
 	}))
 }
 
-// Receive returns the next message, which is this handle's from now on, until Done
-// or Return. It waits while there is none; it gives up when ctx is done, at once if
-// it is from the beginning.
+// Receive returns the next message, which is this handle's from now on, until
+// Done or Return. It waits while there is none; it gives up when ctx is done,
+// at once if it is from the beginning.
 //
-// Errors: io.EOF itself when the queue was shut and all messages are done, that of
-// ctx, ErrCorrupt, ErrNoSpace if memory that was reserved is gone, and fs.ErrClosed.
-// A message that does not decode is not an error of Receive but of
-// [Delivery.Value].
+// Errors: io.EOF itself when the queue was shut and all messages are done, that
+// of ctx, ErrCorrupt, ErrNoSpace if memory that was reserved is gone, and
+// fs.ErrClosed. A message that does not decode is not an error of Receive but
+// of [Delivery.Value].
 func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 	d := new(Delivery[T])
 	if err := q.ReceiveInto(ctx, d); err != nil {
@@ -331,8 +335,8 @@ func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 	return d, nil
 }
 
-// ReceiveInto is Receive into *d, which must be new, or over by Done or Return. It
-// does not allocate.
+// ReceiveInto is Receive into *d, which must be new, or over by Done or Return.
+// It does not allocate.
 func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 	if q.direct && ctx.Err() == nil {
 		if m, ok, err := q.ring.Take(false); ok && err == nil && q.state.Load() == 0 {
@@ -351,8 +355,8 @@ func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 	return eof("receive", q.name, err)
 }
 
-// TryReceive is Receive that does not wait: it returns nil, and no error, if there
-// is no message.
+// TryReceive is Receive that does not wait: it returns nil, and no error, if
+// there is no message.
 func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
 	r := q.receiving()
 	m, ok, err := r.finish(q.member.Use(func() error {
@@ -369,12 +373,12 @@ func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
 	return d, nil
 }
 
-// All receives messages one after the other, and says Done of each when the loop
-// goes on after it. If the loop's body leaves the loop, or panics, the message that
-// it has goes back, as by Return. A message that does not decode is
-// codec.ErrMalformed in its place, and done as well when the loop goes on. The loop
-// ends when the queue was shut and all messages are done. When ctx is done or the
-// handle closed, the last pair has that error.
+// All receives messages one after the other, and says Done of each when the
+// loop goes on after it. If the loop's body leaves the loop, or panics, the
+// message that it has goes back, as by Return. A message that does not decode
+// is codec.ErrMalformed in its place, and done as well when the loop goes on.
+// The loop ends when the queue was shut and all messages are done. When ctx is
+// done or the handle closed, the last pair has that error.
 func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var d Delivery[T]
@@ -474,9 +478,9 @@ func (r *receiving[T]) take(deep bool) bool {
 	return r.ok || r.err != nil
 }
 
-// deepen is doLook where messages are there that are not free. It looks for those
-// of dead receivers, and when it has waited for a while, has itself woken when the
-// process of the one with the oldest message ends.
+// deepen is doLook where messages are there that are not free. It looks for
+// those of dead receivers, and when it has waited for a while, has itself woken
+// when the process of the one with the oldest message ends.
 func (r *receiving[T]) deepen(now time.Time) bool {
 	r.deepened = now
 	if r.q.ring.Advance() {
@@ -501,13 +505,13 @@ func (r *receiving[T]) deepen(now time.Time) bool {
 }
 
 // Close closes the handle. It waits for Sends under way. Later calls, and those
-// that wait, return fs.ErrClosed. Messages that the handle has received and that
-// are not done go to others. What refers to them reads zeros from now on; on
-// Windows, where memory cannot be replaced, they are the handle's until the last is
-// done or returned. If it is the last handle of a queue that does not persist, the
-// queue ends, with its messages. The error says what could not be cleaned up; the
-// handle is closed all the same. A second Close returns nil, perhaps before the
-// first is done.
+// that wait, return fs.ErrClosed. Messages that the handle has received and
+// that are not done go to others. What refers to them reads zeros from now on;
+// on Windows, where memory cannot be replaced, they are the handle's until the
+// last is done or returned. If it is the last handle of a queue that does not
+// persist, the queue ends, with its messages. The error says what could not be
+// cleaned up; the handle is closed all the same. A second Close returns nil,
+// perhaps before the first is done.
 //
 // A Close from within a codec of this handle would wait for itself: it returns
 // ErrReentrant, and the handle stays open.

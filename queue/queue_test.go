@@ -255,8 +255,8 @@ func TestShut(t *testing.T) {
 	must(t, q.Shut())
 }
 
-// The loop of All says Done of what it goes on after, and returns what it is left
-// with.
+// The loop of All says Done of what it goes on after, and returns what it is
+// left with.
 func TestAll(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	send(t, q, 1, 2, 3)

@@ -13,13 +13,16 @@ import (
 	"github.com/sharedseg/sharedseg/internal/payload"
 )
 
-// Bare is a mapping of nothing but a value, unsynchronised: a Load beside a Store, of this process or another,
-// may see some of the old value and some of the new. It is for peers that do not know this library, such as a
-// C program that calls shm_open or CreateFileMapping, Python's multiprocessing.shared_memory, or Boost's
-// shared_memory_object. Between Go programs use a [Segment].
+// Bare is a mapping of nothing but a value, unsynchronised: a Load beside a
+// Store, of this process or another, may see some of the old value and some of
+// the new. It is for peers that do not know this library, such as a C program
+// that calls shm_open or CreateFileMapping, Python's
+// multiprocessing.shared_memory, or Boost's shared_memory_object. Between Go
+// programs use a [Segment].
 //
-// A bare mapping carries no length, so the encoding must tell by itself where it ends, as that of codec.UTF16
-// does by its terminator and that of codec.Fixed by its size. Other codecs are handed the whole mapping.
+// A bare mapping carries no length, so the encoding must tell by itself where
+// it ends, as that of codec.UTF16 does by its terminator and that of
+// codec.Fixed by its size. Other codecs are handed the whole mapping.
 type Bare[T any] struct {
 	name    string
 	codec   codec.Codec[T]
@@ -29,17 +32,22 @@ type Bare[T any] struct {
 	member *member.Bare // nil when closed
 }
 
-// OpenBare opens the mapping of that name, and creates it, all zero, if there is none. It has size bytes; one
-// that exists may be longer. On Linux it is the file /dev/shm/NAME or that in Options.Dir, on Windows the
-// section Local\NAME or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor and Global count.
+// OpenBare opens the mapping of that name, and creates it, all zero, if there
+// is none. It has size bytes; one that exists may be longer. On Linux it is the
+// file /dev/shm/NAME or that in Options.Dir, on Windows the section Local\NAME
+// or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor and
+// Global count.
 //
-// Close of the handle that created the mapping removes its name, unless Options.Persist was set or another Bare has
-// it open. A handle that only attached never removes it, as the mapping may belong to a program that is not to be seen
-// from here. Set Persist where others are to go on with what this process created: those that are no Bare are not
-// counted. What is left, by a crash or by Persist, stays until [RemoveBare]: its content is not known to be
+// Close of the handle that created the mapping removes its name, unless
+// Options.Persist was set or another Bare has it open. A handle that only
+// attached never removes it, as the mapping may belong to a program that is not
+// to be seen from here. Set Persist where others are to go on with what this
+// process created: those that are no Bare are not counted. What is left, by a
+// crash or by Persist, stays until [RemoveBare]: its content is not known to be
 // anyone's, so neither the next OpenBare nor sharedseg.Sweep clears it.
 //
-// Errors: as for [Open]; ErrIncompatible means that it is too short, or a segment.
+// Errors: as for [Open]; ErrIncompatible means that it is too short, or a
+// segment.
 func OpenBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare[T], error) {
 	b, err := openBare(name, size, c, o)
 	return b, wrap("open", name, err)
@@ -68,14 +76,17 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 	return b, nil
 }
 
-// RemoveBare takes the name away from a bare mapping. Handles and programs that have it open go on with the old one
-// among themselves. A bare mapping has no mark: RemoveBare removes any regular file of that name, in Options.Dir or
-// the platform's shared memory, except a segment or lock, for which there is sharedseg.Remove.
+// RemoveBare takes the name away from a bare mapping. Handles and programs that
+// have it open go on with the old one among themselves. A bare mapping has no
+// mark: RemoveBare removes any regular file of that name, in Options.Dir or the
+// platform's shared memory, except a segment or lock, for which there is
+// sharedseg.Remove.
 //
-// On Windows a name exists until its last handle is closed: until then RemoveBare returns errors.ErrUnsupported.
+// On Windows a name exists until its last handle is closed: until then
+// RemoveBare returns errors.ErrUnsupported.
 //
-// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission, ErrIncompatible (a segment, a lock, or not a
-// regular file).
+// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
+// ErrIncompatible (a segment, a lock, or not a regular file).
 func RemoveBare(name string, o *Options) error {
 	place := o.place(name)
 	return wrap("remove", name, member.RemoveBare(&place))
@@ -84,8 +95,8 @@ func RemoveBare(name string, o *Options) error {
 // Load decodes what the mapping holds.
 //
 // Errors: codec.ErrMalformed and that of the codec (no value that it can decode
-// is there), ErrCorrupt (the file was truncated), ErrNoSpace (memory behind it is
-// gone), fs.ErrClosed.
+// is there), ErrCorrupt (the file was truncated), ErrNoSpace (memory behind it
+// is gone), fs.ErrClosed.
 func (b *Bare[T]) Load() (T, error) {
 	var v T
 	var enc []byte
@@ -104,8 +115,8 @@ func (b *Bare[T]) Load() (T, error) {
 	return v, wrap("load", b.name, err)
 }
 
-// Store encodes v into the mapping and clears the rest of it. An encoding that does not fit is ErrTooLarge, and
-// the mapping stays as it is.
+// Store encodes v into the mapping and clears the rest of it. An encoding that
+// does not fit is ErrTooLarge, and the mapping stays as it is.
 func (b *Bare[T]) Store(v T) error {
 	enc, err := b.codec.Append(nil, v) // outside of use, as a codec may close the handle
 	if err != nil {
@@ -133,8 +144,9 @@ func (b *Bare[T]) use(f func(mem []byte) error) error {
 	return b.member.Use(f)
 }
 
-// Close closes the handle, and removes the name if this handle created the mapping, as [OpenBare] says. It waits for
-// calls under way. A second Close returns nil.
+// Close closes the handle, and removes the name if this handle created the
+// mapping, as [OpenBare] says. It waits for calls under way. A second Close
+// returns nil.
 func (b *Bare[T]) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

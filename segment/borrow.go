@@ -17,21 +17,22 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Borrowed is a version of the value where it lies, in shared memory. Until Release
-// no writer changes it, however many versions are stored meanwhile. Release it,
-// before the handle is closed. Bytes and Value may be used by several goroutines,
-// but none of them beside or after Release.
+// Borrowed is a version of the value where it lies, in shared memory. Until
+// Release no writer changes it, however many versions are stored meanwhile.
+// Release it, before the handle is closed. Bytes and Value may be used by
+// several goroutines, but none of them beside or after Release.
 //
-// The memory is read-only in the hands of a Reader; a write to it ends the process
-// there. Through a Segment it must not be written either, as others read it. That
-// no writer changes it is a promise of those that follow this library's protocol:
-// a hostile peer that may write to the segment can change the bytes at any time, so
-// check what you read of them once, and use what you checked.
+// The memory is read-only in the hands of a Reader; a write to it ends the
+// process there. Through a Segment it must not be written either, as others
+// read it. That no writer changes it is a promise of those that follow this
+// library's protocol: a hostile peer that may write to the segment can change
+// the bytes at any time, so check what you read of them once, and use what you
+// checked.
 //
 // If a peer truncates the segment's file, the bytes become zeros, and Release
 // returns ErrCorrupt. That is so on Linux (amd64, arm64, 386, riscv64) unless
-// another handler of SIGBUS was installed. Elsewhere the access faults, as with any
-// mapped file; debug.SetPanicOnFault makes that a panic.
+// another handler of SIGBUS was installed. Elsewhere the access faults, as with
+// any mapped file; debug.SetPanicOnFault makes that a panic.
 type Borrowed[T any] struct {
 	r       *handle[T]
 	version uint64
@@ -40,35 +41,37 @@ type Borrowed[T any] struct {
 	bytes   []byte
 }
 
-// Borrow returns the current version of the value in place: nothing is copied, and
-// the time it takes does not depend on the size of the value. If nothing was stored
-// yet, the version is 0, Bytes is nil, and Value a zero T.
+// Borrow returns the current version of the value in place: nothing is copied,
+// and the time it takes does not depend on the size of the value. If nothing
+// was stored yet, the version is 0, Bytes is nil, and Value a zero T.
 //
 // Writers step over slots that are borrowed. They do not wait until every other
-// slot is borrowed by a handle that is open in a process that lives. A segment with
-// Slots-2 slots borrowed at a time, counted once for each version that is held,
-// holds up nobody. A Store of a handle that has all the others borrowed itself waits
-// for its own Release, and handles that all store with values borrowed may wait for
-// each other. A borrower that is killed gives back what it had.
+// slot is borrowed by a handle that is open in a process that lives. A segment
+// with Slots-2 slots borrowed at a time, counted once for each version that is
+// held, holds up nobody. A Store of a handle that has all the others borrowed
+// itself waits for its own Release, and handles that all store with values
+// borrowed may wait for each other. A borrower that is killed gives back what
+// it had.
 //
-// The first Borrow of a handle takes some microseconds more, and takes a Reader one
-// of the 1024 places for handles that write. If none is free, or the Reader may not
-// write to the file, Borrow makes a private copy; all the rest is the same.
+// The first Borrow of a handle takes some microseconds more, and takes a Reader
+// one of the 1024 places for handles that write. If none is free, or the Reader
+// may not write to the file, Borrow makes a private copy; all the rest is the
+// same.
 //
-// Errors: errors.ErrUnsupported if the segment has more than 64 Slots; the error of
-// ctx if it is done from the beginning, or while writers disturb the call again and
-// again; ErrCorrupt, ErrNoSpace, fs.ErrClosed.
+// Errors: errors.ErrUnsupported if the segment has more than 64 Slots; the
+// error of ctx if it is done from the beginning, or while writers disturb the
+// call again and again; ErrCorrupt, ErrNoSpace, fs.ErrClosed.
 func (r *handle[T]) Borrow(ctx context.Context) (*Borrowed[T], error) {
 	return r.borrow(ctx, new(Borrowed[T])) // inlined, so that it need not be on the heap
 }
 
-// Bytes is the encoding of the value, in place, its capacity cut. It is nil after
-// Release.
+// Bytes is the encoding of the value, in place, its capacity cut. It is nil
+// after Release.
 func (b *Borrowed[T]) Bytes() []byte { return b.bytes }
 
-// Value is the value in place, if the codec is codec.Fixed for a T without bools.
-// For other codecs, whose encoding is not what a T looks like in memory, it is nil,
-// as it is after Release.
+// Value is the value in place, if the codec is codec.Fixed for a T without
+// bools. For other codecs, whose encoding is not what a T looks like in memory,
+// it is nil, as it is after Release.
 func (b *Borrowed[T]) Value() *T {
 	if b.version == 0 && b.r != nil && b.r.payload.Plain {
 		return new(T)
@@ -79,8 +82,8 @@ func (b *Borrowed[T]) Value() *T {
 // Version is the number of the version.
 func (b *Borrowed[T]) Version() uint64 { return b.version }
 
-// pins are the value slots that a handle has borrowed. The bits in its row, which
-// writers look at, and the counts change together.
+// pins are the value slots that a handle has borrowed. The bits in its row,
+// which writers look at, and the counts change together.
 type pins struct {
 	mu     sync.Mutex
 	row    atomic.Pointer[atomic.Uint64] // nil until the first Borrow
@@ -92,8 +95,9 @@ type pins struct {
 	strewn bool // memory that Loan gave away was not taken back before Close
 }
 
-// borrow is Borrow into *b, which it returns. The common case is here: the handle has borrowed
-// before, a value is there, and no writer publishes another in this moment.
+// borrow is Borrow into *b, which it returns. The common case is here: the
+// handle has borrowed before, a value is there, and no writer publishes another
+// in this moment.
 func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	if !r.direct || r.pins.row.Load() == nil || ctx.Err() != nil {
 		return r.borrowSlow(ctx, b)
@@ -113,8 +117,8 @@ func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], e
 }
 
 // pin pins the slot of the current version. It is not ok if there was another
-// version a moment later, so that a writer may not have seen the pin. It is called
-// within Use, by a handle that has a row.
+// version a moment later, so that a writer may not have seen the pin. It is
+// called within Use, by a handle that has a row.
 func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	p := r.pins
 	p.mu.Lock()
@@ -128,8 +132,9 @@ func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	}
 	p.total++
 	step.At(step.PinSet)
-	// Who publishes a version after this one looks at the row after that. So if this
-	// one is still current, each writer that could take its slot sees the pin.
+	// Who publishes a version after this one looks at the row after that. So if
+	// this one is still current, each writer that could take its slot sees the
+	// pin.
 	if r.seq.Version() != version {
 		p.release(slot)
 		return version, 0, false
@@ -164,9 +169,9 @@ func (r *handle[T]) unpin(slot uint64) (leave func() error) {
 	return leave
 }
 
-// borrowSlow is borrow for a handle that has no row yet, cannot have one, or whose
-// memory is touched through the door, for a segment without a value, and beside
-// writers that disturb it.
+// borrowSlow is borrow for a handle that has no row yet, cannot have one, or
+// whose memory is touched through the door, for a segment without a value, and
+// beside writers that disturb it.
 func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	err := ctx.Err()
 	if err == nil && !r.member.Geometry.HasRows() {
@@ -210,8 +215,8 @@ func (r *handle[T]) takeRow() error {
 	return nil
 }
 
-// borrowPinned calls pin until it is ok: after a few times with the lock held, if
-// it is free, as then no writer publishes.
+// borrowPinned calls pin until it is ok: after a few times with the lock held,
+// if it is free, as then no writer publishes.
 func (r *handle[T]) borrowPinned(ctx context.Context, b *Borrowed[T]) error {
 	b.r = r
 	return r.untilUndisturbed(ctx, func() (version uint64, ok bool, err error) {
@@ -257,14 +262,15 @@ func (r *handle[T]) in(b []byte) *T {
 	return r.payload.In(b)
 }
 
-// Release gives the version back; writers may use its slot again. Bytes and what
-// Value returned must not be used any more. A second Release does nothing, and
-// returns nil.
+// Release gives the version back; writers may use its slot again. Bytes and
+// what Value returned must not be used any more. A second Release does nothing,
+// and returns nil.
 //
-// It returns nil, or what became of the memory meanwhile: ErrCorrupt if the file was
-// truncated, so that the value may have been zeros; ErrNoSpace; fs.ErrClosed if the
-// handle was closed, from when on they were zeros (where memory cannot be replaced,
-// as on Windows, the value stays until Release, and the handle's place with it).
+// It returns nil, or what became of the memory meanwhile: ErrCorrupt if the
+// file was truncated, so that the value may have been zeros; ErrNoSpace;
+// fs.ErrClosed if the handle was closed, from when on they were zeros (where
+// memory cannot be replaced, as on Windows, the value stays until Release, and
+// the handle's place with it).
 func (b *Borrowed[T]) Release() error {
 	r := b.r
 	b.bytes = nil
@@ -328,8 +334,8 @@ func (a attachment) discard() {
 
 var errPinned = errors.New("every other slot is borrowed")
 
-// recheck is how long a Store that waits for a slot sleeps at most before it asks
-// again whether those that have borrowed the others live.
+// recheck is how long a Store that waits for a slot sleeps at most before it
+// asks again whether those that have borrowed the others live.
 const recheck = 10 * time.Millisecond
 
 // awaitSlot waits until there is a slot that a writer may take.

@@ -20,7 +20,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// borrows is what a Segment and a Reader have in common that this file is about.
+// borrows is what a Segment and a Reader have in common that this file is
+// about.
 type borrows[T any] interface {
 	Borrow(ctx context.Context) (*segment.Borrowed[T], error)
 }
@@ -168,7 +169,8 @@ func filler(args []string) error {
 	}
 }
 
-// borrower NAME borrows the current value until its input ends, or it is killed.
+// borrower NAME borrows the current value until its input ends, or it is
+// killed.
 func borrower(args []string) error {
 	r, err := segment.OpenReader(args[0], codec.Fixed[uint64](), nil)
 	if err != nil {
@@ -325,8 +327,8 @@ func TestBorrowTooManySlots(t *testing.T) {
 	}
 }
 
-// Close gives up what is borrowed: a Borrowed keeps no memory of others, and says
-// so. What follows goes as with any closed handle.
+// Close gives up what is borrowed: a Borrowed keeps no memory of others, and
+// says so. What follows goes as with any closed handle.
 func TestCloseWithBorrowed(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Slots: 3}
@@ -365,8 +367,9 @@ func TestCloseWithBorrowed(t *testing.T) {
 	}
 }
 
-// dropper NAME drops handles with values borrowed, and expects them to stay as they
-// are, as they do where memory cannot be replaced: the handles then stay open.
+// dropper NAME drops handles with values borrowed, and expects them to stay as
+// they are, as they do where memory cannot be replaced: the handles then stay
+// open.
 func dropper(args []string) error {
 	kept, err := dropped(args[0])
 	if err != nil {

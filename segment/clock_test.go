@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// Clocks may be set while processes wait. Go's deadlines and timers, and the time-outs that the system is given, are
-// by the monotonic clock, as long as nobody asks a time.Time what the wall clock says. Nobody does.
+// Clocks may be set while processes wait. Go's deadlines and timers, and the
+// time-outs that the system is given, are by the monotonic clock, as long as
+// nobody asks a time.Time what the wall clock says. Nobody does.
 func TestNoWallClock(t *testing.T) {
 	wall := map[string]bool{
 		"Unix": true, "UnixMilli": true, "UnixMicro": true, "UnixNano": true, "Round": true, "UTC": true, "Local": true, "AddDate": true,

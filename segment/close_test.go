@@ -17,7 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A cell is a value of one number, which is never 0: memory that was let go holds zeros.
+// A cell is a value of one number, which is never 0: memory that was let go
+// holds zeros.
 type cell [64]uint64
 
 func cellOf(n uint64) (c cell) {
@@ -36,8 +37,9 @@ func (c *cell) check() error {
 	return nil
 }
 
-// Every method against Close: a call either does what it says or returns fs.ErrClosed, the latter always if it began
-// after Close had returned; the memory is let go by then, and the lock is free, whatever the late ones did.
+// Every method against Close: a call either does what it says or returns
+// fs.ErrClosed, the latter always if it began after Close had returned; the
+// memory is let go by then, and the lock is free, whatever the late ones did.
 func TestCloseRace(t *testing.T) {
 	rounds := 100
 	if testing.Short() {

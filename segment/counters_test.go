@@ -135,8 +135,8 @@ func TestSlotsCarryTheirVersion(t *testing.T) {
 	})
 }
 
-// slotHeaders has 7 versions of 16 bytes each stored in 3 slots, and checks what
-// the headers say, which it returns the reader of.
+// slotHeaders has 7 versions of 16 bytes each stored in 3 slots, and checks
+// what the headers say, which it returns the reader of.
 func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][3]uint64) {
 	t.Helper()
 	headers = func() [3][3]uint64 { return headersOf(t, name, o) }

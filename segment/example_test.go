@@ -83,8 +83,8 @@ func ExampleReader_Watch() {
 	// 3
 }
 
-// On Linux, a C program would find the same string, as wchar_t of 16 bits, in the first bytes of
-// /dev/shm/example-bare.
+// On Linux, a C program would find the same string, as wchar_t of 16 bits, in
+// the first bytes of /dev/shm/example-bare.
 func ExampleOpenBare() {
 	b, err := segment.OpenBare("example-bare", 4096, codec.UTF16(), nil)
 	if err != nil {

@@ -16,9 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What can only be brought about, or seen, with the means of Linux: small file systems, threads, limits.
+// What can only be brought about, or seen, with the means of Linux: small file
+// systems, threads, limits.
 
-// The memory is taken when the segment is created, so a full place is an error then and not a SIGBUS later.
+// The memory is taken when the segment is created, so a full place is an error
+// then and not a SIGBUS later.
 func TestFullMemory(t *testing.T) {
 	dir := smallTmpfs(t)
 	o := &segment.Options{Dir: dir, Capacity: 1 << 20}

@@ -16,7 +16,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// registrar is about to open or to close NAME in DIR until its input says something.
+// registrar is about to open or to close NAME in DIR until its input says
+// something.
 func registrar(args []string) error {
 	o, err := mapping.Enter(&mapping.Place{Name: args[0], Dir: args[1]}, false, false, proctest.Patience)
 	if err != nil {
@@ -30,7 +31,8 @@ func registrar(args []string) error {
 
 func init() { roles["registrar"] = registrar }
 
-// A handle that is stopped while it opens or closes holds others up for a bounded time.
+// A handle that is stopped while it opens or closes holds others up for a
+// bounded time.
 func TestStoppedOpener(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
@@ -47,8 +49,8 @@ func TestStoppedOpener(t *testing.T) {
 	}
 }
 
-// A header whose capacity is less than the type needs, which a peer may have written, must not let a Store run over
-// its slot.
+// A header whose capacity is less than the type needs, which a peer may have
+// written, must not let a Store run over its slot.
 func TestCapacityBelowType(t *testing.T) {
 	type big [1 << 20]byte
 	dir := proctest.TempDir(t)
@@ -87,7 +89,8 @@ func patch(t *testing.T, path string, off int64, v uint64) {
 	}
 }
 
-// A peer that writes this handle's own name into the lock does not hold up Close.
+// A peer that writes this handle's own name into the lock does not hold up
+// Close.
 func TestCloseWithForgedOwner(t *testing.T) {
 	dir := proctest.TempDir(t)
 	s := open(t, "x", codec.String(), &segment.Options{Dir: dir})

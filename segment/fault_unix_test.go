@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A peer that truncates the file under live handles costs them the value, not the process.
+// A peer that truncates the file under live handles costs them the value, not
+// the process.
 func TestTruncatedUnderLiveHandles(t *testing.T) {
 	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		for _, keep := range []int64{0, 4096, 12288} {
@@ -39,7 +40,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer r.Close()
-				// Two Stores lead to the third slot, which lies behind what is kept.
+				// Two Stores lead to the third slot, which lies behind what is
+				// kept.
 				for range 2 {
 					if err := errors.Join(plain.Store([2048]uint64{1}), text.Store("text")); err != nil {
 						t.Fatal(err)
@@ -54,8 +56,9 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 						}
 					}
 				}()
-				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
-				// it is enough that none is under way: that the watcher is parked.
+				// The race detector's atomic operations are in C, where a fault
+				// ends the process. They look for one first, so it is enough
+				// that none is under way: that the watcher is parked.
 				proctest.Parked(t, ".(*handle[...]).wait(")
 				for _, name := range []string{"plain", "text", "bare"} {
 					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
@@ -103,8 +106,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 	}
 }
 
-// A handle whose memory vanishes while it holds the lock does not keep that from
-// others, where the word is still there.
+// A handle whose memory vanishes while it holds the lock does not keep that
+// from others, where the word is still there.
 func TestTruncatedWithLock(t *testing.T) {
 	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		t.Run(fmt.Sprint("LockReads=", o.LockReads), func(t *testing.T) {
@@ -173,7 +176,8 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// visitor tries what another user may do with the segments in DIR, and says the values that it watches.
+// visitor tries what another user may do with the segments in DIR, and says the
+// values that it watches.
 func visitor(args []string) error {
 	var errs []error
 	check := func(what string, err, want error) {

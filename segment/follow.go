@@ -15,11 +15,12 @@ type Version[T any] struct {
 	Value  T
 }
 
-// MissedError is returned by Follow in place of versions that writers have written
-// over before the loop took them. errors.As finds it.
+// MissedError is returned by Follow in place of versions that writers have
+// written over before the loop took them. errors.As finds it.
 type MissedError struct {
-	// First and Last are the first and the last of the numbers that were missed. As
-	// numbers may be left out, fewer versions may have been there than numbers.
+	// First and Last are the first and the last of the numbers that were
+	// missed. As numbers may be left out, fewer versions may have been there
+	// than numbers.
 	First, Last uint64
 }
 
@@ -30,15 +31,17 @@ func (e *MissedError) Error() string {
 	return fmt.Sprintf("missed versions %d to %d: choose more Slots, or take versions faster", e.First, e.Last)
 }
 
-// Follow returns every version after the given one, in order, as long as the loop
-// is not slower than the writers by more than Slots-1 versions: with many Slots a
-// segment is a log for any number of followers, which cost the writers nothing. 0
-// begins with the oldest that is there. Numbers grow, but some may be left out.
+// Follow returns every version after the given one, in order, as long as the
+// loop is not slower than the writers by more than Slots-1 versions: with many
+// Slots a segment is a log for any number of followers, which cost the writers
+// nothing. 0 begins with the oldest that is there. Numbers grow, but some may
+// be left out.
 //
-// A follower that was overtaken gets one error that is a [MissedError], with the
-// numbers that are gone, and then the oldest version that is there; it goes on. A
-// value that does not decode is codec.ErrMalformed in its place, beside its number.
-// When ctx is done or the handle closed, the last pair has that error.
+// A follower that was overtaken gets one error that is a [MissedError], with
+// the numbers that are gone, and then the oldest version that is there; it goes
+// on. A value that does not decode is codec.ErrMalformed in its place, beside
+// its number. When ctx is done or the handle closed, the last pair has that
+// error.
 //
 //	for v, err := range s.Follow(ctx, 0) {
 //		if missed, ok := errors.AsType[*segment.MissedError](err); ok {
@@ -89,9 +92,9 @@ func (r *handle[T]) Follow(ctx context.Context, after uint64) iter.Seq2[Version[
 	}
 }
 
-// numbered copies the version of that number, and the number of the one before it.
-// It is not ok if the slot holds another version, or may have changed during the
-// copy.
+// numbered copies the version of that number, and the number of the one before
+// it. It is not ok if the slot holds another version, or may have changed
+// during the copy.
 func (r *handle[T]) numbered(number uint64) (v Version[T], previous uint64, ok bool, err error) {
 	s := r.scratch()
 	defer r.release(s)

@@ -33,8 +33,8 @@ func numberer(args []string) error {
 	return s.Close()
 }
 
-// Beside a writer at full speed a follower gets each version exactly once, or it is
-// named in a MissedError.
+// Beside a writer at full speed a follower gets each version exactly once, or
+// it is named in a MissedError.
 func TestFollow(t *testing.T) {
 	const versions = 200_000
 	for _, slots := range []int{3, 1024} {
@@ -78,12 +78,13 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// Follow begins where it is told, says what is gone, passes over numbers that were
-// left out, and ends with its context, and with the handle.
+// Follow begins where it is told, says what is gone, passes over numbers that
+// were left out, and ends with its context, and with the handle.
 func TestFollowFrom(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 4})
-	// take returns the numbers that Follow returns, negative the last that was missed.
+	// take returns the numbers that Follow returns, negative the last that was
+	// missed.
 	take := func(after uint64) (numbers []int) {
 		for v, err := range s.Follow(t.Context(), after) {
 			if m, ok := errors.AsType[*segment.MissedError](err); ok {

@@ -28,8 +28,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// Programs in other languages, which know nothing of this library but docs/format.md, share memory with it. They
-// are in testdata.
+// Programs in other languages, which know nothing of this library but
+// docs/format.md, share memory with it. They are in testdata.
 
 // bareSize is the size of the mapping that the peers in testdata expect.
 const bareSize = 4096
@@ -37,7 +37,8 @@ const bareSize = 4096
 // A foreignPeer makes the command of a peer with the given arguments.
 type foreignPeer func(args ...string) *exec.Cmd
 
-// foreignPython is the interpreter, and not a slow script of a version manager that starts it.
+// foreignPython is the interpreter, and not a slow script of a version manager
+// that starts it.
 var foreignPython = sync.OnceValues(func() (string, error) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -105,7 +106,8 @@ func foreignStderr(err error) string {
 	return ""
 }
 
-// foreignTexts have characters of one to four bytes in UTF-8, of one and two units in UTF-16.
+// foreignTexts have characters of one to four bytes in UTF-8, of one and two
+// units in UTF-16.
 var foreignTexts = []string{
 	"parent's text",
 	"",
@@ -204,7 +206,8 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	owner.Wait()
 }
 
-// foreignBareBounds is about texts that do not fit, and memory without a terminator.
+// foreignBareBounds is about texts that do not fit, and memory without a
+// terminator.
 func foreignBareBounds(t *testing.T, peer foreignPeer) {
 	name := proctest.Name(t)
 	b := openForeignBare(t, name, codec.UTF16(), nil)
@@ -251,7 +254,8 @@ type foreignDoc struct {
 	Text string
 }
 
-// foreignFixed is a value for codec.Fixed, with a gap and one of each kind of field.
+// foreignFixed is a value for codec.Fixed, with a gap and one of each kind of
+// field.
 type foreignFixed struct {
 	Größe  uint16
 	Valid  bool
@@ -296,7 +300,8 @@ func TestForeignRead(t *testing.T) {
 	}
 }
 
-// foreignReads checks what the script reads from a segment without a value, and then with one.
+// foreignReads checks what the script reads from a segment without a value, and
+// then with one.
 func foreignReads[T any](t *testing.T, script foreignPeer, c codec.Codec[T], v T, value string) {
 	name := proctest.Name(t)
 	s := open(t, name, c, nil)
@@ -334,7 +339,8 @@ func foreignCanonical(t *testing.T, doc string) string {
 	return string(out)
 }
 
-// foreignWhole is the text that the test stores as version n. Its length differs from that of its neighbours.
+// foreignWhole is the text that the test stores as version n. Its length
+// differs from that of its neighbours.
 func foreignWhole(n uint64) string {
 	return strings.Repeat(fmt.Sprintf("%d€\U0001F600 ", n), int(1+n*37%60))
 }
@@ -371,8 +377,9 @@ func TestForeignReadWhileStoring(t *testing.T) {
 	}
 }
 
-// foreignReadWhileStoring stores value(n) as version n for as long as the script reads, and checks that it read
-// nothing else. If nothing was stored meanwhile, as both had the same processor, it has the script read again.
+// foreignReadWhileStoring stores value(n) as version n for as long as the
+// script reads, and checks that it read nothing else. If nothing was stored
+// meanwhile, as both had the same processor, it has the script read again.
 func foreignReadWhileStoring[T comparable](t *testing.T, script foreignPeer, c codec.Codec[T], slots int,
 	pause time.Duration, value func(n uint64) T, parse func(string) (T, error)) {
 	const reads = 1000
@@ -431,7 +438,8 @@ func foreignReadWhileStoring[T comparable](t *testing.T, script foreignPeer, c c
 	}
 }
 
-// TestForeignReadFiles makes files in all states that docs/format.md describes, from a segment's bytes.
+// TestForeignReadFiles makes files in all states that docs/format.md describes,
+// from a segment's bytes.
 func TestForeignReadFiles(t *testing.T) {
 	script := pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
@@ -528,7 +536,8 @@ func foreignReadFile(t *testing.T, cmd *exec.Cmd, out, stderr string) {
 	}
 }
 
-// TestForeignReaderCounts checks that the script is attached as a reader is: seen by all, and missed when it dies.
+// TestForeignReaderCounts checks that the script is attached as a reader is:
+// seen by all, and missed when it dies.
 func TestForeignReaderCounts(t *testing.T) {
 	script := pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
@@ -570,8 +579,8 @@ func TestForeignReaderCounts(t *testing.T) {
 	}
 }
 
-// TestForeignWrite has a C program write, which locks, claims a member slot, seals slots and wakes watchers as
-// docs/format.md says.
+// TestForeignWrite has a C program write, which locks, claims a member slot,
+// seals slots and wakes watchers as docs/format.md says.
 func TestForeignWrite(t *testing.T) {
 	write := cProgram(t, "write_segment.c")
 	name := proctest.Name(t)
@@ -650,8 +659,8 @@ func TestForeignWrite(t *testing.T) {
 	}
 }
 
-// TestForeignQueue has programs wait for the registry, as docs/format.md says, and
-// then take their turns.
+// TestForeignQueue has programs wait for the registry, as docs/format.md says,
+// and then take their turns.
 func TestForeignQueue(t *testing.T) {
 	write, read := cProgram(t, "write_segment.c"), pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
@@ -681,7 +690,8 @@ func TestForeignQueue(t *testing.T) {
 	writer.Wait()
 }
 
-// TestForeignDump compares the dump in docs/format.md with a segment made as described there.
+// TestForeignDump compares the dump in docs/format.md with a segment made as
+// described there.
 func TestForeignDump(t *testing.T) {
 	if os.Getpagesize() != 4096 || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("the dump is of a little-endian machine with pages of 4096 bytes")

@@ -21,8 +21,8 @@ import (
 
 func init() { roles["forker"] = forker }
 
-// forker holds the segment "x" in DIR, within an Update, and forks as a C program
-// may: the child executes no program, and outlives it.
+// forker holds the segment "x" in DIR, within an Update, and forks as a C
+// program may: the child executes no program, and outlives it.
 func forker(args []string) error {
 	s, err := segment.Open("x", codec.String(), &segment.Options{Dir: args[0]})
 	if err != nil {
@@ -60,10 +60,10 @@ func fork() (child int, err error) {
 	return int(pid), nil
 }
 
-// A child that was forked and executes no program shares the locks of the handles
-// that were open then, for as long as it lives: in vain it closes its descriptors,
-// as its mappings have them too. docs/reliability.md and the README of the DLL say
-// so.
+// A child that was forked and executes no program shares the locks of the
+// handles that were open then, for as long as it lives: in vain it closes its
+// descriptors, as its mappings have them too. docs/reliability.md and the
+// README of the DLL say so.
 func TestForkedChild(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, "x", codec.String(), o)

@@ -29,9 +29,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a fuzzer gives to the targets here is a script: calls of this library, and patches, which are what a hostile
-// peer writes into the memory between the calls or beside them. A patch names a field of the format, so that
-// few bytes lead far.
+// What a fuzzer gives to the targets here is a script: calls of this library,
+// and patches, which are what a hostile peer writes into the memory between the
+// calls or beside them. A patch names a field of the format, so that few bytes
+// lead far.
 
 const (
 	fuzzCapacity = 192
@@ -46,7 +47,8 @@ const (
 	slotHeader   = 64
 )
 
-// script is read from its front. A script that is used up has any number of zeros left.
+// script is read from its front. A script that is used up has any number of
+// zeros left.
 type script []byte
 
 func (s *script) byte() (b byte) {
@@ -94,7 +96,8 @@ func (p *patch64) apply(mem []byte) {
 	copy(b, v[:])
 }
 
-// patch reads a patch. Its first byte says where it goes, how wide it is and where its value comes from.
+// patch reads a patch. Its first byte says where it goes, how wide it is and
+// where its value comes from.
 func (s *script) patch(f *fields) patch64 {
 	b := s.byte()
 	p := patch64{width: 1 << (b >> 3 & 3)}
@@ -160,7 +163,8 @@ func (s *script) patch(f *fields) patch64 {
 	return p
 }
 
-// tmpfs is a directory of the target's own, in memory where there is any: the kernel then does little but map.
+// tmpfs is a directory of the target's own, in memory where there is any: the
+// kernel then does little but map.
 func tmpfs(f *testing.F) string {
 	dir, err := os.MkdirTemp("/dev/shm", "sharedseg-fuzz")
 	if err != nil {
@@ -170,8 +174,8 @@ func tmpfs(f *testing.F) string {
 	return dir
 }
 
-// watched runs a script and ends the process if that hangs. It fails the test if the script takes memory out of all
-// proportion to what there is.
+// watched runs a script and ends the process if that hangs. It fails the test
+// if the script takes memory out of all proportion to what there is.
 func watched(t *testing.T, run func()) {
 	t.Helper()
 	dog := time.AfterFunc(patience, func() {
@@ -206,7 +210,8 @@ func expect(t *testing.T, what string, err error, targets ...error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// fixedPoint is what a hostile peer cannot make an invalid value of; toggled is what it can.
+// fixedPoint is what a hostile peer cannot make an invalid value of; toggled is
+// what it can.
 type fixedPoint struct {
 	N    uint64
 	Data [8]uint64
@@ -370,8 +375,8 @@ func patched(image []byte, s script) []byte {
 	return image
 }
 
-// attach opens the file for writing and for reading, and uses it. size is how long a value is at least that was
-// decoded.
+// attach opens the file for writing and for reading, and uses it. size is how
+// long a value is at least that was decoded.
 func attach[T any](t *testing.T, c codec.Codec[T], v T, o *segment.Options, size func(T) int) {
 	t.Helper()
 	r, err := segment.OpenReader("x", c, o)
@@ -410,7 +415,8 @@ func write[T any](t *testing.T, s *segment.Segment[T], v T, size func(T) int, ca
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := s.UpdateContext(ctx, func(*T) error { return nil })
-	// The value that was there need not fit into the capacity that is there now.
+	// The value that was there need not fit into the capacity that is there
+	// now.
 	expect(t, "Update", err, sharedseg.ErrCorrupt, codec.ErrMalformed, sharedseg.ErrTooLarge)
 	err = s.StoreContext(ctx, v)
 	expect(t, "Store", err, sharedseg.ErrTooLarge)
@@ -452,7 +458,8 @@ func fresh(t *testing.T, name string, o *segment.Options) {
 	}
 }
 
-// room is a segment with handles that stay open while one script after the other is played on it.
+// room is a segment with handles that stay open while one script after the
+// other is played on it.
 type room[T any] struct {
 	dir, name string
 	codec     codec.Codec[T]
@@ -536,7 +543,8 @@ func openRoom[T any](f *testing.F, dir, name string, o segment.Options, c codec.
 	return r
 }
 
-// play runs a script. If the peer writes beside the calls, it writes all its patches again and again.
+// play runs a script. If the peer writes beside the calls, it writes all its
+// patches again and again.
 func (r *room[T]) play(t *testing.T, s script, beside bool) {
 	copy(r.mem, r.good)
 	if beside {
@@ -560,7 +568,8 @@ func (r *room[T]) play(t *testing.T, s script, beside bool) {
 	}
 }
 
-// scribble takes the first patches from a script and has them written until stop is called.
+// scribble takes the first patches from a script and has them written until
+// stop is called.
 func (m *memory) scribble(s *script) (stop func()) {
 	var patches []patch64
 	for range 1 + s.byte()&7 {
@@ -752,8 +761,8 @@ func (r *room[T]) visit(t *testing.T, ctx context.Context) error {
 	return nil
 }
 
-// truncate makes one call on a file that holds what the room's does, cut short. It
-// is another file, as handles whose memory vanished are of no use any more.
+// truncate makes one call on a file that holds what the room's does, cut short.
+// It is another file, as handles whose memory vanished are of no use any more.
 func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byte) (err error) {
 	name := r.name + ".cut"
 	path := filepath.Join(r.dir, name)
@@ -794,7 +803,8 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	return err
 }
 
-// recover gives the segment back what it held, and finds that all handles still work.
+// recover gives the segment back what it held, and finds that all handles still
+// work.
 func (r *room[T]) recover(t *testing.T) {
 	t.Helper()
 	copy(r.mem, r.good)

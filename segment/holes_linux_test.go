@@ -44,8 +44,8 @@ func punch(t *testing.T, path string) {
 	}
 }
 
-// fillUp takes all that is left in a directory. The function that it returns gives
-// it back.
+// fillUp takes all that is left in a directory. The function that it returns
+// gives it back.
 func fillUp(t *testing.T, dir string) func() {
 	t.Helper()
 	path := filepath.Join(dir, "full")
@@ -59,8 +59,8 @@ func fillUp(t *testing.T, dir string) func() {
 	}
 }
 
-// A file that has become sparse gets its memory back when it is opened, or that is
-// the error. It is none of a peer's doing.
+// A file that has become sparse gets its memory back when it is opened, or that
+// is the error. It is none of a peer's doing.
 func TestSparseFile(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulator need not have fallocate")
@@ -128,7 +128,8 @@ func TestSparseBare(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	// A peer that knows nothing of it cuts the file, and makes it as long as it was.
+	// A peer that knows nothing of it cuts the file, and makes it as long as it
+	// was.
 	for _, n := range []int64{0, 64 << 10} {
 		if err := os.Truncate(filepath.Join(dir, "x"), n); err != nil {
 			t.Fatal(err)

@@ -23,8 +23,9 @@ func init() {
 	roles["orphan"] = orphan
 }
 
-// A program that a process starts has nothing of its handles, be it started in the midst of an Open; and what is
-// closed is closed, be a child just about to start its program with a copy of the descriptor.
+// A program that a process starts has nothing of its handles, be it started in
+// the midst of an Open; and what is closed is closed, be a child just about to
+// start its program with a copy of the descriptor.
 func TestChildInheritsNothing(t *testing.T) {
 	children := 200
 	if testing.Short() {
@@ -63,7 +64,8 @@ func TestChildInheritsNothing(t *testing.T) {
 		})
 	}
 	for range children {
-		// The first program at hand that says what it has; one in Go would take longer to start than all of this.
+		// The first program at hand that says what it has; one in Go would take
+		// longer to start than all of this.
 		fds, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +76,8 @@ func TestChildInheritsNothing(t *testing.T) {
 	}
 }
 
-// parent holds the segment "x" in DIR, within an Update, and has a child that outlives it.
+// parent holds the segment "x" in DIR, within an Update, and has a child that
+// outlives it.
 func parent(args []string) error {
 	s, err := segment.Open("x", codec.String(), &segment.Options{Dir: args[0]})
 	if err != nil {

@@ -167,8 +167,8 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-// A struct may have thousands of fields, as those that are generated do, and each
-// adds to the ID of its codec.
+// A struct may have thousands of fields, as those that are generated do, and
+// each adds to the ID of its codec.
 func TestManyFields(t *testing.T) {
 	c := sizedCodec{codec.Bytes(), "fixed/le:" + strings.Repeat("é", (1<<20-9)/2), 32}
 	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true}
@@ -198,7 +198,8 @@ func TestManyFields(t *testing.T) {
 	}
 }
 
-// A value of another shape is no damage: a program of another version stored it.
+// A value of another shape is no damage: a program of another version stored
+// it.
 func TestValueOfAnotherShape(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	old := open(t, "x", codec.JSON[map[string]int](), o)
@@ -271,8 +272,8 @@ func (erring) ID() string                                { return "erring" }
 func (erring) Append(b []byte, v string) ([]byte, error) { return append(b, v...), nil }
 func (erring) Decode([]byte, *string) error              { return errErring }
 
-// The error about an older version of a type says what can be done, and both ways
-// work.
+// The error about an older version of a type says what can be done, and both
+// ways work.
 func TestOlderType(t *testing.T) {
 	type oldType struct{ A, B uint32 }
 	type newType struct {
@@ -343,8 +344,8 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// giant makes the file of a persistent segment with more bytes than a process of
-// 32 bits can address. It has holes in place of memory.
+// giant makes the file of a persistent segment with more bytes than a process
+// of 32 bits can address. It has holes in place of memory.
 func giant(t *testing.T, path string) *layout.Geometry {
 	t.Helper()
 	g := &layout.Geometry{

@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The limits of a process, which each role sets for its own. They differ between systems, the handling does not.
+// The limits of a process, which each role sets for its own. They differ
+// between systems, the handling does not.
 
 func init() {
 	roles["few files"] = fewFiles
@@ -120,15 +121,16 @@ func fewFiles(args []string) error {
 	return c.err()
 }
 
-// Each handle takes a descriptor. A process that has none left gets an error for each way to open, and keeps what it
-// has.
+// Each handle takes a descriptor. A process that has none left gets an error
+// for each way to open, and keeps what it has.
 func TestFileLimit(t *testing.T) {
 	dir := proctest.TempDir(t)
 	open(t, "other", codec.String(), &segment.Options{Dir: dir})
 	proctest.Start(t, "few files", dir).Wait()
 }
 
-// shortFiles opens what there is in DIR, and creates more, while it may write no file of two pages.
+// shortFiles opens what there is in DIR, and creates more, while it may write
+// no file of two pages.
 func shortFiles(args []string) error {
 	var c complaints
 	if err := limitTo(unix.RLIMIT_FSIZE, 4096); err != nil {
@@ -204,7 +206,8 @@ func TestAddressLimit(t *testing.T) {
 	}
 }
 
-// addressesForFour opens and closes large segments, one after the other. Four of them fit, and args[1] KiB.
+// addressesForFour opens and closes large segments, one after the other. Four
+// of them fit, and args[1] KiB.
 func addressesForFour(args []string) error {
 	more, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
@@ -225,8 +228,8 @@ func addressesForFour(args []string) error {
 	return nil
 }
 
-// Closed handles give their addresses back to those who need them, before so few are left that the garbage
-// collector cannot work.
+// Closed handles give their addresses back to those who need them, before so
+// few are left that the garbage collector cannot work.
 func TestAddressSpace(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the limit would be the emulator's")
@@ -236,7 +239,8 @@ func TestAddressSpace(t *testing.T) {
 	}
 }
 
-// The member table has room for 1024 handles that write, and for any number of Readers besides.
+// The member table has room for 1024 handles that write, and for any number of
+// Readers besides.
 func TestTooManyHandles(t *testing.T) {
 	const members = 1024
 	proctest.AllowFiles(t, members+200)

@@ -12,14 +12,15 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Loan is the room for the next version of the value, in shared memory, which is
-// written where others will read it. Publish makes it the current version; Discard
-// gives it back. Until one of them, it has the writers' lock: other Stores, Updates
-// and Loans wait, also those of the same handle and goroutine. Readers do not.
+// Loan is the room for the next version of the value, in shared memory, which
+// is written where others will read it. Publish makes it the current version;
+// Discard gives it back. Until one of them, it has the writers' lock: other
+// Stores, Updates and Loans wait, also those of the same handle and goroutine.
+// Readers do not.
 //
-// A process that is killed with a Loan open loses nothing but that: the old value
-// stays, and the next writer goes on. A Loan must not be used by two goroutines at
-// once, but any goroutine may publish or discard it.
+// A process that is killed with a Loan open loses nothing but that: the old
+// value stays, and the next writer goes on. A Loan must not be used by two
+// goroutines at once, but any goroutine may publish or discard it.
 type Loan[T any] struct {
 	s     *handle[T]
 	token uint64 // as handle.writing has it while the Loan is open
@@ -31,8 +32,9 @@ type Loan[T any] struct {
 // apart. No goroutine.ID has it.
 const lent = 1 << 63
 
-// Loan returns the room for the next version, with the writers' lock held. It waits
-// for other writers, and while every other slot is borrowed, until ctx is done.
+// Loan returns the room for the next version, with the writers' lock held. It
+// waits for other writers, and while every other slot is borrowed, until ctx is
+// done.
 //
 //	l, err := s.Loan(ctx)
 //	if err != nil {
@@ -45,9 +47,9 @@ const lent = 1 << 63
 //	}
 //	_, err = l.Publish(n)
 //
-// Errors: that of ctx, whose text names the process that has the lock, as a hint;
-// ErrReentrant from within an Update of this handle; ErrCorrupt, ErrNoSpace,
-// fs.ErrClosed.
+// Errors: that of ctx, whose text names the process that has the lock, as a
+// hint; ErrReentrant from within an Update of this handle; ErrCorrupt,
+// ErrNoSpace, fs.ErrClosed.
 func (s *Segment[T]) Loan(ctx context.Context) (*Loan[T], error) {
 	return s.loan(ctx, new(Loan[T])) // inlined, so that it need not be on the heap
 }
@@ -92,23 +94,25 @@ func (s *handle[T]) lend(l *Loan[T]) {
 	step.At(step.LoanTaken)
 }
 
-// Bytes is the room for the encoding of the value, all of the capacity, in place.
-// It holds what an older version left there. It is nil after Publish or Discard.
+// Bytes is the room for the encoding of the value, all of the capacity, in
+// place. It holds what an older version left there. It is nil after Publish or
+// Discard.
 func (l *Loan[T]) Bytes() []byte { return l.bytes }
 
-// Value is the room as a T, in place, if the codec is codec.Fixed for a T without
-// bools; else it is nil, as it is after Publish or Discard. It holds what an older
-// version left there.
+// Value is the room as a T, in place, if the codec is codec.Fixed for a T
+// without bools; else it is nil, as it is after Publish or Discard. It holds
+// what an older version left there.
 func (l *Loan[T]) Value() *T { return l.s.in(l.bytes) }
 
-// Publish makes the first n bytes of Bytes the current version, wakes the watchers,
-// and releases the lock. They must be an encoding of the codec, which nobody checks
-// here: if they are not, Loads return codec.ErrMalformed. A codec whose values
-// always have the same size, as codec.Fixed, takes no other n.
+// Publish makes the first n bytes of Bytes the current version, wakes the
+// watchers, and releases the lock. They must be an encoding of the codec, which
+// nobody checks here: if they are not, Loads return codec.ErrMalformed. A codec
+// whose values always have the same size, as codec.Fixed, takes no other n.
 //
 // Errors: fs.ErrInvalid if n is not possible; the Loan is then still open.
-// fs.ErrClosed if the handle was closed, or if the Loan was published or discarded
-// before; ErrCorrupt and ErrNoSpace if the memory is gone. Nothing is published then.
+// fs.ErrClosed if the handle was closed, or if the Loan was published or
+// discarded before; ErrCorrupt and ErrNoSpace if the memory is gone. Nothing is
+// published then.
 func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	s := l.s
 	if size, ok := s.payload.Sized(); ok && n != size || n < 0 || n > cap(l.bytes) && l.bytes != nil {
@@ -142,8 +146,8 @@ func (s *handle[T]) publishSlow(n next, size int) error {
 	return err
 }
 
-// take takes the lock back from the Loan, so that Close waits for this goroutine
-// again. It reports false if the Loan does not have it any more.
+// take takes the lock back from the Loan, so that Close waits for this
+// goroutine again. It reports false if the Loan does not have it any more.
 func (l *Loan[T]) take() bool {
 	return atomic.CompareAndSwapUint64(&l.s.writing, l.token, unnamed)
 }
@@ -156,9 +160,9 @@ func (l *Loan[T]) gone() error {
 	return fmt.Errorf("%w: the Loan was published or discarded before", fs.ErrClosed)
 }
 
-// Discard gives the room back. Nothing is published, and the lock is released. After
-// Publish, or a Discard, it does nothing, so that it can be deferred. It returns
-// ErrCorrupt or ErrNoSpace if the memory is gone.
+// Discard gives the room back. Nothing is published, and the lock is released.
+// After Publish, or a Discard, it does nothing, so that it can be deferred. It
+// returns ErrCorrupt or ErrNoSpace if the memory is gone.
 func (l *Loan[T]) Discard() error {
 	l.bytes = nil
 	if !l.take() {
@@ -174,7 +178,8 @@ func (l *Loan[T]) Discard() error {
 }
 
 // takeBack releases the lock that take took back. If the handle was closed
-// meanwhile, where memory cannot be replaced, it may be what Close has left to do.
+// meanwhile, where memory cannot be replaced, it may be what Close has left to
+// do.
 func (s *handle[T]) takeBack() error {
 	err := s.member.Use(s.unlock)
 	if !member.Pinning || s.state.Load() == 0 {
@@ -193,9 +198,9 @@ func (s *handle[T]) takeBack() error {
 	return errors.Join(err, leave())
 }
 
-// recall ends a Loan that is open, for Close. Whoever has it may write to it still:
-// to private zeros, or where the memory cannot be replaced, to what the lock keeps
-// for it until it is given back.
+// recall ends a Loan that is open, for Close. Whoever has it may write to it
+// still: to private zeros, or where the memory cannot be replaced, to what the
+// lock keeps for it until it is given back.
 func (s *handle[T]) recall() {
 	w := atomic.LoadUint64(&s.writing)
 	if w&lent == 0 {

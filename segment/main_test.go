@@ -46,8 +46,8 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 	return s
 }
 
-// spoiled reports whether a test has spoiled a segment's file, so that Stat cannot
-// tell who has it open.
+// spoiled reports whether a test has spoiled a segment's file, so that Stat
+// cannot tell who has it open.
 func spoiled(name string, o *segment.Options) bool {
 	_, err := sharedseg.Stat(name, o.Place())
 	for _, e := range []error{sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrPermission} {
@@ -58,7 +58,8 @@ func spoiled(name string, o *segment.Options) bool {
 	return false
 }
 
-// gone waits until a segment has no more than so many writable handles, and no Reader.
+// gone waits until a segment has no more than so many writable handles, and no
+// Reader.
 func gone(t testing.TB, name string, o *segment.Options, writers int) {
 	t.Helper()
 	proctest.Gone(t, func() bool {

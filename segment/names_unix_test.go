@@ -24,10 +24,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a name may lead to, and what may become of it: nothing any more, another's file, one that may not be written.
+// What a name may lead to, and what may become of it: nothing any more,
+// another's file, one that may not be written.
 
-// Those whose file lost its name, to another or to none, go on among themselves; those who open the name then have
-// another segment; and neither takes the other's name away in the end.
+// Those whose file lost its name, to another or to none, go on among
+// themselves; those who open the name then have another segment; and neither
+// takes the other's name away in the end.
 func TestUnlinkedUnderLiveHandles(t *testing.T) {
 	for what, take := range map[string]func(path string) error{
 		"unlinked": os.Remove,
@@ -114,7 +116,8 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 	}
 }
 
-// plants are what another user may have put in the place of a name, and what becomes of those who use the name.
+// plants are what another user may have put in the place of a name, and what
+// becomes of those who use the name.
 var plants = map[string]struct {
 	is   error
 	text string
@@ -130,13 +133,15 @@ var plants = map[string]struct {
 	"trap-link": {sharedseg.ErrIncompatible, "symbolic link", sharedseg.ErrIncompatible},
 	"directory": {sharedseg.ErrIncompatible, " is ", sharedseg.ErrIncompatible},
 	"fifo":      {sharedseg.ErrIncompatible, "not a regular file", sharedseg.ErrIncompatible},
-	// A hard link is another's way to have one's own file used for what it is not.
+	// A hard link is another's way to have one's own file used for what it is
+	// not.
 	"hard-link":  {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
 	"empty-link": {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
 }
 
-// plant puts the plants of a user into a directory in which nobody removes the files of others. A segment that persists
-// is "trap", one that its users left when they died is "left".
+// plant puts the plants of a user into a directory in which nobody removes the
+// files of others. A segment that persists is "trap", one that its users left
+// when they died is "left".
 func plant(t *testing.T, user int) (dir string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -199,8 +204,9 @@ func state(dir string) (map[string]string, error) {
 	return all, err
 }
 
-// In a directory that everyone may write, as /dev/shm is, what another user has put in the place of a name is neither
-// used nor changed, whatever it is, and holds nobody up. Root may look at it, and sweeps what the dead have left.
+// In a directory that everyone may write, as /dev/shm is, what another user has
+// put in the place of a name is neither used nor changed, whatever it is, and
+// holds nobody up. Root may look at it, and sweeps what the dead have left.
 func TestPlantedByAnother(t *testing.T) {
 	dir := plant(t, 65534)
 	o := &segment.Options{Dir: dir}
@@ -304,7 +310,8 @@ func TestPlantedByRoot(t *testing.T) {
 	}
 }
 
-// What is no segment and no lock is not removed as one, and the other way round.
+// What is no segment and no lock is not removed as one, and the other way
+// round.
 func TestRemoveForeign(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "notes")
@@ -333,7 +340,8 @@ func TestRemoveForeign(t *testing.T) {
 	want(t, segment.RemoveBare(".notes", nil), fs.ErrInvalid)
 }
 
-// checking returns what wants an error to be another one and to say all texts, and adds to *all what is not so.
+// checking returns what wants an error to be another one and to say all texts,
+// and adds to *all what is not so.
 func checking(all *error) func(what string, got, want error, texts ...string) {
 	return func(what string, got, want error, texts ...string) {
 		if !errors.Is(got, want) {
@@ -347,7 +355,8 @@ func checking(all *error) func(what string, got, want error, texts ...string) {
 	}
 }
 
-// clerk tries what a user may do with files and directories in DIR that permissions keep it from writing.
+// clerk tries what a user may do with files and directories in DIR that
+// permissions keep it from writing.
 func clerk(args []string) (err error) {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
@@ -395,7 +404,8 @@ func clerk(args []string) (err error) {
 		check(fmt.Sprint("list gives ", info), e, nil, "nothing")
 	}
 
-	// A directory in which nothing may be created, and one that may not be entered.
+	// A directory in which nothing may be created, and one that may not be
+	// entered.
 	check("chmod", os.Chmod(dir, 0o500), nil)
 	for _, kind := range []string{"Open", "Create", "OpenBare", "OpenMutex"} {
 		check(kind+" in a read-only directory", kinds("x", o)[kind](), fs.ErrPermission, dir, "Options.Dir")
@@ -418,8 +428,8 @@ func TestReadOnlyFile(t *testing.T) {
 	p.Wait()
 }
 
-// asNobody starts a role that owns DIR, its first argument, as a user whom permissions count for: another one, if this
-// is root.
+// asNobody starts a role that owns DIR, its first argument, as a user whom
+// permissions count for: another one, if this is root.
 func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
 	t.Helper()
 	cmd := proctest.Command(role, append([]string{dir}, args...)...)
@@ -437,7 +447,8 @@ func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
 	return proctest.StartCmd(t, cmd)
 }
 
-// executable makes the program of a command one that another user may execute, by a copy.
+// executable makes the program of a command one that another user may execute,
+// by a copy.
 func executable(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	dir := proctest.TempDir(t)

@@ -19,7 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes that see different process IDs, clocks and file systems, as in containers.
+// Processes that see different process IDs, clocks and file systems, as in
+// containers.
 
 func init() {
 	roles["contained"] = contained
@@ -28,8 +29,9 @@ func init() {
 	roles["sweeper"] = sweeper
 }
 
-// contained stays in an Update of the segment "x" in DIR, with the mutex "m" locked, until its input says something;
-// then it waits for a version of "x" after that of the Update, and says its value.
+// contained stays in an Update of the segment "x" in DIR, with the mutex "m"
+// locked, until its input says something; then it waits for a version of "x"
+// after that of the Update, and says its value.
 func contained(args []string) error {
 	o := &segment.Options{Dir: args[0]}
 	s, err := segment.Open("x", codec.String(), o)
@@ -72,8 +74,9 @@ func contained(args []string) error {
 	return nil
 }
 
-// share makes the processes that start starts share a segment and a mutex with this one: each is missed when it is
-// killed, is not while it lives, and takes part in the end.
+// share makes the processes that start starts share a segment and a mutex with
+// this one: each is missed when it is killed, is not while it lives, and takes
+// part in the end.
 func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
@@ -140,15 +143,16 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	lives.Wait()
 }
 
-// Processes of different PID namespaces, all of which think they are process 1, tell each other apart, and the dead
-// from the living.
+// Processes of different PID namespaces, all of which think they are process 1,
+// tell each other apart, and the dead from the living.
 func TestPIDNamespaces(t *testing.T) {
 	share(t, "1", func(dir string) *proctest.Proc {
 		return proctest.StartIn(t, syscall.CLONE_NEWPID, "contained", dir)
 	})
 }
 
-// No clock's reading is shared: those whose monotonic clocks are weeks apart work together.
+// No clock's reading is shared: those whose monotonic clocks are weeks apart
+// work together.
 func TestTimeNamespaces(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the program would have to start the emulator")
@@ -159,7 +163,8 @@ func TestTimeNamespaces(t *testing.T) {
 // privateMounts keeps what this process mounts from all others.
 func privateMounts() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }
 
-// mounting starts a role that mounts, in a mount namespace of its own. It says "mounted" when it could.
+// mounting starts a role that mounts, in a mount namespace of its own. It says
+// "mounted" when it could.
 func mounting(t *testing.T, role string, args ...string) {
 	t.Helper()
 	p := proctest.StartIn(t, syscall.CLONE_NEWNS, role, args...)
@@ -250,8 +255,8 @@ func noSharedMemory([]string) error {
 
 func TestNoSharedMemory(t *testing.T) { mounting(t, "no shared memory") }
 
-// sweeper creates a name in a shared memory of its own, where a segment was left, and another that persists. It works
-// in DIR before.
+// sweeper creates a name in a shared memory of its own, where a segment was
+// left, and another that persists. It works in DIR before.
 func sweeper(args []string) error {
 	dir, sweeps := args[0], args[1]
 	if path := mapping.Path(&mapping.Place{Name: "x"}); path != "/dev/shm/x" {
@@ -271,7 +276,8 @@ func sweeper(args []string) error {
 	}
 	fmt.Println("mounted")
 	var c complaints
-	// plant copies the file of a segment that is open to where nobody has it open.
+	// plant copies the file of a segment that is open to where nobody has it
+	// open.
 	plant := func(name string, o *segment.Options) {
 		s, err := segment.Create(name, codec.String(), o)
 		c.check("Create in DIR", err, nil)
@@ -315,7 +321,8 @@ func sweeper(args []string) error {
 	return c.err()
 }
 
-// The first name that a process creates in the shared memory has it sweep that, unless the environment says otherwise.
+// The first name that a process creates in the shared memory has it sweep that,
+// unless the environment says otherwise.
 func TestSweepInBackground(t *testing.T) {
 	for _, sweeps := range []string{"", "off"} {
 		t.Run("SHAREDSEG_SWEEP="+sweeps, func(t *testing.T) { mounting(t, "sweeper", proctest.TempDir(t), sweeps) })

@@ -10,39 +10,48 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Open attaches to the segment of that name, or creates it if there is none. Exactly one of those who open a
-// name at the same time initialises it; the others see it ready. A segment that does not persist and that
-// nobody has open, as after the crash of all its users, counts as none and begins anew.
+// Open attaches to the segment of that name, or creates it if there is none.
+// Exactly one of those who open a name at the same time initialises it; the
+// others see it ready. A segment that does not persist and that nobody has
+// open, as after the crash of all its users, counts as none and begins anew.
 //
-// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and does not start with a dot. c
-// must have the same ID as the codec of those who have it open; see Options for what else must agree.
+// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and
+// does not start with a dot. c must have the same ID as the codec of those who
+// have it open; see Options for what else must agree.
 //
-// A segment takes all of its memory when it is created. What the file system, the machine or, on Linux, the memory
-// control groups of the process have no room for is ErrNoSpace, with the figures, and nothing is taken.
+// A segment takes all of its memory when it is created. What the file system,
+// the machine or, on Linux, the memory control groups of the process have no
+// room for is ErrNoSpace, with the figures, and nothing is taken.
 //
-// Errors: fs.ErrInvalid (name, options or codec: also an empty ID, one of more than 1 MiB, or more memory than can be
-// addressed), ErrIncompatible (something else has the name, a segment of another type, or one that this process
-// cannot address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed needs), ErrTooManyMembers,
-// fs.ErrPermission, errors.ErrUnsupported, syscall.ENOMEM (the process has no addresses, or no mappings, left), and
-// os.ErrDeadlineExceeded if a process was stopped half-way through opening or closing the segment; Open waits 5
-// seconds for it, not counting time in which this process was stopped itself, and for as long as it takes for one that
-// is reserving memory.
+// Errors: fs.ErrInvalid (name, options or codec: also an empty ID, one of more
+// than 1 MiB, or more memory than can be addressed), ErrIncompatible (something
+// else has the name, a segment of another type, or one that this process cannot
+// address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed
+// needs), ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported,
+// syscall.ENOMEM (the process has no addresses, or no mappings, left), and
+// os.ErrDeadlineExceeded if a process was stopped half-way through opening or
+// closing the segment; Open waits 5 seconds for it, not counting time in which
+// this process was stopped itself, and for as long as it takes for one that is
+// reserving memory.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)
 }
 
-// Create is Open for a segment that must not exist; if one is live, or persists, that is fs.ErrExist.
+// Create is Open for a segment that must not exist; if one is live, or
+// persists, that is fs.ErrExist.
 func Create[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.CreateOnly, "create", name, c, o)
 }
 
-// Attach is Open for a segment that must exist; if none is live nor persists, that is fs.ErrNotExist.
+// Attach is Open for a segment that must exist; if none is live nor persists,
+// that is fs.ErrNotExist.
 func Attach[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.AttachOnly, "attach", name, c, o)
 }
 
-// OpenReader attaches to a segment, as Attach does, with a handle that maps it read-only. It needs no more than
-// read permission. Any number of Readers may be open.
+// OpenReader attaches to a segment, as Attach does, with a handle that maps it
+// read-only. It needs no more than read permission. Any number of Readers may
+// be open.
 func OpenReader[T any](name string, c codec.Codec[T], o *Options) (*Reader[T], error) {
 	if o == nil {
 		o = new(Options)
@@ -74,7 +83,8 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	}
 	s := new(Segment[T])
 	s.init(name, c, o, m)
-	// A writer that dies leaves nothing to repair, so the next one just goes on.
+	// A writer that dies leaves nothing to repair, so the next one just goes
+	// on.
 	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil })
 	s.word = layout.MutexWord{Word: m.Words.Mutex(), Self: m.Self()}
 	s.lockReads = m.Geometry.LockReads

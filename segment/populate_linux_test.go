@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resident is how much of its mappings of a file this process has present, in bytes.
+// resident is how much of its mappings of a file this process has present, in
+// bytes.
 func resident(t *testing.T, path string) int {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/smaps")
@@ -33,7 +34,8 @@ func resident(t *testing.T, path string) int {
 	return sum
 }
 
-// With Populate, and only with it, all pages are there before the first Load or Store.
+// With Populate, and only with it, all pages are there before the first Load or
+// Store.
 func TestPopulate(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulator's maps are not the program's")

@@ -23,7 +23,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A block is a value whose halves tell whether it is torn: every word is the same number.
+// A block is a value whose halves tell whether it is torn: every word is the
+// same number.
 const blockWords = 32 << 10 / 8
 
 type block [blockWords]uint64
@@ -203,7 +204,8 @@ func TestUpdatesOfSeveralProcesses(t *testing.T) {
 	}
 }
 
-// opener opens PREFIX.0 to PREFIX.COUNT-1 and says which it initialised, as a line of 0 and 1.
+// opener opens PREFIX.0 to PREFIX.COUNT-1 and says which it initialised, as a
+// line of 0 and 1.
 func opener(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -222,7 +224,8 @@ func opener(args []string) error {
 			created[i] = '0'
 			if s.Created() {
 				created[i] = '1'
-				// The others must not have seen the segment before it was ready, nor wipe it now.
+				// The others must not have seen the segment before it was
+				// ready, nor wipe it now.
 				if err := s.Store(int64(i)); err != nil {
 					return err
 				}
@@ -286,7 +289,8 @@ func TestOpenRace(t *testing.T) {
 	}
 }
 
-// holder opens NAME in DIR, stores TEXT, and holds the segment until its input ends.
+// holder opens NAME in DIR, stores TEXT, and holds the segment until its input
+// ends.
 func holder(args []string) error {
 	s, err := segment.Open(args[0], codec.String(), &segment.Options{Dir: args[2]})
 	if err != nil {
@@ -330,7 +334,8 @@ func TestLastHandleFrees(t *testing.T) {
 	}
 }
 
-// Whatever else a process does with a segment that it has open, others see that it is in use.
+// Whatever else a process does with a segment that it has open, others see that
+// it is in use.
 func TestInUse(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, "x", codec.String(), o)
@@ -443,7 +448,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// What processes that were killed left of names that are used once goes when another process creates a name.
+// What processes that were killed left of names that are used once goes when
+// another process creates a name.
 func TestLeftByWorkers(t *testing.T) {
 	var names []string
 	var workers []*proctest.Proc
@@ -486,7 +492,8 @@ func TestLeftByWorkers(t *testing.T) {
 	}
 }
 
-// stuckUpdater updates NAME and stays within the Update until its input says so.
+// stuckUpdater updates NAME and stays within the Update until its input says
+// so.
 func stuckUpdater(args []string) error {
 	s, err := segment.Open(args[0], codec.String(), nil)
 	if err != nil {
@@ -510,7 +517,8 @@ func TestOwnerThatDoesNotMove(t *testing.T) {
 	p := proctest.Start(t, "updater", name)
 	p.Expect("updating")
 
-	// Readers do not wait for it, writers do until their context ends, and nobody robs it.
+	// Readers do not wait for it, writers do until their context ends, and
+	// nobody robs it.
 	if v, err := s.Load(); v != "old" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}
@@ -591,7 +599,8 @@ func TestWatchInAnotherProcess(t *testing.T) {
 	p.Wait()
 }
 
-// A watcher that dies must not make every later Store wake it: the flag that it set is cleared by the next.
+// A watcher that dies must not make every later Store wake it: the flag that it
+// set is cleared by the next.
 func TestKilledWatcher(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
@@ -615,8 +624,9 @@ func TestKilledWatcher(t *testing.T) {
 	p.Wait()
 }
 
-// stranger scribbles on the segment NAME at random, with seed SEED, until it is killed. It leaves the mutex and the
-// member table alone: who can write those can withhold the lock, and that is what contexts are for.
+// stranger scribbles on the segment NAME at random, with seed SEED, until it is
+// killed. It leaves the mutex and the member table alone: who can write those
+// can withhold the lock, and that is what contexts are for.
 func stranger(args []string) error {
 	seed, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
@@ -672,8 +682,8 @@ func TestScribblingPeer(t *testing.T) {
 	}
 }
 
-// scribbleOn loads and stores while a peer writes nonsense, and expects no more than errors; and once it is gone,
-// that a Store makes everything well.
+// scribbleOn loads and stores while a peer writes nonsense, and expects no more
+// than errors; and once it is gone, that a Store makes everything well.
 func scribbleOn(t *testing.T, name string, load func(context.Context) error, store func() error) {
 	t.Helper()
 	p := proctest.Start(t, "stranger", name, "1")

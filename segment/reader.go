@@ -56,19 +56,19 @@ type handle[T any] struct {
 	scratches  sync.Pool          // *scratch[T]
 }
 
-// Load returns the current value, T's zero value if nothing was stored yet. It is
-// a copy that nobody else changes.
+// Load returns the current value, T's zero value if nothing was stored yet. It
+// is a copy that nobody else changes.
 //
-// Load does not wait for writers, unless the segment has LockReads. A Load that is
-// disturbed again and again, by writers that publish Slots-1 versions while it
-// copies one, takes the writers' lock if it is free, so it ends as soon as they
-// leave it a gap. A Reader cannot take the lock, and goes on trying.
+// Load does not wait for writers, unless the segment has LockReads. A Load that
+// is disturbed again and again, by writers that publish Slots-1 versions while
+// it copies one, takes the writers' lock if it is free, so it ends as soon as
+// they leave it a gap. A Reader cannot take the lock, and goes on trying.
 //
-// Errors: codec.ErrMalformed if the codec cannot decode the value, whose error is
-// wrapped as well: a program that has another type for the same codec stored it,
-// and Store replaces it. ErrCorrupt if the memory holds what no correct peer
-// writes; ErrNoSpace if memory that was reserved is gone; ErrReentrant, with
-// LockReads; and fs.ErrClosed.
+// Errors: codec.ErrMalformed if the codec cannot decode the value, whose error
+// is wrapped as well: a program that has another type for the same codec stored
+// it, and Store replaces it. ErrCorrupt if the memory holds what no correct
+// peer writes; ErrNoSpace if memory that was reserved is gone; ErrReentrant,
+// with LockReads; and fs.ErrClosed.
 func (r *handle[T]) Load() (v T, err error) {
 	_, err = r.load(context.Background(), &v)
 	return v, err
@@ -91,9 +91,9 @@ func (r *handle[T]) LoadInto(v *T) (version uint64, err error) {
 	return r.load(context.Background(), v)
 }
 
-// load copies the current value into *v, and returns its version. The common case
-// is here: a value is there, no writer disturbs it, and the codec can read to any
-// place. loadSlow does everything else, from the beginning.
+// load copies the current value into *v, and returns its version. The common
+// case is here: a value is there, no writer disturbs it, and the codec can read
+// to any place. loadSlow does everything else, from the beginning.
 func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) {
 	switch {
 	case !r.direct:
@@ -130,9 +130,9 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 }
 
 // tryRead copies the current value into *v, or through a codec that is not
-// payload.Direct into what s has on the heap: into s.v, or if the payload is Copied
-// its encoding into s.buf. It is not ok if a writer disturbed it; what it read is
-// then void.
+// payload.Direct into what s has on the heap: into s.v, or if the payload is
+// Copied its encoding into s.buf. It is not ok if a writer disturbed it; what
+// it read is then void.
 func (r *handle[T]) tryRead(v *T, s *scratch[T]) (version uint64, ok bool, err error) {
 	version, i := r.seq.ReadBegin()
 	if version == 0 {
@@ -179,8 +179,8 @@ func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err err
 	return version, nil
 }
 
-// finish puts into *v what tryRead read, or the zero T if there is no value or err
-// is not nil.
+// finish puts into *v what tryRead read, or the zero T if there is no value or
+// err is not nil.
 func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error {
 	if err == nil && version != 0 && r.payload.Copied {
 		err = r.payload.Decode(s.buf, &s.v)
@@ -196,8 +196,8 @@ func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error
 }
 
 // read calls tryRead until it is ok. If the segment has LockReads it holds the
-// lock; else it takes it, if it is free, after writers disturbed it a few times.
-// A writer that is stopped while it holds the lock disturbs nobody.
+// lock; else it takes it, if it is free, after writers disturbed it a few
+// times. A writer that is stopped while it holds the lock disturbs nobody.
 func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
 	try := func() (_ uint64, ok bool, err error) {
 		version, ok, err = r.tryRead(v, s)
@@ -257,8 +257,8 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 	}
 }
 
-// readHeld reads with the lock held, and releases it, also if the codec panics or
-// the memory vanishes, which is a panic behind a guard.
+// readHeld reads with the lock held, and releases it, also if the codec panics
+// or the memory vanishes, which is a panic behind a guard.
 func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	fence.Acquire(r.member.Key)
 	defer r.unlock()
@@ -292,17 +292,17 @@ func (r *handle[T]) unlockSlow() error {
 	return err
 }
 
-// unnamed is the writer of a call that runs no function of the user while it has
-// the lock.
+// unnamed is the writer of a call that runs no function of the user while it
+// has the lock.
 const unnamed = 1
 
-// writer is the calling goroutine, as handle.writing has it: unnamed if it is not
-// known.
+// writer is the calling goroutine, as handle.writing has it: unnamed if it is
+// not known.
 func writer() uint64 { return max(unnamed, uint64(goroutine.ID())) }
 
-// within reports whether self, the calling goroutine, is the one that has the lock
-// for which it is about to wait: it runs a function of the user, fn of Update or a
-// codec's.
+// within reports whether self, the calling goroutine, is the one that has the
+// lock for which it is about to wait: it runs a function of the user, fn of
+// Update or a codec's.
 func (r *handle[T]) within(self uint64) bool {
 	return self != unnamed && atomic.LoadUint64(&r.writing) == self
 }
@@ -337,9 +337,9 @@ func (r *handle[T]) release(s *scratch[T]) {
 	r.scratches.Put(s)
 }
 
-// Version returns the number of the current version: 0 if nothing was stored yet,
-// then 1, 2, 3 …, some of which may be left out. It is also 0 if the handle is closed or the segment corrupt,
-// which Load tells.
+// Version returns the number of the current version: 0 if nothing was stored
+// yet, then 1, 2, 3 …, some of which may be left out. It is also 0 if the
+// handle is closed or the segment corrupt, which Load tells.
 func (r *handle[T]) Version() (version uint64) {
 	err := r.member.Use(func() error {
 		version = r.seq.Version()
@@ -351,15 +351,15 @@ func (r *handle[T]) Version() (version uint64) {
 	return version
 }
 
-// Close closes the handle. It waits for Stores and Updates under way. Loads under
-// way and later calls return fs.ErrClosed, as do Wait, Watch and Follow. What was
-// borrowed is given up, and a Loan that is open is discarded. If it is the last
-// handle of a segment that does not persist, the segment ends. The error says
-// what could not be cleaned up; the handle is closed all the same. A second Close
-// returns nil, perhaps before the first is done.
+// Close closes the handle. It waits for Stores and Updates under way. Loads
+// under way and later calls return fs.ErrClosed, as do Wait, Watch and Follow.
+// What was borrowed is given up, and a Loan that is open is discarded. If it is
+// the last handle of a segment that does not persist, the segment ends. The
+// error says what could not be cleaned up; the handle is closed all the same. A
+// second Close returns nil, perhaps before the first is done.
 //
-// A Close from within an Update of this handle would wait for itself: it returns
-// ErrReentrant, and the handle stays open.
+// A Close from within an Update of this handle would wait for itself: it
+// returns ErrReentrant, and the handle stays open.
 func (r *handle[T]) Close() error {
 	if r.within(writer()) && !r.closed() {
 		return wrap("close", r.name, errCloseWithin)
@@ -378,8 +378,8 @@ func (r *handle[T]) Close() error {
 		r.quiesce()
 		r.recall()
 		if !member.Pinning {
-			// A Store that has released the lock may not have woken the watchers yet,
-			// and cannot where the memory is another.
+			// A Store that has released the lock may not have woken the
+			// watchers yet, and cannot where the memory is another.
 			r.member.Broadcast.Wake(0)
 		}
 		step.At(step.StoresEnded)
@@ -394,9 +394,9 @@ func (r *handle[T]) Close() error {
 	return err
 }
 
-// quiesce waits until no call of this handle has the lock, though a Loan may. The lock's word says so
-// for the short while in which a call has the lock and has not noted it; a word
-// that a peer wrote says nothing for longer.
+// quiesce waits until no call of this handle has the lock, though a Loan may.
+// The lock's word says so for the short while in which a call has the lock and
+// has not noted it; a word that a peer wrote says nothing for longer.
 func (r *handle[T]) quiesce() {
 	forged := wait.NewBudget(time.Second) // a word that a peer wrote
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {

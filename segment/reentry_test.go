@@ -18,8 +18,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A context that is done from the beginning ends a call, even if it would have to
-// wait for nothing.
+// A context that is done from the beginning ends a call, even if it would have
+// to wait for nothing.
 func TestDoneContext(t *testing.T) {
 	t.Run("Fixed", func(t *testing.T) { doneContext(t, codec.Fixed[uint64](), nil) })
 	t.Run("LockReads", func(t *testing.T) { doneContext(t, codec.Fixed[uint64](), &segment.Options{LockReads: true}) })
@@ -102,8 +102,8 @@ func knowsGoroutines(t *testing.T) {
 	}
 }
 
-// A call that would wait for its own goroutine returns ErrReentrant, at once, and
-// the Update in which it was made goes on.
+// A call that would wait for its own goroutine returns ErrReentrant, at once,
+// and the Update in which it was made goes on.
 func TestReentrantCalls(t *testing.T) {
 	knowsGoroutines(t)
 	for _, o := range []*segment.Options{{}, {LockReads: true}} {
@@ -149,7 +149,8 @@ func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 		t.Fatal(err)
 	}
 	inTime(t, func() {
-		// Deep in fn, after its stack has moved, and in a deferred call of fn's.
+		// Deep in fn, after its stack has moved, and in a deferred call of
+		// fn's.
 		var deep func(n int) byte
 		deep = func(n int) byte {
 			var frame [1 << 10]byte
@@ -270,13 +271,14 @@ func TestBareClosedByCodec(t *testing.T) {
 	}
 }
 
-// What waits for another goroutine is not mistaken for a reentrant call: it waits,
-// and goes on.
+// What waits for another goroutine is not mistaken for a reentrant call: it
+// waits, and goes on.
 func TestNotReentrant(t *testing.T) {
 	a := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
 	b := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
 	inTime(t, func() {
-		// The goroutine is within an Update of a, and b is being updated by another.
+		// The goroutine is within an Update of a, and b is being updated by
+		// another.
 		within, goOn, done := make(chan bool), make(chan bool), make(chan error, 2)
 		go func() {
 			done <- b.Update(func(v *uint64) error { close(within); <-goOn; *v = 1; return nil })
@@ -308,8 +310,8 @@ func TestNotReentrant(t *testing.T) {
 	})
 }
 
-// A wait that cannot end by itself ends with its context, and the error says who
-// has the lock.
+// A wait that cannot end by itself ends with its context, and the error says
+// who has the lock.
 func TestWaitsThatContextsEnd(t *testing.T) {
 	for _, lockReads := range []bool{false, true} {
 		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {

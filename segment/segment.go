@@ -1,5 +1,5 @@
-// Package segment shares one typed value between processes, through named shared
-// memory.
+// Package segment shares one typed value between processes, through named
+// shared memory.
 //
 //	s, err := segment.Open("prices", codec.JSON[map[string]float64](), nil)
 //	if err != nil {
@@ -9,15 +9,15 @@
 //	err = s.Store(map[string]float64{"tea": 2.5}) // publish it to all processes
 //	prices, err := s.Load()                       // the current value
 //
-// A [Segment] is a name, a mapping and a [codec.Codec]. Every process that opens
-// the name with the same codec has the same value: Store publishes a new version
-// of it, Load copies the current one out, Watch waits for the next. A value is
-// never torn: a version is written to a slot that no reader is sent to before it
-// is complete, so a process that is killed half-way, at any instruction, costs
-// nothing. The segment is created by the first handle to open it, and ends when
-// the last one is closed, by Close or by the exit of its process. Close frees its
-// memory; what a last process that was killed leaves is freed by the next to open
-// the name, or as sharedseg.Sweep says.
+// A [Segment] is a name, a mapping and a [codec.Codec]. Every process that
+// opens the name with the same codec has the same value: Store publishes a new
+// version of it, Load copies the current one out, Watch waits for the next. A
+// value is never torn: a version is written to a slot that no reader is sent to
+// before it is complete, so a process that is killed half-way, at any
+// instruction, costs nothing. The segment is created by the first handle to
+// open it, and ends when the last one is closed, by Close or by the exit of its
+// process. Close frees its memory; what a last process that was killed leaves
+// is freed by the next to open the name, or as sharedseg.Sweep says.
 //
 // All methods may be called concurrently, from any number of goroutines and
 // processes. Nothing in the mapping is trusted: a peer that writes nonsense can
@@ -33,9 +33,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Segment is a handle of a shared value, for reading and writing. Close it when it
-// is no longer used; an unreachable handle is eventually closed by the garbage
-// collector.
+// Segment is a handle of a shared value, for reading and writing. Close it when
+// it is no longer used; an unreachable handle is eventually closed by the
+// garbage collector.
 type Segment[T any] struct{ handle[T] }
 
 // Created reports whether this handle initialised the segment.
@@ -52,8 +52,8 @@ func (s *Segment[T]) Store(v T) error { return s.write(context.Background(), "st
 
 // StoreContext is Store, but gives up waiting for other writers, one that is
 // stopped perhaps, when ctx is done; if it is from the beginning, it stores
-// nothing. The error then wraps that of ctx; its text names the process that has
-// the lock, as a hint.
+// nothing. The error then wraps that of ctx; its text names the process that
+// has the lock, as a hint.
 func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("store", s.name, err)
@@ -62,18 +62,18 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 }
 
 // Update publishes what fn makes of the current value, as one step among all
-// processes. fn gets a private copy, T's zero value if nothing was stored yet, such
-// as a nil map. If it returns an error, Update publishes nothing and returns an
-// Error that wraps it; if it panics, nothing is published either. A value that does
-// not decode is codec.ErrMalformed, and fn does not run.
+// processes. fn gets a private copy, T's zero value if nothing was stored yet,
+// such as a nil map. If it returns an error, Update publishes nothing and
+// returns an Error that wraps it; if it panics, nothing is published either. A
+// value that does not decode is codec.ErrMalformed, and fn does not run.
 //
 // fn runs with the writers' lock held: it should be short. Calls of this handle
-// that need the lock, which are Store, Update, Loan, Close, and Load with LockReads,
-// return ErrReentrant at once when fn makes them. It is not noticed if fn waits for
-// its own lock through another handle of the segment, or for another goroutine
-// that waits for the lock. Only a context ends that, as of StoreContext and
-// UpdateContext. The same is true of a codec's methods. On machines other than
-// amd64, 386, arm64 and riscv64, no such call is noticed.
+// that need the lock, which are Store, Update, Loan, Close, and Load with
+// LockReads, return ErrReentrant at once when fn makes them. It is not noticed
+// if fn waits for its own lock through another handle of the segment, or for
+// another goroutine that waits for the lock. Only a context ends that, as of
+// StoreContext and UpdateContext. The same is true of a codec's methods. On
+// machines other than amd64, 386, arm64 and riscv64, no such call is noticed.
 //
 // Errors: as of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
@@ -101,8 +101,8 @@ func (s *Segment[T]) update(ctx context.Context, fn func(v *T) error) error {
 }
 
 // write publishes *v as the next version. If update is not nil, it makes *v
-// first, with the lock held. The common case is here: nothing is to be waited for,
-// and nothing can panic.
+// first, with the lock held. The common case is here: nothing is to be waited
+// for, and nothing can panic.
 func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() error) error {
 	if !s.direct || update != nil || !s.word.TryLock() {
 		return s.writeSlow(ctx, op, v, update)
@@ -122,11 +122,12 @@ type next struct {
 	slot              layout.Slot
 }
 
-// publish writes *v, unless it is nil and a Loan has been filled with size bytes,
-// makes it the current version, and wakes the watchers. If n is zero, it chooses
-// what is next: in the common case the version after the current one, as that was
-// the last to be announced, and the slot is not borrowed. publish is called
-// inside the door, with the lock, which it releases, unless the codec panics.
+// publish writes *v, unless it is nil and a Loan has been filled with size
+// bytes, makes it the current version, and wakes the watchers. If n is zero, it
+// chooses what is next: in the common case the version after the current one,
+// as that was the last to be announced, and the slot is not borrowed. publish
+// is called inside the door, with the lock, which it releases, unless the codec
+// panics.
 func (s *handle[T]) publish(n next, v *T, size int) (err error) {
 	if n.version == 0 {
 		if s.state.Load() != 0 {
@@ -174,10 +175,11 @@ func (s *handle[T]) publish(n next, v *T, size int) (err error) {
 	return err
 }
 
-// stepOver chooses what is next: the first version from that of WriteNext on whose
-// slot is neither borrowed nor the current version's. Whether those live that have
-// borrowed slots matters only if there is none, and so is asked only then: first of
-// what is known, then of the system. If there still is none, it returns errPinned.
+// stepOver chooses what is next: the first version from that of WriteNext on
+// whose slot is neither borrowed nor the current version's. Whether those live
+// that have borrowed slots matters only if there is none, and so is asked only
+// then: first of what is known, then of the system. If there still is none, it
+// returns errPinned.
 func (s *handle[T]) stepOver() (n next, err error) {
 	if s.state.Load() != 0 {
 		return n, s.member.Verdict(nil)
@@ -240,8 +242,8 @@ func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func(
 	}))
 }
 
-// acquire takes the lock, for the goroutine self, as soon as there is also a slot
-// to write to.
+// acquire takes the lock, for the goroutine self, as soon as there is also a
+// slot to write to.
 func (s *handle[T]) acquire(ctx context.Context, self uint64) (n next, err error) {
 	for {
 		if s.within(self) {

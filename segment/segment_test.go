@@ -31,8 +31,9 @@ type flags struct {
 	N  int32
 }
 
-// conform is what holds for every codec, guard and kind of handle: the zero value before the first Store, each
-// stored value loaded whole by all handles, versions counted, Update as one step that an error or a panic undoes.
+// conform is what holds for every codec, guard and kind of handle: the zero
+// value before the first Store, each stored value loaded whole by all handles,
+// versions counted, Update as one step that an error or a panic undoes.
 func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 	for _, o := range []segment.Options{
 		{},
@@ -163,7 +164,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// The texts are for the person who reads them: each must say what is there, what was asked for, or what to do.
+// The texts are for the person who reads them: each must say what is there,
+// what was asked for, or what to do.
 func TestRefusals(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
@@ -433,7 +435,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// A thousand watchers through one handle all see the last value, over any number that they miss.
+// A thousand watchers through one handle all see the last value, over any
+// number that they miss.
 func TestManyWatchers(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	const last = 100

@@ -46,8 +46,8 @@ func mount(t *testing.T, kind, options string) string {
 	return dir
 }
 
-// peak watches how much of a file system is in use, and returns the most that it
-// saw, in bytes, at the end.
+// peak watches how much of a file system is in use, and returns the most that
+// it saw, in bytes, at the end.
 func peak(t *testing.T, dir string, do func()) int64 {
 	t.Helper()
 	var most atomic.Int64
@@ -105,7 +105,8 @@ func TestNoRoom(t *testing.T) {
 		"Open":   func() error { return closed(segment.Open("x", codec.Bytes(), huge)) },
 		"Create": func() error { return closed(segment.Create("x", codec.Bytes(), huge)) },
 		"Open where users died": func() error {
-			// What Open finds is stale: nobody has it open, and it does not persist.
+			// What Open finds is stale: nobody has it open, and it does not
+			// persist.
 			s := open(t, "y", codec.Bytes(), &segment.Options{Dir: dir})
 			image, err := os.ReadFile(filepath.Join(dir, "y"))
 			if err == nil {
@@ -141,8 +142,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// greedy opens in DIR what the machine has no memory for. Should it be taken all
-// the same, a limit ends that.
+// greedy opens in DIR what the machine has no memory for. Should it be taken
+// all the same, a limit ends that.
 func greedy(args []string) error {
 	var c complaints
 	if err := limitTo(unix.RLIMIT_FSIZE, 8<<20); err != nil {
@@ -173,8 +174,8 @@ func TestNoMemory(t *testing.T) {
 	}
 }
 
-// memoryGroup makes a memory control group of 64 MiB that has another, without a
-// limit, below it. It returns the latter's directory.
+// memoryGroup makes a memory control group of 64 MiB that has another, without
+// a limit, below it. It returns the latter's directory.
 func memoryGroup(t *testing.T) string {
 	t.Helper()
 	for _, version := range []struct{ root, limit string }{

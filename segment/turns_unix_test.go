@@ -18,9 +18,9 @@ import (
 
 func init() { roles["visitors"] = visitors }
 
-// visitors opens and closes the segment NAME in DIR, as one that writes or as one
-// that reads, again and again, until its input says something. Then it says how
-// often it did.
+// visitors opens and closes the segment NAME in DIR, as one that writes or as
+// one that reads, again and again, until its input says something. Then it says
+// how often it did.
 func visitors(args []string) error {
 	o := &segment.Options{Dir: args[1], Mode: 0o644}
 	visit := func() error { return closed(segment.Open(args[0], codec.String(), o)) }

@@ -9,15 +9,15 @@ import (
 	"github.com/sharedseg/sharedseg/internal/notify"
 )
 
-// Wait waits for a version newer than after, and returns the current one then. It
-// ends with ctx's error when ctx is done, and with fs.ErrClosed when the handle is
-// closed. It may return ErrCorrupt.
+// Wait waits for a version newer than after, and returns the current one then.
+// It ends with ctx's error when ctx is done, and with fs.ErrClosed when the
+// handle is closed. It may return ErrCorrupt.
 //
 // However many goroutines wait, through however many handles, a process has at
 // most 32 threads parked for them. Some handles are polled instead, every
-// millisecond when nothing happens: Readers that may not write even the segment's
-// wait page, and those beyond 4,064 handles at a time (on Windows 2,016, on Linux
-// before 5.16 32).
+// millisecond when nothing happens: Readers that may not write even the
+// segment's wait page, and those beyond 4,064 handles at a time (on Windows
+// 2,016, on Linux before 5.16 32).
 func (r *handle[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 	version, err := r.wait(ctx, after)
 	return version, wrap("wait", r.name, err)
@@ -49,12 +49,15 @@ func (r *handle[T]) newNotifier() *notify.Notifier {
 	return notify.New(s)
 }
 
-// use is the door. It keeps the handle, and so its memory, from being collected.
+// use is the door. It keeps the handle, and so its memory, from being
+// collected.
 func (r *handle[T]) use(f func() error) error { return r.member.Use(f) }
 
-// Watch returns the current value, if something was stored yet, and then each newer one as it is published; of
-// versions that follow each other faster than the loop takes them, it returns the newest only. A value that
-// does not decode is codec.ErrMalformed in its place. When ctx is done or the handle closed, the last pair has that error.
+// Watch returns the current value, if something was stored yet, and then each
+// newer one as it is published; of versions that follow each other faster than
+// the loop takes them, it returns the newest only. A value that does not decode
+// is codec.ErrMalformed in its place. When ctx is done or the handle closed,
+// the last pair has that error.
 //
 //	for v, err := range s.Watch(ctx) {
 //		if err != nil {

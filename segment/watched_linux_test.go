@@ -23,8 +23,9 @@ const (
 	lastStored  = 3  // in each segment
 )
 
-// watchesMany BASE N opens N segments and watches each until it has the last value. It says when all are open, when
-// all have seen that, and watches on until the test ends.
+// watchesMany BASE N opens N segments and watches each until it has the last
+// value. It says when all are open, when all have seen that, and watches on
+// until the test ends.
 func watchesMany(args []string) error {
 	debug.SetMaxThreads(mostThreads)
 	n, err := strconv.Atoi(args[1])
@@ -65,8 +66,8 @@ func watchesMany(args []string) error {
 	return nil
 }
 
-// However many segments a process watches, its threads are few, each watcher is told of the last version, and while
-// nothing happens hardly anything is done.
+// However many segments a process watches, its threads are few, each watcher is
+// told of the last version, and while nothing happens hardly anything is done.
 func TestWatchManySegments(t *testing.T) {
 	n, rest := 2000, 5*time.Second
 	if testing.Short() {

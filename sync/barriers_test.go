@@ -11,8 +11,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// No emulator shows what a missing barrier lets a processor do, so this test reads the instructions: of a program
-// for arm64, which has the sequence lock as segments use it, inlined or not.
+// No emulator shows what a missing barrier lets a processor do, so this test
+// reads the instructions: of a program for arm64, which has the sequence lock
+// as segments use it, inlined or not.
 func TestBarriersOfARM64(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulated machine has no go tool")
@@ -32,7 +33,8 @@ func TestBarriersOfARM64(t *testing.T) {
 		}
 		return string(out)
 	}
-	// What a test opens itself, go test takes for its input: a change there makes a cached result void.
+	// What a test opens itself, go test takes for its input: a change there
+	// makes a cached result void.
 	for _, dir := range []string{"../internal/fence", "../segment"} {
 		_, err := os.ReadDir(dir)
 		must(t, err)
@@ -49,8 +51,8 @@ func TestBarriersOfARM64(t *testing.T) {
 			code[fn] = append(code[fn], strings.TrimSpace(f[3]))
 		}
 	}
-	// order lists a function's barriers and ordered accesses, with those of the functions of SeqLock and fence that it
-	// calls.
+	// order lists a function's barriers and ordered accesses, with those of the
+	// functions of SeqLock and fence that it calls.
 	var order func(fn string) string
 	order = func(fn string) (s string) {
 		for _, instruction := range code[fn] {

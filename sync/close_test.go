@@ -18,8 +18,9 @@ import (
 
 func init() { roles["dropper"] = dropper }
 
-// Every method against Close, and Stop before it: a call either does what it says or returns fs.ErrClosed, the latter
-// always if it began after Close had returned; the memory is let go by then, and the others get the mutex.
+// Every method against Close, and Stop before it: a call either does what it
+// says or returns fs.ErrClosed, the latter always if it began after Close had
+// returned; the memory is let go by then, and the others get the mutex.
 func TestCloseRace(t *testing.T) {
 	rounds := 100
 	if testing.Short() {
@@ -64,7 +65,8 @@ func closeRace(t *testing.T, round int) {
 		}
 	}
 	ctx := patient(t)
-	// Any goroutine may unlock, so those who do so without having locked make others' Unlock fail.
+	// Any goroutine may unlock, so those who do so without having locked make
+	// others' Unlock fail.
 	try("Lock", func() error { return m.Lock(ctx) })
 	try("Lock and Unlock", func() error {
 		if err := m.Lock(ctx); err != nil {
@@ -121,7 +123,8 @@ func closeRace(t *testing.T, round int) {
 	must(t, other.Close())
 }
 
-// What a Lock of a closed handle does for a moment to memory that nobody shares, other late calls do not see.
+// What a Lock of a closed handle does for a moment to memory that nobody
+// shares, other late calls do not see.
 func TestLateCalls(t *testing.T) {
 	m := open(t, proctest.Name(t), nil)
 	must(t, m.Close())
@@ -183,7 +186,8 @@ func dropper(args []string) error {
 	return nil
 }
 
-// A handle that is dropped while it holds the mutex, which no clean-up may unlock, holds it until its process ends.
+// A handle that is dropped while it holds the mutex, which no clean-up may
+// unlock, holds it until its process ends.
 func TestDroppedOwner(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0

@@ -16,9 +16,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Cond is a place for those who wait until what a [Mutex] guards has changed, in
-// whichever process. All who use one use the same mutex with it. Its methods may be
-// called concurrently.
+// Cond is a place for those who wait until what a [Mutex] guards has changed,
+// in whichever process. All who use one use the same mutex with it. Its methods
+// may be called concurrently.
 //
 //	for !condition() {
 //		if err := c.Wait(ctx); err != nil {
@@ -26,12 +26,13 @@ import (
 //		}
 //	}
 //
-// A Signal lets one waiter go on: of the handles that wait, one after the other has
-// its turn, and of a handle's goroutines the one that has waited longest. If that
-// handle's process is killed before it has the mutex again, the Signal goes to
-// another. So a waiter that dies costs nobody a wake-up, but another may then go on
-// in vain: look at the condition again, as above. One that dies after that, with
-// the mutex, is for the mutex's Repair, which had better call Broadcast.
+// A Signal lets one waiter go on: of the handles that wait, one after the other
+// has its turn, and of a handle's goroutines the one that has waited longest.
+// If that handle's process is killed before it has the mutex again, the Signal
+// goes to another. So a waiter that dies costs nobody a wake-up, but another
+// may then go on in vain: look at the condition again, as above. One that dies
+// after that, with the mutex, is for the mutex's Repair, which had better call
+// Broadcast.
 //
 // To let one go on wakes all who sleep; the others sleep again.
 type Cond struct {
@@ -66,12 +67,13 @@ func turns(h layout.Holding) (waiting, granted uint64) {
 	return waiting, min(h.N()>>condBits, waiting)
 }
 
-// OpenCond opens the Cond of that name, and creates it if there is none, for use
-// with m. Name, options and errors are as of [OpenMutex]. Options.Repair is not
-// used: what becomes of the condition when a process dies is the mutex's to say.
+// OpenCond opens the Cond of that name, and creates it if there is none, for
+// use with m. Name, options and errors are as of [OpenMutex]. Options.Repair is
+// not used: what becomes of the condition when a process dies is the mutex's to
+// say.
 //
-// Close the handle when it is no longer used. An unreachable handle is eventually
-// closed by the garbage collector.
+// Close the handle when it is no longer used. An unreachable handle is
+// eventually closed by the garbage collector.
 func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 	if m == nil {
 		return nil, &sharedseg.Error{Op: "open", Name: name, Err: fmt.Errorf("%w: a Cond needs a Mutex", fs.ErrInvalid)}
@@ -93,13 +95,13 @@ func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 
 // Wait unlocks the mutex, waits until a Signal or Broadcast lets it go on, and
 // locks the mutex again. Nothing is missed between unlocking and waiting. The
-// handle of the mutex that was passed to OpenCond must hold it, else Wait returns
-// ErrNotOwner.
+// handle of the mutex that was passed to OpenCond must hold it, else Wait
+// returns ErrNotOwner.
 //
 // Whenever Wait returns another error, the mutex is not held: ctx's, when it is
 // done, in waiting or in locking; ErrOwnerDied as of [Mutex.Lock]; ErrReentrant
-// from within Repair, where the mutex stays held; fs.ErrClosed, or ErrCorrupt. A
-// Signal that had let this Wait go on then goes to another.
+// from within Repair, where the mutex stays held; fs.ErrClosed, or ErrCorrupt.
+// A Signal that had let this Wait go on then goes to another.
 func (c *Cond) Wait(ctx context.Context) error { return c.wrap("wait", c.wait(ctx)) }
 
 func (c *Cond) wait(ctx context.Context) error {
@@ -134,8 +136,8 @@ func (c *Cond) wait(ctx context.Context) error {
 	return err
 }
 
-// Signal lets one waiter go on, if there is one. The mutex may be held, or not. It
-// does not wait for waiters. Errors: fs.ErrClosed, ErrCorrupt.
+// Signal lets one waiter go on, if there is one. The mutex may be held, or not.
+// It does not wait for waiters. Errors: fs.ErrClosed, ErrCorrupt.
 func (c *Cond) Signal() error {
 	return c.wrap("signal", c.change(func() (told bool) { return c.grant() }))
 }
@@ -155,9 +157,9 @@ func (c *Cond) Broadcast() error {
 	}))
 }
 
-// Close closes the handle. Goroutines that wait return fs.ErrClosed, without the
-// mutex. The error says what could not be cleaned up; the handle is closed all the
-// same. A second Close returns nil.
+// Close closes the handle. Goroutines that wait return fs.ErrClosed, without
+// the mutex. The error says what could not be cleaned up; the handle is closed
+// all the same. A second Close returns nil.
 func (c *Cond) Close() (err error) {
 	c.close.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
@@ -182,7 +184,8 @@ func (c *Cond) wrap(op string, err error) error {
 	return wrap(op, c.name, err)
 }
 
-// with runs f with the mutex of the Cond, and then tells the waiters, if f says so.
+// with runs f with the mutex of the Cond, and then tells the waiters, if f says
+// so.
 func (c *Cond) with(ctx context.Context, f func() (told bool, err error)) error {
 	if err := c.m.Lock(ctx); err != nil {
 		return err
@@ -241,8 +244,8 @@ func (c *Cond) enlist(ctx context.Context) (*condWait, error) {
 	})
 }
 
-// delist takes a goroutine off the row and the queue. It has the mutex again, or
-// gives up; then, if it was to go on, another does.
+// delist takes a goroutine off the row and the queue. It has the mutex again,
+// or gives up; then, if it was to go on, another does.
 func (c *Cond) delist(w *condWait, went bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
@@ -259,7 +262,8 @@ func (c *Cond) leave(w *condWait, went bool) (told bool) {
 	if i < 0 {
 		return false
 	}
-	// The row comes first: who moves up meanwhile must not find a turn that is w's.
+	// The row comes first: who moves up meanwhile must not find a turn that is
+	// w's.
 	defer func() {
 		c.queue = slices.Delete(c.queue, i, i+1)
 		for _, behind := range c.queue[i:] {
@@ -339,8 +343,8 @@ func (c *Cond) inherit(row *atomic.Uint64, slot int) (told bool) {
 	return told
 }
 
-// grant lets the next handle's waiter go on, and reports whether there was one. The
-// mutex of the Cond is held.
+// grant lets the next handle's waiter go on, and reports whether there was one.
+// The mutex of the Cond is held.
 func (c *Cond) grant() bool { return c.grantBut(-1) }
 
 // grantBut is grant that leaves one slot out.

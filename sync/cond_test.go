@@ -141,8 +141,8 @@ func TestCond(t *testing.T) {
 	}
 }
 
-// Of the goroutines of a handle, the one that has waited longest goes on first, and
-// who comes later does not take its turn.
+// Of the goroutines of a handle, the one that has waited longest goes on first,
+// and who comes later does not take its turn.
 func TestCondOrder(t *testing.T) {
 	p := testPlace(t, proctest.Name(t), nil)
 	const waiters = 5
@@ -247,8 +247,8 @@ func TestCondErrors(t *testing.T) {
 	must(t, within.m.Unlock())
 }
 
-// A Signal whose waiter is killed before it goes on, goes to another. The mutex is
-// held meanwhile, so that none can go on.
+// A Signal whose waiter is killed before it goes on, goes to another. The mutex
+// is held meanwhile, so that none can go on.
 func TestCondKilledWaiter(t *testing.T) {
 	for round := range 20 {
 		victims := 1 + round%3
@@ -285,8 +285,8 @@ func TestCondKilledWaiter(t *testing.T) {
 	}
 }
 
-// consumer takes what is given at the place NAME with the pair in FILE, until it is
-// killed.
+// consumer takes what is given at the place NAME with the pair in FILE, until
+// it is killed.
 func consumer(args []string) error {
 	n, err := openPair(args[1])
 	if err != nil {

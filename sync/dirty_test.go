@@ -21,8 +21,8 @@ import (
 
 func init() { roles["writer"] = writer }
 
-// writer opens the mutex NAME in DIR, which guards the journal in FILE, and stays
-// half-way through a line.
+// writer opens the mutex NAME in DIR, which guards the journal in FILE, and
+// stays half-way through a line.
 func writer(args []string) error {
 	j := journal{args[2]}
 	m, err := ipcsync.OpenMutex(args[0], &ipcsync.Options{Dir: args[1], Repair: j.repair})
@@ -151,8 +151,8 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// learner opens the mutex NAME in DIR, learns that an owner died, and closes it,
-// again and again until it is killed.
+// learner opens the mutex NAME in DIR, learns that an owner died, and closes
+// it, again and again until it is killed.
 func learner(args []string) error {
 	for first := true; ; first = false {
 		m, err := ipcsync.OpenMutex(args[0], &ipcsync.Options{Dir: args[1]})
@@ -174,8 +174,8 @@ func learner(args []string) error {
 
 func init() { roles["learner"] = learner }
 
-// Wherever in opening and closing a process is killed, the death before it is not
-// forgotten.
+// Wherever in opening and closing a process is killed, the death before it is
+// not forgotten.
 func TestKilledWhileItBeginsAnew(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	m := open(t, "m", o)

@@ -15,8 +15,8 @@ import (
 // becomes of it when a process dies. Its methods may be called concurrently.
 //
 // An event that resets itself, so that each Set lets one waiter go on, is a
-// [Semaphore] of one: who waits for it acquires, and who sets it releases what it
-// had acquired before. If the two are different handles, use a [Cond].
+// [Semaphore] of one: who waits for it acquires, and who sets it releases what
+// it had acquired before. If the two are different handles, use a [Cond].
 type Event struct {
 	m     *Mutex // nobody locks it; it has the state and the door
 	word  *atomic.Uint32
@@ -24,10 +24,11 @@ type Event struct {
 }
 
 // OpenEvent opens the event of that name, and creates it, not set, if there is
-// none. Name, options and errors are as of [OpenMutex]. Options.Repair is not used.
+// none. Name, options and errors are as of [OpenMutex]. Options.Repair is not
+// used.
 //
-// Close the handle when it is no longer used. An unreachable handle is eventually
-// closed by the garbage collector.
+// Close the handle when it is no longer used. An unreachable handle is
+// eventually closed by the garbage collector.
 func OpenEvent(name string, o *Options) (*Event, error) {
 	mb, err := open(name, o, layout.KindEvent, 0)
 	if err != nil {
@@ -43,7 +44,8 @@ func OpenEvent(name string, o *Options) (*Event, error) {
 // Errors: fs.ErrClosed, ErrCorrupt. It does not block.
 func (e *Event) Set() error { return e.change(true) }
 
-// Reset makes the event one that is not set. Errors as of Set. It does not block.
+// Reset makes the event one that is not set. Errors as of Set. It does not
+// block.
 func (e *Event) Reset() error { return e.change(false) }
 
 // IsSet reports whether the event is set. It reports false after Close.
@@ -61,10 +63,10 @@ func (e *Event) IsSet() bool {
 	return set
 }
 
-// Wait waits until the event is set, or was set since the call began. It returns
-// an error that wraps ctx's when ctx is done, also if it was from the beginning;
-// fs.ErrClosed, or ErrCorrupt. A process that dies in Set may delay those who wait
-// by a second at most.
+// Wait waits until the event is set, or was set since the call began. It
+// returns an error that wraps ctx's when ctx is done, also if it was from the
+// beginning; fs.ErrClosed, or ErrCorrupt. A process that dies in Set may delay
+// those who wait by a second at most.
 func (e *Event) Wait(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
@@ -81,9 +83,9 @@ func (e *Event) Wait(ctx context.Context) error {
 	return e.m.wrap("wait", e.m.verdict(err))
 }
 
-// Close closes the handle. Goroutines that wait return fs.ErrClosed. The error says
-// what could not be cleaned up; the handle is closed all the same. A second Close
-// returns nil.
+// Close closes the handle. Goroutines that wait return fs.ErrClosed. The error
+// says what could not be cleaned up; the handle is closed all the same. A
+// second Close returns nil.
 func (e *Event) Close() error {
 	e.tells.close()
 	return e.m.Close()

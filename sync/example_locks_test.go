@@ -102,7 +102,8 @@ func ExampleCond() {
 	// Output: did a job
 }
 
-// Processes wait until the service is ready, and find it so when they come later.
+// Processes wait until the service is ready, and find it so when they come
+// later.
 func ExampleEvent() {
 	ready, err := ipcsync.OpenEvent("com.example.ready", nil)
 	if err != nil {

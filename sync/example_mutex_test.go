@@ -50,9 +50,9 @@ func (j journal) add(line string) error {
 	return j.append(line + "\n")
 }
 
-// Every process that writes the journal opens the mutex by the same name. If one
-// dies half-way through a line, the next to lock the mutex repairs the journal,
-// also if nobody else had the mutex open at that time.
+// Every process that writes the journal opens the mutex by the same name. If
+// one dies half-way through a line, the next to lock the mutex repairs the
+// journal, also if nobody else had the mutex open at that time.
 func ExampleMutex() {
 	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {
@@ -64,7 +64,8 @@ func ExampleMutex() {
 		log.Fatal(err)
 	}
 
-	// A process dies while it writes a line. A handle that is closed without Unlock stands for it.
+	// A process dies while it writes a line. A handle that is closed without
+	// Unlock stands for it.
 	dies, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Dir: dir})
 	if err != nil {
 		log.Fatal(err)

@@ -6,8 +6,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// In use, the memory is one that processes share, as from mmap(2). Here it is a variable of the Go heap, which
-// does for one goroutine only.
+// In use, the memory is one that processes share, as from mmap(2). Here it is a
+// variable of the Go heap, which does for one goroutine only.
 func ExampleSeqLock() {
 	type point struct{ x, y int64 }
 	type memory struct {

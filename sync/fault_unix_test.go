@@ -24,8 +24,10 @@ func TestTruncated(t *testing.T) {
 			if held {
 				must(t, m.Lock(t.Context()))
 				go func() { got <- waits.Lock(patient(t)) }()
-				// The race detector's atomic operations are in C, where a fault ends the process. They look for one first, so
-				// it is enough that none is under way: that the goroutine is parked, and by now looks at the word rarely.
+				// The race detector's atomic operations are in C, where a fault
+				// ends the process. They look for one first, so it is enough
+				// that none is under way: that the goroutine is parked, and by
+				// now looks at the word rarely.
 				proctest.Parked(t, ".(*Mutex).compete(")
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -46,7 +48,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// Whose name is taken away goes on with the old mutex, and those who open the name then have another.
+// Whose name is taken away goes on with the old mutex, and those who open the
+// name then have another.
 func TestUnlinked(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "m")

@@ -16,10 +16,11 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// FuzzLocks calls the other locks while a peer writes into their words: the mutex
-// word, the event counts, the words of the wait page, the rows and what says which
-// are used. Each two bytes of the script are a patch and a call. Whatever is there,
-// a call ends with its context, and returns a documented error.
+// FuzzLocks calls the other locks while a peer writes into their words: the
+// mutex word, the event counts, the words of the wait page, the rows and what
+// says which are used. Each two bytes of the script are a patch and a call.
+// Whatever is there, a call ends with its context, and returns a documented
+// error.
 func FuzzLocks(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7}, uint64(0), uint64(1))
 	f.Add([]byte{3, 0, 3, 1, 3, 2, 3, 3, 3, 4, 3, 5}, uint64(math.MaxUint64), uint64(layout.NewHolding(layout.NewIdent(0, 1), 9)))
@@ -84,7 +85,8 @@ func FuzzLocks(f *testing.F) {
 			for _, p := range mems {
 				p.patch(script[i], []uint64{first, second, first ^ second}[i/2%3])
 			}
-			// Signal and the others without a context wait for the owner of a word.
+			// Signal and the others without a context wait for the owner of a
+			// word.
 			for _, p := range mems {
 				p.free()
 			}
@@ -141,8 +143,8 @@ func (p patched) patch(where byte, v uint64) {
 	}
 }
 
-// free frees the mutex word if somebody has it that lives, which is this process:
-// it would be waited for.
+// free frees the mutex word if somebody has it that lives, which is this
+// process: it would be waited for.
 func (p patched) free() {
 	var word [4]byte
 	p.f.ReadAt(word[:], layout.MutexOff)

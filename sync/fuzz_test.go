@@ -14,8 +14,9 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// FuzzSeqLock has counters of any value. A slot is one of those that there are, a writer's version is a next one,
-// and a reader believes no version whose slot has been announced again.
+// FuzzSeqLock has counters of any value. A slot is one of those that there are,
+// a writer's version is a next one, and a reader believes no version whose slot
+// has been announced again.
 func FuzzSeqLock(f *testing.F) {
 	f.Add(uint64(0), uint64(0), uint32(2))
 	f.Add(uint64(8), uint64(7), uint32(3))
@@ -50,7 +51,8 @@ func FuzzSeqLock(f *testing.F) {
 	})
 }
 
-// mob are the owners of a fuzzed word. Of any identity it says that it is alive if that is odd.
+// mob are the owners of a fuzzed word. Of any identity it says that it is alive
+// if that is odd.
 type mob struct{ self uint32 }
 
 func (m mob) Self() uint32           { return m.self }
@@ -58,8 +60,9 @@ func (mob) Alive(owner uint32) bool  { return owner&1 != 0 }
 func died(word uint32) (again bool)  { return word&layout.InconsistentBit != 0 || dead(word) }
 func dead(word uint32) (really bool) { o := word & layout.IdentMask; return o != 0 && o&1 == 0 }
 
-// FuzzWord calls a mutex whose word a peer changes between the calls. Each byte of the script is a call, after
-// which the word may be changed. Whatever the word is, a call ends with its context, and says what it did.
+// FuzzWord calls a mutex whose word a peer changes between the calls. Each byte
+// of the script is a call, after which the word may be changed. Whatever the
+// word is, a call ends with its context, and says what it did.
 func FuzzWord(f *testing.F) {
 	f.Add(uint32(0), uint32(0), []byte{0, 1, 2, 3}, false)
 	f.Add(uint32(2), uint32(layout.WaitersBit|4), []byte{0x80, 0x81, 2, 0x83, 1}, true) // dead owners

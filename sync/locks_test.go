@@ -37,8 +37,8 @@ var opens = map[sharedseg.Kind]func(name string, o *ipcsync.Options) (io.Closer,
 	sharedseg.KindEvent: func(name string, o *ipcsync.Options) (io.Closer, error) { return ipcsync.OpenEvent(name, o) },
 }
 
-// Each kind is told from the others, in words, and by Stat. Options are those of a
-// Mutex.
+// Each kind is told from the others, in words, and by Stat. Options are those
+// of a Mutex.
 func TestKinds(t *testing.T) {
 	for kind, open := range opens {
 		t.Run(string(kind), func(t *testing.T) {
@@ -85,8 +85,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Close may be called beside any other call: what begins after it is fs.ErrClosed,
-// and nothing waits for ever.
+// Close may be called beside any other call: what begins after it is
+// fs.ErrClosed, and nothing waits for ever.
 func TestCloseOthersRace(t *testing.T) {
 	for range kills() {
 		name := proctest.Name(t)

@@ -65,13 +65,14 @@ type Owners interface {
 //
 // Uncontended, Lock and Unlock are one compare-and-swap each and no system
 // call. Under contention, one goroutine of each handle competes for the word.
-// It looks a few times, then parks in the kernel, and asks at growing intervals,
-// 5 ms at most, whether the owner is alive. On Linux and Windows it usually
-// learns that as soon as the owner's process has exited; on Linux a wait of more
-// than 1.5 ms takes a file descriptor for that, if one is left. The mutex is
-// never taken from a live owner, however long its process is stopped; Lock's
-// context is for that. The states of the word are those of Drepper's "Futexes
-// Are Tricky" (2011), mutex 2, with the owner in place of "locked".
+// It looks a few times, then parks in the kernel, and asks at growing
+// intervals, 5 ms at most, whether the owner is alive. On Linux and Windows it
+// usually learns that as soon as the owner's process has exited; on Linux a
+// wait of more than 1.5 ms takes a file descriptor for that, if one is left.
+// The mutex is never taken from a live owner, however long its process is
+// stopped; Lock's context is for that. The states of the word are those of
+// Drepper's "Futexes Are Tricky" (2011), mutex 2, with the owner in place of
+// "locked".
 type Mutex struct {
 	word   layout.MutexWord
 	direct bool           // the word may be touched outside of the door
@@ -93,8 +94,8 @@ type Mutex struct {
 	repairer atomic.Uintptr // goroutine.ID of the one that runs repair, 0 if none does or it is not known
 }
 
-// NewMutex returns a handle of the mutex in a word of shared memory, 0 at first,
-// which must stay mapped for as long as the handle is used. repair is as
+// NewMutex returns a handle of the mutex in a word of shared memory, 0 at
+// first, which must stay mapped for as long as the handle is used. repair is as
 // Options.Repair of [OpenMutex]. Most users want OpenMutex, which brings word
 // and Owners along.
 func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
@@ -112,18 +113,18 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 	return m
 }
 
-// Lock locks the mutex. It blocks until the mutex is free or ctx is done; then it
-// returns an error that wraps ctx's, within 5 ms, or Windows's tick of 16 ms. Its
-// text names the holder: this handle, or the process of another, whose ID is a
-// hint only. If ctx is done from the beginning, the mutex is not locked. A
-// goroutine that locks a mutex which its own handle holds waits until it is
-// unlocked, as with the standard library's.
+// Lock locks the mutex. It blocks until the mutex is free or ctx is done; then
+// it returns an error that wraps ctx's, within 5 ms, or Windows's tick of 16
+// ms. Its text names the holder: this handle, or the process of another, whose
+// ID is a hint only. If ctx is done from the beginning, the mutex is not
+// locked. A goroutine that locks a mutex which its own handle holds waits until
+// it is unlocked, as with the standard library's.
 //
 // If an owner died while it held the mutex, Lock runs Options.Repair, holding
-// the mutex, before it returns. If that fails or there is none, Lock unlocks and
-// returns ErrOwnerDied, and so does every Lock until a Repair succeeds. Whenever
-// Lock returns an error, the mutex is not held. Other errors: ErrReentrant from
-// within Repair, ErrCorrupt, fs.ErrClosed.
+// the mutex, before it returns. If that fails or there is none, Lock unlocks
+// and returns ErrOwnerDied, and so does every Lock until a Repair succeeds.
+// Whenever Lock returns an error, the mutex is not held. Other errors:
+// ErrReentrant from within Repair, ErrCorrupt, fs.ErrClosed.
 func (m *Mutex) Lock(ctx context.Context) error {
 	if m.direct && ctx.Err() == nil && m.word.TryLock() {
 		if m.state.Load() == 0 {
@@ -192,7 +193,8 @@ func (m *Mutex) holds() (held bool) {
 // Stop ends the handle of a mutex on the caller's own word, as Close does for a
 // named one: Lock returns fs.ErrClosed from now on, also in goroutines that
 // wait. It returns when none waits any more. It does not unlock. From within
-// Repair it would wait for itself: that is ErrReentrant, and the handle goes on.
+// Repair it would wait for itself: that is ErrReentrant, and the handle goes
+// on.
 func (m *Mutex) Stop() error {
 	if m.repairs() {
 		return errStopWithin
@@ -283,8 +285,8 @@ var (
 	errStopWithin = fmt.Errorf("%w: it comes from within Repair: close the handle when Lock has returned", sharedseg.ErrReentrant)
 )
 
-// heldBy is the error of a wait that ended with err, that of its context, with the
-// holder in its text. It is called inside the door.
+// heldBy is the error of a wait that ended with err, that of its context, with
+// the holder in its text. It is called inside the door.
 func (m *Mutex) heldBy(err error) error {
 	owner := m.word.Word.Load() & layout.IdentMask
 	if err == nil || owner == 0 {
@@ -317,8 +319,8 @@ func (m *Mutex) holderPID(owner uint32) uint32 {
 }
 
 // lockSlow is Lock where the word is not free, or may be touched only through
-// the door. If shared is set it is RLock in the same case: then it takes the word
-// only from a dead owner, and returns without it.
+// the door. If shared is set it is RLock in the same case: then it takes the
+// word only from a dead owner, and returns without it.
 func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -361,9 +363,9 @@ func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	return m.use(m.readers.downgrade)
 }
 
-// settle ends an acquisition of the word: it waits for the readers, if there can
-// be any, and repairs what the mutex guards if an owner died. If it returns an
-// error it has released the word.
+// settle ends an acquisition of the word: it waits for the readers, if there
+// can be any, and repairs what the mutex guards if an owner died. If it returns
+// an error it has released the word.
 func (m *Mutex) settle(ctx context.Context, died bool) error {
 	if m.readers != nil {
 		if err := m.readers.drain(ctx); err != nil {
@@ -439,12 +441,12 @@ func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
 
 // compete waits for the word and takes it. died says that what the mutex guards
 // must be repaired. The gate is held. If shared is set it does not take a word
-// that is free and consistent, but counts a reader; died then says that it has the
-// word.
+// that is free and consistent, but counts a reader; died then says that it has
+// the word.
 //
 // It looks for a microsecond, then asks whether the owner is alive, sets the
-// waiters bit and parks, asking again after each timeout. Once the wait has been
-// long, it also asks when the owner's process exits.
+// waiters bit and parks, asking again after each timeout. Once the wait has
+// been long, it also asks when the owner's process exits.
 func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error) {
 	var flags uint32 // the waiters bit once this goroutine has parked: others may be parked that only its Unlock wakes
 	stop := func() {}
@@ -495,8 +497,8 @@ func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error)
 	}
 }
 
-// park sets the waiters bit of the word, which was last seen as w, and parks. It
-// reports whether it did, and whether the word is another.
+// park sets the waiters bit of the word, which was last seen as w, and parks.
+// It reports whether it did, and whether the word is another.
 func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
 	if w&layout.WaitersBit == 0 {
 		if !m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) {
@@ -532,8 +534,8 @@ func (m *Mutex) tryTake(w, flags uint32) (taken, died bool, err error) {
 	return true, died, m.acquired(flags & layout.InconsistentBit)
 }
 
-// restore repairs what the mutex guards. The mutex is held, through the gate. If
-// that fails it releases the mutex, still inconsistent.
+// restore repairs what the mutex guards. The mutex is held, through the gate.
+// If that fails it releases the mutex, still inconsistent.
 func (m *Mutex) restore() error {
 	restored := false
 	defer func() {

@@ -51,7 +51,8 @@ func (b *bench) is(t *testing.T, want uint32) {
 	}
 }
 
-// leave puts the mutex into the state in which the identity died while it held it.
+// leave puts the mutex into the state in which the identity died while it held
+// it.
 func (b *bench) leave(owner, flags uint32) {
 	b.dead[owner].Store(true)
 	b.word.Store(owner | flags)
@@ -112,8 +113,9 @@ func TestUnlockElsewhere(t *testing.T) {
 	w.is(t, 0)
 }
 
-// contend adds 1 to a plain variable, from several goroutines for each of the handles, and returns the sum that
-// there ought to be and the one that there is. Some Locks are given up.
+// contend adds 1 to a plain variable, from several goroutines for each of the
+// handles, and returns the sum that there ought to be and the one that there
+// is. Some Locks are given up.
 func contend(t *testing.T, handles []*ipcsync.Mutex, ctx context.Context) (want, got int) {
 	const goroutines, rounds = 4, 1000
 	var all sync.WaitGroup
@@ -159,7 +161,8 @@ func TestContention(t *testing.T) {
 	w.is(t, 0)
 }
 
-// The mutex of a dead owner is taken over, Repair runs with it held, and parked waiters are not forgotten.
+// The mutex of a dead owner is taken over, Repair runs with it held, and parked
+// waiters are not forgotten.
 func TestDeadOwner(t *testing.T) {
 	for _, flags := range []uint32{0, layout.WaitersBit} {
 		for _, call := range []string{"Lock", "TryLock"} {
@@ -191,7 +194,8 @@ func TestDeadOwner(t *testing.T) {
 	}
 }
 
-// lockBy locks the mutex by Lock or TryLock, and makes it an error if that does not lock it.
+// lockBy locks the mutex by Lock or TryLock, and makes it an error if that does
+// not lock it.
 func lockBy(call string, m *ipcsync.Mutex) error {
 	if call == "Lock" {
 		return m.Lock(context.Background())
@@ -223,7 +227,8 @@ func TestOwnerDiesBeforeWaiters(t *testing.T) {
 	}
 }
 
-// Until a Repair succeeds, the mutex is free but every lock of it, by whichever handle, is ErrOwnerDied.
+// Until a Repair succeeds, the mutex is free but every lock of it, by whichever
+// handle, is ErrOwnerDied.
 func TestNoRepair(t *testing.T) {
 	var w bench
 	w.leave(1, layout.WaitersBit)
@@ -290,7 +295,8 @@ func TestRepairPanics(t *testing.T) {
 	}
 }
 
-// A context ends a Lock, which then leaves nothing behind, also while another goroutine of the handle waits.
+// A context ends a Lock, which then leaves nothing behind, also while another
+// goroutine of the handle waits.
 func TestContext(t *testing.T) {
 	var w bench
 	a, b := w.handle(1, nil), w.handle(2, nil)
@@ -333,7 +339,8 @@ func TestLiveOwner(t *testing.T) {
 	must(t, a.Unlock())
 }
 
-// Stop ends the waiting of all goroutines of its handle, and of no other; it does not unlock.
+// Stop ends the waiting of all goroutines of its handle, and of no other; it
+// does not unlock.
 func TestStop(t *testing.T) {
 	var w bench
 	a, b, c := w.handle(1, nil), w.handle(2, nil), w.handle(3, nil)
@@ -371,7 +378,8 @@ func TestStop(t *testing.T) {
 	w.is(t, 4)
 }
 
-// A handle that is stopped at the moment at which it takes the mutex over lets it go, and repairs nothing.
+// A handle that is stopped at the moment at which it takes the mutex over lets
+// it go, and repairs nothing.
 func TestStoppedTakeover(t *testing.T) {
 	var w bench
 	w.leave(1, 0)
@@ -388,7 +396,8 @@ func TestStoppedTakeover(t *testing.T) {
 	w.is(t, layout.InconsistentBit)
 }
 
-// Stop waits for a Repair, whoever runs it; nobody else gets in meanwhile, and the handle does not keep the mutex.
+// Stop waits for a Repair, whoever runs it; nobody else gets in meanwhile, and
+// the handle does not keep the mutex.
 func TestStopDuringRepair(t *testing.T) {
 	for _, call := range []string{"Lock", "TryLock"} {
 		var w bench

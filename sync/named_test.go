@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Two handles of one name exclude each other in one process too, and the race detector is told of it, although it
-// does not see the word.
+// Two handles of one name exclude each other in one process too, and the race
+// detector is told of it, although it does not see the word.
 func TestTwoHandlesOfOneName(t *testing.T) {
 	for _, o := range []*ipcsync.Options{nil, {}} {
 		name := proctest.Name(t)
@@ -135,7 +135,8 @@ func TestDoubleClose(t *testing.T) {
 	}
 }
 
-// For the others, a handle that is closed while it holds the mutex is an owner that died.
+// For the others, a handle that is closed while it holds the mutex is an owner
+// that died.
 func TestCloseWhileHeld(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -156,7 +157,8 @@ func TestCloseWhileHeld(t *testing.T) {
 	}
 }
 
-// A Close ends the waiting of its handle's goroutines, and leaves the mutex to its owner.
+// A Close ends the waiting of its handle's goroutines, and leaves the mutex to
+// its owner.
 func TestCloseWhileWaiting(t *testing.T) {
 	name := proctest.Name(t)
 	holds, waits := open(t, name, nil), open(t, name, nil)
@@ -175,7 +177,8 @@ func TestCloseWhileWaiting(t *testing.T) {
 	must(t, holds.Unlock())
 }
 
-// Calls in flight when a handle is closed have done what they say, and the others go on.
+// Calls in flight when a handle is closed have done what they say, and the
+// others go on.
 func TestCloseUnderContention(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -210,7 +213,8 @@ func TestCloseUnderContention(t *testing.T) {
 	}
 }
 
-// Persist keeps the mutex when the last handle is closed. The death of an owner keeps it anyway, until it is repaired.
+// Persist keeps the mutex when the last handle is closed. The death of an owner
+// keeps it anyway, until it is repaired.
 func TestPersist(t *testing.T) {
 	for _, persist := range []bool{false, true} {
 		o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: persist}

@@ -17,7 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A pair is what the mutex guards in these tests: a file with two numbers that are the same whenever nobody holds it.
+// A pair is what the mutex guards in these tests: a file with two numbers that
+// are the same whenever nobody holds it.
 type pair struct{ f *os.File }
 
 func openPair(path string) (pair, error) {
@@ -139,7 +140,8 @@ func kills() int {
 	return 50
 }
 
-// The next to lock after an owner was killed learns of it, or runs Repair, whether it waited already or not.
+// The next to lock after an owner was killed learns of it, or runs Repair,
+// whether it waited already or not.
 func TestKilledOwner(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -192,7 +194,8 @@ func churner(args []string) error {
 	}
 }
 
-// Wherever a process is killed, the others go on, and whoever locks finds the pair whole.
+// Wherever a process is killed, the others go on, and whoever locks finds the
+// pair whole.
 func TestKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)

@@ -12,7 +12,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// An owner that is stopped is alive: its lock is not taken from it, contexts end the wait for it, and it goes on where it was.
+// An owner that is stopped is alive: its lock is not taken from it, contexts
+// end the wait for it, and it goes on where it was.
 func TestStoppedOwner(t *testing.T) {
 	name := proctest.Name(t)
 	m := open(t, name, &ipcsync.Options{Repair: func() error { t.Error("Repair runs"); return nil }})

@@ -15,8 +15,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A Repair that would wait for itself gets ErrReentrant, at once, and the handle
-// goes on.
+// A Repair that would wait for itself gets ErrReentrant, at once, and the
+// handle goes on.
 func TestReentrantRepair(t *testing.T) {
 	if goroutine.ID() == 0 {
 		t.Skip("which goroutine calls is not known on this machine")

@@ -17,23 +17,25 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// RWMutex is a lock between processes, and between the goroutines of one process,
-// that either any number of readers hold or one writer. It belongs to the handle,
-// not to a thread or goroutine. Its methods may be called concurrently.
+// RWMutex is a lock between processes, and between the goroutines of one
+// process, that either any number of readers hold or one writer. It belongs to
+// the handle, not to a thread or goroutine. Its methods may be called
+// concurrently.
 //
-// For writers it is a [Mutex]. Readers count in a word of their handle's own, so
-// RLock and RUnlock of different handles share no cache line that anybody writes.
-// Lock takes the mutex's word first, which keeps new readers out, and then waits
-// until no open handle has a reader. The count of a handle that was killed means
-// nothing: it is found out within 5 ms of a Lock that waits for it. The idea of
-// counts that readers do not share is that of Hsieh and Weihl, "Scalable
-// Reader-Writer Locks for Parallel Systems" (1992).
+// For writers it is a [Mutex]. Readers count in a word of their handle's own,
+// so RLock and RUnlock of different handles share no cache line that anybody
+// writes. Lock takes the mutex's word first, which keeps new readers out, and
+// then waits until no open handle has a reader. The count of a handle that was
+// killed means nothing: it is found out within 5 ms of a Lock that waits for
+// it. The idea of counts that readers do not share is that of Hsieh and Weihl,
+// "Scalable Reader-Writer Locks for Parallel Systems" (1992).
 //
-// Fairness is the Mutex's: who waits competes with who comes, for as long as its
-// context lasts. So a stream of writers can keep a reader waiting, but a stream of
-// readers does not keep a writer waiting. An RLock by a goroutine that has one
-// already waits for ever if a Lock came between them, as with the standard
-// library's, and so does a Lock by a handle that has readers, until they unlock.
+// Fairness is the Mutex's: who waits competes with who comes, for as long as
+// its context lasts. So a stream of writers can keep a reader waiting, but a
+// stream of readers does not keep a writer waiting. An RLock by a goroutine
+// that has one already waits for ever if a Lock came between them, as with the
+// standard library's, and so does a Lock by a handle that has readers, until
+// they unlock.
 type RWMutex struct {
 	*readers
 	// The Mutex has the identity, the state and the word. It is the writers'.
@@ -49,17 +51,18 @@ type readers struct {
 	ready func() bool        // noneReads
 }
 
-// drainLimit is how long a writer sleeps before it asks again whether the readers
-// live.
+// drainLimit is how long a writer sleeps before it asks again whether the
+// readers live.
 const drainLimit = lastPark
 
-// OpenRWMutex opens the lock of that name, and creates it if there is none. Name,
-// options and errors are as of [OpenMutex], and so is what becomes of the lock
-// when handles close and processes end; Repair is for a writer that died. A reader
-// that died has changed nothing.
+// OpenRWMutex opens the lock of that name, and creates it if there is none.
+// Name, options and errors are as of [OpenMutex], and so is what becomes of the
+// lock when handles close and processes end; Repair is for a writer that died.
+// A reader that died has changed nothing.
 //
-// Close the handle when it is no longer used. An unreachable handle is eventually
-// closed by the garbage collector, unless it holds the lock as a writer.
+// Close the handle when it is no longer used. An unreachable handle is
+// eventually closed by the garbage collector, unless it holds the lock as a
+// writer.
 func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	mb, err := open(name, o, layout.KindRWMutex, 0)
 	if err != nil {
@@ -79,12 +82,13 @@ func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	return &RWMutex{r}, nil
 }
 
-// Lock locks the lock for writing. It blocks until nobody holds it or ctx is done;
-// then it returns an error that wraps ctx's. Its text names a holder, as a hint.
+// Lock locks the lock for writing. It blocks until nobody holds it or ctx is
+// done; then it returns an error that wraps ctx's. Its text names a holder, as
+// a hint.
 //
 // If a writer died while it held the lock, Lock runs Options.Repair before it
-// returns, when all readers have unlocked. Whenever Lock returns an error, the lock
-// is not held. Errors are those of [Mutex.Lock].
+// returns, when all readers have unlocked. Whenever Lock returns an error, the
+// lock is not held. Errors are those of [Mutex.Lock].
 func (rw *RWMutex) Lock(ctx context.Context) error {
 	m := rw.m
 	if !m.direct || ctx.Err() != nil || !m.word.TryLock() {
@@ -112,18 +116,19 @@ func (rw *RWMutex) TryLock() (locked bool, err error) {
 	return locked && err == nil, m.wrap("lock", m.verdict(err))
 }
 
-// Unlock unlocks what Lock locked. It returns ErrNotOwner if this handle does not
-// hold the lock for writing, ErrCorrupt, or fs.ErrClosed after Close. It does not
-// block.
+// Unlock unlocks what Lock locked. It returns ErrNotOwner if this handle does
+// not hold the lock for writing, ErrCorrupt, or fs.ErrClosed after Close. It
+// does not block.
 func (rw *RWMutex) Unlock() error { return rw.m.Unlock() }
 
-// RLock locks the lock for reading. It blocks until no writer holds it or ctx is
-// done; then it returns an error that wraps ctx's, as Lock does.
+// RLock locks the lock for reading. It blocks until no writer holds it or ctx
+// is done; then it returns an error that wraps ctx's, as Lock does.
 //
-// If a writer died while it held the lock, RLock runs Options.Repair as Lock does,
-// alone, before it returns. If that fails or there is none, it returns
-// ErrOwnerDied, and so does every RLock and Lock until a Repair succeeds. Whenever
-// RLock returns an error, the lock is not held. Errors are those of [Mutex.Lock].
+// If a writer died while it held the lock, RLock runs Options.Repair as Lock
+// does, alone, before it returns. If that fails or there is none, it returns
+// ErrOwnerDied, and so does every RLock and Lock until a Repair succeeds.
+// Whenever RLock returns an error, the lock is not held. Errors are those of
+// [Mutex.Lock].
 func (rw *RWMutex) RLock(ctx context.Context) error {
 	m := rw.m
 	if m.direct && ctx.Err() == nil {
@@ -165,8 +170,8 @@ func (rw *RWMutex) RUnlock() error {
 	return m.wrap("runlock", m.verdict(err))
 }
 
-// Close closes the handle. What it holds for reading is unlocked. Goroutines that
-// wait in its methods return fs.ErrClosed. Else it is as [Mutex.Close].
+// Close closes the handle. What it holds for reading is unlocked. Goroutines
+// that wait in its methods return fs.ErrClosed. Else it is as [Mutex.Close].
 func (rw *RWMutex) Close() error {
 	m := rw.m
 	if m.repairs() {
@@ -177,8 +182,8 @@ func (rw *RWMutex) Close() error {
 	return m.Close()
 }
 
-// enter counts a reader of this handle, and reports whether it may read. With an
-// error it may not.
+// enter counts a reader of this handle, and reports whether it may read. With
+// an error it may not.
 func (r *readers) enter() (in bool, err error) {
 	m := r.m
 	r.row.Add(1)
@@ -228,8 +233,8 @@ func (r *readers) downgrade() error {
 
 var errRead = errors.New("it is read")
 
-// drain waits until no open handle has a reader. The caller has the word, so there
-// are no new ones, and nobody else in drain.
+// drain waits until no open handle has a reader. The caller has the word, so
+// there are no new ones, and nobody else in drain.
 func (r *readers) drain(ctx context.Context) error {
 	m := r.m
 	fence.Acquire(m.key)
@@ -259,8 +264,8 @@ func (r *readers) drain(ctx context.Context) error {
 	return err
 }
 
-// noneReads reports whether no open handle has a reader. It may report false for
-// a millisecond longer.
+// noneReads reports whether no open handle has a reader. It may report false
+// for a millisecond longer.
 func (r *readers) noneReads() bool {
 	if r.noCounts() {
 		return true
@@ -285,7 +290,8 @@ func (r *readers) noCounts() bool {
 	return true
 }
 
-// reader is the identity of an open handle that has readers, 0 if there is none.
+// reader is the identity of an open handle that has readers, 0 if there is
+// none.
 func (r *readers) reader() uint32 {
 	for slot := range r.page.UsedRows() {
 		if r.page.Row(slot).Load() != 0 && r.m.member.Open(slot) {

@@ -32,8 +32,8 @@ func openRW(t testing.TB, name string, o *ipcsync.Options) *ipcsync.RWMutex {
 	return rw
 }
 
-// closeAtEnd closes a handle at the test's end, when others that were killed have
-// gone: else their files would stay.
+// closeAtEnd closes a handle at the test's end, when others that were killed
+// have gone: else their files would stay.
 func closeAtEnd(t testing.TB, c interface{ Close() error }) {
 	t.Cleanup(func() { must(t, c.Close()) })
 }
@@ -122,8 +122,8 @@ func TestRWMutex(t *testing.T) {
 	must(t, a.Unlock())
 }
 
-// A writer that waits keeps new readers out, and goes on when the old ones unlock;
-// those it kept out follow it.
+// A writer that waits keeps new readers out, and goes on when the old ones
+// unlock; those it kept out follow it.
 func TestRWMutexWaits(t *testing.T) {
 	name := proctest.Name(t)
 	a, b, c := openRW(t, name, nil), openRW(t, name, nil), openRW(t, name, nil)
@@ -342,8 +342,8 @@ func TestRWMutexProcesses(t *testing.T) {
 	}
 }
 
-// Wherever a process is killed, the others go on, and whoever locks finds the pair
-// whole. Goroutines share a handle here.
+// Wherever a process is killed, the others go on, and whoever locks finds the
+// pair whole. Goroutines share a handle here.
 func TestRWMutexKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)
@@ -397,8 +397,8 @@ func TestRWMutexNamesTheHolder(t *testing.T) {
 	must(t, rw.RUnlock())
 }
 
-// Close unlocks what the handle reads, is noticed by waiters, and leaves a death
-// behind if the handle writes.
+// Close unlocks what the handle reads, is noticed by waiters, and leaves a
+// death behind if the handle writes.
 func TestRWMutexClose(t *testing.T) {
 	name := proctest.Name(t)
 	a := openRW(t, name, nil)
@@ -454,8 +454,8 @@ func TestRWMutexClose(t *testing.T) {
 	must(t, mends.Unlock())
 }
 
-// What a writer left that was alone is not forgotten, and nothing else is made of
-// it.
+// What a writer left that was alone is not forgotten, and nothing else is made
+// of it.
 func TestRWMutexKilledAlone(t *testing.T) {
 	repairs := 0
 	o := &ipcsync.Options{Dir: proctest.TempDir(t), Repair: func() error { repairs++; return nil }}

@@ -21,10 +21,10 @@ import (
 // MaxPermits is the largest number of permits of a Semaphore, about 1.7e10.
 const MaxPermits = layout.MaxHolding
 
-// Semaphore has a number of permits that processes acquire and release, several at
-// a time if they like. They belong to the handle that acquired them, not to a
-// thread or goroutine. When the handle is closed, or its process ends however it
-// may, they come back. Its methods may be called concurrently.
+// Semaphore has a number of permits that processes acquire and release, several
+// at a time if they like. They belong to the handle that acquired them, not to
+// a thread or goroutine. When the handle is closed, or its process ends however
+// it may, they come back. Its methods may be called concurrently.
 //
 // How many permits are in use, and how many each handle has, changes under a
 // [Mutex]. If its owner dies, the next one adds up what the living have.
@@ -50,12 +50,14 @@ const (
 )
 
 // OpenSemaphore opens the semaphore of that name, and creates it with so many
-// permits, 1 to MaxPermits, if there is none. Name, options and errors are as of
-// [OpenMutex]; a semaphore with another number of permits is ErrIncompatible.
-// Options.Repair is not used: what the dead held comes back by itself.
+// permits, 1 to MaxPermits, if there is none. Name, options and errors are as
+// of [OpenMutex]; a semaphore with another number of permits is
+// ErrIncompatible. Options.Repair is not used: what the dead held comes back by
+// itself.
 //
-// Close the handle when it is no longer used. An unreachable handle is eventually
-// closed by the garbage collector; what it had acquired comes back then.
+// Close the handle when it is no longer used. An unreachable handle is
+// eventually closed by the garbage collector; what it had acquired comes back
+// then.
 func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	if permits < 1 || permits > MaxPermits {
 		return nil, &sharedseg.Error{Op: "open", Name: name,
@@ -76,9 +78,10 @@ func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	return s, nil
 }
 
-// Acquire acquires n permits, 1 or more, all at once. It blocks until there are so
-// many or ctx is done; then it returns an error that wraps ctx's. Its text says who
-// has permits, as a hint. If ctx is done from the beginning, nothing is acquired.
+// Acquire acquires n permits, 1 or more, all at once. It blocks until there are
+// so many or ctx is done; then it returns an error that wraps ctx's. Its text
+// says who has permits, as a hint. If ctx is done from the beginning, nothing
+// is acquired.
 //
 // Who waits competes with who comes: an Acquire of many may wait for as long as
 // there are others of few. Permits of a handle that was killed come back within
@@ -98,18 +101,18 @@ func (s *Semaphore) Acquire(ctx context.Context, n int64) error {
 	return s.wrap("acquire", err)
 }
 
-// TryAcquire acquires n permits if there are so many, and reports whether it did.
-// It does not wait for permits, but for others that are about to
-// acquire or release, if there are any. Errors as of Acquire.
+// TryAcquire acquires n permits if there are so many, and reports whether it
+// did. It does not wait for permits, but for others that are about to acquire
+// or release, if there are any. Errors as of Acquire.
 func (s *Semaphore) TryAcquire(n int64) (acquired bool, err error) {
 	acquired, err = s.tryAcquire(context.Background(), n)
 	return acquired, s.wrap("acquire", err)
 }
 
 // Release releases n permits, 1 or more, that this handle has acquired, through
-// whichever goroutines. It returns ErrNotOwner if the handle has fewer than n, and
-// then releases none; fs.ErrClosed, or ErrCorrupt. It waits for others that are about
-// to acquire or release, if there are any.
+// whichever goroutines. It returns ErrNotOwner if the handle has fewer than n,
+// and then releases none; fs.ErrClosed, or ErrCorrupt. It waits for others that
+// are about to acquire or release, if there are any.
 func (s *Semaphore) Release(n int64) error {
 	m := s.m
 	if n < 1 || uint64(n) > s.permits {
@@ -138,9 +141,9 @@ func (s *Semaphore) Release(n int64) error {
 	return s.wrap("release", cmp.Or(err, s.tells.tell()))
 }
 
-// Close closes the handle. What it has acquired comes back. Goroutines that wait
-// in Acquire return fs.ErrClosed. The error says what could not be cleaned up; the
-// handle is closed all the same. A second Close returns nil.
+// Close closes the handle. What it has acquired comes back. Goroutines that
+// wait in Acquire return fs.ErrClosed. The error says what could not be cleaned
+// up; the handle is closed all the same. A second Close returns nil.
 func (s *Semaphore) Close() (err error) {
 	s.close.Do(func() {
 		s.closing.Store(true)
@@ -172,8 +175,8 @@ func (s *Semaphore) held() (n uint64) {
 	return n
 }
 
-// mine is how many permits the handle has, by its row, and whether the row is that
-// of the slot's last holder still.
+// mine is how many permits the handle has, by its row, and whether the row is
+// that of the slot's last holder still.
 func (s *Semaphore) mine() (n uint64, stale bool) {
 	row := layout.Holding(s.row.Load())
 	if row != 0 && uint32(row.Holder()) != s.m.word.Self {
@@ -222,8 +225,9 @@ func (s *Semaphore) giveBackInside(n uint64) error {
 	return s.m.use(func() error { return s.giveBack(n) })
 }
 
-// take takes n permits if there are so many. The mutex is held. What the dead have
-// is taken back if there are not, and in any case from the slot's last holder.
+// take takes n permits if there are so many. The mutex is held. What the dead
+// have is taken back if there are not, and in any case from the slot's last
+// holder.
 func (s *Semaphore) take(n uint64) (taken bool, err error) {
 	held, stale := s.mine()
 	used := s.used.Load()
@@ -299,8 +303,8 @@ func (s *Semaphore) acquireSlow(ctx context.Context, n int64) error {
 	}
 }
 
-// heldBy is the error of a wait that ended with err, with those who have permits
-// in its text if it is that of a context.
+// heldBy is the error of a wait that ended with err, with those who have
+// permits in its text if it is that of a context.
 func (s *Semaphore) heldBy(err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
@@ -345,7 +349,8 @@ func newBroadcast(m *Mutex) *broadcast {
 }
 
 // tell tells those who wait, if there can be any. It stands after an atomic
-// read-modify-write operation that makes the change visible, as an unlock is one.
+// read-modify-write operation that makes the change visible, as an unlock is
+// one.
 func (b *broadcast) tell() error {
 	if b.m.direct {
 		b.doTell()

@@ -111,7 +111,8 @@ func TestSemaphore(t *testing.T) {
 	}
 }
 
-// All who wait and find enough go on, whatever one of them waits for that does not.
+// All who wait and find enough go on, whatever one of them waits for that does
+// not.
 func TestSemaphoreWakesAll(t *testing.T) {
 	name := proctest.Name(t)
 	a := openSem(t, name, 4, nil)
@@ -184,8 +185,8 @@ func TestKilledHolders(t *testing.T) {
 	}
 }
 
-// sharer acquires and releases permits of the semaphore NAME, 1 to N of PERMITS,
-// until it is killed.
+// sharer acquires and releases permits of the semaphore NAME, 1 to N of
+// PERMITS, until it is killed.
 func sharer(args []string) error {
 	s, n, err := semaphoreOf(args)
 	if err != nil {
@@ -223,7 +224,8 @@ func TestSemaphoreKilledAnywhere(t *testing.T) {
 	}
 }
 
-// Goroutines of one process, through few handles, never have more than there are.
+// Goroutines of one process, through few handles, never have more than there
+// are.
 func TestSemaphoreSum(t *testing.T) {
 	const permits = 7
 	name := proctest.Name(t)

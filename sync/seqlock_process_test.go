@@ -12,7 +12,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// shared is a mapping of the tests' own: the sequence lock's words, and slots whose words are all the same number.
+// shared is a mapping of the tests' own: the sequence lock's words, and slots
+// whose words are all the same number.
 type shared struct {
 	counters ipcsync.Counters
 	_        [48]byte
@@ -73,7 +74,8 @@ func seqlockWriter(args []string) error {
 	}
 }
 
-// seqlockReader reads the memory NAME of SLOTS, through a read-only mapping, until its input ends.
+// seqlockReader reads the memory NAME of SLOTS, through a read-only mapping,
+// until its input ends.
 func seqlockReader(args []string) error {
 	s, _, err := mapShared(args[0], false)
 	if err != nil {
@@ -112,7 +114,8 @@ func seqlockReader(args []string) error {
 	}
 }
 
-// Readers in other processes see no torn value while writers write, die and are replaced.
+// Readers in other processes see no torn value while writers write, die and are
+// replaced.
 func TestSeqLockOfProcesses(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		name, args := proctest.Name(t), strconv.Itoa(slots)

@@ -68,15 +68,17 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// The rest of this file runs one reader and a row of writers in all their interleavings. Each step is one access
-// to shared memory, and steps are seen in their order: that the fences provide for that is not shown here.
+// The rest of this file runs one reader and a row of writers in all their
+// interleavings. Each step is one access to shared memory, and steps are seen
+// in their order: that the fences provide for that is not shown here.
 
 const (
 	writes   = 5 // writers, one after the other, of which each may die after any step
 	attempts = 2 // of the reader
 )
 
-// seqLock is what the exploration needs of a SeqLock, so that wrong ones can be explored too.
+// seqLock is what the exploration needs of a SeqLock, so that wrong ones can be
+// explored too.
 type seqLock interface {
 	WriteBegin() (version, slot uint64)
 	WriteEnd(version uint64)
@@ -84,7 +86,8 @@ type seqLock interface {
 	ReadRetry(version uint64) bool
 }
 
-// world is all there is at one moment: what is shared, how far everyone has come, and what the checks remember.
+// world is all there is at one moment: what is shared, how far everyone has
+// come, and what the checks remember.
 type world struct {
 	counters ipcsync.Counters
 	slots    [3][2]uint64 // both words of a value are the number of its writer
@@ -100,8 +103,9 @@ type world struct {
 	written [writes + 1]uint64 // the writer of each version
 }
 
-// explore runs l, which works on counters, in all interleavings from the beginning, and returns how many states
-// there are, how many reads were good, and the first fault.
+// explore runs l, which works on counters, in all interleavings from the
+// beginning, and returns how many states there are, how many reads were good,
+// and the first fault.
 func explore(l seqLock, counters *ipcsync.Counters) (states, good int, fault error) {
 	seen := map[world]bool{}
 	var visit func(w world)
@@ -180,8 +184,9 @@ func (w *world) read(l seqLock) (retry bool, err error) {
 	return retry, err
 }
 
-// A read that need not be retried has one whole version, the one that was current when it began; versions follow
-// each other without a gap; and writers that die at any step change nothing of that.
+// A read that need not be retried has one whole version, the one that was
+// current when it began; versions follow each other without a gap; and writers
+// that die at any step change nothing of that.
 func TestInterleavings(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		var c ipcsync.Counters

@@ -10,8 +10,9 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A member slot's generations come round after a million holders. The death of an owner is noticed across that, also
-// when the next holder of its slot would get the very generation that it had.
+// A member slot's generations come round after a million holders. The death of
+// an owner is noticed across that, also when the next holder of its slot would
+// get the very generation that it had.
 func TestGenerationsWrap(t *testing.T) {
 	const (
 		rotor, generations = 96, 320
@@ -19,7 +20,8 @@ func TestGenerationsWrap(t *testing.T) {
 	)
 	o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: true}
 	must(t, open(t, "m", o).Close())
-	// next makes slot 0 that of the next handle, and generation that of its last one.
+	// next makes slot 0 that of the next handle, and generation that of its
+	// last one.
 	next := func(generation uint32) {
 		t.Helper()
 		f, err := os.OpenFile(filepath.Join(o.Dir, "m"), os.O_RDWR, 0)

@@ -36,8 +36,9 @@ func init() {
 	echoes["gvisor-flipcall"] = harness.Echo{Dial: dialFlipcall, Serve: serveFlipcall}
 }
 
-// gvisorPipe is the ring of gVisor's shared-memory network device, which has one sender and one receiver. A network
-// device is told that there is something by other means, so here who waits looks again and again.
+// gvisorPipe is the ring of gVisor's shared-memory network device, which has
+// one sender and one receiver. A network device is told that there is something
+// by other means, so here who waits looks again and again.
 type gvisorPipe struct {
 	mem  *mapping
 	tx   pipe.Tx
@@ -92,7 +93,8 @@ func (q *gvisorPipe) Close() error {
 	return err
 }
 
-// flipcallEnd is an end of the calls between gVisor's processes, in a file that is new.
+// flipcallEnd is an end of the calls between gVisor's processes, in a file that
+// is new.
 func flipcallEnd(side flipcall.EndpointSide, name string) (*flipcall.Endpoint, error) {
 	f, err := os.OpenFile(filepath.Join(shmDir, name), os.O_RDWR, 0)
 	if err != nil {

@@ -50,7 +50,8 @@ func BenchmarkTakeover(b *testing.B) {
 	}
 }
 
-// useShmDir has juju-mutex, which always makes its files among the temporary ones, make them where the others do.
+// useShmDir has juju-mutex, which always makes its files among the temporary
+// ones, make them where the others do.
 func useShmDir(b *testing.B) { b.Setenv("TMPDIR", shmDir) }
 
 type lock = harness.Lock

@@ -15,7 +15,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// slotHeader is where in its page the first value of a segment lies. Alignment changes the speed of copies.
+// slotHeader is where in its page the first value of a segment lies. Alignment
+// changes the speed of copies.
 const slotHeader = 64
 
 // BenchmarkLoad copies from the mapping to the heap.

@@ -22,7 +22,8 @@ const (
 	natsReady = 30 * time.Second // the longest that the server may take to start, and a request to be answered
 )
 
-// startNATS starts a server of the loopback interface in this process. Its streams are in memory.
+// startNATS starts a server of the loopback interface in this process. Its
+// streams are in memory.
 func startNATS(dir string) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
@@ -95,7 +96,8 @@ func dialNATS(url string) (*natsQueue, error) {
 	return &natsQueue{conn: conn, js: js}, err
 }
 
-// Send waits while as many messages are not acknowledged by the server as a queue has room for.
+// Send waits while as many messages are not acknowledged by the server as a
+// queue has room for.
 func (q *natsQueue) Send(m []byte) error {
 	_, err := q.js.PublishAsync(natsName, m, jetstream.WithStallWait(natsReady))
 	return err
@@ -115,8 +117,8 @@ func (q *natsQueue) Receive(m []byte) error {
 	if q.got == nil {
 		consumer, err := q.js.Consumer(context.Background(), natsName, natsName)
 		if err == nil {
-			// On a busy machine the client at times waits for what it has not asked for. It asks again when heartbeats are
-			// missing.
+			// On a busy machine the client at times waits for what it has not
+			// asked for. It asks again when heartbeats are missing.
 			q.got, err = consumer.Messages(jetstream.PullMaxMessages(depth), jetstream.PullHeartbeat(time.Second),
 				jetstream.WithMessagesErrOnMissingHeartbeat(false))
 		}

@@ -6,7 +6,8 @@ import (
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 )
 
-// depth is how many messages a queue has room for, as a queue of this library by default.
+// depth is how many messages a queue has room for, as a queue of this library
+// by default.
 const depth = 64
 
 // queues are those of this platform.

@@ -28,7 +28,8 @@ func dialGRPC(b *testing.B) harness.RoundTrip {
 	if runtime.GOOS == "windows" {
 		b.Skip("the unix scheme of grpc is for other systems")
 	}
-	// The path of a socket may have about a hundred bytes, which those of b.TempDir easily exceed.
+	// The path of a socket may have about a hundred bytes, which those of
+	// b.TempDir easily exceed.
 	dir, err := os.MkdirTemp("", "bench")
 	harness.Must(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })

@@ -16,8 +16,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// image is a mapping of a geometry, as its initialiser leaves it, with a value in
-// the slot of version 1. Its texts may be anything.
+// image is a mapping of a geometry, as its initialiser leaves it, with a value
+// in the slot of version 1. Its texts may be anything.
 func image(t testing.TB, g *layout.Geometry, value []byte) []byte {
 	t.Helper()
 	must(t, g.Place(4096))
@@ -94,8 +94,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// FuzzCommands has files of any beginning: a sound header with patches, any texts,
-// any value.
+// FuzzCommands has files of any beginning: a sound header with patches, any
+// texts, any value.
 func FuzzCommands(f *testing.F) {
 	f.Add(uint8(layout.KindSegment), "string/utf-8", "string", []byte(hostile), uint16(0), []byte{})
 	f.Add(uint8(layout.KindSegment), "fixed/le:{A [4]uint8@0;B float64@8}#16", hostile, make([]byte, 16), uint16(layout.MutexOff), []byte{1, 4, 0, 0xC0})
@@ -121,7 +121,8 @@ func FuzzCommands(f *testing.F) {
 	})
 }
 
-// FuzzValue shows and sets values of any codec, without a file, and so many more.
+// FuzzValue shows and sets values of any codec, without a file, and so many
+// more.
 func FuzzValue(f *testing.F) {
 	f.Add("string/utf-8", []byte(hostile), "A", "tea")
 	f.Add("string/utf-16le", []byte(hostile), "A", hostile)

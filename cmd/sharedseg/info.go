@@ -90,8 +90,8 @@ func toJSON(i *sharedseg.Info) infoJSON {
 
 func mode(i *sharedseg.Info) string { return fmt.Sprintf("%04o", uint32(i.Mode)) }
 
-// state is what matters most of a name: what it holds, in a few words, and what is
-// wrong.
+// state is what matters most of a name: what it holds, in a few words, and what
+// is wrong.
 func state(i *sharedseg.Info) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -199,7 +199,8 @@ func processes(pids []int) string {
 	return b.String()
 }
 
-// typeName is the type of a name's values, at most so long that it fits a table.
+// typeName is the type of a name's values, at most so long that it fits a
+// table.
 func typeName(i *sharedseg.Info) string {
 	const most = 200
 	text := safe(i.Type)

@@ -91,7 +91,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A queue is deeper than is looked at, and its words are those of a malicious peer.
+// A queue is deeper than is looked at, and its words are those of a malicious
+// peer.
 func TestDeepQueue(t *testing.T) {
 	dir := proctest.TempDir(t)
 	q, err := queue.Open("jobs", codec.Fixed[uint8](), &queue.Options{Dir: dir, Depth: 3000})

@@ -58,8 +58,8 @@ func init() {
 	}
 }
 
-// TestOtherLocks shows who has what of each kind of lock, and that the dead have
-// nothing.
+// TestOtherLocks shows who has what of each kind of lock, and that the dead
+// have nothing.
 func TestOtherLocks(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &ipcsync.Options{Dir: dir}

@@ -1,10 +1,10 @@
-// Sharedseg looks at shared memory from outside: which names there are, what they
-// hold, who has them open, which lock is held and by whom.
+// Sharedseg looks at shared memory from outside: which names there are, what
+// they hold, who has them open, which lock is held and by whom.
 //
 //	go run github.com/sharedseg/sharedseg/cmd/sharedseg ls
 //
-// Except for get, watch and set, it attaches to nothing, and nobody notices it. It
-// does not need the Go types of what it shows. Its exit codes are 0, 1 if it
+// Except for get, watch and set, it attaches to nothing, and nobody notices it.
+// It does not need the Go types of what it shows. Its exit codes are 0, 1 if it
 // failed, 2 for wrong arguments, and 3 if there is no such name.
 package main
 
@@ -139,8 +139,8 @@ func report(w io.Writer, err error, help string) int {
 	return exitFailed
 }
 
-// absent reports whether err, or each of several that are joined, says that there
-// is no such name.
+// absent reports whether err, or each of several that are joined, says that
+// there is no such name.
 func absent(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
@@ -166,8 +166,8 @@ func (cmd *command) flagSet(c *call) *flag.FlagSet {
 	return f
 }
 
-// parse takes flags from before and behind the other arguments. What stands behind
-// "--" is no flag.
+// parse takes flags from before and behind the other arguments. What stands
+// behind "--" is no flag.
 func (cmd *command) parse(c *call, args []string) error {
 	f := cmd.flagSet(c)
 	for len(args) > 0 {

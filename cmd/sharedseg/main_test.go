@@ -120,8 +120,8 @@ func tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), code
 }
 
-// harmless fails the test if text has anything but printable characters and line
-// breaks.
+// harmless fails the test if text has anything but printable characters and
+// line breaks.
 func harmless(t testing.TB, text string) {
 	t.Helper()
 	for i, r := range text {
@@ -449,7 +449,8 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// TestSetWhileWatched reads and sets fields of a struct that a Go program watches.
+// TestSetWhileWatched reads and sets fields of a struct that a Go program
+// watches.
 func TestSetWhileWatched(t *testing.T) {
 	dir := proctest.TempDir(t)
 	p := proctest.Start(t, "watch", "reading", dir)

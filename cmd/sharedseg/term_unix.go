@@ -12,8 +12,8 @@ import (
 // ending are the signals that end a command.
 var ending = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
-// terminalSize is the size of a terminal in characters. ok is false if the file is
-// no terminal.
+// terminalSize is the size of a terminal in characters. ok is false if the file
+// is no terminal.
 func terminalSize(f *os.File) (width, height int, ok bool) {
 	if _, err := unix.IoctlGetTermios(int(f.Fd()), getTermios); err != nil {
 		return 0, 0, false
@@ -28,8 +28,9 @@ func terminalSize(f *os.File) (width, height int, ok bool) {
 // allowSequences readies a terminal for escape sequences: those of Unix are.
 func allowSequences(*os.File) (restore func(), err error) { return func() {}, nil }
 
-// takeKeys has a terminal give each key as it is pressed, and not show it. Ctrl-C
-// is a key then, and Ctrl-Z is, which would leave the terminal so to the shell.
+// takeKeys has a terminal give each key as it is pressed, and not show it.
+// Ctrl-C is a key then, and Ctrl-Z is, which would leave the terminal so to the
+// shell.
 func takeKeys(f *os.File) (restore func(), err error) {
 	fd := int(f.Fd())
 	before, err := unix.IoctlGetTermios(fd, getTermios)

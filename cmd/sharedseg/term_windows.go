@@ -10,8 +10,8 @@ import (
 // ending are the signals that end a command.
 var ending = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
-// terminalSize is the size of a console's window in characters. ok is false if the
-// file is no console.
+// terminalSize is the size of a console's window in characters. ok is false if
+// the file is no console.
 func terminalSize(f *os.File) (width, height int, ok bool) {
 	var info windows.ConsoleScreenBufferInfo
 	if err := windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info); err != nil {
@@ -26,8 +26,8 @@ func allowSequences(f *os.File) (restore func(), err error) {
 	return setMode(f, func(mode uint32) uint32 { return mode | windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING })
 }
 
-// takeKeys has a console give each key as it is pressed, and not show it. Ctrl-C
-// stays an interrupt.
+// takeKeys has a console give each key as it is pressed, and not show it.
+// Ctrl-C stays an interrupt.
 func takeKeys(f *os.File) (restore func(), err error) {
 	return setMode(f, func(mode uint32) uint32 { return mode &^ (windows.ENABLE_LINE_INPUT | windows.ENABLE_ECHO_INPUT) })
 }

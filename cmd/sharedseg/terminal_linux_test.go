@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a pseudo-terminal with 60 columns and 8 lines, and what was written
-// to it.
+// terminal is a pseudo-terminal with 60 columns and 8 lines, and what was
+// written to it.
 type terminal struct {
 	master, slave *os.File
 	out           *lineBuffer
@@ -85,8 +85,8 @@ func wait(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// TestTopInTerminal has top draw on a terminal, obey keys, and give it back as it
-// was, however it ends.
+// TestTopInTerminal has top draw on a terminal, obey keys, and give it back as
+// it was, however it ends.
 func TestTopInTerminal(t *testing.T) {
 	dir := proctest.TempDir(t)
 	for i := range 20 {

@@ -100,8 +100,8 @@ func runTop(c *call) error {
 	}
 }
 
-// look is one look at all names. What is gone meanwhile, or may not be looked at,
-// is left out.
+// look is one look at all names. What is gone meanwhile, or may not be looked
+// at, is left out.
 func look(c *call, before map[string]seenAt) ([]*topRow, error) {
 	var rows []*topRow
 	seen := map[string]bool{}

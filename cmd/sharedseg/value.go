@@ -15,7 +15,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fixed"
 )
 
-// value is a value as it lies in memory, of a type that only its codec's ID tells.
+// value is a value as it lies in memory, of a type that only its codec's ID
+// tells.
 type value struct {
 	codec string
 	b     []byte
@@ -56,9 +57,9 @@ func (v value) fixed() (f fixed.Value, ok bool) {
 
 func (v value) isJSON() bool { return v.codec == idJSON && json.Valid(v.b) }
 
-// inline is the value on one line: strings quoted, JSON as it is, structs by field,
-// the rest in hexadecimal. Of a long one it is the beginning, of limit bytes or
-// more.
+// inline is the value on one line: strings quoted, JSON as it is, structs by
+// field, the rest in hexadecimal. Of a long one it is the beginning, of limit
+// bytes or more.
 func (v value) inline(limit int) string {
 	if text, ok := v.text(); ok {
 		return strconv.Quote(beginning(text, limit))
@@ -102,8 +103,8 @@ func (v value) toJSON() valueJSON {
 	return valueJSON{Bytes: v.b}
 }
 
-// show writes the value: a struct field by field, JSON indented, the rest as hexdump
-// does.
+// show writes the value: a struct field by field, JSON indented, the rest as
+// hexdump does.
 func (v value) show(o *output) {
 	if text, ok := v.text(); ok {
 		o.line(strconv.Quote(text))
@@ -263,8 +264,8 @@ func encode(id string, old []byte, args []string) ([]byte, error) {
 	return nil, fmt.Errorf("the codec %.60q is not one that set knows: it sets strings, JSON, bytes, and structs of codec.Fixed", id)
 }
 
-// encodeFixed changes the fields that the arguments name, FIELD=VALUE each, or the
-// whole value.
+// encodeFixed changes the fields that the arguments name, FIELD=VALUE each, or
+// the whole value.
 func encodeFixed(id string, old []byte, args []string) ([]byte, error) {
 	l, err := fixed.Parse(id)
 	if err != nil {

@@ -117,8 +117,8 @@ func (w *watched) close() {
 	}
 }
 
-// look shows what has changed, and reports whether it showed something. If again
-// is set, it also looks whether the name leads to another by now.
+// look shows what has changed, and reports whether it showed something. If
+// again is set, it also looks whether the name leads to another by now.
 func (w *watched) look(c *call, again bool, width int) (shown bool, err error) {
 	if again && w.reader != nil && w.moved() {
 		w.close()
@@ -148,7 +148,8 @@ func (w *watched) look(c *call, again bool, width int) (shown bool, err error) {
 	return true, nil
 }
 
-// moved reports whether the name leads elsewhere by now, as when it was removed.
+// moved reports whether the name leads elsewhere by now, as when it was
+// removed.
 func (w *watched) moved() bool {
 	if w.file == nil {
 		return false
@@ -251,8 +252,8 @@ func (c *call) versionOf(name string) (version uint64, at time.Time, err error) 
 // counts reports whether names of a kind have a Version.
 func counts(k sharedseg.Kind) bool { return k == sharedseg.KindSegment || k == sharedseg.KindQueue }
 
-// rate is changes per second. A version that went back belongs to a name that was
-// begun anew.
+// rate is changes per second. A version that went back belongs to a name that
+// was begun anew.
 func rate(before, after uint64, d time.Duration) float64 {
 	if after < before {
 		before = 0

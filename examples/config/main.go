@@ -1,17 +1,19 @@
-// Config shares the settings of a program between its processes, each of which may change them.
+// Config shares the settings of a program between its processes, each of which
+// may change them.
 //
 //	go run ./examples/config
 //
-// starts four processes that change the settings at the same time, 250 times each, and shows that no change gets
-// lost. To play with it in two terminals:
+// starts four processes that change the settings at the same time, 250 times
+// each, and shows that no change gets lost. To play with it in two terminals:
 //
 //	config set KEY VALUE    changes a setting: loglevel or maxconns
 //	config get              prints the settings
 //	config watch            prints the settings, and again after each change, until Ctrl-C
 //	config remove           removes them
 //
-// Options.Persist keeps the settings when no process has them open, until remove or, in shared memory, the computer's
-// restart. A watch that is running during a remove goes on with the removed settings, and does not see the next
+// Options.Persist keeps the settings when no process has them open, until
+// remove or, in shared memory, the computer's restart. A watch that is running
+// during a remove goes on with the removed settings, and does not see the next
 // ones; on Windows, remove fails while one is running.
 package main
 
@@ -45,13 +47,14 @@ const usage = `usage:
 The settings stay until you remove them, or restart the computer.
 `
 
-// Config is what the processes share. It may be anything that encoding/json can handle; 4096 bytes of JSON is the
-// most, unless Options.Capacity says otherwise.
+// Config is what the processes share. It may be anything that encoding/json can
+// handle; 4096 bytes of JSON is the most, unless Options.Capacity says
+// otherwise.
 //
-// Programs of different versions can share it. encoding/json drops fields that a
-// type does not have, so an Update by an older program would remove what only a
-// newer one knows. Config keeps those fields, by methods of its own. Fields within
-// fields would need the same.
+// Programs of different versions can share it. encoding/json drops fields that
+// a type does not have, so an Update by an older program would remove what only
+// a newer one knows. Config keeps those fields, by methods of its own. Fields
+// within fields would need the same.
 type Config struct {
 	Revision int    `json:"revision"` // counts the changes
 	LogLevel string `json:"loglevel,omitempty"`
@@ -63,7 +66,8 @@ type Config struct {
 // plain is a Config that encoding/json treats as any struct.
 type plain Config
 
-// UnmarshalJSON decodes the fields that there are, and then, as a map, the others.
+// UnmarshalJSON decodes the fields that there are, and then, as a map, the
+// others.
 func (c *Config) UnmarshalJSON(doc []byte) error {
 	if err := json.Unmarshal(doc, (*plain)(c)); err != nil {
 		return err
@@ -75,8 +79,8 @@ func (c *Config) UnmarshalJSON(doc []byte) error {
 	return nil
 }
 
-// known reports whether a Config has the field of that name, which may be in other
-// letters, as for encoding/json.
+// known reports whether a Config has the field of that name, which may be in
+// other letters, as for encoding/json.
 func known(name string) bool {
 	for field := range reflect.TypeFor[Config]().Fields() {
 		own, _, _ := strings.Cut(field.Tag.Get("json"), ",") // each exported field has one
@@ -111,13 +115,16 @@ func main() {
 	os.Exit(run("sharedseg-config", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and returns the exit code.
+// run does what the command line says, with the segment of that name, and
+// returns the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open gets closed.
+	// Ctrl-C ends ctx, and not the process, so that everything that is open
+	// gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a segment of its own, so that it does not touch the settings.
+	// The demo has a segment of its own, so that it does not touch the
+	// settings.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -144,7 +151,8 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// options say that the settings stay when nobody has them open, and where they are.
+// options say that the settings stay when nobody has them open, and where they
+// are.
 func options() *segment.Options {
 	o := &segment.Options{Persist: true}
 	if runtime.GOOS == "windows" {
@@ -153,7 +161,8 @@ func options() *segment.Options {
 	return o
 }
 
-// open opens the settings for reading and writing, and creates them if there are none: a zero Config.
+// open opens the settings for reading and writing, and creates them if there
+// are none: a zero Config.
 func open(name string) (*segment.Segment[Config], error) {
 	return segment.Open(name, codec.JSON[Config](), options())
 }
@@ -170,8 +179,9 @@ func set(ctx context.Context, name, key, value string) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	// Update is one step for all other processes: nobody can change the settings between its reading and its
-	// writing, as somebody could between a Load and a Store.
+	// Update is one step for all other processes: nobody can change the
+	// settings between its reading and its writing, as somebody could between a
+	// Load and a Store.
 	return s.UpdateContext(ctx, func(c *Config) error {
 		change(c)
 		c.Revision++
@@ -215,7 +225,8 @@ func get(name string) (err error) {
 
 // watch prints the settings, and again after each change, until ctx is done.
 func watch(ctx context.Context, name string) (err error) {
-	// open rather than OpenReader, so that watch may be started before the first set.
+	// open rather than OpenReader, so that watch may be started before the
+	// first set.
 	s, err := open(name)
 	if err != nil {
 		return err
@@ -241,10 +252,11 @@ func show(c Config) error {
 	return json.NewEncoder(os.Stdout).Encode(c)
 }
 
-// demo lets several processes update the same value, and prints what came of it.
+// demo lets several processes update the same value, and prints what came of
+// it.
 func demo(ctx context.Context, name string) (err error) {
-	// Without Persist the segment goes when the last process closes it. Create, unlike Open, fails with fs.ErrExist
-	// if another demo is running.
+	// Without Persist the segment goes when the last process closes it. Create,
+	// unlike Open, fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.JSON[Config](), nil)
 	if err != nil {
 		return err
@@ -284,7 +296,8 @@ func demo(ctx context.Context, name string) (err error) {
 
 // child is what each of the demo's processes does.
 func child(ctx context.Context, name string) (err error) {
-	// Attach, unlike Open, fails with fs.ErrNotExist if nobody created the segment.
+	// Attach, unlike Open, fails with fs.ErrNotExist if nobody created the
+	// segment.
 	s, err := segment.Attach(name, codec.JSON[Config](), nil)
 	if err != nil {
 		return err

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, run) }
 
-// newName is exampletest.Name for tests that make settings, which stay until they are removed.
+// newName is exampletest.Name for tests that make settings, which stay until
+// they are removed.
 func newName(t *testing.T) string {
 	t.Helper()
 	name := exampletest.Name(t)
@@ -50,7 +51,8 @@ func TestTwoTerminals(t *testing.T) {
 	watch.Await(`{"revision":2,"loglevel":"debug","maxconns":17}` + "\n")
 	watch.Interrupt()
 
-	// The settings stay although nobody has them open, and the demo leaves them alone.
+	// The settings stay although nobody has them open, and the demo leaves them
+	// alone.
 	check(t, name, "4 processes made 250 updates each, together 1000.\n")
 	check(t, name, `{"revision":2,"loglevel":"debug","maxconns":17}`+"\n", "get")
 	watch = exampletest.Start(t, name, "watch")

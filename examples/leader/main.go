@@ -1,22 +1,23 @@
-// Leader has one of several processes lead, and the next take over when it dies.
+// Leader has one of several processes lead, and the next take over when it
+// dies.
 //
 //	go run ./examples/leader
 //
-// starts three members as processes of their own, and kills whoever leads, three
-// times. To play with it in several terminals, in any order:
+// starts three members as processes of their own, and kills whoever leads,
+// three times. To play with it in several terminals, in any order:
 //
 //	leader member    leads when it is its turn, and then appends to the ledger ten times a second, until Ctrl-C
 //	leader show      prints the ledger
 //
-// Whoever holds the mutex leads. When its process ends, however it may, the kernel
-// says so, and the next has the mutex within milliseconds. Nobody takes it from a
-// process that lives, however long that one is stopped.
+// Whoever holds the mutex leads. When its process ends, however it may, the
+// kernel says so, and the next has the mutex within milliseconds. Nobody takes
+// it from a process that lives, however long that one is stopped.
 //
-// Each leader has a number higher than those before it, and everything it writes
-// carries the number. The ledger refuses what has a lower one than it has seen: a
-// write that was begun by a leader that has meanwhile given up is late, and does no
-// harm. Such a fencing number protects whatever checks it, a file server on another
-// machine as well.
+// Each leader has a number higher than those before it, and everything it
+// writes carries the number. The ledger refuses what has a lower one than it
+// has seen: a write that was begun by a leader that has meanwhile given up is
+// late, and does no harm. Such a fencing number protects whatever checks it, a
+// file server on another machine as well.
 package main
 
 import (
@@ -63,7 +64,8 @@ type Member struct {
 
 // Open opens a member of the group of that name.
 func Open(name string) (*Member, error) {
-	// The ledger changes in one step, so a leader that dies leaves nothing to repair.
+	// The ledger changes in one step, so a leader that dies leaves nothing to
+	// repair.
 	lead, err := ipcsync.OpenMutex(name+".lead", &ipcsync.Options{Repair: func() error { return nil }})
 	if err != nil {
 		return nil, err
@@ -215,7 +217,8 @@ func demo(ctx context.Context, name string) error {
 func main() { os.Exit(run("com.example.leader", os.Args[1:])) }
 
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open gets closed.
+	// Ctrl-C ends ctx, and not the process, so that everything that is open
+	// gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error

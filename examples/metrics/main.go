@@ -1,9 +1,11 @@
-// Metrics shows what is in shared memory to Prometheus, or whatever else reads its text format.
+// Metrics shows what is in shared memory to Prometheus, or whatever else reads
+// its text format.
 //
 //	go run ./examples/metrics [-addr ADDRESS] [-dir DIR]
 //
-// and, in another terminal, curl http://127.0.0.1:9464/metrics. It is a template: copy the file, and leave out or
-// add what you like. sharedseg.List attaches to nothing, so nobody notices that it is scraped.
+// and, in another terminal, curl http://127.0.0.1:9464/metrics. It is a
+// template: copy the file, and leave out or add what you like. sharedseg.List
+// attaches to nothing, so nobody notices that it is scraped.
 package main
 
 import (
@@ -53,7 +55,8 @@ func one(b bool) float64 {
 	return 0
 }
 
-// appendMetrics appends the metrics of all names, in the text format of Prometheus, version 0.0.4.
+// appendMetrics appends the metrics of all names, in the text format of
+// Prometheus, version 0.0.4.
 func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 	var infos []sharedseg.Info
 	for info, err := range sharedseg.List(place) {
@@ -78,8 +81,8 @@ func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 
 var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// label quotes the value of a label. Labels such as the type, which you might add, have whatever another process
-// wrote.
+// label quotes the value of a label. Labels such as the type, which you might
+// add, have whatever another process wrote.
 func label(value string) string {
 	return `"` + escapes.Replace(strings.ToValidUTF8(value, "\uFFFD")) + `"`
 }
@@ -96,7 +99,8 @@ func run(_ string, args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// With this mode, files of other users are looked at as well, as far as their own modes permit it.
+	// With this mode, files of other users are looked at as well, as far as
+	// their own modes permit it.
 	if err := serve(ctx, *addr, &sharedseg.Place{Dir: *dir, Mode: 0o666}); err != nil {
 		fmt.Fprintln(os.Stderr, "metrics:", err)
 		return 1

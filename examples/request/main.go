@@ -1,16 +1,20 @@
-// Request asks a server, and gets an answer: one queue of requests, and a queue of replies for each client.
+// Request asks a server, and gets an answer: one queue of requests, and a queue
+// of replies for each client.
 //
 //	go run ./examples/request
 //
-// starts a server and two clients as processes of their own, kills the server while it has a request, starts another,
-// which answers it, and ends when both clients have their answers. To play with it in several terminals:
+// starts a server and two clients as processes of their own, kills the server
+// while it has a request, starts another, which answers it, and ends when both
+// clients have their answers. To play with it in several terminals:
 //
 //	request serve      answers requests, until Ctrl-C
 //	request ask N      asks for the square of N, and waits for two seconds
 //
-// A server that is killed takes no request with it: the next server gets it. A client that is killed, or does not wait
-// any longer, takes its queue of replies with it, so the server finds nobody to answer, and goes on. A request may be
-// answered twice, by a server that was killed right after its reply and the next. So each has a number.
+// A server that is killed takes no request with it: the next server gets it. A
+// client that is killed, or does not wait any longer, takes its queue of
+// replies with it, so the server finds nobody to answer, and goes on. A request
+// may be answered twice, by a server that was killed right after its reply and
+// the next. So each has a number.
 package main
 
 import (
@@ -59,7 +63,8 @@ const (
 
 func main() { os.Exit(run("sharedseg-request", os.Args[1:])) }
 
-// run does what the command line says, with the queue of requests of that name, and returns the exit code.
+// run does what the command line says, with the queue of requests of that name,
+// and returns the exit code.
 func run(name string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -113,15 +118,16 @@ func serve(ctx context.Context, name string) (err error) {
 				fmt.Printf("Server %d cannot reply: %v\n", os.Getpid(), err)
 			}
 		}
-		// Only now: a server that is killed before that leaves the request to the next.
+		// Only now: a server that is killed before that leaves the request to
+		// the next.
 		if err := d.Done(); err != nil {
 			return err
 		}
 	}
 }
 
-// reply sends an answer. A client that is gone is fs.ErrNotExist, one that does not look at its replies is not waited
-// for.
+// reply sends an answer. A client that is gone is fs.ErrNotExist, one that does
+// not look at its replies is not waited for.
 func reply(to string, r Reply) (err error) {
 	q, err := queue.Attach(to, codec.Fixed[Reply](), nil)
 	if err != nil {
@@ -145,7 +151,8 @@ func ask(ctx context.Context, name, arg string, limit time.Duration) (err error)
 	}
 	defer func() { err = errors.Join(err, requests.Close()) }()
 
-	// The name is this process's own. The queue goes with it, also if it is killed.
+	// The name is this process's own. The queue goes with it, also if it is
+	// killed.
 	replyTo := fmt.Sprintf("%s-reply-%d", name, os.Getpid())
 	replies, err := queue.Create(replyTo, codec.Fixed[Reply](), &queue.Options{Depth: 4})
 	if err != nil {
@@ -175,7 +182,8 @@ func ask(ctx context.Context, name, arg string, limit time.Duration) (err error)
 	return fs.ErrClosed
 }
 
-// demo runs a server and two clients, kills the server while it has a request, and starts another.
+// demo runs a server and two clients, kills the server while it has a request,
+// and starts another.
 func demo(ctx context.Context, name string) (err error) {
 	requests, err := queue.Create(name, codec.JSON[Request](), nil)
 	if err != nil {

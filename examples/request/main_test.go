@@ -55,7 +55,8 @@ func TestTerminals(t *testing.T) {
 	server.Interrupt()
 }
 
-// removeReplies removes what a client leaves that is killed, as the next process to create a name would.
+// removeReplies removes what a client leaves that is killed, as the next
+// process to create a name would.
 func removeReplies(t *testing.T, name string) {
 	for info := range sharedseg.List(nil) {
 		if strings.HasPrefix(info.Name, name+"-reply-") && !info.Live() {

@@ -2,15 +2,17 @@
 //
 //	go run ./examples/stringbuf
 //
-// writes a string to shared memory, starts itself again as a child process, which reads the string and prints
-// it, and waits for the child. To play with it in two terminals:
+// writes a string to shared memory, starts itself again as a child process,
+// which reads the string and prints it, and waits for the child. To play with
+// it in two terminals:
 //
 //	stringbuf set TEXT    puts TEXT into shared memory, and keeps it there until Ctrl-C
 //	stringbuf get         prints the text
 //	stringbuf watch       prints the text, and then each new one, until Ctrl-C
 //
-// The shared memory lives for as long as at least one process has it open, and is gone after that. That is why
-// set does not return at once: nothing else would keep its text. A watch keeps it, too.
+// The shared memory lives for as long as at least one process has it open, and
+// is gone after that. That is why set does not return at once: nothing else
+// would keep its text. A watch keeps it, too.
 package main
 
 import (
@@ -40,9 +42,11 @@ func main() {
 	os.Exit(run("dllmemfilemap", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and returns the exit code.
+// run does what the command line says, with the segment of that name, and
+// returns the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open gets closed.
+	// Ctrl-C ends ctx, and not the process, so that everything that is open
+	// gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
@@ -69,9 +73,10 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// open opens the shared memory for reading and writing, and creates it if there is none. It has room for 4096
-// bytes unless Options, nil here, say otherwise. UTF16 makes of the string what a C program on Windows would;
-// among Go programs codec.String does as well.
+// open opens the shared memory for reading and writing, and creates it if there
+// is none. It has room for 4096 bytes unless Options, nil here, say otherwise.
+// UTF16 makes of the string what a C program on Windows would; among Go
+// programs codec.String does as well.
 func open(name string) (*segment.Segment[string], error) {
 	return segment.Open(name, codec.UTF16(), nil)
 }
@@ -82,7 +87,8 @@ func parent(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The child finds the string only while this process has the segment open: it closes it after the child's end.
+	// The child finds the string only while this process has the segment open:
+	// it closes it after the child's end.
 	defer func() { err = errors.Join(err, s.Close()) }()
 
 	fmt.Println("Process is writing to shared memory...")
@@ -144,8 +150,8 @@ func get(name string) error {
 
 // read returns the current text: "" if nobody wrote one yet.
 func read(name string) (text string, err error) {
-	// A Reader cannot write. Unlike open, OpenReader does not create the segment: if there is none, that is
-	// fs.ErrNotExist.
+	// A Reader cannot write. Unlike open, OpenReader does not create the
+	// segment: if there is none, that is fs.ErrNotExist.
 	r, err := segment.OpenReader(name, codec.UTF16(), nil)
 	if err != nil {
 		return "", err

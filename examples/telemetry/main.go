@@ -1,16 +1,18 @@
-// Telemetry shares the latest measurement of one process with any number of others.
+// Telemetry shares the latest measurement of one process with any number of
+// others.
 //
 //	go run ./examples/telemetry
 //
-// starts a writer and two watchers as processes of their own, and ends after about a second. To play with it
-// in several terminals, in any order:
+// starts a writer and two watchers as processes of their own, and ends after
+// about a second. To play with it in several terminals, in any order:
 //
 //	telemetry write    measures ten times a second, until Ctrl-C
 //	telemetry watch    prints each sample as it is published, until Ctrl-C
 //	telemetry read     prints the latest sample
 //
-// A sample is a struct of numbers, which codec.Fixed copies as it lies in memory: no encoding, no allocation, no
-// system call if nobody waits. The writer never waits for readers, and readers never see half a sample. A
+// A sample is a struct of numbers, which codec.Fixed copies as it lies in
+// memory: no encoding, no allocation, no system call if nobody waits. The
+// writer never waits for readers, and readers never see half a sample. A
 // watcher that is slower than the writer misses samples, but never the latest.
 package main
 
@@ -38,9 +40,10 @@ const usage = `usage:
 The samples are there for as long as a write or a watch is running.
 `
 
-// Sample is what the processes share. It may hold numbers, bools, and arrays and structs of them, but no pointers,
-// which mean nothing in another process; a string or a slice is one, too. Every process must have the same
-// fields: one whose Sample differs is refused when it opens the segment.
+// Sample is what the processes share. It may hold numbers, bools, and arrays
+// and structs of them, but no pointers, which mean nothing in another process;
+// a string or a slice is one, too. Every process must have the same fields: one
+// whose Sample differs is refused when it opens the segment.
 type Sample struct {
 	N    uint64  // 1, 2, 3 …
 	Time int64   // nanoseconds since 1970
@@ -62,13 +65,16 @@ func main() {
 	os.Exit(run("sharedseg-telemetry", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and returns the exit code.
+// run does what the command line says, with the segment of that name, and
+// returns the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open gets closed.
+	// Ctrl-C ends ctx, and not the process, so that everything that is open
+	// gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a segment of its own, so that it does not disturb what runs in other terminals.
+	// The demo has a segment of its own, so that it does not disturb what runs
+	// in other terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -99,7 +105,8 @@ func run(name string, args []string) int {
 
 // write publishes the samples from 1 to last, or until ctx is done.
 func write(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the segment if a watcher has it open already, and creates it if there is none.
+	// Open attaches to the segment if a watcher has it open already, and
+	// creates it if there is none.
 	s, err := segment.Open(name, codec.Fixed[Sample](), nil)
 	if err != nil {
 		return err
@@ -130,7 +137,8 @@ func measure(n uint64) Sample {
 	return Sample{N: n, Time: time.Now().UnixNano(), Temp: 20 + 5*math.Sin(x), Load: 0.5 + 0.5*math.Cos(x)}
 }
 
-// watch prints the samples up to the one with the number last, or until ctx is done.
+// watch prints the samples up to the one with the number last, or until ctx is
+// done.
 func watch(ctx context.Context, name string, last uint64) (err error) {
 	s, err := segment.Open(name, codec.Fixed[Sample](), nil)
 	if err != nil {
@@ -156,7 +164,8 @@ func watch(ctx context.Context, name string, last uint64) (err error) {
 
 // read prints the latest sample.
 func read(name string) (err error) {
-	// A Reader maps the memory read-only: it needs no more than read permission. It does not create the segment.
+	// A Reader maps the memory read-only: it needs no more than read
+	// permission. It does not create the segment.
 	r, err := segment.OpenReader(name, codec.Fixed[Sample](), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there are no samples; run telemetry write in another terminal (%w)", err)
@@ -178,10 +187,12 @@ func read(name string) (err error) {
 	return nil
 }
 
-// demo runs a writer and two watchers until they have seen the last sample, and then a reader.
+// demo runs a writer and two watchers until they have seen the last sample, and
+// then a reader.
 func demo(ctx context.Context, name string) (err error) {
-	// Whoever comes late, or looks when the writer has ended, still finds the latest sample: this process keeps the
-	// segment open. Create, unlike Open, fails with fs.ErrExist if another demo is running.
+	// Whoever comes late, or looks when the writer has ended, still finds the
+	// latest sample: this process keeps the segment open. Create, unlike Open,
+	// fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.Fixed[Sample](), nil)
 	if err != nil {
 		return err

@@ -48,8 +48,8 @@ func TestTerminals(t *testing.T) {
 	late.Await(": sample ")
 	checkRead(t, name)
 
-	// A writer that is killed takes nothing with it, and another one goes on. Of the two lines, the first may be
-	// about the old one's last sample.
+	// A writer that is killed takes nothing with it, and another one goes on.
+	// Of the two lines, the first may be about the old one's last sample.
 	writer.Kill()
 	checkRead(t, name)
 	writer = exampletest.Start(t, name, "write")

@@ -1,16 +1,19 @@
-// Workers hands jobs from a producer to four workers, each job to exactly one of them, even when workers are killed.
+// Workers hands jobs from a producer to four workers, each job to exactly one
+// of them, even when workers are killed.
 //
 //	go run ./examples/workers
 //
-// starts a producer and four workers as processes of their own, kills a worker in the midst of a job, shows who gets the
-// job instead, and ends when all jobs are done. To play with it in several terminals, in any order:
+// starts a producer and four workers as processes of their own, kills a worker
+// in the midst of a job, shows who gets the job instead, and ends when all jobs
+// are done. To play with it in several terminals, in any order:
 //
 //	workers produce    sends twenty jobs a second, until Ctrl-C
 //	workers work       does one job after the other, until Ctrl-C
 //
-// Kill any of them with kill -9: nothing is lost. A job is a worker's until the worker says Done. The kernel tells that
-// its process is dead, so a slow worker keeps its job, and a dead one's goes to the next at once. A worker that was killed
-// may have done some of the job, so doing a job twice must do no harm.
+// Kill any of them with kill -9: nothing is lost. A job is a worker's until the
+// worker says Done. The kernel tells that its process is dead, so a slow worker
+// keeps its job, and a dead one's goes to the next at once. A worker that was
+// killed may have done some of the job, so doing a job twice must do no harm.
 package main
 
 import (
@@ -52,13 +55,16 @@ func main() {
 	os.Exit(run("sharedseg-workers", os.Args[1:]))
 }
 
-// run does what the command line says, with the queue of that name, and returns the exit code.
+// run does what the command line says, with the queue of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open gets closed.
+	// Ctrl-C ends ctx, and not the process, so that everything that is open
+	// gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a queue of its own, so that it does not disturb what runs in other terminals.
+	// The demo has a queue of its own, so that it does not disturb what runs in
+	// other terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -83,9 +89,11 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// produce sends the jobs from 1 to last, and says that there will be no more; or it sends until ctx is done.
+// produce sends the jobs from 1 to last, and says that there will be no more;
+// or it sends until ctx is done.
 func produce(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the queue if a worker has it open already, and creates it if there is none.
+	// Open attaches to the queue if a worker has it open already, and creates
+	// it if there is none.
 	q, err := queue.Open(name, codec.Fixed[Job](), nil)
 	if err != nil {
 		return err
@@ -96,7 +104,8 @@ func produce(ctx context.Context, name string, last uint64) (err error) {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for n := uint64(1); n <= last; n++ {
-		// Send waits while the queue is full. When it returns, the job is there, whatever becomes of this process.
+		// Send waits while the queue is full. When it returns, the job is
+		// there, whatever becomes of this process.
 		if err := q.Send(ctx, Job{n}); errors.Is(err, context.Canceled) {
 			return nil // Ctrl-C
 		} else if err != nil {
@@ -147,7 +156,8 @@ func work(ctx context.Context, name string) (err error) {
 	}
 }
 
-// demo runs a producer and four workers until all jobs are done, and kills a worker meanwhile.
+// demo runs a producer and four workers until all jobs are done, and kills a
+// worker meanwhile.
 func demo(ctx context.Context, name string) (err error) {
 	// Create, unlike Open, fails with fs.ErrExist if another demo is running.
 	q, err := queue.Create(name, codec.Fixed[Job](), nil)

@@ -17,7 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A value tells whether it is whole, and which life of the segment it belongs to: each initialisation begins one.
+// A value tells whether it is whole, and which life of the segment it belongs
+// to: each initialisation begins one.
 type value struct {
 	Life uint64 // 0 if nothing was stored in it
 	N    uint64 // the version, if the value is only ever updated
@@ -163,7 +164,8 @@ func (a *actor) update(ctx context.Context, during func()) error {
 	return a.saw(&v, n)
 }
 
-// store stores some value, or updates the one there is if that is all that is allowed.
+// store stores some value, or updates the one there is if that is all that is
+// allowed.
 func (a *actor) store(ctx context.Context) error {
 	if a.life == 0 {
 		if err := a.load(); err != nil {
@@ -250,7 +252,8 @@ func (a *actor) read(during func(r *segment.Reader[value]) error) error {
 	return errors.Join(err, r.Close())
 }
 
-// pair is what a named mutex guards: two numbers that are the same, but while one is changed.
+// pair is what a named mutex guards: two numbers that are the same, but while
+// one is changed.
 type pair struct{ A, B uint64 }
 
 // A keeper uses a named mutex and the pair that it guards.
@@ -309,8 +312,8 @@ func (k *keeper) lock(ctx context.Context) error {
 }
 
 // inherit opens the mutex that a dead owner has left, increments the pair, and
-// closes the mutex. Then it opens the mutex again, and leaves it, and the pair, as
-// one does that dies half-way.
+// closes the mutex. Then it opens the mutex again, and leaves it, and the pair,
+// as one does that dies half-way.
 func (k *keeper) inherit() error {
 	if err := k.visitMutex(); err != nil {
 		return err

@@ -91,7 +91,8 @@ func (p *prey) stopped() error {
 	return errors.New("the victim does not stop")
 }
 
-// A driver has a victim suffer at each step of an operation, and looks at what comes of it.
+// A driver has a victim suffer at each step of an operation, and looks at what
+// comes of it.
 type driver struct {
 	*testing.T
 	*player
@@ -114,7 +115,8 @@ func (d *driver) must(err error) {
 	}
 }
 
-// take returns a victim that has just been started, and starts the next, which takes a while.
+// take returns a victim that has just been started, and starts the next, which
+// takes a while.
 func (d *driver) take() *prey {
 	p := d.next
 	d.next = spawn(d.T)
@@ -128,7 +130,8 @@ func (d *driver) command(p *prey, action string, op int, at step.Step, nth int) 
 
 func (d *driver) path() string { return filepath.Join(d.dir, d.name) }
 
-// run makes rounds at each step of an operation, with that many peers, and returns how many.
+// run makes rounds at each step of an operation, with that many peers, and
+// returns how many.
 func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 	d := &driver{T: t, op: op, operation: operations[op], action: action, name: proctest.Name(t), dir: "/dev/shm", alone: peers == 0}
 	if d.operation.scene == swept {
@@ -266,7 +269,8 @@ func (d *driver) round(at step.Step, nth int) {
 	}
 }
 
-// bury waits until the dead hold nothing, if nobody but they and the driver has the segment open.
+// bury waits until the dead hold nothing, if nobody but they and the driver has
+// the segment open.
 func (d *driver) bury() {
 	if s := d.operation.scene; !d.alone || s == mutual || s == others { // who wants a lock waits anyway
 		return
@@ -284,8 +288,8 @@ func (d *driver) bury() {
 	})
 }
 
-// pause is while the victim is stopped. Whatever needs its lock waits for it until a context ends that, and nothing
-// else waits.
+// pause is while the victim is stopped. Whatever needs its lock waits for it
+// until a context ends that, and nothing else waits.
 func (d *driver) pause(at step.Step) {
 	if d.operation.scene == queued {
 		d.pauseQueue(at)
@@ -480,8 +484,8 @@ func (d *driver) sealed() error {
 	return failed
 }
 
-// succeed opens a handle in each member slot that the victim had, and in that which it may have been about to take.
-// Nobody else opens the segment.
+// succeed opens a handle in each member slot that the victim had, and in that
+// which it may have been about to take. Nobody else opens the segment.
 func (d *driver) succeed(before []byte) {
 	now := d.generations()
 	rotor := make([]byte, 4)
@@ -549,8 +553,8 @@ func borrowAll(ctx context.Context, d *driver) error {
 	})
 }
 
-// leaveRows has others die that have borrowed, again and again, and their member
-// slots claimed by those that open the segment next.
+// leaveRows has others die that have borrowed, again and again, and their
+// member slots claimed by those that open the segment next.
 func leaveRows(ctx context.Context, d *driver) error {
 	rotor := make([]byte, 4)
 	binary.NativeEndian.PutUint32(rotor, 1) // the driver has slot 0
@@ -603,8 +607,8 @@ func holdMutex(ctx context.Context, d *driver) error {
 	})
 }
 
-// abandonMutex leaves the mutex locked by a handle that is gone again and again. It pauses for longer than others park,
-// so that they come first.
+// abandonMutex leaves the mutex locked by a handle that is gone again and
+// again. It pauses for longer than others park, so that they come first.
 func abandonMutex(ctx context.Context, d *driver) error {
 	return until(ctx, 6*time.Millisecond, func() error {
 		m, err := ipcsync.OpenMutex(d.name, &ipcsync.Options{Dir: d.dir, Repair: d.repair})
@@ -616,7 +620,8 @@ func abandonMutex(ctx context.Context, d *driver) error {
 	})
 }
 
-// holdRegistry holds the registry again and again, for longer than others look for it before they queue.
+// holdRegistry holds the registry again and again, for longer than others look
+// for it before they queue.
 func holdRegistry(ctx context.Context, d *driver) error {
 	return until(ctx, 100*time.Microsecond, func() error {
 		o, err := mapping.Enter(&mapping.Place{Name: d.name, Dir: d.dir}, false, false, proctest.Patience)
@@ -629,7 +634,8 @@ func holdRegistry(ctx context.Context, d *driver) error {
 	})
 }
 
-// litter puts a segment that nobody has open in the victim's way again and again.
+// litter puts a segment that nobody has open in the victim's way again and
+// again.
 func litter(ctx context.Context, d *driver) error {
 	hidden := filepath.Join(d.dir, ".litter")
 	return until(ctx, 200*time.Microsecond, func() error {

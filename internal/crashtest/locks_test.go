@@ -24,8 +24,8 @@ import (
 // permits are those of the semaphore.
 const permits = 3
 
-// A locker uses an RWMutex with the pair that it guards, a Semaphore, a Mutex with
-// a Cond for those who wait for a number to be odd, and an Event.
+// A locker uses an RWMutex with the pair that it guards, a Semaphore, a Mutex
+// with a Cond for those who wait for a number to be odd, and an Event.
 type locker struct {
 	name, in string
 
@@ -177,7 +177,8 @@ func (l *locker) check(ctx context.Context, alone bool) error {
 	go func() { seen <- other.set.Wait(ctx) }()
 	err = errors.Join(err, l.set.Set(), <-seen)
 
-	// A Signal reaches one who waits, although the dead may have waited before it.
+	// A Signal reaches one who waits, although the dead may have waited before
+	// it.
 	err = errors.Join(err, l.even(ctx))
 	waits := make(chan error, 1)
 	go func() { waits <- other.take(ctx) }()

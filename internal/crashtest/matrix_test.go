@@ -12,8 +12,8 @@ import (
 
 var rounds = flag.Int("rounds", 1, "`number` of kills and pauses at each step of each operation")
 
-// Each step is a part of some operation, so that the matrix, which does not end before each of its steps was come by,
-// comes by all there are.
+// Each step is a part of some operation, so that the matrix, which does not end
+// before each of its steps was come by, comes by all there are.
 func TestAllSteps(t *testing.T) {
 	in := map[step.Step]bool{}
 	for _, op := range operations {
@@ -44,9 +44,11 @@ func matrix(t *testing.T, action string) {
 	t.Logf("%d cells, %d times %s", cells, n, action)
 }
 
-// A process that is killed, wherever it is, takes nothing from the others but itself.
+// A process that is killed, wherever it is, takes nothing from the others but
+// itself.
 func TestKills(t *testing.T) { matrix(t, "kill") }
 
-// A process that is stopped, wherever it is, is not robbed, keeps readers from nothing and others no longer than it is
-// stopped, and goes on as if nothing had been.
+// A process that is stopped, wherever it is, is not robbed, keeps readers from
+// nothing and others no longer than it is stopped, and goes on as if nothing
+// had been.
 func TestPauses(t *testing.T) { matrix(t, "stop") }

@@ -29,7 +29,8 @@ const (
 	others                // the other locks
 )
 
-// An operation is what a victim does again and again until it comes by a step for the nth time.
+// An operation is what a victim does again and again until it comes by a step
+// for the nth time.
 type operation struct {
 	name  string
 	scene scene
@@ -38,7 +39,8 @@ type operation struct {
 	skips  bool // as of an actor
 	// reads says that the lock is held at the steps of reading.
 	reads bool
-	// sends says that it sends to a queue, completes that it receives and is done.
+	// sends says that it sends to a queue, completes that it receives and is
+	// done.
 	sends, completes bool
 
 	do     func(v *player) error
@@ -46,7 +48,8 @@ type operation struct {
 	steps  []step.Step
 }
 
-// player is a victim's or a peer's part: an actor in most scenes, a keeper or a locker in the last.
+// player is a victim's or a peer's part: an actor in most scenes, a keeper or a
+// locker in the last.
 type player struct {
 	*actor
 	*keeper
@@ -213,7 +216,8 @@ func init() { operations = append(operations, queueOperations...) }
 
 // What victims do.
 
-// live opens the segment, creates it perhaps, and closes it again, as the last perhaps.
+// live opens the segment, creates it perhaps, and closes it again, as the last
+// perhaps.
 func live(v *player) error {
 	if err := v.actor.open(); err != nil {
 		return err
@@ -221,7 +225,8 @@ func live(v *player) error {
 	return errors.Join(v.updates(), v.load(), v.actor.close())
 }
 
-// borrowFirst borrows through a handle that has just been opened, and closes it.
+// borrowFirst borrows through a handle that has just been opened, and closes
+// it.
 func borrowFirst(v *player) error {
 	return v.actor.beside(func(b *actor) error {
 		_, err := b.borrow(b.s)

@@ -125,8 +125,8 @@ func (v *player) collects() error {
 	return nil
 }
 
-// collectsTwo is done with the second of two parcels, if there is one, before the
-// first.
+// collectsTwo is done with the second of two parcels, if there is one, before
+// the first.
 func (v *player) collectsTwo() error {
 	first, p, err := v.collect()
 	if err != nil {
@@ -241,8 +241,8 @@ func (d *driver) takeOne(ctx context.Context) error {
 	return d.note(del)
 }
 
-// note is done with a parcel. The driver's own come once each, those of a victim
-// that nobody else receives in order.
+// note is done with a parcel. The driver's own come once each, those of a
+// victim that nobody else receives in order.
 func (d *driver) note(del *queue.Delivery[parcel]) error {
 	p, err := del.Value()
 	if err == nil {
@@ -295,7 +295,8 @@ func (d *driver) pauseQueue(at step.Step) {
 		}
 		return
 	}
-	// What the victim has it keeps: it says so if it has lost it. All else goes on.
+	// What the victim has it keeps: it says so if it has lost it. All else goes
+	// on.
 	for range 2 * depth {
 		if sent, err := d.q.TrySend(newValue(d.id, d.posted.Load()+1)); err != nil {
 			d.Fatal(err)
@@ -321,9 +322,10 @@ func (d *driver) beforeQueue() {
 	d.base, d.got, d.other, d.arrived = d.posted.Load(), map[uint64]bool{}, 0, 0
 }
 
-// afterQueue is when the victim is dead or done, which said that acked was the last
-// parcel that it sent, or was done with. What it did not say may have been done all
-// the same, but nothing else is lost, and nothing comes again that was done.
+// afterQueue is when the victim is dead or done, which said that acked was the
+// last parcel that it sent, or was done with. What it did not say may have been
+// done all the same, but nothing else is lost, and nothing comes again that was
+// done.
 func (d *driver) afterQueue(acked uint64) {
 	ctx, cancel := patience()
 	defer cancel()

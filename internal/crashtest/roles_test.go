@@ -24,7 +24,8 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, map[string]func([]string) error{"victim": victim, "peer": peer})
 }
 
-// enter is what a player has to have before it can play its part in an operation.
+// enter is what a player has to have before it can play its part in an
+// operation.
 func (op *operation) enter(name, dir string) (p *player, err error) {
 	p = new(player)
 	if op.scene == others {
@@ -70,9 +71,10 @@ func (op *operation) leave(p *player) error {
 	return nil
 }
 
-// victim does what its input says: operation number OP again and again on NAME in DIR, until it passes STEP for the
-// NTH time, where ACTION is done to it. It says what it is about to suffer, which versions it has stored, and when it
-// is done after all.
+// victim does what its input says: operation number OP again and again on NAME
+// in DIR, until it passes STEP for the NTH time, where ACTION is done to it. It
+// says what it is about to suffer, which versions it has stored, and when it is
+// done after all.
 func victim([]string) error {
 	for line := proctest.Await(); line != ""; line = proctest.Await() {
 		var i, nth int
@@ -109,7 +111,8 @@ func victim([]string) error {
 	return nil
 }
 
-// suffer kills or stops this process. The signal is the thread's own, so that it goes no step further.
+// suffer kills or stops this process. The signal is the thread's own, so that
+// it goes no step further.
 func suffer(action string) {
 	if action == "kill" {
 		unix.Kill(unix.Getpid(), unix.SIGKILL)
@@ -120,8 +123,8 @@ func suffer(action string) {
 	runtime.UnlockOSThread()
 }
 
-// peer does all sorts of things with NAME in DIR, as it is right beside operation OP, until its input ends. It returns
-// whatever goes wrong.
+// peer does all sorts of things with NAME in DIR, as it is right beside
+// operation OP, until its input ends. It returns whatever goes wrong.
 func peer(args []string) error {
 	i, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -234,8 +237,9 @@ func (p *player) dabble() error {
 	})
 }
 
-// watch watches the segment, and keeps in seen the version that was seen last. The function that it returns ends
-// that, and returns an error unless the watcher sees the version that is current then.
+// watch watches the segment, and keeps in seen the version that was seen last.
+// The function that it returns ends that, and returns an error unless the
+// watcher sees the version that is current then.
 func (p *player) watch(seen *atomic.Uint64) func() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -16,8 +16,8 @@ import (
 var roles = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) {
-	// The tests are about both modes, and turn the trap off in processes of their
-	// own.
+	// The tests are about both modes, and turn the trap off in processes of
+	// their own.
 	if !proctest.Playing() {
 		os.Unsetenv("SHAREDSEG_TRAP")
 	}

@@ -21,7 +21,8 @@ func words(t *testing.T, n int) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(mem))), n)
 }
 
-// Release and Acquire tell the race detector of an order that it cannot see. Without -race this shows nothing.
+// Release and Acquire tell the race detector of an order that it cannot see.
+// Without -race this shows nothing.
 func TestRaceAnnotations(t *testing.T) {
 	for _, key := range []uint64{0, 1, 250, 251, 1<<64 - 1} {
 		turn, guarded := &words(t, 1)[0], 0
@@ -48,8 +49,9 @@ func TestRaceAnnotations(t *testing.T) {
 
 const litmus = 200_000 // rounds
 
-// Publish comes after the stores before it, and what is loaded behind LoadLoad after what is loaded before it: who
-// sees a flag sees the data that it announces.
+// Publish comes after the stores before it, and what is loaded behind LoadLoad
+// after what is loaded before it: who sees a flag sees the data that it
+// announces.
 func TestMessagePassing(t *testing.T) {
 	w := words(t, 64)
 	data, flag := &w[0], &w[32]
@@ -71,8 +73,9 @@ func TestMessagePassing(t *testing.T) {
 	<-done
 }
 
-// A store behind StoreStore is not seen before one in front of it; and a load in front of LoadLoad does not see more
-// than one behind it. These are the two that a sequence lock's recheck rests on.
+// A store behind StoreStore is not seen before one in front of it; and a load
+// in front of LoadLoad does not see more than one behind it. These are the two
+// that a sequence lock's recheck rests on.
 func TestAnnouncement(t *testing.T) {
 	w := words(t, 64)
 	begin, data := &w[0], &w[32]

@@ -1,6 +1,7 @@
-// Package fixed reads the IDs that codec.Fixed makes, which describe a type down
-// to the last byte. So a program that does not have the type can show a value, or
-// change it, field by field. IDs and values may be anything that a peer wrote.
+// Package fixed reads the IDs that codec.Fixed makes, which describe a type
+// down to the last byte. So a program that does not have the type can show a
+// value, or change it, field by field. IDs and values may be anything that a
+// peer wrote.
 package fixed
 
 import (

@@ -11,9 +11,9 @@ import (
 )
 
 // Set changes the value, in its bytes, to what text says. A number or bool is
-// written as in Go, an array or struct as in JSON; an array of uint8 may also be a
-// quoted text, which zeros follow. Of a struct, the fields that text does not name
-// stay. After an error some of the value may have changed.
+// written as in Go, an array or struct as in JSON; an array of uint8 may also
+// be a quoted text, which zeros follow. Of a struct, the fields that text does
+// not name stay. After an error some of the value may have changed.
 func (v Value) Set(text string) error {
 	switch v.typ.Kind {
 	case reflect.Array, reflect.Struct:

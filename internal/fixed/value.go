@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Value is a value in its encoding, or a part of one. Its bytes are those that it
-// was made of: Set changes them.
+// Value is a value in its encoding, or a part of one. Its bytes are those that
+// it was made of: Set changes them.
 type Value struct {
 	layout *Layout
 	typ    *Type
@@ -39,8 +39,8 @@ func (v Value) elem(i int64) Value {
 	return Value{v.layout, v.typ.Elem, v.b[i*n : (i+1)*n]}
 }
 
-// At is the part that a path leads to, such as A, A.B or A.B[3].C. The empty path
-// leads to the value itself.
+// At is the part that a path leads to, such as A, A.B or A.B[3].C. The empty
+// path leads to the value itself.
 func (v Value) At(path string) (Value, error) {
 	for at, first := 0, true; at < len(path); first = false {
 		next, err := 0, error(nil)
@@ -62,8 +62,8 @@ func (v Value) At(path string) (Value, error) {
 	return v, nil
 }
 
-// named is the field whose name begins at a position of a path. It returns where
-// the name ends.
+// named is the field whose name begins at a position of a path. It returns
+// where the name ends.
 func (v Value) named(path string, at int) (Value, int, error) {
 	name := path[at:]
 	if end := strings.IndexAny(name, ".["); end >= 0 {
@@ -144,9 +144,9 @@ func (t *Type) flat() bool {
 	return t.Kind != reflect.Struct
 }
 
-// Leaves are the parts of a value that are shown in one piece, with the paths that
-// lead to them: scalars, and arrays of scalars. The path of a value that is one
-// itself is empty.
+// Leaves are the parts of a value that are shown in one piece, with the paths
+// that lead to them: scalars, and arrays of scalars. The path of a value that
+// is one itself is empty.
 func (v Value) Leaves() iter.Seq2[string, Value] {
 	return func(yield func(string, Value) bool) { v.leaves("", yield) }
 }
@@ -175,8 +175,8 @@ func (v Value) leaves(path string, yield func(string, Value) bool) bool {
 	return true
 }
 
-// AppendText appends the value as people read it, on one line: 1.5, [1 2 3],
-// {A 1, B true}. An array of uint8 that holds text is quoted. It stops once it has
+// AppendText appends the value as people read it, on one line: 1.5, [1 2 3], {A
+// 1, B true}. An array of uint8 that holds text is quoted. It stops once it has
 // appended limit bytes or more.
 func (v Value) AppendText(b []byte, limit int) []byte {
 	return v.appendText(b, len(b)+limit)
@@ -217,8 +217,8 @@ func (v Value) appendText(b []byte, end int) []byte {
 	return v.appendNumber(b)
 }
 
-// text is the text in an array of uint8: printable characters, then zeros to the
-// end, at least one unless it has 8 bytes or more.
+// text is the text in an array of uint8: printable characters, then zeros to
+// the end, at least one unless it has 8 bytes or more.
 func (v Value) text() (string, bool) {
 	if v.typ.Elem.Kind != reflect.Uint8 {
 		return "", false
@@ -243,8 +243,9 @@ func (v Value) appendBool(b []byte) []byte {
 	return append(b, fmt.Sprintf("%#02x", v.b[0])...) // which no Go program reads
 }
 
-// AppendJSON appends the value as JSON: an object for a struct, arrays for arrays
-// and complex numbers, and strings for the floats that JSON has no numbers for.
+// AppendJSON appends the value as JSON: an object for a struct, arrays for
+// arrays and complex numbers, and strings for the floats that JSON has no
+// numbers for.
 func (v Value) AppendJSON(b []byte) []byte {
 	switch v.typ.Kind {
 	case reflect.Array:

@@ -38,11 +38,11 @@ func BadBool(p []byte, ranges []BoolRange) int {
 	return -1
 }
 
-// CopyBools copies src to dst, the memory of a T of which ranges says where it has
-// bools. If one of them is neither 0 nor 1, it returns its index and what it was,
-// and dst is zero; else the index is -1. The bools are checked where they cannot
-// change any more, in dst, where they do not stay unchecked if the copy ends in a
-// fault.
+// CopyBools copies src to dst, the memory of a T of which ranges says where it
+// has bools. If one of them is neither 0 nor 1, it returns its index and what
+// it was, and dst is zero; else the index is -1. The bools are checked where
+// they cannot change any more, in dst, where they do not stay unchecked if the
+// copy ends in a fault.
 func CopyBools(dst, src []byte, ranges []BoolRange) (i int, bad byte) {
 	valid := false
 	defer func() {

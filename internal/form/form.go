@@ -1,7 +1,7 @@
 // Package form tells how the values of this module's own codecs lie in memory,
 // and decodes them, so that internal/payload can place them without calling a
-// codec: what is passed to a codec is on the heap, as it might keep it. Codecs of
-// others cannot have a Form method, as they cannot name the type.
+// codec: what is passed to a codec is on the heap, as it might keep it. Codecs
+// of others cannot have a Form method, as they cannot name the type.
 package form
 
 // Form is how the encoding of a T lies in memory.

@@ -8,7 +8,8 @@ import (
 )
 
 // DecodeUTF16 returns the string at the start of b, as UTF-8. It may change
-// meanwhile; what it returns is then some string, no longer than what b can hold.
+// meanwhile; what it returns is then some string, no longer than what b can
+// hold.
 func DecodeUTF16(b []byte) string {
 	var chunk [128]byte
 	n, read, end := utf16ToUTF8(chunk[:], b)

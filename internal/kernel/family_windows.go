@@ -10,16 +10,18 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Family is the named kernel objects of one mapping. They are called as the mapping's section is, with a '!' and
-// their part after it: no section's name has a '!', so no two objects have the same name. Its methods may be
-// called concurrently.
+// Family is the named kernel objects of one mapping. They are called as the
+// mapping's section is, with a '!' and their part after it: no section's name
+// has a '!', so no two objects have the same name. Its methods may be called
+// concurrently.
 type Family struct {
 	base string // the section's name, with its namespace
 	sa   *windows.SecurityAttributes
 }
 
-// NewFamily returns the family of a section, by its name with its namespace. sddl is the security descriptor of all that is created; "": nobody but
-// the user of this process has access.
+// NewFamily returns the family of a section, by its name with its namespace.
+// sddl is the security descriptor of all that is created; "": nobody but the
+// user of this process has access.
 func NewFamily(base, sddl string) (*Family, error) {
 	if sddl == "" {
 		var err error
@@ -39,7 +41,8 @@ func NewFamily(base, sddl string) (*Family, error) {
 	return &Family{base, sa}, nil
 }
 
-// ownerOnly is the security descriptor that lets in the user of this process alone, and names them the owner.
+// ownerOnly is the security descriptor that lets in the user of this process
+// alone, and names them the owner.
 var ownerOnly = sync.OnceValues(func() (string, error) {
 	user, err := User()
 	if err != nil {
@@ -48,8 +51,9 @@ var ownerOnly = sync.OnceValues(func() (string, error) {
 	return fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)", user), nil
 })
 
-// withoutOtherOwner takes from a security descriptor an owner that this process may not give to what it creates. All
-// users of a segment can so have the same descriptor, with its first creator's name in it.
+// withoutOtherOwner takes from a security descriptor an owner that this process
+// may not give to what it creates. All users of a segment can so have the same
+// descriptor, with its first creator's name in it.
 func withoutOtherOwner(sd *windows.SECURITY_DESCRIPTOR) (*windows.SECURITY_DESCRIPTOR, error) {
 	owner, _, err := sd.Owner()
 	if err != nil || owner == nil {
@@ -74,9 +78,10 @@ var User = sync.OnceValues(func() (*windows.SID, error) {
 	return u.User.Sid, nil
 })
 
-// Owns reports whether an object with that owner is the user's: of the user, or of what the system takes as the
-// owner of what this process creates, as it does with an administrator's. Wine leaves objects of no security
-// descriptor without an owner, nil; they are taken for the user's.
+// Owns reports whether an object with that owner is the user's: of the user, or
+// of what the system takes as the owner of what this process creates, as it
+// does with an administrator's. Wine leaves objects of no security descriptor
+// without an owner, nil; they are taken for the user's.
 func Owns(owner *windows.SID) (bool, error) {
 	user, err := User()
 	if err != nil || owner == nil || user.Equals(owner) {
@@ -94,7 +99,8 @@ func Owns(owner *windows.SID) (bool, error) {
 // Base is the name of the section.
 func (f *Family) Base() string { return f.base }
 
-// Attributes are those that every object of the family is created with. Their handles are not inherited.
+// Attributes are those that every object of the family is created with. Their
+// handles are not inherited.
 func (f *Family) Attributes() *windows.SecurityAttributes { return f.sa }
 
 // name is the name of a part, for a system call.
@@ -106,8 +112,9 @@ func (f *Family) name(part string) *uint16 {
 	return p
 }
 
-// Event opens the event of a part, and creates it if there is none. A manual one, once set, stays so; one that is
-// not is reset by the wait that it ends. existed reports whether it was there before.
+// Event opens the event of a part, and creates it if there is none. A manual
+// one, once set, stays so; one that is not is reset by the wait that it ends.
+// existed reports whether it was there before.
 func (f *Family) Event(part string, manual bool) (h windows.Handle, existed bool, err error) {
 	var flags uint32
 	if manual {
@@ -117,7 +124,8 @@ func (f *Family) Event(part string, manual bool) (h windows.Handle, existed bool
 	return f.made("event", part, h, err)
 }
 
-// Show makes the event of a part exist until its handle is closed. It takes no more rights than to look at it.
+// Show makes the event of a part exist until its handle is closed. It takes no
+// more rights than to look at it.
 func (f *Family) Show(part string) (windows.Handle, error) {
 	h, err := windows.CreateEventEx(f.sa, f.name(part), windows.CREATE_EVENT_MANUAL_RESET, windows.SYNCHRONIZE)
 	h, _, err = f.made("event", part, h, err)

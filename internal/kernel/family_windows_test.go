@@ -57,7 +57,8 @@ func holder(args []string) error {
 	return nil
 }
 
-// What is held is held against all, the same process included, until Drop or the end of the holder.
+// What is held is held against all, the same process included, until Drop or
+// the end of the holder.
 func TestHold(t *testing.T) {
 	f := family(t, "")
 	held(t, f, "a", false)
@@ -171,7 +172,8 @@ func TestSecurity(t *testing.T) {
 	}
 }
 
-// A descriptor's owner counts only for those who may give it to what they create.
+// A descriptor's owner counts only for those who may give it to what they
+// create.
 func TestOthersOwner(t *testing.T) {
 	for sddl, owned := range map[string]bool{"O:SYD:P(A;;GA;;;WD)": false, "D:P(A;;GA;;;WD)": false, "": true} {
 		owner, _, err := family(t, sddl).sa.SecurityDescriptor.Owner()
@@ -181,7 +183,8 @@ func TestOthersOwner(t *testing.T) {
 	}
 }
 
-// A holder is alive until its handles are closed, which is after its threads are gone, the keeper among them.
+// A holder is alive until its handles are closed, which is after its threads
+// are gone, the keeper among them.
 func TestDying(t *testing.T) {
 	f := family(t, "")
 	event, err := f.Show(eventOf("a")) // what the handles of the dying have open

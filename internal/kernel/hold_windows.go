@@ -11,16 +11,19 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// To be alive is to own a named mutex, or to have a named event open that is the mutex's companion.
+// To be alive is to own a named mutex, or to have a named event open that is
+// the mutex's companion.
 //
-// The kernel lets go of a mutex when its owner ends, however that is, and tells those who wait for it. But it is
-// owned by a thread, and of a process that is being ended one thread may be gone while another still runs. Handles
-// are closed after the last thread, so that is when the event goes. It would not do alone: each process that looks
-// whether an event exists has it open for a moment, and so keeps it for the next one that looks. They look while they
-// own the mutex, one at a time.
+// The kernel lets go of a mutex when its owner ends, however that is, and tells
+// those who wait for it. But it is owned by a thread, and of a process that is
+// being ended one thread may be gone while another still runs. Handles are
+// closed after the last thread, so that is when the event goes. It would not do
+// alone: each process that looks whether an event exists has it open for a
+// moment, and so keeps it for the next one that looks. They look while they own
+// the mutex, one at a time.
 //
-// One thread of the process, the keeper, owns all mutexes for as long as they are held. It lives while something is
-// held.
+// One thread of the process, the keeper, owns all mutexes for as long as they
+// are held. It lives while something is held.
 var keeper struct {
 	sync.Mutex
 	held map[string]holding // by name
@@ -35,7 +38,8 @@ func MemberPart(slot int) string { return "member" + strconv.Itoa(slot) }
 // eventOf is the part of a mutex's companion.
 func eventOf(part string) string { return part + ".alive" }
 
-// Hold takes the mutex of a part, and reports whether it was free. It is held until Drop, or the end of the process.
+// Hold takes the mutex of a part, and reports whether it was free. It is held
+// until Drop, or the end of the process.
 func (f *Family) Hold(part string) (free bool, err error) {
 	keeper.Lock()
 	defer keeper.Unlock()
@@ -60,7 +64,8 @@ func (f *Family) Hold(part string) (free bool, err error) {
 	return free, err
 }
 
-// take makes the calling thread the owner of a part's mutex, and its companion exist, if it was free.
+// take makes the calling thread the owner of a part's mutex, and its companion
+// exist, if it was free.
 func (f *Family) take(h windows.Handle, part string) (free bool, event windows.Handle, err error) {
 	acquired, err := TryAcquire(h)
 	if !acquired {
@@ -90,8 +95,8 @@ func (f *Family) Drop(part string) {
 	}
 }
 
-// Held reports whether somebody holds the mutex of a part. It errs on the side of true while another process asks
-// the same of a mutex that nobody holds.
+// Held reports whether somebody holds the mutex of a part. It errs on the side
+// of true while another process asks the same of a mutex that nobody holds.
 func (f *Family) Held(part string) (bool, error) {
 	h, err := f.OpenMutex(part)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,15 +115,17 @@ func (f *Family) Held(part string) (bool, error) {
 	return f.Release(h, part)
 }
 
-// Release lets go of the mutex of a part that the calling thread came to own without holding it, and reports whether
-// its last holder is not quite gone yet.
+// Release lets go of the mutex of a part that the calling thread came to own
+// without holding it, and reports whether its last holder is not quite gone
+// yet.
 func (f *Family) Release(h windows.Handle, part string) (dying bool, err error) {
 	dying, err = f.HasEvent(eventOf(part))
 	windows.ReleaseMutex(h)
 	return dying, err
 }
 
-// TryAcquire makes the calling thread the owner of a mutex, if it is free or its owner ended.
+// TryAcquire makes the calling thread the owner of a mutex, if it is free or
+// its owner ended.
 func TryAcquire(h windows.Handle) (bool, error) {
 	e, err := windows.WaitForSingleObject(h, 0)
 	return e == windows.WAIT_OBJECT_0 || e == windows.WAIT_ABANDONED, err

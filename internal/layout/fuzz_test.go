@@ -10,7 +10,8 @@ import (
 	"unsafe"
 )
 
-// within fails the test unless b lies in mem from offset at on, with n bytes and no more to grow into.
+// within fails the test unless b lies in mem from offset at on, with n bytes
+// and no more to grow into.
 func within(t *testing.T, what string, mem, b []byte, at, n int) {
 	t.Helper()
 	if cap(b) == 0 && n == 0 {
@@ -22,8 +23,9 @@ func within(t *testing.T, what string, mem, b []byte, at, n int) {
 	}
 }
 
-// FuzzGeometry makes headers in which everything agrees with everything, but for one patch. So it reaches what lies
-// behind the checks that a header of any bytes, as FuzzRead makes them, does not pass.
+// FuzzGeometry makes headers in which everything agrees with everything, but
+// for one patch. So it reaches what lies behind the checks that a header of any
+// bytes, as FuzzRead makes them, does not pass.
 func FuzzGeometry(f *testing.F) {
 	for _, g := range geometries(f) {
 		f.Add(uint32(g.Kind), uint32(g.Slots), uint64(g.Capacity), uint32(g.page), uint32(len(g.CodecID)), uint32(len(g.TypeName)), uint8(0), uint64(0))
@@ -37,7 +39,8 @@ func FuzzGeometry(f *testing.F) {
 	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(4096), uint32(7), uint32(6), uint8(slotAreaOff), uint64(textOff))
 	f.Add(uint32(KindMutex), uint32(0), uint64(0), uint32(4096), uint32(0), uint32(0), uint8(slotAreaOff), uint64(1))
 	f.Fuzz(func(t *testing.T, kind, slots uint32, capacity uint64, page, codecLen, typeLen uint32, patchOff uint8, patch uint64) {
-		// The sums are those of Place, but they wrap around, as a peer's may who wants them to.
+		// The sums are those of Place, but they wrap around, as a peer's may
+		// who wants them to.
 		up := func(n, to uint64) uint64 {
 			if to == 0 {
 				return n

@@ -6,14 +6,16 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// The mutex word: the identity of the owner in the low bits, 0 if it is free, and two flags.
+// The mutex word: the identity of the owner in the low bits, 0 if it is free,
+// and two flags.
 const (
 	WaitersBit      = 1 << 31 // somebody is parked on the word, or may be
 	InconsistentBit = 1 << 30 // an owner died and no repair has succeeded since
 	IdentMask       = 1<<(slotBits+genBits) - 1
 )
 
-// Ident names the owner of a mutex: a member slot and the slot's generation, never 0 when valid.
+// Ident names the owner of a mutex: a member slot and the slot's generation,
+// never 0 when valid.
 type Ident uint32
 
 const (
@@ -22,7 +24,8 @@ const (
 	genMask  = 1<<genBits - 1
 )
 
-// NewIdent returns the identity of a member slot in a generation, which is cut to its 20 bits.
+// NewIdent returns the identity of a member slot in a generation, which is cut
+// to its 20 bits.
 func NewIdent(slot int, generation uint32) Ident {
 	return Ident(generation&genMask<<slotBits | uint32(slot)&(Members-1))
 }
@@ -36,7 +39,8 @@ func (i Ident) Generation() uint32 { return uint32(i) >> slotBits & genMask }
 // Owner is the identity in a mutex word, 0 if the mutex is free.
 func Owner(word uint32) Ident { return Ident(word & IdentMask) }
 
-// NextGeneration follows g: 1 to 2^20-1, then 1 again. Generation 0 is never used, so that an Ident is never 0.
+// NextGeneration follows g: 1 to 2^20-1, then 1 again. Generation 0 is never
+// used, so that an Ident is never 0.
 func NextGeneration(g uint32) uint32 {
 	if g = (g + 1) & genMask; g == 0 {
 		g = 1
@@ -44,8 +48,8 @@ func NextGeneration(g uint32) uint32 {
 	return g
 }
 
-// MutexWord is the mutex word as one handle sees it: what Lock and Unlock come to
-// where nobody else wants the mutex.
+// MutexWord is the mutex word as one handle sees it: what Lock and Unlock come
+// to where nobody else wants the mutex.
 type MutexWord struct {
 	Word *atomic.Uint32
 	Self uint32 // the handle's identity

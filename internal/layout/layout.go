@@ -1,6 +1,7 @@
-// Package layout is the binary format of a mapping: every offset, every cast of mapped memory, and every
-// check on bytes that another process may have written. docs/format.md describes the same bytes for readers
-// of other languages.
+// Package layout is the binary format of a mapping: every offset, every cast of
+// mapped memory, and every check on bytes that another process may have
+// written. docs/format.md describes the same bytes for readers of other
+// languages.
 //
 // A mapping is one file (or section), in host byte order:
 //
@@ -33,9 +34,11 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Errors about the content of a mapping. The root package exports them under the same names.
+// Errors about the content of a mapping. The root package exports them under
+// the same names.
 var (
-	// ErrIncompatible means that the name leads to something other than what was asked for.
+	// ErrIncompatible means that the name leads to something other than what
+	// was asked for.
 	ErrIncompatible = errors.New("incompatible")
 	// ErrCorrupt means that the mapping holds what no correct peer writes.
 	ErrCorrupt = errors.New("corrupt")
@@ -44,20 +47,23 @@ var (
 // Magic opens every initialised or half initialised mapping.
 const Magic = "sharedsg"
 
-// Format is the version of this layout; it is stored last and so tells that the mapping is ready.
+// Format is the version of this layout; it is stored last and so tells that the
+// mapping is ready.
 const Format = 2
 
 // minSize is what a ready mapping of any format has at least, in bytes.
 const minSize = 4352
 
-// Members is the number of handles that may hold a writable mapping at one time.
+// Members is the number of handles that may hold a writable mapping at one
+// time.
 const Members = 1 << slotBits
 
 // MaxSlots is the largest number of slots.
 const MaxSlots = 1 << 16
 
 // MaxText is the length of the longest codec ID, and of the longest type name,
-// in bytes. The codec ID of a struct grows with its fields, about 23 bytes each.
+// in bytes. The codec ID of a struct grows with its fields, about 23 bytes
+// each.
 const MaxText = 1 << 20
 
 // Offsets of the header. All static fields lie below 128.
@@ -110,7 +116,8 @@ const (
 	align         = 64
 )
 
-// Lock bytes: positions, far behind any data, of the byte-range locks that file-backed mappings use.
+// Lock bytes: positions, far behind any data, of the byte-range locks that
+// file-backed mappings use.
 const (
 	RegistryByte = 1 << 62
 	ReaderByte   = RegistryByte + 1
@@ -229,8 +236,8 @@ func (g *Geometry) HasRows() bool {
 }
 
 // RowsNameHolders reports whether a row says whose it is, see [Holding]. What a
-// dead holder left in such a row is for the others to take back, so nobody clears
-// it to claim the member slot.
+// dead holder left in such a row is for the others to take back, so nobody
+// clears it to claim the member slot.
 func (k Kind) RowsNameHolders() bool { return k == KindSemaphore || k == KindCond }
 
 // Place computes the offsets of a geometry whose other fields are set, for
@@ -263,9 +270,10 @@ func (g *Geometry) Place(page int) error {
 
 func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
-// Mark is what a mapping begins with from the first moment that it is longer than nothing, so that a file with
-// another beginning is known for a stranger's. It says that the mapping is not ready, and if it is dirty, that an
-// owner died and what the mutex guards has not been repaired since.
+// Mark is what a mapping begins with from the first moment that it is longer
+// than nothing, so that a file with another beginning is known for a
+// stranger's. It says that the mapping is not ready, and if it is dirty, that
+// an owner died and what the mutex guards has not been repaired since.
 func Mark(dirty bool) []byte {
 	b := make([]byte, kindOff)
 	copy(b, Magic)
@@ -281,10 +289,10 @@ const DirtySize = MutexOff + 4
 
 // Dirty reports whether a mapping that begins with head, and that nobody is
 // attached to, must not be begun anew as if nothing had been: an owner died, or
-// closed its handle, with the mutex held, and what the mutex guards has not been
-// repaired since. The mark says so until the mapping is ready, then the mutex
-// word does. These two, and the kind, are at the same place in every format
-// since 2.
+// closed its handle, with the mutex held, and what the mutex guards has not
+// been repaired since. The mark says so until the mapping is ready, then the
+// mutex word does. These two, and the kind, are at the same place in every
+// format since 2.
 func Dirty(head []byte) bool {
 	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
 	if !IsMarked(head) || len(head) < kindOff {
@@ -305,11 +313,12 @@ func WasKind(head []byte) Kind {
 	return Kind(binary.NativeEndian.Uint32(head[kindOff:]))
 }
 
-// IsMarked reports that a file that begins with b is one of ours, initialised or not.
+// IsMarked reports that a file that begins with b is one of ours, initialised
+// or not.
 func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic }
 
-// Init writes the header into mem, which is all zero except for Mark, and the mutex word if Mark is dirty. Then it marks
-// mem ready.
+// Init writes the header into mem, which is all zero except for Mark, and the
+// mutex word if Mark is dirty. Then it marks mem ready.
 func (g *Geometry) Init(mem []byte) {
 	put := func(off int, v int) { binary.NativeEndian.PutUint32(mem[off:], uint32(v)) }
 	put64 := func(off int, v int64) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
@@ -342,8 +351,9 @@ func (g *Geometry) Init(mem []byte) {
 	word32(mem, readyOff).Store(Format)
 }
 
-// Ready reports whether the file's beginning tells of a finished initialisation. Nil bytes, a file cut short
-// by the death of its initialiser and a foreign file are told apart: the last is ErrIncompatible.
+// Ready reports whether the file's beginning tells of a finished
+// initialisation. Nil bytes, a file cut short by the death of its initialiser
+// and a foreign file are told apart: the last is ErrIncompatible.
 func Ready(head []byte) (bool, error) {
 	if len(head) == 0 {
 		return false, nil
@@ -358,15 +368,18 @@ func Ready(head []byte) (bool, error) {
 	return format != 0 && (format != Format || len(head) >= textOff), nil
 }
 
-// Persists reports whether the mapping that begins with head says that it outlives its handles.
+// Persists reports whether the mapping that begins with head says that it
+// outlives its handles.
 func Persists(head []byte) bool {
 	return len(head) >= minSize && binary.NativeEndian.Uint32(head[flagsOff:])&flagPersist != 0
 }
 
-// HeadSize is how much of a mapping's beginning Ready and HeadLen want to see, and enough for Read in most cases.
+// HeadSize is how much of a mapping's beginning Ready and HeadLen want to see,
+// and enough for Read in most cases.
 const HeadSize = textOff + 1024
 
-// HeadLen is how much of a ready mapping's beginning Read wants to see. The result is at most 2 MiB and some.
+// HeadLen is how much of a ready mapping's beginning Read wants to see. The
+// result is at most 2 MiB and some.
 func HeadLen(head []byte) int {
 	n := textOff
 	for _, off := range []int{codecLenOff, typeLenOff} {
@@ -375,7 +388,8 @@ func HeadLen(head []byte) int {
 	return n
 }
 
-// Read checks the header in head, a private copy of the first bytes of a ready mapping that is size bytes long.
+// Read checks the header in head, a private copy of the first bytes of a ready
+// mapping that is size bytes long.
 func Read(head []byte, size int64) (*Geometry, error) {
 	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
 	u64 := func(off int) uint64 { return binary.NativeEndian.Uint64(head[off:]) }
@@ -425,7 +439,8 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		return nil, corrupt("capacity", capacity)
 	}
 	g.Slots, g.Capacity = int(slots), int64(capacity)
-	// Everything else follows from what has been read, so it must be what Place says.
+	// Everything else follows from what has been read, so it must be what Place
+	// says.
 	if err := g.Place(int(page)); err != nil {
 		return nil, fmt.Errorf("%w: header: %d slots of %d bytes", ErrCorrupt, g.Slots, g.Capacity)
 	}
@@ -464,7 +479,8 @@ func written(head []byte) (static, texts []byte) {
 	return head[:rotorOff], head[textOff:min(len(head), HeadLen(head))]
 }
 
-// Version reads the current version from a private copy of the mapping's beginning.
+// Version reads the current version from a private copy of the mapping's
+// beginning.
 func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
 
 // Counts reads the counters from a private copy of the mapping's beginning.
@@ -499,7 +515,8 @@ func HolderPID(table []byte, slot int) uint32 {
 // Words gives access to the words of a mapped header.
 type Words struct{ mem []byte }
 
-// NewWords returns the words of mem, which must be at least as long as the header of a mutex.
+// NewWords returns the words of mem, which must be at least as long as the
+// header of a mutex.
 func NewWords(mem []byte) Words { return Words{mem[:textOff:textOff]} }
 
 // Mutex is the mutex word.
@@ -508,7 +525,8 @@ func (w Words) Mutex() *atomic.Uint32 { return word32(w.mem, MutexOff) }
 // Rotor is the member slot to try first. Its value is untrusted.
 func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }
 
-// Generation is the generation of a member slot, 0 <= slot < Members. Its value is untrusted.
+// Generation is the generation of a member slot, 0 <= slot < Members. Its value
+// is untrusted.
 func (w Words) Generation(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)) }
 
 // HolderPID is the process ID of the holder of a member slot, 0 <= slot <
@@ -540,7 +558,8 @@ func (w Words) Counter(c Counter) *atomic.Uint64 {
 	return word64(w.mem, int(countOff+8*c))
 }
 
-// LowHalf is the half of a mapped 64-bit word that changes with every increment.
+// LowHalf is the half of a mapped 64-bit word that changes with every
+// increment.
 func LowHalf(p *uint64) *atomic.Uint32 {
 	halves := (*[2]atomic.Uint32)(unsafe.Pointer(p))
 	if bigEndian {

@@ -49,7 +49,8 @@ func image(g *Geometry) []byte {
 	return mem
 }
 
-// The offsets are the format: programs of other versions and languages, on machines of all word sizes, rely on them.
+// The offsets are the format: programs of other versions and languages, on
+// machines of all word sizes, rely on them.
 func TestOffsets(t *testing.T) {
 	for _, c := range []struct {
 		what      string
@@ -129,7 +130,8 @@ func TestOffsets(t *testing.T) {
 	}
 }
 
-// The words that others write lie where the format says, whatever Go makes of the accessors.
+// The words that others write lie where the format says, whatever Go makes of
+// the accessors.
 func TestWords(t *testing.T) {
 	mem := image(geometries(t)["segment"])
 	w := NewWords(mem)
@@ -259,7 +261,8 @@ func TestPlaceTooLarge(t *testing.T) {
 	}
 }
 
-// What Init writes, Read reads, from no more of the mapping than HeadLen asks for.
+// What Init writes, Read reads, from no more of the mapping than HeadLen asks
+// for.
 func TestInitRead(t *testing.T) {
 	for _, page := range pages {
 		for name, g := range geometries(t) {
@@ -284,8 +287,9 @@ func TestInitRead(t *testing.T) {
 	}
 }
 
-// checkRead reads a header of any content, and fails the test unless the result is an error of this package or a
-// geometry whose regions lie within the mapping.
+// checkRead reads a header of any content, and fails the test unless the result
+// is an error of this package or a geometry whose regions lie within the
+// mapping.
 func checkRead(t testing.TB, head []byte, size int64) {
 	t.Helper()
 	g, err := Read(head, size)
@@ -311,7 +315,8 @@ func checkRead(t testing.TB, head []byte, size int64) {
 	}
 }
 
-// Nothing in the static header can make Read panic or find regions outside the mapping.
+// Nothing in the static header can make Read panic or find regions outside the
+// mapping.
 func TestReadCorrupt(t *testing.T) {
 	for name, g := range geometries(t) {
 		t.Run(name, func(t *testing.T) {
@@ -424,7 +429,8 @@ func TestReadPage(t *testing.T) {
 	}
 }
 
-// FuzzRead does without what lies between the static header and the texts, to have small inputs.
+// FuzzRead does without what lies between the static header and the texts, to
+// have small inputs.
 func FuzzRead(f *testing.F) {
 	for _, g := range geometries(f) {
 		mem := image(g)
@@ -479,8 +485,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// A mark is dirty or not, and so begins the mutex that is made over it. What is no
-// mutex, or cut off, is not dirty.
+// A mark is dirty or not, and so begins the mutex that is made over it. What is
+// no mutex, or cut off, is not dirty.
 func TestDirty(t *testing.T) {
 	if len(Mark(true)) != 24 || Dirty(Mark(false)) || !Dirty(Mark(true)) || Dirty(Mark(true)[:23]) || Dirty(nil) {
 		t.Error("Dirty of a mark is wrong")
@@ -536,7 +542,8 @@ func TestIdent(t *testing.T) {
 	}
 }
 
-// Generation 0 is none, and what a hostile peer stored leads back into the range.
+// Generation 0 is none, and what a hostile peer stored leads back into the
+// range.
 func TestNextGeneration(t *testing.T) {
 	for _, c := range []struct{ g, want uint32 }{
 		{0, 1}, {1, 2}, {genMask - 1, genMask}, {genMask, 1}, {1 << genBits, 1}, {math.MaxUint32, 1}, {math.MaxUint32 - 1, genMask},
@@ -626,7 +633,8 @@ func TestGetPut(t *testing.T) {
 	}
 }
 
-// SameHeader is about what only an initialiser writes, in beginnings of any length.
+// SameHeader is about what only an initialiser writes, in beginnings of any
+// length.
 func TestSameHeader(t *testing.T) {
 	g := &Geometry{Kind: KindSegment, Slots: 2, Capacity: 64, CodecID: "codec", TypeName: "type"}
 	if err := g.Place(4096); err != nil {

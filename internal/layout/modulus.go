@@ -5,8 +5,8 @@ import "math/bits"
 // Modulus divides by a number of slots.
 //
 // A division would take as long as the rest of a small value's reading. This is
-// the multiplication of Granlund and Montgomery ("Division by Invariant Integers
-// using Multiplication", PLDI 1994), for 63 bits.
+// the multiplication of Granlund and Montgomery ("Division by Invariant
+// Integers using Multiplication", PLDI 1994), for 63 bits.
 type Modulus struct {
 	n     uint64
 	mask  uint64 // 2^63 - 1, and 0 if n is 1

@@ -20,8 +20,8 @@ const (
 // ShutBit in the tail word says that nothing is sent any more.
 const ShutBit = 1 << 63
 
-// DoneIdent stands for the taker in the state of a message that is done. It is no
-// handle's, as its generation is 0.
+// DoneIdent stands for the taker in the state of a message that is done. It is
+// no handle's, as its generation is 0.
 const DoneIdent Ident = 1
 
 const (

@@ -49,7 +49,8 @@ func tooLong(n uint64, capacity int) error {
 	return fmt.Errorf("%w: a slot holds %d bytes, the capacity is %d", ErrCorrupt, n, capacity)
 }
 
-// SlotOffset is where slot i begins in the mapping, i modulo the number of slots.
+// SlotOffset is where slot i begins in the mapping, i modulo the number of
+// slots.
 func (g *Geometry) SlotOffset(i uint64) int64 { return g.slotArea + int64(i%uint64(g.Slots))*g.stride }
 
 // Slot is the place of one version of a value, in mapped memory.
@@ -61,8 +62,8 @@ func (s Slot) bytes(n int) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(s.header, SlotHeader)), n)
 }
 
-// Version is the version that the slot's header carries: that of its value, 0 if
-// it never had one or is being written. It is untrusted.
+// Version is the version that the slot's header carries: that of its value, 0
+// if it never had one or is being written. It is untrusted.
 func (s Slot) Version() uint64 { return atomic.LoadUint64((*uint64)(s.header)) }
 
 // Unseal takes the version off a slot that is about to be written. It stands
@@ -71,8 +72,8 @@ func (s Slot) Version() uint64 { return atomic.LoadUint64((*uint64)(s.header)) }
 // keeps the compiler from merging this store with Seal's.
 func (s Slot) Unseal() { fence.Publish((*uint64)(s.header), 0) }
 
-// Previous is the version that was current when the value of a slot was written.
-// It is untrusted.
+// Previous is the version that was current when the value of a slot was
+// written. It is untrusted.
 func (s Slot) Previous() uint64 {
 	return atomic.LoadUint64((*uint64)(unsafe.Add(s.header, slotPreviousOff)))
 }
@@ -85,19 +86,20 @@ func (s Slot) Seal(version, previous uint64, n int) {
 	fence.Publish((*uint64)(s.header), version)
 }
 
-// Get assigns the T in a slot to *v. T must be free of pointers, every bit pattern
-// a valid T, and its size at most the capacity.
+// Get assigns the T in a slot to *v. T must be free of pointers, every bit
+// pattern a valid T, and its size at most the capacity.
 func Get[T any](s Slot, v *T) { *v = *(*T)(unsafe.Add(s.header, SlotHeader)) }
 
-// Put assigns *v to the room of a slot, for the same kind of T as Get. It returns
-// the length of the value, for Seal.
+// Put assigns *v to the room of a slot, for the same kind of T as Get. It
+// returns the length of the value, for Seal.
 func Put[T any](s Slot, v *T) (n int) {
 	*(*T)(unsafe.Add(s.header, SlotHeader)) = *v
 	return int(unsafe.Sizeof(*v))
 }
 
-// In is the T that b, room in a slot or a copy of its size, begins with, for the
-// same kind of T as Get. It is nil if b has less room, or is not aligned as a T.
+// In is the T that b, room in a slot or a copy of its size, begins with, for
+// the same kind of T as Get. It is nil if b has less room, or is not aligned as
+// a T.
 func In[T any](b []byte) *T {
 	p := unsafe.Pointer(unsafe.SliceData(b))
 	var v T

@@ -17,7 +17,8 @@ const (
 	root   = "../.."
 )
 
-// imports returns what each of the module's Go files imports, but for its tests, by path from the module's root.
+// imports returns what each of the module's Go files imports, but for its
+// tests, by path from the module's root.
 func imports(t *testing.T) map[string][]string {
 	files := map[string][]string{}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -75,8 +76,8 @@ func TestUnsafeIsConfined(t *testing.T) {
 	}
 }
 
-// Imports run one way: each package imports those below it. What is not listed, such as the examples, may import the
-// packages, and they may not import it.
+// Imports run one way: each package imports those below it. What is not listed,
+// such as the examples, may import the packages, and they may not import it.
 func TestImportsRunOneWay(t *testing.T) {
 	level := map[string]int{
 		"segment":            10,

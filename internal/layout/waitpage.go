@@ -9,8 +9,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
-// waitWords is the wait page. What has different writers lies on different cache
-// lines of 64 bytes.
+// waitWords is the wait page. What has different writers lies on different
+// cache lines of 64 bytes.
 type waitWords struct {
 	watchFlag atomic.Uint32 // somebody may be parked until the next version
 	_         [60]byte
@@ -57,9 +57,9 @@ func NewWaitPage(mem []byte, g *Geometry) WaitPage {
 	return CopiedWaitPage(mem[words:words+wordsLen], mem[rows:rows+rowsLen])
 }
 
-// WaitPageParts is where the words of the wait page lie, and the rows, which have
-// no length if there are none: offsets and lengths in bytes. They are less than the
-// whole memory pages of [Geometry.WaitPage].
+// WaitPageParts is where the words of the wait page lie, and the rows, which
+// have no length if there are none: offsets and lengths in bytes. They are less
+// than the whole memory pages of [Geometry.WaitPage].
 func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
 	if g.waitPage == 0 {
 		return 0, 0, 0, 0
@@ -71,8 +71,8 @@ func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
 	return words, wordsLen, rows, rowsLen
 }
 
-// CopiedWaitPage is the wait page in private copies of its parts, which are aligned
-// as allocated memory of their lengths is.
+// CopiedWaitPage is the wait page in private copies of its parts, which are
+// aligned as allocated memory of their lengths is.
 func CopiedWaitPage(words, rows []byte) WaitPage {
 	return WaitPage{inBytes[waitWords](words), inBytes[memberRows](rows)}
 }
@@ -96,8 +96,8 @@ func (w WaitPage) Usable() bool { return w.words != nil }
 // WatchFlag is not 0 if somebody may be parked until the next version.
 func (w WaitPage) WatchFlag() *atomic.Uint32 { return &w.words.watchFlag }
 
-// Event is an event count: a sequence number that changes with each wake-up, and
-// a flag that is not 0 if somebody may be parked on it.
+// Event is an event count: a sequence number that changes with each wake-up,
+// and a flag that is not 0 if somebody may be parked on it.
 type Event struct{ Seq, Flag *atomic.Uint32 }
 
 // Event is the event count i, 0 <= i < Events.
@@ -106,13 +106,13 @@ func (w WaitPage) Event(i int) Event {
 	return Event{&e.seq, &e.flag}
 }
 
-// Word is the word i that is the kind's own, 0 <= i < WaitWords, on a cache line
-// of its own.
+// Word is the word i that is the kind's own, 0 <= i < WaitWords, on a cache
+// line of its own.
 func (w WaitPage) Word(i int) *atomic.Uint64 { return &w.words.words[i].word }
 
-// Row is the word of a member slot, 0 <= slot < Members. Members that were opened
-// one after the other do not share a cache line: the word stands at the slot's
-// number with its bits in reverse order.
+// Row is the word of a member slot, 0 <= slot < Members. Members that were
+// opened one after the other do not share a cache line: the word stands at the
+// slot's number with its bits in reverse order.
 func (w WaitPage) Row(slot int) *atomic.Uint64 {
 	if uint(slot) >= Members {
 		panic("layout: row out of range")
@@ -127,8 +127,8 @@ func (w WaitPage) UseRow(slot int) {
 	w.words.used.Or(1 << (slot / 64))
 }
 
-// DisuseRow says that a member does not use its row, which is 0. The caller holds
-// the registry.
+// DisuseRow says that a member does not use its row, which is 0. The caller
+// holds the registry.
 func (w WaitPage) DisuseRow(slot int) {
 	i := slot / 64
 	w.words.usedWords[i].And(^(uint64(1) << (slot % 64)))
@@ -137,15 +137,16 @@ func (w WaitPage) DisuseRow(slot int) {
 	}
 }
 
-// Holding is the content of a row that names its holder: the identity in the low
-// 30 bits, and above them a number whose meaning the kind gives. It is 0 if there
-// is nothing to say.
+// Holding is the content of a row that names its holder: the identity in the
+// low 30 bits, and above them a number whose meaning the kind gives. It is 0 if
+// there is nothing to say.
 type Holding uint64
 
 // MaxHolding is the largest number of a Holding.
 const MaxHolding = 1<<(64-slotBits-genBits) - 1
 
-// NewHolding returns what the holder of that identity has, 0 <= n <= MaxHolding.
+// NewHolding returns what the holder of that identity has, 0 <= n <=
+// MaxHolding.
 func NewHolding(holder Ident, n uint64) Holding {
 	if n == 0 {
 		return 0
@@ -159,19 +160,20 @@ func (h Holding) Holder() Ident { return Ident(h & IdentMask) }
 // N is the number, at most MaxHolding.
 func (h Holding) N() uint64 { return uint64(h) >> (slotBits + genBits) }
 
-// CondBits is how many bits of a Holding's number are of the goroutines that wait
-// for a Cond. Those above have how many of them may go on.
+// CondBits is how many bits of a Holding's number are of the goroutines that
+// wait for a Cond. Those above have how many of them may go on.
 const CondBits = 17
 
 // Waiting is how many goroutines wait, of a Cond's row.
 func (h Holding) Waiting() uint64 { return h.N() & (1<<CondBits - 1) }
 
-// TellEvent is the event count by which all are told: of a semaphore's release, of
-// a Cond, and of an Event, which is set while its sequence number is odd.
+// TellEvent is the event count by which all are told: of a semaphore's release,
+// of a Cond, and of an Event, which is set while its sequence number is odd.
 const TellEvent = 1
 
-// PutWord stores v in a word that only the caller changes, after all its earlier
-// stores. Where the machine allows, that is cheaper than an atomic store.
+// PutWord stores v in a word that only the caller changes, after all its
+// earlier stores. Where the machine allows, that is cheaper than an atomic
+// store.
 func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }
 
 // AnyRow reports whether any member uses its row.
@@ -191,8 +193,8 @@ func (w WaitPage) UsedRows() iter.Seq[int] {
 	}
 }
 
-// OrRows is what all rows in use have in common with OR, those that the dead left
-// included.
+// OrRows is what all rows in use have in common with OR, those that the dead
+// left included.
 func (w WaitPage) OrRows() (or uint64) {
 	for words := w.words.used.Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
 		i := bits.TrailingZeros64(words)

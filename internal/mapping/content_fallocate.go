@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
+// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
+// error.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	var n int
 	err := again(func() (err error) { n, err = unix.Pread(o.fd, b, off); return err })
@@ -39,7 +40,8 @@ func (o *Object) reserveHoles(n int64) error {
 // has come to at.
 func (o *Object) fallocate(from, to int64) (at int64, err error) {
 	for at = from; at < to; {
-		// A signal undoes a whole call on some kernels, so that a long one might never end.
+		// A signal undoes a whole call on some kernels, so that a long one
+		// might never end.
 		n := min(to-at, 16<<20)
 		if err = again(func() error { return unix.Fallocate(o.fd, 0, at, n) }); err != nil {
 			return at, err

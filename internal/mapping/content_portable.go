@@ -8,8 +8,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error. It reads through a mapping: where
-// files and mappings are cached apart, as on OpenBSD, read(2) does not show what others have stored in theirs.
+// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
+// error. It reads through a mapping: where files and mappings are cached apart,
+// as on OpenBSD, read(2) does not show what others have stored in theirs.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	info, err := o.Info()
 	n := min(int64(len(b)), info.Size-off)
@@ -28,8 +29,10 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	return int(n), err
 }
 
-// reserve is Reserve without the question whether it fits. There is no call for it that all systems have.
+// reserve is Reserve without the question whether it fits. There is no call for
+// it that all systems have.
 func (o *Object) reserve(from, to int64) error { return o.fill(from, to) }
 
-// reserveHoles does nothing. To write zeros is to overwrite what others have stored meanwhile.
+// reserveHoles does nothing. To write zeros is to overwrite what others have
+// stored meanwhile.
 func (o *Object) reserveHoles(int64) error { return nil }

@@ -12,14 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultDir is where segments are unless a Place says otherwise: a directory of the user's own, as there is none for
-// shared memory that all of these systems have.
+// defaultDir is where segments are unless a Place says otherwise: a directory
+// of the user's own, as there is none for shared memory that all of these
+// systems have.
 func defaultDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))
 }
 
-// vetDir refuses a default directory that others may use, or may have planted. One that passes stays the user's: its
-// parent is sticky, or the user's own. A directory that the Place names is the caller's affair.
+// vetDir refuses a default directory that others may use, or may have planted.
+// One that passes stays the user's: its parent is sticky, or the user's own. A
+// directory that the Place names is the caller's affair.
 func (p *Place) vetDir() error {
 	if p.Dir != "" {
 		return nil

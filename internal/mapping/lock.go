@@ -23,10 +23,11 @@ import (
 // the registry once nobody has a lower one. No other handle asks for the
 // registry while anybody has a ticket. So each of the others has one turn at
 // most while a handle waits with its ticket. The kernel drops the ticket of a
-// process that dies. Two that choose at the same time may choose the same ticket,
-// which is why it is shared, as all locks of a file that is open read-only are;
-// then both have the same turn. The first looks are for speed: nobody who takes
-// turns with a few others has to take a ticket, and to be woken for its turn.
+// process that dies. Two that choose at the same time may choose the same
+// ticket, which is why it is shared, as all locks of a file that is open
+// read-only are; then both have the same turn. The first looks are for speed:
+// nobody who takes turns with a few others has to take a ticket, and to be
+// woken for its turn.
 //
 // A process that is stopped while it waits does not take its turn. It is passed
 // after overdue, as nothing rests on the order.
@@ -39,10 +40,10 @@ const (
 )
 
 // LockRegistry takes the registry byte: shared if the file is open read-only,
-// else exclusively. A holder needs it for microseconds, or for as long as it takes
-// to reserve memory, when the file grows. If it does neither, it is stopped, and
-// LockRegistry fails at the limit, of which only time counts that this process
-// was running. With no limit it tries once.
+// else exclusively. A holder needs it for microseconds, or for as long as it
+// takes to reserve memory, when the file grows. If it does neither, it is
+// stopped, and LockRegistry fails at the limit, of which only time counts that
+// this process was running. With no limit it tries once.
 func (o *Object) LockRegistry(limit time.Duration) error {
 	budget := wait.NewBudget(limit)
 	return o.lockRegistry(&budget)
@@ -172,8 +173,8 @@ func (o *Object) busy(budget *wait.Budget) error {
 		o.path, budget.Limit(), os.ErrDeadlineExceeded)
 }
 
-// TryEnter opens the object that the name leads to, as Enter does, but does not wait: busy says that somebody opens or
-// closes it.
+// TryEnter opens the object that the name leads to, as Enter does, but does not
+// wait: busy says that somebody opens or closes it.
 func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	if o, err = Open(p, false); err != nil {
 		return nil, false, err
@@ -206,10 +207,10 @@ func (o *Object) Hold(slot int) (bool, error) {
 // Drop lets the byte of a member slot go.
 func (o *Object) Drop(slot int) { o.set(unix.F_UNLCK, layout.MemberByte+int64(slot)) }
 
-// HoldReader takes a share of the readers' byte, and a place of its own by which
-// it is counted. A shared lock is all that a file gives that is open read-only, and
-// the system names one of those who share a byte, so each has another byte. Two
-// may have the same, and then count as one.
+// HoldReader takes a share of the readers' byte, and a place of its own by
+// which it is counted. A shared lock is all that a file gives that is open
+// read-only, and the system names one of those who share a byte, so each has
+// another byte. Two may have the same, and then count as one.
 func (o *Object) HoldReader() error {
 	ok, err := o.set(unix.F_RDLCK, layout.ReaderByte)
 	if err == nil && !ok {
@@ -254,9 +255,9 @@ func (o *Object) Holders() (slots []int, err error) {
 // maxReaders is where Readers stops to count.
 const maxReaders = 10000
 
-// Readers returns the number of other Objects that hold the readers' byte, up to
-// maxReaders. Readers of other programs need not have a place by which they are
-// counted.
+// Readers returns the number of other Objects that hold the readers' byte, up
+// to maxReaders. Readers of other programs need not have a place by which they
+// are counted.
 func (o *Object) Readers() (n int, err error) {
 	if any, err := o.taken(layout.ReaderByte, 1); err != nil || !any {
 		return 0, err
@@ -266,9 +267,9 @@ func (o *Object) Readers() (n int, err error) {
 }
 
 // held calls f for each range of those of n bytes that other Objects hold, in
-// ascending order, until f returns false. Which of several locks the system names
-// first is up to it: Linux sorts them by owner. So it is asked again on both sides
-// of its answer.
+// ascending order, until f returns false. Which of several locks the system
+// names first is up to it: Linux sorts them by owner. So it is asked again on
+// both sides of its answer.
 func (o *Object) held(at, n int64, f func(first, n int64) bool) (more bool, err error) {
 	for end := at + n; at < end; {
 		first, count, err := o.locked(at, end-at)
@@ -294,7 +295,8 @@ func (o *Object) AnyHeld() (bool, error) {
 	return o.taken(layout.ReaderByte, 1+layout.Members)
 }
 
-// set locks or unlocks a byte for the Object, and reports false if another holds it so that this cannot be.
+// set locks or unlocks a byte for the Object, and reports false if another
+// holds it so that this cannot be.
 func (o *Object) set(kind int16, at int64) (bool, error) {
 	ok, err := o.lock(kind, at)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
@@ -312,7 +314,8 @@ func (o *Object) taken(at, n int64) (bool, error) {
 	return found, err
 }
 
-// first returns one of n bytes that another Object holds, if any does. That need not be the lowest.
+// first returns one of n bytes that another Object holds, if any does. That
+// need not be the lowest.
 func (o *Object) first(at, n int64) (first int64, found bool, err error) {
 	first, count, err := o.locked(at, n)
 	if err != nil {
@@ -331,8 +334,9 @@ func setLock(fd, cmd int, kind int16, at int64) error {
 	return again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })
 }
 
-// getLock asks the kernel for a lock that somebody else has on any of n bytes, by F_GETLK or F_OFD_GETLK. It returns
-// those of the n bytes that the lock covers: count is 0 if there is none.
+// getLock asks the kernel for a lock that somebody else has on any of n bytes,
+// by F_GETLK or F_OFD_GETLK. It returns those of the n bytes that the lock
+// covers: count is 0 if there is none.
 func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
 	err = again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })

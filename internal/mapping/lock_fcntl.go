@@ -10,17 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// POSIX record locks (fcntl(2), F_SETLK) belong to the process: they do not conflict between two open files of one
-// process, and go as soon as the process closes any descriptor of the file, be it one that never locked anything.
-// So the Objects of one process that have the same file open share its descriptors, none of which is closed before
-// the last Object is, and a table says who of them holds what. The kernel's locks are the sum of the table, for
+// POSIX record locks (fcntl(2), F_SETLK) belong to the process: they do not
+// conflict between two open files of one process, and go as soon as the process
+// closes any descriptor of the file, be it one that never locked anything. So
+// the Objects of one process that have the same file open share its
+// descriptors, none of which is closed before the last Object is, and a table
+// says who of them holds what. The kernel's locks are the sum of the table, for
 // other processes to see, and go with the process, however it ends.
 //
-// That breaks if something else in the process opens and closes the file, to copy it for example. Nothing here can
-// prevent it.
+// That breaks if something else in the process opens and closes the file, to
+// copy it for example. Nothing here can prevent it.
 
-// files are what this process has open. The mutex guards all of them, and is held over the system calls: what they
-// say of a file is then true until the table has it.
+// files are what this process has open. The mutex guards all of them, and is
+// held over the system calls: what they say of a file is then true until the
+// table has it.
 var (
 	filesMu sync.Mutex
 	files   = map[inode]*file{}
@@ -45,8 +48,9 @@ type openFile struct {
 	file *file
 }
 
-// open opens the file of a path, with a descriptor that the process has of it if there is one. A descriptor for
-// both reading and writing does not serve one who wants to read: the mappings could be made writable.
+// open opens the file of a path, with a descriptor that the process has of it
+// if there is one. A descriptor for both reading and writing does not serve one
+// who wants to read: the mappings could be made writable.
 func (o *openFile) open(path string, flags int, mode uint32) error {
 	filesMu.Lock()
 	defer filesMu.Unlock()

@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open file description locks (fcntl(2), F_OFD_SETLK) belong to the open file, conflict between two open files
-// of one process, and go with the last descriptor, however its process ends. No process ID is involved.
+// Open file description locks (fcntl(2), F_OFD_SETLK) belong to the open file,
+// conflict between two open files of one process, and go with the last
+// descriptor, however its process ends. No process ID is involved.
 
-// openFile is a descriptor of an Object's own, and the locks that the kernel keeps for it.
+// openFile is a descriptor of an Object's own, and the locks that the kernel
+// keeps for it.
 type openFile struct{ fd int }
 
 func (f *openFile) open(path string, flags int, mode uint32) (err error) {

@@ -21,8 +21,8 @@ import (
 
 func init() { roles["peer"] = peer }
 
-// peer is another process that has the object NAME in DIR open. It answers what the test asks it, and does what it is
-// told to.
+// peer is another process that has the object NAME in DIR open. It answers what
+// the test asks it, and does what it is told to.
 func peer(args []string) error {
 	o, err := Open(&Place{Name: args[0], Dir: args[1]}, false)
 	if err != nil {
@@ -61,7 +61,8 @@ func peer(args []string) error {
 	return nil
 }
 
-// startPeer starts a peer, and returns how to talk to it: ask fails the test if it answers otherwise.
+// startPeer starts a peer, and returns how to talk to it: ask fails the test if
+// it answers otherwise.
 func startPeer(t *testing.T, p *Place) (proc *proctest.Proc, ask func(what string, want bool)) {
 	proc = proctest.Start(t, "peer", p.Name, p.Dir)
 	return proc, func(what string, want bool) {
@@ -73,8 +74,8 @@ func startPeer(t *testing.T, p *Place) (proc *proctest.Proc, ask func(what strin
 	}
 }
 
-// What an Object of this process holds, other processes see until it lets go, whatever other Objects of this
-// process do meanwhile.
+// What an Object of this process holds, other processes see until it lets go,
+// whatever other Objects of this process do meanwhile.
 func TestLocksAcrossProcesses(t *testing.T) {
 	a, p := create(t)
 	_, ask := startPeer(t, p)
@@ -130,7 +131,8 @@ func TestLocksAcrossProcesses(t *testing.T) {
 	ask("LockRegistry", true)
 }
 
-// Holders are all that hold a slot, and no other byte: those of this process and of others, but not the one that asks.
+// Holders are all that hold a slot, and no other byte: those of this process
+// and of others, but not the one that asks.
 func TestHolders(t *testing.T) {
 	a, p := create(t)
 	_, ask := startPeer(t, p)
@@ -235,7 +237,8 @@ func TestKilledHolder(t *testing.T) {
 	must(t, a.LockRegistry(0))
 }
 
-// An Object that only reads, and was there first, takes nothing from one that writes, nor becomes one.
+// An Object that only reads, and was there first, takes nothing from one that
+// writes, nor becomes one.
 func TestReadOnlyFirst(t *testing.T) {
 	a, p := create(t)
 	must(t, a.Reset(p, nil, int64(PageSize())))
@@ -267,7 +270,8 @@ func TestReadOnlyFirst(t *testing.T) {
 	ask("LockRegistry", false)
 }
 
-// Objects that open, lock and close the same file all the time, exclude each other.
+// Objects that open, lock and close the same file all the time, exclude each
+// other.
 func TestLocksUnderLoad(t *testing.T) {
 	_, p := create(t)
 	deadline := time.Now().Add(200 * time.Millisecond)

@@ -1,6 +1,8 @@
-// Package mapping is the seam to the platform's named shared memory: it opens and creates a named object, gives
-// it a size, maps it, tells whether its name still leads to it, and keeps the locks that the kernel drops when
-// their holder dies. It knows nothing of what the bytes mean but the positions of the lock bytes.
+// Package mapping is the seam to the platform's named shared memory: it opens
+// and creates a named object, gives it a size, maps it, tells whether its name
+// still leads to it, and keeps the locks that the kernel drops when their
+// holder dies. It knows nothing of what the bytes mean but the positions of the
+// lock bytes.
 //
 // A platform has one type, Object, with these functions:
 //
@@ -41,7 +43,8 @@
 //	                                                 number where the system does not tell
 //	(*Object) AnyHeld() (bool, error)                any slot or the readers' place; asked by those who hold none
 //
-// Locks belong to the Object, not to the process: two Objects of one process exclude each other.
+// Locks belong to the Object, not to the process: two Objects of one process
+// exclude each other.
 package mapping
 
 import (
@@ -53,14 +56,16 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
-// ErrNoSpace means that the memory or disk behind the place is full. The root package exports it.
+// ErrNoSpace means that the memory or disk behind the place is full. The root
+// package exports it.
 var ErrNoSpace = errors.New("no space for the segment")
 
 // ErrAbsent means that nothing has the name, or nothing that its users left
 // behind by dying. It is fs.ErrNotExist.
 var ErrAbsent = fmt.Errorf("there is none in use, nor one that persists: %w", fs.ErrNotExist)
 
-// DefaultMode is the permission of a new object if its Place asks for none: the owner only.
+// DefaultMode is the permission of a new object if its Place asks for none: the
+// owner only.
 const DefaultMode fs.FileMode = 0o600
 
 // MaxName is the length of the longest name, in bytes.
@@ -85,7 +90,8 @@ func (p *Place) mode() fs.FileMode {
 	return p.Mode
 }
 
-// Check refuses a name or a mode that no object can have, before any system call.
+// Check refuses a name or a mode that no object can have, before any system
+// call.
 func (p *Place) Check() error {
 	if err := CheckName(p.Name); err != nil {
 		return err
@@ -114,7 +120,8 @@ func (p *Place) checkDir() error {
 	return nil
 }
 
-// CheckName refuses a name that is not 1 to MaxName of [A-Za-z0-9._-] or that starts with a dot.
+// CheckName refuses a name that is not 1 to MaxName of [A-Za-z0-9._-] or that
+// starts with a dot.
 func CheckName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("%w: a name has 1 to %d characters, this one has %d", fs.ErrInvalid, MaxName, len(name))

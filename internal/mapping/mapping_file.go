@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Object is an open file. Its methods may be called concurrently, but for Close.
+// Object is an open file. Its methods may be called concurrently, but for
+// Close.
 type Object struct {
 	openFile
 	reader   int64 // the place by which it is counted as a reader, 0 if it is none
@@ -28,7 +29,8 @@ type Object struct {
 	created  bool
 }
 
-// Path is the file of a place. It is absolute, as the current directory may change before the object is closed.
+// Path is the file of a place. It is absolute, as the current directory may
+// change before the object is closed.
 func Path(p *Place) string {
 	path := filepath.Join(p.dir(), p.Name)
 	if abs, err := filepath.Abs(path); err == nil {
@@ -44,7 +46,8 @@ func (p *Place) dir() string {
 	return p.Dir
 }
 
-// Names lists the regular files of a directory that could be objects, that of the place.
+// Names lists the regular files of a directory that could be objects, that of
+// the place.
 func Names(p *Place) ([]string, error) {
 	if err := p.checkDir(); err != nil {
 		return nil, err
@@ -67,8 +70,9 @@ func Names(p *Place) ([]string, error) {
 	return names, nil
 }
 
-// Enter opens the object that the name leads to, creates it if that is wanted, and takes its registry lock. Between
-// the opening and the lock the name may come to lead elsewhere; then Enter starts again.
+// Enter opens the object that the name leads to, creates it if that is wanted,
+// and takes its registry lock. Between the opening and the lock the name may
+// come to lead elsewhere; then Enter starts again.
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	refusals := 10
 	for budget := wait.NewBudget(limit); ; {
@@ -91,7 +95,8 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		switch {
 		case err == nil || create && errors.Is(err, fs.ErrExist):
 		case errors.Is(err, fs.ErrPermission) && create && p.Mode&^DefaultMode != 0 && refusals > 0:
-			// Another user, who creates it now, may be about to give back what the umask took from its mode.
+			// Another user, who creates it now, may be about to give back what
+			// the umask took from its mode.
 			refusals--
 			time.Sleep(time.Millisecond)
 		default:
@@ -103,8 +108,9 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 	}
 }
 
-// Open opens an existing object. It never creates: O_CREAT on another user's file in a sticky directory is
-// refused by fs.protected_regular, even if the file's mode permits the access.
+// Open opens an existing object. It never creates: O_CREAT on another user's
+// file in a sticky directory is refused by fs.protected_regular, even if the
+// file's mode permits the access.
 func Open(p *Place, readOnly bool) (*Object, error) {
 	flags := unix.O_RDWR
 	if readOnly {
@@ -125,7 +131,8 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	return o, nil
 }
 
-// refusal says why a path could not be opened. What the system says of a symbolic link, say, differs between systems.
+// refusal says why a path could not be opened. What the system says of a
+// symbolic link, say, differs between systems.
 func refusal(path string, err error) error {
 	st, e := lstat(path)
 	switch {
@@ -200,7 +207,8 @@ func (o *Object) chmod(mode uint32) error {
 	return again(func() error { return unix.Fchmod(o.fd, mode) })
 }
 
-// identify remembers which file this is, and refuses what is not a plain file of a user that p trusts.
+// identify remembers which file this is, and refuses what is not a plain file
+// of a user that p trusts.
 func (o *Object) identify(p *Place) error {
 	st, err := fstat(o.fd)
 	if err != nil {
@@ -222,7 +230,8 @@ func (o *Object) identify(p *Place) error {
 	return nil
 }
 
-// status is what the system knows of a file, in types that are the same everywhere.
+// status is what the system knows of a file, in types that are the same
+// everywhere.
 type status struct {
 	id   inode
 	kind uint32 // S_IFREG …
@@ -309,10 +318,12 @@ func (o *Object) Info() (Info, error) {
 	return Info{Size: st.size, Held: st.held, Mode: st.mode, UID: st.uid, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
-// Reset writes mark over what there is, cuts the file to it and reserves size bytes, all zero but the mark. So there
-// is no moment at which the file is longer than nothing and has no mark, nor one at which neither the old content nor
-// the mark says that an owner died. All its memory is taken now: a sparse file in a full place would kill its users
-// with SIGBUS later. The caller holds the registry and nobody is attached.
+// Reset writes mark over what there is, cuts the file to it and reserves size
+// bytes, all zero but the mark. So there is no moment at which the file is
+// longer than nothing and has no mark, nor one at which neither the old content
+// nor the mark says that an owner died. All its memory is taken now: a sparse
+// file in a full place would kill its users with SIGBUS later. The caller holds
+// the registry and nobody is attached.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	info, err := o.Info()
 	if err != nil {
@@ -364,7 +375,8 @@ func (o *Object) write(b []byte, off int64) error {
 	return nil
 }
 
-// Lasting reports that what is at the place outlives those who have it open, until it is unlinked.
+// Lasting reports that what is at the place outlives those who have it open,
+// until it is unlinked.
 func (p *Place) Lasting() bool { return true }
 
 // Family returns nothing: files need no kernel objects beside them.
@@ -381,10 +393,11 @@ func (o *Object) Unlink() error {
 // Close closes the file, which drops its locks. Mappings stay.
 func (o *Object) Close() error { return o.close() }
 
-// again repeats a system call for as long as signals interrupt it. SA_RESTART, which the Go runtime sets for all of
-// them, does not help with every call, nor on every file system: those in user space return EINTR from any. The
-// runtime sends itself signals to preempt. Every system call of this package is made through again, except that of
-// closeFile.
+// again repeats a system call for as long as signals interrupt it. SA_RESTART,
+// which the Go runtime sets for all of them, does not help with every call, nor
+// on every file system: those in user space return EINTR from any. The runtime
+// sends itself signals to preempt. Every system call of this package is made
+// through again, except that of closeFile.
 func again(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
@@ -393,8 +406,9 @@ func again(call func() error) error {
 	}
 }
 
-// closeFile closes a descriptor. If a signal interrupts that, the descriptor is released all the same, and a second
-// call would close whatever another goroutine has opened meanwhile.
+// closeFile closes a descriptor. If a signal interrupts that, the descriptor is
+// released all the same, and a second call would close whatever another
+// goroutine has opened meanwhile.
 func closeFile(fd int) error {
 	if err := unix.Close(fd); !errors.Is(err, unix.EINTR) {
 		return err

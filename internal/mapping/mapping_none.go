@@ -15,7 +15,8 @@ import (
 
 var errNone = fmt.Errorf("shared memory on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
 
-// Object does not exist on this platform: Open and Create fail with an error wrapping errors.ErrUnsupported.
+// Object does not exist on this platform: Open and Create fail with an error
+// wrapping errors.ErrUnsupported.
 type Object struct{}
 
 func Path(p *Place) string                                      { return p.Name }

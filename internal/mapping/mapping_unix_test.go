@@ -20,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// create creates an object of the test's own and closes it at the test's end, unless the test does.
+// create creates an object of the test's own and closes it at the test's end,
+// unless the test does.
 func create(t *testing.T) (*Object, *Place) {
 	t.Helper()
 	p := &Place{Name: "o", Dir: t.TempDir()}
@@ -57,7 +58,8 @@ func TestCreateIsExclusive(t *testing.T) {
 	want(t, err, fs.ErrNotExist)
 }
 
-// The locks belong to the Object: two of one process exclude each other, and none sees its own.
+// The locks belong to the Object: two of one process exclude each other, and
+// none sees its own.
 func TestLockBytes(t *testing.T) {
 	a, p := create(t)
 	b := reopen(t, p)
@@ -135,7 +137,8 @@ func TestRegistry(t *testing.T) {
 	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
 }
 
-// Reset takes all the memory at once, so that no access fails for want of it later, and begins with zeros.
+// Reset takes all the memory at once, so that no access fails for want of it
+// later, and begins with zeros.
 func TestReset(t *testing.T) {
 	o, p := create(t)
 	const size = 1 << 20
@@ -264,7 +267,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// Retire lets the memory go at one stroke, under the hands of a goroutine that reads and writes it.
+// Retire lets the memory go at one stroke, under the hands of a goroutine that
+// reads and writes it.
 func TestRetire(t *testing.T) {
 	o, p := create(t)
 	const size = 16 << 20

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// However often a file is opened and closed while an Object has it open, the process has two descriptors of it at
-// most, and none when all are closed.
+// However often a file is opened and closed while an Object has it open, the
+// process has two descriptors of it at most, and none when all are closed.
 func TestDescriptors(t *testing.T) {
 	a, p := create(t)
 	f := a.file
@@ -34,7 +34,8 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
-// A file that was removed is another than that which took its place, be it open under the same name.
+// A file that was removed is another than that which took its place, be it open
+// under the same name.
 func TestReplaced(t *testing.T) {
 	a, p := create(t)
 	is(t, "Hold", func() (bool, error) { return a.Hold(0) }, true)

@@ -26,9 +26,9 @@ const (
 	readersPart  = "readers"  // event: exists while the readers' place is held
 )
 
-// Object is a section and the kernel objects beside it. It may be one that has no memory yet: a section gets its
-// size when it is created, so that is left to Reset and Reserve. Its methods may be called concurrently, but for
-// Close.
+// Object is a section and the kernel objects beside it. It may be one that has
+// no memory yet: a section gets its size when it is created, so that is left to
+// Reset and Reserve. Its methods may be called concurrently, but for Close.
 type Object struct {
 	store    store
 	family   *kernel.Family
@@ -47,22 +47,25 @@ type Object struct {
 
 // store is where the memory of a section is: in the page file or in a file.
 type store interface {
-	// open opens the section and returns its size, 0 for both if there is no memory yet; fs.ErrNotExist.
+	// open opens the section and returns its size, 0 for both if there is no
+	// memory yet; fs.ErrNotExist.
 	open(readOnly bool) (section windows.Handle, size int64, err error)
-	// create makes the store that open did not find, or takes notice that the section will make it.
+	// create makes the store that open did not find, or takes notice that the
+	// section will make it.
 	create() error
 	// reset gives the store size bytes, zero but the mark, whatever there was.
 	reset(mark []byte, size int64) (section windows.Handle, err error)
 	// reserve gives a store without memory at least size bytes.
 	reserve(size int64) (section windows.Handle, has int64, err error)
 	unlink() error
-	// canFail reports whether mapped memory may cease to be readable: its medium may fail.
+	// canFail reports whether mapped memory may cease to be readable: its
+	// medium may fail.
 	canFail() bool
 	close() error
 }
 
-// Path is the name of the section, or its file. That is absolute, as the current directory may change before the
-// object is closed.
+// Path is the name of the section, or its file. That is absolute, as the
+// current directory may change before the object is closed.
 func Path(p *Place) string {
 	if p.Dir != "" {
 		path := filepath.Join(p.Dir, p.Name)
@@ -77,7 +80,8 @@ func Path(p *Place) string {
 	return `Local\` + p.Name
 }
 
-// Lasting reports whether what is at the place outlives those who have it open, until it is unlinked.
+// Lasting reports whether what is at the place outlives those who have it open,
+// until it is unlinked.
 func (p *Place) Lasting() bool { return p.Dir != "" }
 
 // full turns the errors of a full place into ErrNoSpace.
@@ -105,9 +109,10 @@ func newObject(p *Place, readOnly bool) (*Object, error) {
 	return o, err
 }
 
-// Open opens an existing section, to look at it, until Close in the same goroutine. To look is to have things open for
-// a moment that others take for signs of life, so it is done under the registry lock; without, if a process has been
-// stopped that has it.
+// Open opens an existing section, to look at it, until Close in the same
+// goroutine. To look is to have things open for a moment that others take for
+// signs of life, so it is done under the registry lock; without, if a process
+// has been stopped that has it.
 func Open(p *Place, readOnly bool) (*Object, error) {
 	o, err := newObject(p, readOnly)
 	if err != nil {
@@ -123,8 +128,9 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	return o, nil
 }
 
-// Enter opens the section that the name leads to, or readies one to be created if that is wanted, with the registry
-// lock held. The lock has a name of its own, so it is taken first, and no section comes or goes under it.
+// Enter opens the section that the name leads to, or readies one to be created
+// if that is wanted, with the registry lock held. The lock has a name of its
+// own, so it is taken first, and no section comes or goes under it.
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	o, err := newObject(p, readOnly)
 	if err != nil {
@@ -150,11 +156,12 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 	return o, nil
 }
 
-// Leavings are none: the system frees page-file sections with the last process that has them open.
+// Leavings are none: the system frees page-file sections with the last process
+// that has them open.
 func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
 
-// TryEnter is Enter for a section that exists, but waits no longer than those need who only look. busy says that
-// somebody opens or closes it.
+// TryEnter is Enter for a section that exists, but waits no longer than those
+// need who only look. busy says that somebody opens or closes it.
 func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	o, err = Enter(p, false, false, 100*time.Millisecond)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -163,8 +170,9 @@ func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	return o, false, err
 }
 
-// open opens the section. If the last holder of the registry died, a section without a mark may be one that it was
-// about to initialise: such a one goes with that process, and is waited for.
+// open opens the section. If the last holder of the registry died, a section
+// without a mark may be one that it was about to initialise: such a one goes
+// with that process, and is waited for.
 func (o *Object) open(p *Place) error {
 	for budget := wait.NewBudget(200 * time.Millisecond); ; {
 		var err error
@@ -182,7 +190,8 @@ func (o *Object) open(p *Place) error {
 	}
 }
 
-// identify refuses an object of a user that p does not trust. Any user of a session can create a name in it.
+// identify refuses an object of a user that p does not trust. Any user of a
+// session can create a name in it.
 func identify(p *Place, h windows.Handle, kind windows.SE_OBJECT_TYPE) error {
 	if p.SecurityDescriptor != "" {
 		return nil
@@ -215,7 +224,8 @@ func (o *Object) ReadOnly() bool { return o.readOnly }
 // Family returns the section's family.
 func (o *Object) Family() *kernel.Family { return o.family }
 
-// Current reports that the name leads to this section, as it does for as long as it is open.
+// Current reports that the name leads to this section, as it does for as long
+// as it is open.
 func (o *Object) Current() (bool, error) { return true, nil }
 
 // Info returns the section's size, in whole pages.
@@ -225,7 +235,8 @@ func (o *Object) Info() (Info, error) {
 	return Info{Size: o.size, Held: o.size, UID: -1, ID: id.Sum64()}, nil
 }
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no error.
+// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
+// error.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	n := min(int64(len(b)), o.size-off)
 	if n <= 0 {
@@ -239,7 +250,8 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	return copy(b, bytes(addr, int(off+n))[off:]), nil
 }
 
-// Reset gives the section size bytes, all zero but the mark. The caller holds the registry and nobody is attached.
+// Reset gives the section size bytes, all zero but the mark. The caller holds
+// the registry and nobody is attached.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	if o.section != 0 && o.size == size && !p.Lasting() {
 		return clean(o.section, mark, size)
@@ -272,7 +284,8 @@ func (o *Object) Reserve(from, to int64) error {
 // ReserveHoles does nothing: what a section has, the system has reserved.
 func (o *Object) ReserveHoles(n int64, info Info) error { return nil }
 
-// Unlink takes the name away, with the memory. The object is then of no use but to be closed.
+// Unlink takes the name away, with the memory. The object is then of no use but
+// to be closed.
 func (o *Object) Unlink() error {
 	if o.section != 0 {
 		windows.CloseHandle(o.section)
@@ -281,8 +294,8 @@ func (o *Object) Unlink() error {
 	return o.store.unlink()
 }
 
-// Close closes the section and drops what the object holds. Mappings stay, and keep the memory. A second Close does
-// nothing.
+// Close closes the section and drops what the object holds. Mappings stay, and
+// keep the memory. A second Close does nothing.
 func (o *Object) Close() error {
 	if o.looking {
 		o.looking = false
@@ -302,10 +315,12 @@ func (o *Object) Close() error {
 	return errors.Join(err, o.store.close())
 }
 
-// LockRegistry takes the registry lock, which belongs to the thread: the goroutine stays on its own until
-// UnlockRegistry. One whose holder died is taken like a free one, as the header tells how far that came. The kernel has
-// a queue of those that wait. They wait for a part of the limit at a time, as a process may be suspended for as long as
-// all of it. With no limit it tries once.
+// LockRegistry takes the registry lock, which belongs to the thread: the
+// goroutine stays on its own until UnlockRegistry. One whose holder died is
+// taken like a free one, as the header tells how far that came. The kernel has
+// a queue of those that wait. They wait for a part of the limit at a time, as a
+// process may be suspended for as long as all of it. With no limit it tries
+// once.
 func (o *Object) LockRegistry(limit time.Duration) error {
 	runtime.LockOSThread()
 	var err error
@@ -336,7 +351,8 @@ func (o *Object) UnlockRegistry() {
 	runtime.UnlockOSThread()
 }
 
-// Hold takes a member slot, and reports whether it was free. An object holds one at most.
+// Hold takes a member slot, and reports whether it was free. An object holds
+// one at most.
 func (o *Object) Hold(slot int) (bool, error) {
 	free, err := o.family.Hold(kernel.MemberPart(slot))
 	if err != nil || !free {
@@ -379,8 +395,8 @@ func (o *Object) Held(slot int) (bool, error) {
 	return o.family.Held(kernel.MemberPart(slot))
 }
 
-// Holders returns the member slots that other Objects hold, in ascending order. Only if there is a writer each slot is
-// asked after.
+// Holders returns the member slots that other Objects hold, in ascending order.
+// Only if there is a writer each slot is asked after.
 func (o *Object) Holders() (slots []int, err error) {
 	if held, err := o.family.HasEvent(writersPart); err != nil || !held {
 		return nil, err
@@ -397,8 +413,8 @@ func (o *Object) Holders() (slots []int, err error) {
 	return slots, nil
 }
 
-// Readers is 1 if any Object holds the readers' place: an event does not tell how many have it open. An Object asks that
-// does not.
+// Readers is 1 if any Object holds the readers' place: an event does not tell
+// how many have it open. An Object asks that does not.
 func (o *Object) Readers() (int, error) {
 	held, err := o.family.HasEvent(readersPart)
 	if !held || err != nil {
@@ -407,7 +423,8 @@ func (o *Object) Readers() (int, error) {
 	return 1, nil
 }
 
-// AnyHeld reports whether any Object holds a slot or the readers' place. An Object asks that does not.
+// AnyHeld reports whether any Object holds a slot or the readers' place. An
+// Object asks that does not.
 func (o *Object) AnyHeld() (bool, error) {
 	for _, part := range []string{writersPart, readersPart} {
 		if held, err := o.family.HasEvent(part); held || err != nil {

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// file is a file, for those who set a directory. Nobody can rename, remove or cut it while it is open: it is not
-// shared for that.
+// file is a file, for those who set a directory. Nobody can rename, remove or
+// cut it while it is open: it is not shared for that.
 type file struct {
 	place *Place
 	path  string
@@ -28,9 +28,11 @@ type file struct {
 	h     windows.Handle // InvalidHandle: not open
 }
 
-// newFile returns a file that is not open yet. The kernel objects beside it are called by the identity of its
-// directory and its name, so that all ways that lead to it meet: two families for one file would be two owners of
-// one lock. They are those of all sessions, as the file is. The '!' keeps them apart from those of page-file sections.
+// newFile returns a file that is not open yet. The kernel objects beside it are
+// called by the identity of its directory and its name, so that all ways that
+// lead to it meet: two families for one file would be two owners of one lock.
+// They are those of all sessions, as the file is. The '!' keeps them apart from
+// those of page-file sections.
 func newFile(p *Place) (store, *kernel.Family, error) {
 	if strings.HasSuffix(p.Name, ".") || !filepath.IsLocal(p.Name) {
 		return nil, nil, fmt.Errorf("%w: Windows has no file of the name %q: it takes it for a device, or drops the dots at its end",
@@ -48,7 +50,8 @@ func newFile(p *Place) (store, *kernel.Family, error) {
 	return &file{place: p, path: Path(p), sa: family.Attributes(), h: windows.InvalidHandle}, family, nil
 }
 
-// identifyDir writes the identity of a directory of this machine: a FILE_ID_INFO, whatever path leads to it.
+// identifyDir writes the identity of a directory of this machine: a
+// FILE_ID_INFO, whatever path leads to it.
 func identifyDir(w io.Writer, dir string) error {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
@@ -163,9 +166,10 @@ func (f *file) section(readOnly bool) (windows.Handle, error) {
 	return h, nil
 }
 
-// reset writes the mark over what there is, cuts the file to it and makes it size bytes long. So there is no moment at
-// which it is longer than nothing and has no mark, nor one at which neither the old content nor the mark says that an
-// owner died. The system reserves the space now.
+// reset writes the mark over what there is, cuts the file to it and makes it
+// size bytes long. So there is no moment at which it is longer than nothing and
+// has no mark, nor one at which neither the old content nor the mark says that
+// an owner died. The system reserves the space now.
 func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
 	if _, err := windows.Seek(f.h, 0, 0); err != nil {
 		return 0, err
@@ -181,7 +185,8 @@ func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
 	return h, err
 }
 
-// cut cuts the file. It waits for processes that are ending to release their mappings of it.
+// cut cuts the file. It waits for processes that are ending to release their
+// mappings of it.
 func (f *file) cut(size int64) error {
 	for budget := wait.NewBudget(5 * time.Second); ; {
 		err := f.resize(size)
@@ -209,8 +214,8 @@ func (f *file) reserve(size int64) (windows.Handle, int64, error) {
 	return h, size, err
 }
 
-// unlink removes the file. Its handle is closed before, as it is not shared for that; another process may have it
-// open for a moment, to look at it.
+// unlink removes the file. Its handle is closed before, as it is not shared for
+// that; another process may have it open for a moment, to look at it.
 func (f *file) unlink() error {
 	f.close()
 	for budget := wait.NewBudget(100 * time.Millisecond); ; {

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// What x/sys/windows does not have. NtOpenDirectoryObject and NtQueryDirectoryObject are documented for user
-// programs (winternl.h); nothing else lists names.
+// What x/sys/windows does not have. NtOpenDirectoryObject and
+// NtQueryDirectoryObject are documented for user programs (winternl.h); nothing
+// else lists names.
 var (
 	kernel32             = windows.NewLazySystemDLL("kernel32.dll")
 	ntdll                = windows.NewLazySystemDLL("ntdll.dll")
@@ -40,7 +41,8 @@ func openFileMapping(access uint32, name string) (windows.Handle, error) {
 	return windows.Handle(h), nil
 }
 
-// Names lists the sections of a namespace, or the files of a directory, that could be objects.
+// Names lists the sections of a namespace, or the files of a directory, that
+// could be objects.
 func Names(p *Place) ([]string, error) {
 	if err := p.checkDir(); err != nil {
 		return nil, err
@@ -67,7 +69,8 @@ func directory(global bool) string {
 	return fmt.Sprintf(`\Sessions\%d`+root, session())
 }
 
-// session is the number of this process's session. In that of the services, 0, Local\ is Global\.
+// session is the number of this process's session. In that of the services, 0,
+// Local\ is Global\.
 var session = sync.OnceValue(func() (id uint32) {
 	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &id); err != nil {
 		panic(err) // there is always a session of one's own

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// pageFile is a named section of the page file: memory that the system frees, name and all, with its last handle.
+// pageFile is a named section of the page file: memory that the system frees,
+// name and all, with its last handle.
 type pageFile struct {
 	place  *Place
 	family *kernel.Family
@@ -58,8 +59,9 @@ func (s *pageFile) otherKind() error {
 
 func (s *pageFile) create() error { return nil }
 
-// reset creates the section. One of another size, which nobody is attached to, belongs to processes that are ending:
-// reset waits for it to go. The memory is committed now, so a full page file is no error later.
+// reset creates the section. One of another size, which nobody is attached to,
+// belongs to processes that are ending: reset waits for it to go. The memory is
+// committed now, so a full page file is no error later.
 func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
 	if err := s.awaitEnd(); err != nil {
 		return 0, err
@@ -99,7 +101,8 @@ func (s *pageFile) awaitEnd() error {
 	}
 }
 
-// reserve creates the section. One that a program that knows no registry has created meanwhile is as good.
+// reserve creates the section. One that a program that knows no registry has
+// created meanwhile is as good.
 func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 	h, existed, err := s.section(size)
 	if err != nil {
@@ -140,7 +143,8 @@ func (s *pageFile) section(size int64) (h windows.Handle, existed bool, err erro
 	return 0, false, err
 }
 
-// unlink fails: the system has no way to take the name away while somebody has the section open.
+// unlink fails: the system has no way to take the name away while somebody has
+// the section open.
 func (s *pageFile) unlink() error {
 	return fmt.Errorf("%w: Windows removes this name when its last handle is closed, and not before", errors.ErrUnsupported)
 }

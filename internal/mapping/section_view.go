@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Revocable says that Retire may be called while others use the memory. Here it may not: a view cannot be replaced
-// at one stroke.
+// Revocable says that Retire may be called while others use the memory. Here it
+// may not: a view cannot be replaced at one stroke.
 const Revocable = false
 
 // PageSize is the unit of Unprotect.
 func PageSize() int { return os.Getpagesize() }
 
-// AddressesLimited reports whether closed handles may keep others from the addresses that they need. Here they keep none.
+// AddressesLimited reports whether closed handles may keep others from the
+// addresses that they need. Here they keep none.
 func AddressesLimited() bool { return false }
 
 // Map maps the first n bytes, shared with all who map them.
@@ -29,7 +30,8 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	}
 	access := uint32(windows.FILE_MAP_READ)
 	if !o.readOnly {
-		// A view that is to be made writable later, in parts, has to be so at first.
+		// A view that is to be made writable later, in parts, has to be so at
+		// first.
 		access |= windows.FILE_MAP_WRITE
 	}
 	addr, err := windows.MapViewOfFile(o.section, access, 0, 0, uintptr(n))
@@ -83,7 +85,8 @@ func sectionSize(h windows.Handle) (int64, error) {
 	return int64(info.RegionSize), err
 }
 
-// bytes is the memory at an address that the system gave, which is none of the garbage collector's.
+// bytes is the memory at an address that the system gave, which is none of the
+// garbage collector's.
 func bytes(addr uintptr, n int) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), n)
 }

@@ -62,7 +62,8 @@ func there(t *testing.T, p *Place, want bool) {
 	}
 }
 
-// The system has the section for as long as somebody has it open, and no longer.
+// The system has the section for as long as somebody has it open, and no
+// longer.
 func TestSectionLives(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	there(t, p, false)
@@ -182,7 +183,8 @@ func TestNoSpace(t *testing.T) {
 	must(t, o.Close())
 }
 
-// What is left of a section of the right size is used again, even if a stranger has it open.
+// What is left of a section of the right size is used again, even if a stranger
+// has it open.
 func TestResetInPlace(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	stranger := section(t, p)
@@ -201,7 +203,8 @@ func TestResetInPlace(t *testing.T) {
 	}
 }
 
-// What an ending process still has open of a section of another size is waited for.
+// What an ending process still has open of a section of another size is waited
+// for.
 func TestResetWaits(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	corpse := section(t, p)
@@ -216,7 +219,8 @@ func TestResetWaits(t *testing.T) {
 	}
 }
 
-// The registry of one who died with it is free, and what it was about to create is waited for.
+// The registry of one who died with it is free, and what it was about to create
+// is waited for.
 func TestAbandonedRegistry(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	for _, made := range []string{"nothing", "unmarked", "marked", "file"} {
@@ -261,7 +265,8 @@ func registrar(args []string) error {
 	return nil
 }
 
-// A section of a file is there for as long as the file; nobody can remove or cut it under those who have it open.
+// A section of a file is there for as long as the file; nobody can remove or
+// cut it under those who have it open.
 func TestFileSection(t *testing.T) {
 	p := &Place{Name: "o", Dir: proctest.TempDir(t)}
 	a := section(t, p)
@@ -314,7 +319,8 @@ func TestFileSection(t *testing.T) {
 	want(t, err, layout.ErrIncompatible)
 }
 
-// The registry and the slots are the same for all paths that lead to a file, and others than those of other files.
+// The registry and the slots are the same for all paths that lead to a file,
+// and others than those of other files.
 func TestFileFamily(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a, b, other := section(t, &Place{Name: "o", Dir: dir}), section(t, &Place{Name: "O", Dir: dir}), section(t, &Place{Name: "p", Dir: dir})
@@ -336,7 +342,8 @@ func TestFileFamily(t *testing.T) {
 	is(t, "Hold after Drop", hold(b), true)
 }
 
-// A view that is mapped for reading can be made writable in parts, if its object may write.
+// A view that is mapped for reading can be made writable in parts, if its
+// object may write.
 func TestViews(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	w := section(t, p)

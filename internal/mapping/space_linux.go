@@ -104,9 +104,9 @@ type groupDir struct {
 	first bool   // it is of version 1
 }
 
-// rooms are what the limits of a group leave for n bytes. Page cache that is not
-// in active use is given back by the system when memory is asked for, and counts
-// as free. It takes long to ask for, so only where that matters.
+// rooms are what the limits of a group leave for n bytes. Page cache that is
+// not in active use is given back by the system when memory is asked for, and
+// counts as free. It takes long to ask for, so only where that matters.
 func (g *groupDir) rooms(tree fs.FS, n int64) []room {
 	limits, usage, cache := []string{"memory.max", "memory.high"}, "memory.current", "inactive_file"
 	if g.first {
@@ -180,7 +180,8 @@ func groupDirs(tree fs.FS) []groupDir {
 func groupMount(mounts string, first bool, group string) (at, below string, ok bool) {
 	longest := -1
 	for line := range strings.Lines(mounts) {
-		// ID parent major:minor root mount-point options [tags…] - type source options
+		// ID parent major:minor root mount-point options [tags…] - type source
+		// options
 		head, tail, found := strings.Cut(line, " - ")
 		h, t := strings.Fields(head), strings.Fields(tail)
 		if !found || len(h) < 6 || len(t) < 3 {

@@ -202,8 +202,8 @@ func waits(t *testing.T, o *Object) {
 	})
 }
 
-// opener opens the object NAME in DIR, and says when it begins to and when it has
-// the registry, which it keeps until its input ends.
+// opener opens the object NAME in DIR, and says when it begins to and when it
+// has the registry, which it keeps until its input ends.
 func opener(args []string) error {
 	fmt.Println("opening")
 	o, err := Enter(&Place{Name: args[0], Dir: args[1]}, false, false, limit)
@@ -216,7 +216,8 @@ func opener(args []string) error {
 	return nil
 }
 
-// limit is that of the openers, shorter than the library's so that the tests are.
+// limit is that of the openers, shorter than the library's so that the tests
+// are.
 const limit = 500 * time.Millisecond
 
 // Only time that the waiter was running counts for its limit.
@@ -234,8 +235,8 @@ func TestStoppedWhileWaiting(t *testing.T) {
 	waiter.Expect("opened")
 }
 
-// A holder that makes the file grow is waited for. One that does not is given up
-// at the limit.
+// A holder that makes the file grow is waited for. One that does not is given
+// up at the limit.
 func TestHolderThatReserves(t *testing.T) {
 	a, p := create(t)
 	must(t, a.LockRegistry(0))

@@ -152,9 +152,10 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	return s, err
 }
 
-// lockState is the state of the mutex of an object. The word is read again after
-// the question whether its owner lives, as another may have taken the mutex, and
-// the owner left, in between: nobody is said to have died that has not.
+// lockState is the state of the mutex of an object. The word is read again
+// after the question whether its owner lives, as another may have taken the
+// mutex, and the owner left, in between: nobody is said to have died that has
+// not.
 func lockState(obj *mapping.Object) (l Lock, err error) {
 	for range maxLooks {
 		word, err := readWord(obj, layout.MutexOff)
@@ -267,7 +268,8 @@ func readMagic(obj *mapping.Object) ([]byte, error) {
 	return head[:n], err
 }
 
-// leave undoes enter. Closing alone would leave the lock to a child process that is about to start a program.
+// leave undoes enter. Closing alone would leave the lock to a child process
+// that is about to start a program.
 func leave(obj *mapping.Object) {
 	obj.UnlockRegistry()
 	obj.Close()

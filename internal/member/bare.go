@@ -21,8 +21,9 @@ type Bare struct {
 
 var errNotBare = fmt.Errorf("%w: it is a segment or lock, with a header, not a bare mapping", layout.ErrIncompatible)
 
-// JoinBare attaches to an object of any content, or creates one of size zero bytes. An existing one must be at
-// least that long. An empty file that was there is another's, who may be about to give it a size.
+// JoinBare attaches to an object of any content, or creates one of size zero
+// bytes. An existing one must be at least that long. An empty file that was
+// there is another's, who may be about to give it a size.
 func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	obj, err := enter(p, true, false)
 	if err != nil {
@@ -79,9 +80,8 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 }
 
 // Use is the door through which every call enters that touches the memory. It
-// runs f, and returns its error, or ErrCorrupt or ErrNoSpace, as Member.Loss, if
-// some of the memory vanished.
-// No call may use it once Leave has begun.
+// runs f, and returns its error, or ErrCorrupt or ErrNoSpace, as Member.Loss,
+// if some of the memory vanished. No call may use it once Leave has begun.
 func (b *Bare) Use(f func(mem []byte) error) error {
 	err := b.Guard(func() error { return f(b.Mem) })
 	if errors.Is(err, fault.ErrLost) {
@@ -90,8 +90,9 @@ func (b *Bare) Use(f func(mem []byte) error) error {
 	return err
 }
 
-// Leave detaches. If this handle created the mapping, which is not to persist, and no other Bare is attached, it takes
-// the name away. One that only attached never does: the mapping may belong to a program that no lock tells of. No
+// Leave detaches. If this handle created the mapping, which is not to persist,
+// and no other Bare is attached, it takes the name away. One that only attached
+// never does: the mapping may belong to a program that no lock tells of. No
 // call may use Mem any more.
 func (b *Bare) Leave() error {
 	err := b.Unmap()

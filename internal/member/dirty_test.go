@@ -13,9 +13,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// Whatever of a mutex whose owner died, and of the processes that began it anew,
-// is left, the next to join finds out. What is to become something else is
-// refused, what fails leaves it there, and so does Sweep.
+// Whatever of a mutex whose owner died, and of the processes that began it
+// anew, is left, the next to join finds out. What is to become something else
+// is refused, what fails leaves it there, and so does Sweep.
 func TestDirty(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))

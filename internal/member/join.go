@@ -16,8 +16,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// registryLimit bounds the wait for the registry lock. Its holders need microseconds each, so a thousand that
-// open at once are no reason to give up.
+// registryLimit bounds the wait for the registry lock. Its holders need
+// microseconds each, so a thousand that open at once are no reason to give up.
 const registryLimit = 5 * time.Second
 
 // How says what to do if there is no live mapping, and if there is one.
@@ -52,8 +52,9 @@ func Join(how How, s *Spec) (*Member, error) {
 	return m, err
 }
 
-// JoinReader attaches to the live mapping of a spec with a handle that maps it read-only. The file is opened
-// for writing where its permissions allow that, for the sake of the wait page and of the last one to leave.
+// JoinReader attaches to the live mapping of a spec with a handle that maps it
+// read-only. The file is opened for writing where its permissions allow that,
+// for the sake of the wait page and of the last one to leave.
 func JoinReader(s *Spec) (*Member, error) {
 	obj, err := enter(&s.Place, false, false)
 	if isPermission(err) {
@@ -77,7 +78,8 @@ func (m *Member) settle(err error) (*Member, error) {
 	return nil, err
 }
 
-// enter opens the object that a place's name leads to, with its registry lock held.
+// enter opens the object that a place's name leads to, with its registry lock
+// held.
 func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -100,7 +102,8 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	if g == nil {
 		if err := m.initialise(s); err != nil {
-			// Nobody is attached, so what there is of the mapping is of use to nobody, except to say that an owner died.
+			// Nobody is attached, so what there is of the mapping is of use to
+			// nobody, except to say that an owner died.
 			if !m.dirty {
 				m.obj.Unlink()
 			}
@@ -143,9 +146,11 @@ func (m *Member) joinReader(s *Spec) error {
 	return err
 }
 
-// inspect returns the geometry of the live mapping that m is about to attach to. It is nil if there is none: if the
-// initialisation has not been finished, or if nobody is attached and the mapping is not there to persist. The
-// registry lock is held. If there is none, m.dirty says whether a dead owner is to be remembered.
+// inspect returns the geometry of the live mapping that m is about to attach
+// to. It is nil if there is none: if the initialisation has not been finished,
+// or if nobody is attached and the mapping is not there to persist. The
+// registry lock is held. If there is none, m.dirty says whether a dead owner is
+// to be remembered.
 func (m *Member) inspect() (*layout.Geometry, error) {
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
@@ -168,8 +173,8 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 	return layout.Read(head, info.Size)
 }
 
-// isDirty reports what [layout.Dirty] and [layout.WasKind] do of an object that nobody is attached to. The registry lock
-// is held.
+// isDirty reports what [layout.Dirty] and [layout.WasKind] do of an object that
+// nobody is attached to. The registry lock is held.
 func isDirty(obj *mapping.Object) (dirty bool, was layout.Kind, err error) {
 	var head [layout.DirtySize]byte
 	n, err := obj.ReadAt(head[:], 0)
@@ -179,8 +184,9 @@ func isDirty(obj *mapping.Object) (dirty bool, was layout.Kind, err error) {
 // heads are buffers for readHead: one takes longer to allocate than to fill.
 var heads = sync.Pool{New: func() any { return new([layout.HeadSize]byte) }}
 
-// readHead returns a copy of the header and texts of a mapping, nil if its initialisation has not been finished.
-// The copy is in buf if that is large enough.
+// readHead returns a copy of the header and texts of a mapping, nil if its
+// initialisation has not been finished. The copy is in buf if that is large
+// enough.
 func readHead(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	head, info, err := readBeginning(obj, buf)
 	if err != nil {
@@ -235,7 +241,8 @@ func (m *Member) initialise(s *Spec) error {
 	return err
 }
 
-// errDirty is the answer to those who want a name for something else that is there to say that an owner died.
+// errDirty is the answer to those who want a name for something else that is
+// there to say that an owner died.
 var errDirty = fmt.Errorf("%w: it is a lock whose owner died, and what it guards has not been repaired since: open it "+
 	"with Options.Repair set and lock it, or have Remove forget it", layout.ErrIncompatible)
 
@@ -279,10 +286,12 @@ func (m *Member) mapView(g *layout.Geometry, writable bool) error {
 	return nil
 }
 
-// claim takes a free member slot and begins a new generation of it, one that neither the mutex word nor the slot's row
-// names: its owner may be dead since a time when the slot last had that generation. What the slot's last holder left in
-// its row is cleared first, by nobody else and at no other time, so that no writer can clear what the next holder puts
-// there; except where rows name their holders.
+// claim takes a free member slot and begins a new generation of it, one that
+// neither the mutex word nor the slot's row names: its owner may be dead since
+// a time when the slot last had that generation. What the slot's last holder
+// left in its row is cleared first, by nobody else and at no other time, so
+// that no writer can clear what the next holder puts there; except where rows
+// name their holders.
 func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 	rotor := words.Rotor()
 	first := int(rotor.Load() % layout.Members)
@@ -322,7 +331,8 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 	return 0, ErrTooManyMembers
 }
 
-// named reports whether the mutex word or the row of its member slot names that identity.
+// named reports whether the mutex word or the row of its member slot names that
+// identity.
 func (m *Member) named(words layout.Words, ident layout.Ident) bool {
 	return layout.Owner(words.Mutex().Load()) == ident ||
 		m.Geometry.Kind.RowsNameHolders() && layout.Holding(m.WaitPage.Row(ident.Slot()).Load()).Holder() == ident

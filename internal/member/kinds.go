@@ -48,8 +48,8 @@ func (a *asked) alive(id layout.Ident) (pid int, alive bool) {
 	return 0, false
 }
 
-// waitPage is a copy of the wait page. It is not usable if the object has become
-// too short for one.
+// waitPage is a copy of the wait page. It is not usable if the object has
+// become too short for one.
 func (a *asked) waitPage(g *layout.Geometry) (layout.WaitPage, error) {
 	words, wordsLen, rows, rowsLen := g.WaitPageParts()
 	read := func(off, n int64) ([]byte, error) {
@@ -71,8 +71,8 @@ func (a *asked) waitPage(g *layout.Geometry) (layout.WaitPage, error) {
 	return layout.CopiedWaitPage(w, r), err
 }
 
-// queue is what a queue has. Its words change one after the other while it looks,
-// so it counts what can be true of them at one time.
+// queue is what a queue has. Its words change one after the other while it
+// looks, so it counts what can be true of them at one time.
 func (a *asked) queue(g *layout.Geometry) (q Queue, err error) {
 	page, err := a.waitPage(g)
 	if err != nil {

@@ -1,11 +1,13 @@
-// Package member is about who is attached to a mapping: it opens or creates one so that exactly one process
-// initialises it and the last one to leave frees it, gives each handle a slot of its own, and tells whether the
-// holder of a slot still lives.
+// Package member is about who is attached to a mapping: it opens or creates one
+// so that exactly one process initialises it and the last one to leave frees
+// it, gives each handle a slot of its own, and tells whether the holder of a
+// slot still lives.
 //
-// All of it rests on locks that the kernel drops with their holder. The registry lock makes each opening and
-// closing one step as far as others can see. Each writable handle holds a member slot for as long as it is
-// open, all readers share one more. Whoever opens a mapping to which nobody is attached begins it anew, and so
-// replaces an initialiser, or a last user, that died.
+// All of it rests on locks that the kernel drops with their holder. The
+// registry lock makes each opening and closing one step as far as others can
+// see. Each writable handle holds a member slot for as long as it is open, all
+// readers share one more. Whoever opens a mapping to which nobody is attached
+// begins it anew, and so replaces an initialiser, or a last user, that died.
 package member
 
 import (
@@ -22,7 +24,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// ErrTooManyMembers means that all layout.Members slots are taken. The root package exports it.
+// ErrTooManyMembers means that all layout.Members slots are taken. The root
+// package exports it.
 var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping has room for %d that write; close some, or use a Reader", layout.Members)
 
 // Member is a handle's attachment. Its methods may be called concurrently.
@@ -40,8 +43,8 @@ type Member struct {
 	// State. It is decided when the handle opens.
 	Direct bool
 
-	// WaitPage is the part of Mem that even a reader may write. It is not usable
-	// if there is none, or if the file's permissions forbid that.
+	// WaitPage is the part of Mem that even a reader may write. It is not
+	// usable if there is none, or if the file's permissions forbid that.
 	WaitPage layout.WaitPage
 
 	Queue     *park.Queue     // of those who want the mutex
@@ -80,12 +83,13 @@ func (m *Member) Count(c layout.Counter) {
 	}
 }
 
-// Self is the identity of this handle: never 0, and different from that of any other live handle of the mapping.
-// It is 0 for a reader.
+// Self is the identity of this handle: never 0, and different from that of any
+// other live handle of the mapping. It is 0 for a reader.
 func (m *Member) Self() uint32 { return uint32(m.ident) }
 
-// Alive reports whether the handle of that identity is open. It is one system call, and errs on the side of
-// true: for a moment after the slot's next holder took it, and when the system does not answer.
+// Alive reports whether the handle of that identity is open. It is one system
+// call, and errs on the side of true: for a moment after the slot's next holder
+// took it, and when the system does not answer.
 func (m *Member) Alive(ident uint32) bool {
 	id := layout.Ident(ident)
 	if id == m.ident {
@@ -114,11 +118,13 @@ func (m *Member) OwnsMutex() (owns bool) {
 	return owns
 }
 
-// Leave detaches: afterwards Mem holds private zeros, or is unmapped where Pinning, and if this was the last handle of a mapping that is not
-// there to persist, the mapping is gone. Calls that still use Mem do no harm, and none may begin to wait on it.
-// If a call took the mutex while Leave was under way, Leave lets it go again, unless keepMutex says that the
-// handle is meant to be missed as an owner that died. The error says what was left behind; the handle is closed
-// all the same. A second Leave waits for the first, and returns nil.
+// Leave detaches: afterwards Mem holds private zeros, or is unmapped where
+// Pinning, and if this was the last handle of a mapping that is not there to
+// persist, the mapping is gone. Calls that still use Mem do no harm, and none
+// may begin to wait on it. If a call took the mutex while Leave was under way,
+// Leave lets it go again, unless keepMutex says that the handle is meant to be
+// missed as an owner that died. The error says what was left behind; the handle
+// is closed all the same. A second Leave waits for the first, and returns nil.
 func (m *Member) Leave(keepMutex bool) (err error) {
 	m.left.Do(func() { err = m.leave(keepMutex) })
 	return err
@@ -191,8 +197,8 @@ func (m *Member) disown() error {
 	})
 }
 
-// unlinkIfLast gives the handle's place back, and the mapping's name if nobody else has one and no owner's death is to be
-// remembered.
+// unlinkIfLast gives the handle's place back, and the mapping's name if nobody
+// else has one and no owner's death is to be remembered.
 func (m *Member) unlinkIfLast() error {
 	if m.reader {
 		m.obj.DropReader()
@@ -211,7 +217,8 @@ func (m *Member) unlinkIfLast() error {
 		if err != nil || attached {
 			return err
 		}
-		// The word is read when nobody is there to change it. A file that says that an owner died stays.
+		// The word is read when nobody is there to change it. A file that says
+		// that an owner died stays.
 		if dirty, _, err := isDirty(m.obj); err != nil || dirty {
 			return err
 		}
@@ -228,9 +235,11 @@ func unlinkIfAlone(obj *mapping.Object) error {
 	if err != nil || !current {
 		return err
 	}
-	// Who may use another user's mapping need not be allowed to unlink it, as in a sticky directory; and who may
-	// only read it holds the registry shared, which does not keep the name from changing. The mapping then stays
-	// until the next to open the name begins it anew, or until its owner sweeps.
+	// Who may use another user's mapping need not be allowed to unlink it, as
+	// in a sticky directory; and who may only read it holds the registry
+	// shared, which does not keep the name from changing. The mapping then
+	// stays until the next to open the name begins it anew, or until its owner
+	// sweeps.
 	if obj.ReadOnly() {
 		return nil
 	}
@@ -240,7 +249,8 @@ func unlinkIfAlone(obj *mapping.Object) error {
 	return err
 }
 
-// Free gives the addresses of a detached handle back. No call may use Mem any more.
+// Free gives the addresses of a detached handle back. No call may use Mem any
+// more.
 func (m *Member) Free() {
 	if m.view != nil && !m.gone && !m.lent {
 		m.view.Unmap()
@@ -248,9 +258,10 @@ func (m *Member) Free() {
 	}
 }
 
-// Discard closes a handle that was dropped without Leave, and frees one that was closed. One that was dropped
-// with the mutex held stays as it is until the process ends. It is a clean-up function: no call can use the
-// handle, and it does not block.
+// Discard closes a handle that was dropped without Leave, and frees one that
+// was closed. One that was dropped with the mutex held stays as it is until the
+// process ends. It is a clean-up function: no call can use the handle, and it
+// does not block.
 func (m *Member) Discard() {
 	if m.gone {
 		return
@@ -263,9 +274,9 @@ func (m *Member) Discard() {
 	}()
 }
 
-// Abandon is Discard for a handle whose memory may still be read, or written, by
-// those that have borrowed some of it. Its addresses are never given back. Where
-// memory cannot be replaced, it stays as it is until the process ends.
+// Abandon is Discard for a handle whose memory may still be read, or written,
+// by those that have borrowed some of it. Its addresses are never given back.
+// Where memory cannot be replaced, it stays as it is until the process ends.
 func (m *Member) Abandon() {
 	if Pinning {
 		return

@@ -101,7 +101,8 @@ func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	}
 }
 
-// dead waits until the handle of an identity, whose process was killed, is not alive.
+// dead waits until the handle of an identity, whose process was killed, is not
+// alive.
 func dead(t *testing.T, m *Member, ident uint32) {
 	t.Helper()
 	proctest.Gone(t, func() bool { return !m.Alive(ident) })
@@ -135,7 +136,8 @@ func start(t *testing.T, dir string) (*proctest.Proc, uint32) {
 	return p, uint32(ident)
 }
 
-// Every live handle has an identity of its own, which lives as long as it does, however it ends.
+// Every live handle has an identity of its own, which lives as long as it does,
+// however it ends.
 func TestIdentities(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a, b := join(t, in(dir)), join(t, in(dir))
@@ -182,7 +184,8 @@ func TestSlotReused(t *testing.T) {
 	}
 }
 
-// A handle never gets the identity that the mutex word names, even if generations have come round to it since.
+// A handle never gets the identity that the mutex word names, even if
+// generations have come round to it since.
 func TestGenerationInUseIsSkipped(t *testing.T) {
 	const last = 1<<20 - 1
 	s := in(proctest.TempDir(t))
@@ -212,7 +215,8 @@ func TestGenerationInUseIsSkipped(t *testing.T) {
 	a.Words.Mutex().Store(0)
 }
 
-// Whatever the words that a hostile peer can write say, there is a slot or an error.
+// Whatever the words that a hostile peer can write say, there is a slot or an
+// error.
 func TestHostileRotor(t *testing.T) {
 	s := in(proctest.TempDir(t))
 	a := join(t, s)
@@ -274,7 +278,8 @@ func TestHow(t *testing.T) {
 	want(t, err, refused)
 }
 
-// The last to leave takes the file away, be it a reader; unless it is there to persist.
+// The last to leave takes the file away, be it a reader; unless it is there to
+// persist.
 func TestLastLeaves(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
@@ -326,7 +331,8 @@ func TestLeaveWhenReplaced(t *testing.T) {
 
 // Whatever an initialiser that died has left, the next to join begins anew.
 func TestHalfInitialised(t *testing.T) {
-	// The states between create and Init's last store, and that of a mapping whose users all died.
+	// The states between create and Init's last store, and that of a mapping
+	// whose users all died.
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
 	marked := append(layout.Mark(false), make([]byte, g.Size()-int64(len(layout.Mark(false))))...)
@@ -450,7 +456,8 @@ func TestKilledJoiner(t *testing.T) {
 	}
 }
 
-// While somebody is attached the mapping is never begun anew, whatever has become of its header.
+// While somebody is attached the mapping is never begun anew, whatever has
+// become of its header.
 func TestHeaderGone(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
@@ -494,7 +501,8 @@ func TestHeaderGone(t *testing.T) {
 	}
 }
 
-// A call that took the mutex while Leave was under way is undone, unless its owner is meant to be missed.
+// A call that took the mutex while Leave was under way is undone, unless its
+// owner is meant to be missed.
 func TestLeaveWithMutex(t *testing.T) {
 	for _, c := range []struct {
 		keep        bool
@@ -530,12 +538,13 @@ func TestLeaveWithMutex(t *testing.T) {
 	}
 }
 
-// Discard, the clean-up of a handle that was dropped, ends it, unless it holds the mutex: it is then alive for as
-// long as its process.
+// Discard, the clean-up of a handle that was dropped, ends it, unless it holds
+// the mutex: it is then alive for as long as its process.
 func TestDiscard(t *testing.T) {
 	s := in(proctest.TempDir(t))
 	a := join(t, s)
-	// discard waits for the goroutine that does it, which must not come upon a handle that the test has freed.
+	// discard waits for the goroutine that does it, which must not come upon a
+	// handle that the test has freed.
 	discard := func(m *Member) {
 		t.Helper()
 		m.Discard()
@@ -660,7 +669,8 @@ func TestAdmin(t *testing.T) {
 	must(t, RemoveBare(&s.Place))
 }
 
-// Whoever cannot attach, as another was faster with a smaller one, leaves it alone.
+// Whoever cannot attach, as another was faster with a smaller one, leaves it
+// alone.
 func TestBareRace(t *testing.T) {
 	s := &Spec{Place: mapping.Place{Name: "b", Dir: proctest.TempDir(t)}}
 	rounds := 500
@@ -708,7 +718,8 @@ func TestBare(t *testing.T) {
 	must(t, a.Leave())
 	exists(t, s, false)
 
-	// The creator leaves it to those that are still attached, and they leave it where it is.
+	// The creator leaves it to those that are still attached, and they leave it
+	// where it is.
 	for range 2 {
 		a, err = JoinBare(p, 100, false)
 		must(t, err)
@@ -721,7 +732,8 @@ func TestBare(t *testing.T) {
 		must(t, RemoveBare(p))
 	}
 
-	// What another program made is not removed, be it with a size or without one.
+	// What another program made is not removed, be it with a size or without
+	// one.
 	for _, content := range [][]byte{nil, make([]byte, 100)} {
 		must(t, os.WriteFile(mapping.Path(p), content, 0o600))
 		a, err = JoinBare(p, 100, false)
@@ -746,8 +758,8 @@ func TestBare(t *testing.T) {
 	exists(t, s, true)
 }
 
-// What a member slot's holder took, who died in a generation that is about to come
-// again, is nobody's before that.
+// What a member slot's holder took, who died in a generation that is about to
+// come again, is nobody's before that.
 func TestGenerationsBeginAgain(t *testing.T) {
 	dir := proctest.TempDir(t)
 	s := in(dir)
@@ -780,7 +792,8 @@ func TestGenerationsBeginAgain(t *testing.T) {
 	}
 	must(t, second.Leave(false))
 	m.Words.Rotor().Store(slot)
-	// What the second took is given back when it leaves; it seems to have died here.
+	// What the second took is given back when it leaves; it seems to have died
+	// here.
 	slots := layout.NewSlots(m.Mem, m.Geometry)
 	place := slots.Slot(2)
 	place.State().Store(uint64(layout.NewMessageState(2, takers[1], 1)))

@@ -59,7 +59,8 @@ func TestHandles(t *testing.T) {
 		for range 100 {
 			use()
 		}
-		// The runtime has a few for each of its threads, of which some may be about to end.
+		// The runtime has a few for each of its threads, of which some may be
+		// about to end.
 		for begun := time.Now(); handles() > before+50; time.Sleep(time.Millisecond) {
 			if time.Since(begun) > proctest.Patience {
 				t.Fatalf("%s: %d handles, before %d", what, handles(), before)

@@ -28,9 +28,10 @@ func (m *Member) giveBack() error {
 	})
 }
 
-// forget frees the messages of a queue that were taken by any holder of a member
-// slot. This handle holds it now, and its generations are about to begin again, so
-// that those that took them would be taken for alive. The registry is locked.
+// forget frees the messages of a queue that were taken by any holder of a
+// member slot. This handle holds it now, and its generations are about to begin
+// again, so that those that took them would be taken for alive. The registry is
+// locked.
 func (m *Member) forget(slot int) {
 	if m.Geometry.Kind == layout.KindQueue {
 		n := m.free(m.Mem, func(taker layout.Ident) bool {

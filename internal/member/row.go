@@ -25,8 +25,8 @@ func (m *Member) EventBroadcast(i int) *park.Broadcast {
 	return park.NewBroadcast(m.WaitPage.Event(i).Seq, m.obj.Family())
 }
 
-// Open reports whether a handle has that member slot. It is one system call, and
-// errs on the side of true, as Alive does.
+// Open reports whether a handle has that member slot. It is one system call,
+// and errs on the side of true, as Alive does.
 func (m *Member) Open(slot int) bool {
 	if slot == m.ident.Slot() && !m.reader {
 		return true
@@ -79,10 +79,10 @@ func (m *Member) Row() (*atomic.Uint64, error) {
 }
 
 // Pinned is what the rows of all members that live have in common with OR: the
-// bits that some of them has set. It asks the system whether a member lives only
-// if ask says so, and only about those that have bits set; without, those that it
-// does not know to be dead count. It is called within Use, of a kind that has
-// rows.
+// bits that some of them has set. It asks the system whether a member lives
+// only if ask says so, and only about those that have bits set; without, those
+// that it does not know to be dead count. It is called within Use, of a kind
+// that has rows.
 func (m *Member) Pinned(ask bool) (bits uint64) {
 	dead := m.dead.Load()
 	if dead == nil && !ask {
@@ -94,9 +94,10 @@ func (m *Member) Pinned(ask bool) (bits uint64) {
 			continue
 		}
 		if ask || dead != nil && dead[slot].Load() != 0 {
-			// A holder of this generation, or of an earlier one, has set the bits: the
-			// next clears them before it raises the generation. So if nobody holds the
-			// slot after that, their holder is dead, and stays so.
+			// A holder of this generation, or of an earlier one, has set the
+			// bits: the next clears them before it raises the generation. So if
+			// nobody holds the slot after that, their holder is dead, and stays
+			// so.
 			generation := m.Words.Generation(slot).Load()
 			if m.deadOf(slot).Load() == generation {
 				continue
@@ -118,8 +119,8 @@ func (m *Member) holds(slot int) bool {
 	return m.row.Load() != nil && m.rowSlot == slot
 }
 
-// deadOf is the generation of a member slot whose holder is known to be dead; 0 if
-// none is, which no holder of a slot has.
+// deadOf is the generation of a member slot whose holder is known to be dead; 0
+// if none is, which no holder of a slot has.
 func (m *Member) deadOf(slot int) *atomic.Uint32 {
 	dead := m.dead.Load()
 	if dead == nil {
@@ -146,8 +147,8 @@ func (m *Member) claimForReader() (ident layout.Ident, err error) {
 	return ident, err
 }
 
-// leaveRow clears the row of a handle whose memory is retired, and wakes one that
-// waits for it. The registry is locked.
+// leaveRow clears the row of a handle whose memory is retired, and wakes one
+// that waits for it. The registry is locked.
 func (m *Member) leaveRow() error {
 	if m.row.Load() == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A row belongs to a member slot. It is cleared when its handle leaves, or by the
-// next to claim the slot.
+// A row belongs to a member slot. It is cleared when its handle leaves, or by
+// the next to claim the slot.
 func TestRow(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a, b := join(t, s), join(t, s)
@@ -58,7 +58,8 @@ func TestRow(t *testing.T) {
 	}
 }
 
-// A reader has a row once it asks for one, and holds a member slot from then on.
+// A reader has a row once it asks for one, and holds a member slot from then
+// on.
 func TestRowOfReader(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
@@ -95,8 +96,8 @@ func TestRowOfReader(t *testing.T) {
 	}
 }
 
-// A row that names its holder is not cleared by the next to claim the slot, which
-// gets an identity that the row does not name.
+// A row that names its holder is not cleared by the next to claim the slot,
+// which gets an identity that the row does not name.
 func TestRowNamesHolder(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	s.New = func(page int) (*layout.Geometry, error) {

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A background sweep removes what dead processes of this user left, and nothing else.
+// A background sweep removes what dead processes of this user left, and nothing
+// else.
 func TestSweepAll(t *testing.T) {
 	dir := proctest.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }

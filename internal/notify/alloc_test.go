@@ -9,7 +9,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A wait for what is there already needs nothing of the heap. Under -race allocations are different.
+// A wait for what is there already needs nothing of the heap. Under -race
+// allocations are different.
 func TestAllocs(t *testing.T) {
 	v := newVariable()
 	n := newIn(newSet(0), v.source(""))

@@ -13,10 +13,11 @@ import (
 )
 
 // EventCount waits for what one waiter takes, a message or the room for one,
-// where a Notifier waits for what all want to see. One goroutine of the handle at
-// a time waits for the event; the others wait for it to have done. Its methods may
-// be called concurrently. The event is what is known as an eventcount: Reed and
-// Kanodia, "Synchronization with Eventcounts and Sequencers" (1979).
+// where a Notifier waits for what all want to see. One goroutine of the handle
+// at a time waits for the event; the others wait for it to have done. Its
+// methods may be called concurrently. The event is what is known as an
+// eventcount: Reed and Kanodia, "Synchronization with Eventcounts and
+// Sequencers" (1979).
 type EventCount struct {
 	event *park.Event
 	use   func(f func() error) error
@@ -30,9 +31,9 @@ type EventCount struct {
 	close  sync.Once
 }
 
-// NewEventCount returns an EventCount of e. use is as [Source.Use]. limit is how
-// long to sleep at most before the next look, as whoever was to wake this waiter
-// may have died. count is as [Source.Count].
+// NewEventCount returns an EventCount of e. use is as [Source.Use]. limit is
+// how long to sleep at most before the next look, as whoever was to wake this
+// waiter may have died. count is as [Source.Count].
 func NewEventCount(e *park.Event, use func(f func() error) error, limit func() time.Duration, count func()) *EventCount {
 	return &EventCount{
 		event: e, use: use, limit: limit, count: count,
@@ -44,18 +45,18 @@ func NewEventCount(e *park.Event, use func(f func() error) error, limit func() t
 // operation that makes the change visible.
 func (e *EventCount) Signal() { e.event.Signal() }
 
-// KickAtEnd has the waiters look again when a process ends, until stop is called,
-// as park.Queue.KickAtEnd.
+// KickAtEnd has the waiters look again when a process ends, until stop is
+// called, as park.Queue.KickAtEnd.
 func (e *EventCount) KickAtEnd(pid uint32) (stop func()) { return e.event.KickAtEnd(pid) }
 
-// Waited reports whether a Signal may have somebody to wake. It stands where Signal
-// does.
+// Waited reports whether a Signal may have somebody to wake. It stands where
+// Signal does.
 func (e *EventCount) Waited() bool { return e.event.Flag.Load() != 0 }
 
-// Wait returns nil once ready has reported true, and does not call it again then,
-// so that ready may take what it finds. It returns ctx's error when ctx is done,
-// fs.ErrClosed after Close, and the error of Use if that fails; ready may have
-// reported true then.
+// Wait returns nil once ready has reported true, and does not call it again
+// then, so that ready may take what it finds. It returns ctx's error when ctx
+// is done, fs.ErrClosed after Close, and the error of Use if that fails; ready
+// may have reported true then.
 //
 // ready is called within Use, must be quick, and must not wait for the
 // EventCount.
@@ -84,15 +85,15 @@ func (e *EventCount) Wait(ctx context.Context, ready func() bool) error {
 	return w.wait()
 }
 
-// kick ends the sleep of the goroutine that waits, and maybe others. The sequence
-// number changes, so that it does not begin to sleep either.
+// kick ends the sleep of the goroutine that waits, and maybe others. The
+// sequence number changes, so that it does not begin to sleep either.
 func (e *EventCount) kick() {
 	e.use(func() error { e.event.Seq.Add(1); return nil })
 	e.event.Kick()
 }
 
-// Close ends all waits with fs.ErrClosed. It returns when none uses the event any
-// more. It must not be called by ready or within Use.
+// Close ends all waits with fs.ErrClosed. It returns when none uses the event
+// any more. It must not be called by ready or within Use.
 func (e *EventCount) Close() {
 	e.close.Do(func() {
 		e.closed.Store(true)

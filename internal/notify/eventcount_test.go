@@ -127,8 +127,8 @@ func (p *pool) give(t *testing.T, n int, between func()) {
 	e.Signal()
 }
 
-// No wake-up is lost between processes, as no limit rescues those that sleep: not
-// with a waiter that gives up, nor with one that finds nothing.
+// No wake-up is lost between processes, as no limit rescues those that sleep:
+// not with a waiter that gives up, nor with one that finds nothing.
 func TestEventNoneLost(t *testing.T) {
 	name := proctest.Name(t)
 	p, err := openPool(name)

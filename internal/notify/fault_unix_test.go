@@ -17,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When the file under a word is truncated, the waits for it end, and no others, though a thread that waits for both
-// cannot be told which of them vanished.
+// When the file under a word is truncated, the waits for it end, and no others,
+// though a thread that waits for both cannot be told which of them vanished.
 func TestVanished(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	each(t, func(t *testing.T, kind string, set *set) {
 		if kind == "one" {
-			// A plain futex cannot be kicked where its memory vanished, so the limit counts.
+			// A plain futex cannot be kicked where its memory vanished, so the
+			// limit counts.
 			set.first, set.last = 10*time.Millisecond, 100*time.Millisecond
 		}
 		path := filepath.Join(t.TempDir(), "f")
@@ -77,7 +78,8 @@ func TestVanished(t *testing.T) {
 			return waiting == 2
 		})
 		wait(others / 2)
-		// The race detector's atomic operations are in C, where a fault ends the process; nobody is to be within one.
+		// The race detector's atomic operations are in C, where a fault ends
+		// the process; nobody is to be within one.
 		if set.words() > 0 && kind != "no flag" {
 			proctest.Parked(t, ".(*Sleeper).Sleep")
 		}

@@ -3,15 +3,15 @@
 // threads.
 //
 // A word has a flag beside it that tells those who change it, in all processes,
-// whether anyone is parked on it, so that a publication without waiters makes no
-// system call. A waiter loads the word, sets the flag, looks whether it is there
-// what it waits for, and parks while the word is unchanged: in this order, each
-// time. A publisher clears the flag, then
-// publishes, then looks at the flag again, and wakes everyone if it was set either
-// time. So a flag that is set is never lost: cleared before the publication, its
-// owner sees the change or is woken after it; set later, it stays for the next
-// publisher. That a flag is cleared once keeps a waiter that died from costing
-// more than one wake-up.
+// whether anyone is parked on it, so that a publication without waiters makes
+// no system call. A waiter loads the word, sets the flag, looks whether it is
+// there what it waits for, and parks while the word is unchanged: in this
+// order, each time. A publisher clears the flag, then publishes, then looks at
+// the flag again, and wakes everyone if it was set either time. So a flag that
+// is set is never lost: cleared before the publication, its owner sees the
+// change or is woken after it; set later, it stays for the next publisher. That
+// a flag is cleared once keeps a waiter that died from costing more than one
+// wake-up.
 //
 // Who parks for whom is the matter of one process: see set.
 package notify
@@ -28,27 +28,27 @@ import (
 
 // Source is what a Notifier waits for.
 type Source struct {
-	// Word changes with each event, not before the event can be seen. Threads park
-	// on it.
+	// Word changes with each event, not before the event can be seen. Threads
+	// park on it.
 	Word *atomic.Uint32
-	// Flag is not 0 if somebody is parked, or may be. It is nil if this process may
-	// not write it: the Notifier then polls, and cannot publish.
+	// Flag is not 0 if somebody is parked, or may be. It is nil if this process
+	// may not write it: the Notifier then polls, and cannot publish.
 	Flag *atomic.Uint32
 	// Sleep is the broadcast to those who sleep on Word.
 	Sleep *park.Broadcast
 	// Use calls f, which uses Word and Flag, while their memory is there. If it
-	// returns an error, as the memory vanished or the handle is closed, all waits
-	// end with that error. It may be called concurrently. What it refers to is
-	// reachable as long as Word and Flag are used, so the memory can be freed by a
-	// clean-up of that.
+	// returns an error, as the memory vanished or the handle is closed, all
+	// waits end with that error. It may be called concurrently. What it refers
+	// to is reachable as long as Word and Flag are used, so the memory can be
+	// freed by a clean-up of that.
 	Use func(f func() error) error
-	// Count is called once by each Wait that does not find at once what it waits
-	// for; it may be nil.
+	// Count is called once by each Wait that does not find at once what it
+	// waits for; it may be nil.
 	Count func()
 }
 
-// Notifier tells the goroutines of this process of the events of one Source. Its
-// methods may be called concurrently.
+// Notifier tells the goroutines of this process of the events of one Source.
+// Its methods may be called concurrently.
 type Notifier struct {
 	src Source
 	set *set
@@ -86,10 +86,10 @@ func newIn(set *set, s Source) *Notifier { return &Notifier{src: s, set: set} }
 // Disarm clears the flag before a publication, and reports whether it was set.
 func (n *Notifier) Disarm() (armed bool) { return n.src.Flag.Load() != 0 && n.src.Flag.Swap(0) != 0 }
 
-// Notify wakes the waiters of all processes after a publication, before which the
-// word was old, if Disarm found the flag set or it is set again. An atomic
-// read-modify-write operation, as an unlock is one, must stand between the change
-// of the word and Notify, to keep the look at the flag behind it.
+// Notify wakes the waiters of all processes after a publication, before which
+// the word was old, if Disarm found the flag set or it is set again. An atomic
+// read-modify-write operation, as an unlock is one, must stand between the
+// change of the word and Notify, to keep the look at the flag behind it.
 func (n *Notifier) Notify(old uint32, armed bool) {
 	if armed || n.src.Flag.Load() != 0 {
 		n.wake(old)
@@ -102,9 +102,9 @@ func (n *Notifier) wake(old uint32) {
 	step.At(step.WatchersWoken)
 }
 
-// Close ends all waits with fs.ErrClosed. It returns when nothing of the Notifier
-// uses the word or the flag any more, but for Disarm and Notify. It must not be
-// called by ready or within Use.
+// Close ends all waits with fs.ErrClosed. It returns when nothing of the
+// Notifier uses the word or the flag any more, but for Disarm and Notify. It
+// must not be called by ready or within Use.
 func (n *Notifier) Close() {
 	n.fail(fs.ErrClosed)
 	for pause := 10 * time.Microsecond; n.busy(); pause = min(2*pause, time.Millisecond) {

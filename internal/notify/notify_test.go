@@ -23,12 +23,14 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, map[string]func([]string) error{"party": party, "taker": taker})
 }
 
-// newSet returns a set whose threads can wait for that many words each, and are rescued by no limit.
+// newSet returns a set whose threads can wait for that many words each, and are
+// rescued by no limit.
 func newSet(words int) *set {
 	return &set{words: func() int { return words }, first: time.Hour, last: time.Hour}
 }
 
-// kinds are the ways in which threads wait: as many words as they can, one, none, and none because there is no flag.
+// kinds are the ways in which threads wait: as many words as they can, one,
+// none, and none because there is no flag.
 var kinds = []string{"many", "one", "none", "no flag"}
 
 // end waits until nothing of the set is left.
@@ -100,7 +102,8 @@ func (v *variable) after(old uint32) func() bool {
 	return func() bool { return v.word.Load() != old }
 }
 
-// waiting starts a goroutine that waits for the next change, and returns its result when it came to wait, or ended.
+// waiting starts a goroutine that waits for the next change, and returns its
+// result when it came to wait, or ended.
 func (v *variable) waiting(t *testing.T, ctx context.Context, n *Notifier) <-chan error {
 	t.Helper()
 	n.mu.Lock()
@@ -150,8 +153,8 @@ func each(t *testing.T, test func(t *testing.T, kind string, set *set)) {
 	}
 }
 
-// Waits end by a change, by their context, by Close and by what Use returns, whether or not others wait beside them,
-// and those go on.
+// Waits end by a change, by their context, by Close and by what Use returns,
+// whether or not others wait beside them, and those go on.
 func TestEnds(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		for _, waiters := range []int{1, 2, 20} {
@@ -220,7 +223,8 @@ func TestEnds(t *testing.T) {
 	})
 }
 
-// Publishers that die before they publish leave the flag cleared, others the waiters asleep. Neither lasts.
+// Publishers that die before they publish leave the flag cleared, others the
+// waiters asleep. Neither lasts.
 func TestRescue(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		set.first, set.last = 5*time.Millisecond, 20*time.Millisecond
@@ -249,7 +253,8 @@ func TestRescue(t *testing.T) {
 	})
 }
 
-// A waiter that arms the flag after a publisher has looked at it is woken by the same publisher.
+// A waiter that arms the flag after a publisher has looked at it is woken by
+// the same publisher.
 func TestArmedLate(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		for _, waiters := range []int{1, 2} {
@@ -272,7 +277,8 @@ func TestArmedLate(t *testing.T) {
 	})
 }
 
-// A waiter that comes between a change and its subscription, when the others were told already, does not sleep.
+// A waiter that comes between a change and its subscription, when the others
+// were told already, does not sleep.
 func TestSubscribedLate(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		v := newVariable()
@@ -381,8 +387,8 @@ func TestSameWord(t *testing.T) {
 	})
 }
 
-// Many words need few threads, and each waiter is told of each change of its word. None looks again for a change of
-// another's.
+// Many words need few threads, and each waiter is told of each change of its
+// word. None looks again for a change of another's.
 func TestThreads(t *testing.T) {
 	words := 2000
 	if testing.Short() {
@@ -441,7 +447,8 @@ func TestThreads(t *testing.T) {
 			expect(t, results[0], nil)
 			results[0] = vs[0].waiting(t, t.Context(), ns[0])
 		}
-		// Those who may wait by themselves look after a park in vain, as Windows ends one without events of its own.
+		// Those who may wait by themselves look after a park in vain, as
+		// Windows ends one without events of its own.
 		if after := sum(); after != before && runtime.GOOS != "windows" {
 			t.Errorf("for 20 changes of another word they looked %d times", after-before)
 		}
@@ -498,7 +505,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// shared is a word with its flag in memory that processes share, what else the parties of a game need, and a Notifier.
+// shared is a word with its flag in memory that processes share, what else the
+// parties of a game need, and a Notifier.
 type shared struct {
 	place  *mapping.Place
 	obj    *mapping.Object
@@ -561,9 +569,10 @@ const (
 	rounds  = 200
 )
 
-// play is the part of one process in a game: in each round it publishes twice, from two goroutines, and some goroutines
-// wait, through two Notifiers, until all parties have published. Nobody begins a round before all waiters ended the
-// last, and no limit rescues them, so one lost wake-up is the end.
+// play is the part of one process in a game: in each round it publishes twice,
+// from two goroutines, and some goroutines wait, through two Notifiers, until
+// all parties have published. Nobody begins a round before all waiters ended
+// the last, and no limit rescues them, so one lost wake-up is the end.
 func (s *shared) play(set *set, rounds int) error {
 	const waiters = 4
 	a, b := s.notifier(set), s.notifier(set)

@@ -11,10 +11,10 @@ const (
 	pollEach  = 4 * time.Microsecond // of pause for each word, at least
 )
 
-// poller is a goroutine that owns the Notifiers whose words cannot be parked on,
-// and those that no thread is left for. It looks at all of them, after pauses that
-// grow while nothing changes. A look takes 50 to 200 ns, so it takes 5 % of a
-// processor at most, however many they are.
+// poller is a goroutine that owns the Notifiers whose words cannot be parked
+// on, and those that no thread is left for. It looks at all of them, after
+// pauses that grow while nothing changes. A look takes 50 to 200 ns, so it
+// takes 5 % of a processor at most, however many they are.
 type poller struct {
 	set     *set
 	kicked  chan struct{}
@@ -67,8 +67,8 @@ func (p *poller) run() {
 }
 
 // gather releases the Notifiers without subscribers, hands those that can be
-// parked on to groups that have room, and takes in those that have joined. Without
-// any left the poller ends.
+// parked on to groups that have room, and takes in those that have joined.
+// Without any left the poller ends.
 func (p *poller) gather() (joined, left bool) {
 	p.owned = slices.DeleteFunc(p.owned, func(n *Notifier) bool { return n.release() || p.handOver(n) })
 	s := p.set

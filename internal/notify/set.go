@@ -17,18 +17,19 @@ const (
 	fewWords   = 16 // of a thread, up to which words share one rather than have another
 )
 
-// set is the threads of a process that wait, and what each waits for. A thread is
-// that of a group, a goroutine that looks at the words of several Notifiers and
-// parks on all of them at once, or of a goroutine that waits by itself, while it
-// does. Words that cannot be parked on, or are too many, are the poller's. The
-// watchdog looks after groups that are parked.
+// set is the threads of a process that wait, and what each waits for. A thread
+// is that of a group, a goroutine that looks at the words of several Notifiers
+// and parks on all of them at once, or of a goroutine that waits by itself,
+// while it does. Words that cannot be parked on, or are too many, are the
+// poller's. The watchdog looks after groups that are parked.
 //
-// A mutex of a Notifier may be held when the set's is locked, never the other way
-// round.
+// A mutex of a Notifier may be held when the set's is locked, never the other
+// way round.
 type set struct {
 	words func() int // as of park.Words
-	// A publisher that dies between disarming and waking delays a waiter by first,
-	// or by up to last if nothing happened for as long: more looks would cost CPU.
+	// A publisher that dies between disarming and waking delays a waiter by
+	// first, or by up to last if nothing happened for as long: more looks would
+	// cost CPU.
 	first, last time.Duration
 
 	mu      sync.Mutex
@@ -44,8 +45,8 @@ type set struct {
 
 var process = set{words: park.Words, first: 100 * time.Millisecond, last: time.Second}
 
-// takeThread counts a thread in, unless that many are there, and returns what it
-// sleeps with, or nil.
+// takeThread counts a thread in, unless that many are there, and returns what
+// it sleeps with, or nil.
 func (s *set) takeThread(most int) *park.Sleeper {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +95,8 @@ func (s *set) place(n *Notifier) {
 func (s *set) parks(n *Notifier) bool { return n.src.Flag != nil && s.words() > 0 }
 
 // join makes a group the owner of n: a new one while threads are few, or while
-// those that are there have many words, else the one with the fewest. It reports
-// false if all are full.
+// those that are there have many words, else the one with the fewest. It
+// reports false if all are full.
 func (s *set) join(n *Notifier) bool {
 	var g *group
 	for _, other := range s.groups {
@@ -160,8 +161,8 @@ func (g *group) run() {
 		}
 		if moved {
 			g.note()
-			// Those that were told come first: parked, this goroutine would keep its P
-			// from them for a while.
+			// Those that were told come first: parked, this goroutine would
+			// keep its P from them for a while.
 			runtime.Gosched()
 			continue
 		}
@@ -173,8 +174,8 @@ func (g *group) run() {
 	}
 }
 
-// gather releases the Notifiers without subscribers and takes in those that have
-// joined. Without any the group ends, and gather reports false.
+// gather releases the Notifiers without subscribers and takes in those that
+// have joined. Without any the group ends, and gather reports false.
 func (g *group) gather() bool {
 	before := len(g.owned)
 	g.owned = slices.DeleteFunc(g.owned, (*Notifier).release)

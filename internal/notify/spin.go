@@ -13,8 +13,8 @@ const (
 )
 
 // spinPolicy decides whether a goroutine that waits spins for spinFor before it
-// parks: if the last wait was shorter than that, as the peer then is likely to be
-// as quick again. But where a spin keeps the peer from the processor that it
+// parks: if the last wait was shorter than that, as the peer then is likely to
+// be as quick again. But where a spin keeps the peer from the processor that it
 // needs to answer, waits are short for as long as nobody spins: after spins in
 // vain, ever more short waits pass before the next, 63 at most. Its methods may
 // be called concurrently.
@@ -26,9 +26,9 @@ type spinPolicy struct {
 	last  atomic.Int32 // how many those were at first, after the last spin; 0 if it was not in vain
 }
 
-// spin looks until ready reports true, for a short while, and reports whether it
-// did. The while is longer if that promises something and long is set, but not for
-// more than one goroutine at a time. It ends when ended is set.
+// spin looks until ready reports true, for a short while, and reports whether
+// it did. The while is longer if that promises something and long is set, but
+// not for more than one goroutine at a time. It ends when ended is set.
 func (p *spinPolicy) spin(ready func() bool, ended *atomic.Bool, long bool) bool {
 	found := looks(ready)
 	if !found && long && p.spins() && p.spinning.CompareAndSwap(false, true) {
@@ -66,7 +66,8 @@ func (p *spinPolicy) fruitful() {
 	}
 }
 
-// vain records that a spin of spinFor was in vain. The wait that it began goes on.
+// vain records that a spin of spinFor was in vain. The wait that it began goes
+// on.
 func (p *spinPolicy) vain() {
 	rests := min(2*p.last.Load()+1, maxRests)
 	p.last.Store(rests)

@@ -2,8 +2,9 @@ package notify
 
 import "testing"
 
-// spinsIn plays waits, each of which takes a short time if nobody spins, and says how many of the last n began with a
-// spin. fruitful says whether spins are.
+// spinsIn plays waits, each of which takes a short time if nobody spins, and
+// says how many of the last n began with a spin. fruitful says whether spins
+// are.
 func spinsIn(p *spinPolicy, n int, fruitful bool) (spins int) {
 	for range n {
 		if p.spins() {

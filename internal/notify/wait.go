@@ -14,13 +14,13 @@ import (
 // none spins.
 const many = 8
 
-// Wait returns nil once ready has reported true. It also returns when ctx is done,
-// with ctx's error, when the Notifier is closed, with fs.ErrClosed, and when Use
-// fails, with its error.
+// Wait returns nil once ready has reported true. It also returns when ctx is
+// done, with ctx's error, when the Notifier is closed, with fs.ErrClosed, and
+// when Use fails, with its error.
 //
-// ready is called within Use, many times at first, and then after each change of
-// the word. It is to look at the shared memory, must be quick, and must not call
-// the Notifier. What makes it true must be done when the word changes.
+// ready is called within Use, many times at first, and then after each change
+// of the word. It is to look at the shared memory, must be quick, and must not
+// call the Notifier. What makes it true must be done when the word changes.
 func (n *Notifier) Wait(ctx context.Context, ready func() bool) error {
 	n.waits.Add(1)
 	defer n.waits.Add(-1)
@@ -100,9 +100,9 @@ func (w *wait) use(f func() error) error {
 	return err
 }
 
-// doSpin looks for a short while. The while is longer if that promises something,
-// but not for a goroutine that was in vain once, nor for more than one at a time.
-// Beside many, which need the processor, it looks once.
+// doSpin looks for a short while. The while is longer if that promises
+// something, but not for a goroutine that was in vain once, nor for more than
+// one at a time. Beside many, which need the processor, it looks once.
 func (w *wait) doSpin() error {
 	n := w.n
 	w.seen = n.src.Word.Load()
@@ -154,8 +154,9 @@ func (w *wait) park(s *park.Sleeper) error {
 		defer stop()
 	}
 	if w.limit == n.set.first {
-		// Parked, this goroutine keeps its P from others for a while. When nothing
-		// happens there are none, and this would wake a thread that looks for some.
+		// Parked, this goroutine keeps its P from others for a while. When
+		// nothing happens there are none, and this would wake a thread that
+		// looks for some.
 		runtime.Gosched()
 	}
 	step.At(step.WatchParking)
@@ -166,9 +167,10 @@ func (w *wait) park(s *park.Sleeper) error {
 	return nil
 }
 
-// doArm sets the flag, and then looks. The word is loaded before: whoever clears
-// the flag changes the word after that, so the park does not begin. Loaded after
-// the flag was cleared and the word changed, it would be parked on without a flag.
+// doArm sets the flag, and then looks. The word is loaded before: whoever
+// clears the flag changes the word after that, so the park does not begin.
+// Loaded after the flag was cleared and the word changed, it would be parked on
+// without a flag.
 func (w *wait) doArm() error {
 	n := w.n
 	now := n.src.Word.Load()
@@ -204,7 +206,8 @@ func (w *wait) subscribe() error {
 	}
 	n.mu.Unlock()
 	if owned {
-		// It may have told the others of the change before this goroutine subscribed.
+		// It may have told the others of the change before this goroutine
+		// subscribed.
 		if err := w.use(w.look); err != nil || w.found {
 			return err
 		}

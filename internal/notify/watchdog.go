@@ -8,9 +8,9 @@ import (
 
 // watchdog is a goroutine that sets the flags and looks at the words of groups
 // that are parked, now and then, as a publisher that was to wake them may have
-// died. The groups could as well end their parks, but that is dearer than a look
-// by far: the kernel has to find each word again, and the Go runtime watches each
-// thread that goes back to sleep for 10 ms.
+// died. The groups could as well end their parks, but that is dearer than a
+// look by far: the kernel has to find each word again, and the Go runtime
+// watches each thread that goes back to sleep for 10 ms.
 type watchdog struct {
 	set    *set
 	roused chan struct{}
@@ -29,8 +29,8 @@ func (s *set) limit() time.Duration {
 	return max(longPark, s.last)
 }
 
-// All that a process does now and then it does at the same time, to be awake less
-// often.
+// All that a process does now and then it does at the same time, to be awake
+// less often.
 var epoch = time.Now()
 
 // untilTick is how long to sleep so that it is pause at most.
@@ -105,8 +105,8 @@ func (d *watchdog) run() {
 	}
 }
 
-// check does what a group that is parked would do if its park ended, and ends it
-// if there is more to do.
+// check does what a group that is parked would do if its park ended, and ends
+// it if there is more to do.
 func (g *group) check() {
 	if !g.awake.TryLock() {
 		return // it is not parked
@@ -130,8 +130,8 @@ func (g *group) check() {
 	}
 }
 
-// doRearm sets the flag, and then looks at the word, of a Notifier whose owner is
-// parked.
+// doRearm sets the flag, and then looks at the word, of a Notifier whose owner
+// is parked.
 func (n *Notifier) doRearm() error {
 	n.src.Flag.Store(1)
 	step.At(step.WatchArmed)

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who sleeps is woken when a process ends, and so is who falls asleep after that.
+// Who sleeps is woken when a process ends, and so is who falls asleep after
+// that.
 func TestKickAtEnd(t *testing.T) {
 	if fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK); err != nil {
 		t.Skip("this kernel, or this container, does not tell when a process ends: ", err)

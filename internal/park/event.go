@@ -8,14 +8,15 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Event is an event count of a mapping, with the place where threads sleep until
-// its sequence number changes. One of them is woken at a time. Its methods may be
-// called concurrently.
+// Event is an event count of a mapping, with the place where threads sleep
+// until its sequence number changes. One of them is woken at a time. Its
+// methods may be called concurrently.
 //
-// Whoever waits for something loads Seq, sets Flag, looks whether it is there, and
-// sleeps while Seq is the same: in this order, each time. Whoever has set Flag and
-// waits no longer, whatever the reason, calls Pass. So a wake-up is not lost with
-// a thread that has no use for it, nor with one whose process was killed.
+// Whoever waits for something loads Seq, sets Flag, looks whether it is there,
+// and sleeps while Seq is the same: in this order, each time. Whoever has set
+// Flag and waits no longer, whatever the reason, calls Pass. So a wake-up is
+// not lost with a thread that has no use for it, nor with one whose process was
+// killed.
 type Event struct {
 	layout.Event
 	*Queue

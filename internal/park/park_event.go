@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// WaitOnAddress does not cross processes, so processes wait on named events of the
-// mapping's family. A word without a family is looked at now and then.
+// WaitOnAddress does not cross processes, so processes wait on named events of
+// the mapping's family. A word without a family is looked at now and then.
 
-// Queue is a place to sleep where one sleeper is woken at a time. Its methods may
-// be called concurrently.
+// Queue is a place to sleep where one sleeper is woken at a time. Its methods
+// may be called concurrently.
 //
 // All sleepers wait on one event that resets itself: set while nobody sleeps it
-// stays set, so no wake-up is lost between a look at the word and the sleep. They
-// also wait on an event of the handle's own, with which it ends its waits, and if
-// the word is a mutex's, on the mutex that its owner is alive by, which the
-// kernel releases when the owner ends.
+// stays set, so no wake-up is lost between a look at the word and the sleep.
+// They also wait on an event of the handle's own, with which it ends its waits,
+// and if the word is a mutex's, on the mutex that its owner is alive by, which
+// the kernel releases when the owner ends.
 type Queue struct {
 	word   *atomic.Uint32
 	family *kernel.Family
@@ -35,8 +35,8 @@ type Queue struct {
 	kick   windows.Handle
 }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words of
-// a family apart.
+// NewQueue returns the queue of those who sleep on word. part tells the words
+// of a family apart.
 func NewQueue(word *atomic.Uint32, family *kernel.Family, part string) *Queue {
 	return &Queue{word: word, family: family, part: part}
 }
@@ -57,8 +57,8 @@ func (q *Queue) ready() bool {
 	return q.usable.Load()
 }
 
-// Wait sleeps while the word is old, until it is woken or, if it is a mutex's, the
-// handle that old names ends, for at most limit. It blocks its thread.
+// Wait sleeps while the word is old, until it is woken or, if it is a mutex's,
+// the handle that old names ends, for at most limit. It blocks its thread.
 func (q *Queue) Wait(old uint32, limit time.Duration) {
 	if !q.ready() {
 		pollWord(q.word, old, limit)
@@ -78,7 +78,8 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 		return
 	}
 	defer windows.CloseHandle(owner)
-	// If the wait makes this thread the owner of that mutex, the same thread must let it go.
+	// If the wait makes this thread the owner of that mutex, the same thread
+	// must let it go.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if wait(limit, q.woken, q.kick, owner) == 2 {
@@ -119,10 +120,12 @@ func (q *Queue) Close() {
 
 var procWait = windows.NewLazySystemDLL("kernel32.dll").NewProc("WaitForMultipleObjects")
 
-// wait waits until one of the objects is signalled and returns its index, -1 after limit.
+// wait waits until one of the objects is signalled and returns its index, -1
+// after limit.
 func wait(limit time.Duration, objects ...windows.Handle) int {
 	ms := uint32(min(max(limit+time.Millisecond-1, 0)/time.Millisecond, 1<<30))
-	// Not windows.WaitForMultipleObjects: it does not keep its slice in place when the stack moves.
+	// Not windows.WaitForMultipleObjects: it does not keep its slice in place
+	// when the stack moves.
 	e, _, _ := procWait.Call(uintptr(len(objects)), uintptr(unsafe.Pointer(&objects[0])), 0, uintptr(ms))
 	for i := range objects {
 		if e == uintptr(windows.WAIT_OBJECT_0+i) || e == uintptr(windows.WAIT_ABANDONED+i) {

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The operations are not FUTEX_PRIVATE_FLAG ones: the kernel then finds the word by its file and offset, so
-// that processes that map it at different addresses meet (futex(2)).
+// The operations are not FUTEX_PRIVATE_FLAG ones: the kernel then finds the
+// word by its file and offset, so that processes that map it at different
+// addresses meet (futex(2)).
 const (
 	futexWait = 0
 	futexWake = 1
@@ -22,18 +23,20 @@ const (
 	all = 1<<31 - 1
 )
 
-// Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
+// Queue is a place to sleep where one sleeper is woken at a time. Its methods
+// may be called concurrently.
 type Queue struct{ futex }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words of
-// a family apart.
+// NewQueue returns the queue of those who sleep on word. part tells the words
+// of a family apart.
 func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{futex{word}} }
 
 // Wake wakes one sleeper, of whichever process. It does not block.
 func (q *Queue) Wake() { q.wake(1) }
 
-// KickAtEnd kicks when the process of that ID, in this process's PID namespace, has ended, and then now and again until
-// stop is called. There may be none, or the kernel (before Linux 5.10) may not tell; then it does nothing. Until stop
+// KickAtEnd kicks when the process of that ID, in this process's PID namespace,
+// has ended, and then now and again until stop is called. There may be none, or
+// the kernel (before Linux 5.10) may not tell; then it does nothing. Until stop
 // it holds a descriptor.
 func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 	if int(pid) == os.Getpid() {
@@ -55,7 +58,8 @@ func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 			return n > 0 || err != nil && err != unix.EINTR
 		})
-		// A kick is lost on those who are about to sleep. They grow rare, as the owner may be another, who lives.
+		// A kick is lost on those who are about to sleep. They grow rare, as
+		// the owner may be another, who lives.
 		for pause := time.Millisecond; err == nil; pause *= 2 {
 			q.Kick()
 			select {
@@ -73,7 +77,8 @@ func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 
 type futex struct{ word *atomic.Uint32 }
 
-// Wait sleeps while the word is old, until it is woken, for at most limit. It blocks its thread.
+// Wait sleeps while the word is old, until it is woken, for at most limit. It
+// blocks its thread.
 func (f futex) Wait(old uint32, limit time.Duration) {
 	ts := unix.NsecToTimespec(max(limit, 0).Nanoseconds())
 	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(f.word)), futexWait, uintptr(old), uintptr(unsafe.Pointer(&ts)), 0, 0)

@@ -9,11 +9,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/kernel"
 )
 
-// Queue is a place to sleep where one sleeper is woken at a time. Its methods may be called concurrently.
+// Queue is a place to sleep where one sleeper is woken at a time. Its methods
+// may be called concurrently.
 type Queue struct{ poll }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words of
-// a family apart.
+// NewQueue returns the queue of those who sleep on word. part tells the words
+// of a family apart.
 func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{poll{word}} }
 
 // Wake does nothing: the sleepers look by themselves.
@@ -22,8 +23,8 @@ func (q *Queue) Wake() {}
 // KickAtEnd does nothing.
 func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 
-// Broadcast is a word on which all sleepers are woken. Its methods may be called
-// concurrently.
+// Broadcast is a word on which all sleepers are woken. Its methods may be
+// called concurrently.
 type Broadcast struct{ word *atomic.Uint32 }
 
 // NewBroadcast returns the broadcast to those who sleep on word.
@@ -61,7 +62,8 @@ func (s *Sleeper) Kick() {}
 
 type poll struct{ word *atomic.Uint32 }
 
-// Wait sleeps while the word is old, for at most limit, and looks at the word at growing intervals.
+// Wait sleeps while the word is old, for at most limit, and looks at the word
+// at growing intervals.
 func (p poll) Wait(old uint32, limit time.Duration) { pollWord(p.word, old, limit) }
 
 // Kick does nothing.

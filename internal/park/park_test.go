@@ -152,8 +152,8 @@ func (s *shared) volley(parity uint32) {
 	}
 }
 
-// count adds 1 to the counter, rounds times, under a mutex: Drepper's second, whose word is 0, 1 if it is locked, 2 if
-// somebody may sleep besides.
+// count adds 1 to the counter, rounds times, under a mutex: Drepper's second,
+// whose word is 0, 1 if it is locked, 2 if somebody may sleep besides.
 func (s *shared) count() {
 	queue := NewQueue(s.word, s.family, MutexPart)
 	defer queue.Close()
@@ -191,8 +191,9 @@ func idler([]string) error {
 	return nil
 }
 
-// A Wake reaches who sleeps on another mapping of the same word, in this process or another. Without a limit to
-// rescue it, one lost Wake would stop the two for good.
+// A Wake reaches who sleeps on another mapping of the same word, in this
+// process or another. Without a limit to rescue it, one lost Wake would stop
+// the two for good.
 func TestWakeAcross(t *testing.T) {
 	for _, where := range []string{"mapping", "process"} {
 		for _, kind := range []string{"queue", "broadcast"} {
@@ -229,7 +230,8 @@ func TestWakeAcross(t *testing.T) {
 	}
 }
 
-// All sleepers go on after a change and a Wake, on whichever side of it they fall asleep.
+// All sleepers go on after a change and a Wake, on whichever side of it they
+// fall asleep.
 func TestWakeAll(t *testing.T) {
 	s, err := share(proctest.Name(t))
 	if err != nil {
@@ -278,8 +280,9 @@ func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, sp
 	return memory, broadcasts, spots
 }
 
-// A thread that sleeps on as many words as it can is woken by a change of any, the first and the last, and by Kick,
-// also one that came before; else it sleeps for as long as it may.
+// A thread that sleeps on as many words as it can is woken by a change of any,
+// the first and the last, and by Kick, also one that came before; else it
+// sleeps for as long as it may.
 func TestSleepOnMany(t *testing.T) {
 	n := Words()
 	if n == 0 {

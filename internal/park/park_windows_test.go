@@ -27,7 +27,8 @@ func owner(args []string) error {
 	return nil
 }
 
-// A wait for the mutex ends with its owner. A sleeper that waits for another owner sleeps on.
+// A wait for the mutex ends with its owner. A sleeper that waits for another
+// owner sleeps on.
 func TestOwnerDies(t *testing.T) {
 	name := proctest.Name(t)
 	s, err := share(name)

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Broadcast is a word on which all sleepers are woken. Its methods may be called
-// concurrently.
+// Broadcast is a word on which all sleepers are woken. Its methods may be
+// called concurrently.
 //
 // Threads that sleep because the word is v wait on an event that is for v alone
-// and is never reset: whoever changes the word from v sets it if there is one. So
-// no wake-up is lost between a look at the word and the sleep, and no thread can
-// be kept from it by others that wait again already.
+// and is never reset: whoever changes the word from v sets it if there is one.
+// So no wake-up is lost between a look at the word and the sleep, and no thread
+// can be kept from it by others that wait again already.
 type Broadcast struct {
 	word   *atomic.Uint32
 	family *kernel.Family
@@ -77,17 +77,18 @@ type Sleeper struct {
 	spots   []*Spot // of the objects
 }
 
-// NewSleeper returns a Sleeper for at most words Spots at once. It keeps a handle
-// for good.
+// NewSleeper returns a Sleeper for at most words Spots at once. It keeps a
+// handle for good.
 func NewSleeper(words int) *Sleeper {
 	s := new(Sleeper)
 	s.kick, _ = windows.CreateEvent(nil, 0, 0, nil)
 	return s
 }
 
-// Sleep sleeps until one of the words is not what its Spot was prepared for, or is
-// woken, or until Kick, for at most limit. It reports whether it was that long. It
-// blocks its thread. Without an event for each word, and for Kick, it returns soon.
+// Sleep sleeps until one of the words is not what its Spot was prepared for, or
+// is woken, or until Kick, for at most limit. It reports whether it was that
+// long. It blocks its thread. Without an event for each word, and for Kick, it
+// returns soon.
 func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	s.objects, s.spots = s.objects[:0], s.spots[:0]
 	for _, spot := range on {

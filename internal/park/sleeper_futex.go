@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Broadcast is a word on which all sleepers are woken. Its methods may be called
-// concurrently.
+// Broadcast is a word on which all sleepers are woken. Its methods may be
+// called concurrently.
 type Broadcast struct{ futex }
 
 // NewBroadcast returns the broadcast to those who sleep on word.
@@ -96,7 +96,8 @@ func NewSleeper(words int) *Sleeper { return &Sleeper{single: words == 1} }
 
 // Sleep sleeps until one of the words is not what its Spot was prepared for, or
 // is woken, or until Kick, for at most limit. It reports whether it was that
-// long. It blocks its thread. Memory under a word that vanished ends it at once.
+// long. It blocks its thread. Memory under a word that vanished ends it at
+// once.
 func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	limit = max(limit, 0)
 	var err syscall.Errno
@@ -113,8 +114,8 @@ func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 		s.failed = false
 		return true
 	default:
-		// Callers find out why when they look at their words. If they do not, as
-		// what vanished is not what they look at, they look now and then.
+		// Callers find out why when they look at their words. If they do not,
+		// as what vanished is not what they look at, they look now and then.
 		if s.failed {
 			time.Sleep(min(limit, lastPause))
 		}

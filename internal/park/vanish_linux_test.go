@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Sleep on memory that vanished returns, at once at first and then after a moment, however many other words there are.
+// A Sleep on memory that vanished returns, at once at first and then after a
+// moment, however many other words there are.
 func TestSleepOnVanished(t *testing.T) {
 	page := os.Getpagesize()
 	path := filepath.Join(t.TempDir(), "f")

@@ -23,8 +23,8 @@ type Payload[T any] struct {
 	// Plain says that a T may be assigned to and from a slot, by layout.Get and
 	// layout.Put, and that neither Get nor Put is called.
 	Plain bool
-	// Direct says that the codec is one of ours: values are taken out by Get, to any
-	// *v, the stack included, and nothing panics.
+	// Direct says that the codec is one of ours: values are taken out by Get,
+	// to any *v, the stack included, and nothing panics.
 	Direct bool
 	// Copied says that the codec must not see bytes that change: Copy makes a
 	// private copy, and Decode decodes that. A codec that is neither Direct nor
@@ -96,8 +96,8 @@ func (p *Payload[T]) Bytes(slot layout.Slot) ([]byte, error) {
 	return p.Value(slot)
 }
 
-// In is the T in b, what Bytes returned or room for it, if the payload is Plain;
-// else it is nil.
+// In is the T in b, what Bytes returned or room for it, if the payload is
+// Plain; else it is nil.
 func (p *Payload[T]) In(b []byte) *T {
 	if !p.Plain || len(b) < int(unsafe.Sizeof(*new(T))) {
 		return nil
@@ -105,8 +105,8 @@ func (p *Payload[T]) In(b []byte) *T {
 	return (*T)(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
-// Private is memory for an encoding of n bytes that lies as in a slot, so that In
-// finds a T in it.
+// Private is memory for an encoding of n bytes that lies as in a slot, so that
+// In finds a T in it.
 func (p *Payload[T]) Private(n int) []byte {
 	if p.Plain {
 		return unsafe.Slice((*byte)(unsafe.Pointer(new(T))), n)
@@ -114,7 +114,8 @@ func (p *Payload[T]) Private(n int) []byte {
 	return make([]byte, n)
 }
 
-// Sized returns the number of bytes that each value has, if it is always the same.
+// Sized returns the number of bytes that each value has, if it is always the
+// same.
 func (p *Payload[T]) Sized() (n int, ok bool) {
 	if p.Plain {
 		return int(unsafe.Sizeof(*new(T))), true
@@ -125,8 +126,8 @@ func (p *Payload[T]) Sized() (n int, ok bool) {
 	return 0, false
 }
 
-// DecodeInPlace has the codec decode the value of a slot into *v, which it might
-// keep. It is void if the slot changed meanwhile.
+// DecodeInPlace has the codec decode the value of a slot into *v, which it
+// might keep. It is void if the slot changed meanwhile.
 func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
 	b, err := p.Value(slot)
 	if err != nil {
@@ -155,8 +156,8 @@ func (p *Payload[T]) Decode(private []byte, v *T) error {
 
 // Undecodable says what it means that a codec returned err for n bytes: a peer
 // with the same codec stored a value of another shape, as programs of two
-// versions do. It is codec.ErrMalformed, and whatever else err is. Only a length
-// that no value of the codec has is layout.ErrCorrupt.
+// versions do. It is codec.ErrMalformed, and whatever else err is. Only a
+// length that no value of the codec has is layout.ErrCorrupt.
 func Undecodable[T any](c codec.Codec[T], n int, err error, remedy string) error {
 	if sized, ok := c.(codec.Sizer); ok && n != sized.Size() {
 		return fmt.Errorf("%w: a slot holds %d bytes, each value has %d", layout.ErrCorrupt, n, sized.Size())
@@ -171,8 +172,9 @@ func (p *Payload[T]) undecodable(n int, err error) error {
 	return Undecodable(p.codec, n, err, p.remedy)
 }
 
-// Put encodes *v into a slot and returns the length of the encoding. An encoding
-// that does not fit is ErrTooLarge. After an error the slot's content is void.
+// Put encodes *v into a slot and returns the length of the encoding. An
+// encoding that does not fit is ErrTooLarge. After an error the slot's content
+// is void.
 func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 	space := p.Space(slot)
 	switch p.form.Kind {
@@ -185,8 +187,8 @@ func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 		n = len(from)
 		copy(space, from)
 	default:
-		// The codec appends in place; an encoding that does not fit moves to the
-		// heap.
+		// The codec appends in place; an encoding that does not fit moves to
+		// the heap.
 		b, err := p.codec.Append(space[:0], *v)
 		if err != nil {
 			return 0, err

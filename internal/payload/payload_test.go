@@ -32,8 +32,8 @@ type point struct{ X, Y int64 }
 
 type toggles struct{ On, Off bool }
 
-// exclaimer is a codec of somebody else's, which decodes in place and keeps what
-// it is given.
+// exclaimer is a codec of somebody else's, which decodes in place and keeps
+// what it is given.
 type exclaimer struct {
 	codec.Codec[string]
 	kept *[]*string
@@ -113,8 +113,8 @@ func TestTooLarge(t *testing.T) {
 	refused("UTF16", err)
 }
 
-// A length that no peer of good will writes, and an encoding that no codec makes,
-// are errors.
+// A length that no peer of good will writes, and an encoding that no codec
+// makes, are errors.
 func TestHostile(t *testing.T) {
 	p := New(codec.Bytes(), slots(t), "")
 	slot := p.Slot(0)
@@ -136,8 +136,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// Values that our own codecs place cost no memory but their own, and are read to
-// the stack.
+// Values that our own codecs place cost no memory but their own, and are read
+// to the stack.
 func TestAllocations(t *testing.T) {
 	bytes, text := New(codec.Bytes(), slots(t), ""), New(codec.String(), slots(t), "")
 	wide, bools := New(codec.UTF16(), slots(t), ""), New(codec.Fixed[toggles](), slots(t), "")

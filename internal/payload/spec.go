@@ -14,12 +14,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// DefaultCapacity is the capacity of slots if neither the user nor the codec says
-// what it is, in bytes.
+// DefaultCapacity is the capacity of slots if neither the user nor the codec
+// says what it is, in bytes.
 const DefaultCapacity = 4096
 
-// Request is what a handle's options ask for. What is zero may be anything if the
-// name exists.
+// Request is what a handle's options ask for. What is zero may be anything if
+// the name exists.
 type Request struct {
 	Place        mapping.Place
 	Kind         layout.Kind

@@ -16,12 +16,14 @@ type stock struct {
 	files      map[string]bool
 }
 
-// takeStock takes stock before the tests. A process that had this one's ID may have left files when it was killed.
+// takeStock takes stock before the tests. A process that had this one's ID may
+// have left files when it was killed.
 func takeStock() stock {
 	return stock{runtime.NumGoroutine(), openFiles(), segmentFiles()}
 }
 
-// segmentFiles are the files of segments that were named by Name, in this process or in one that had its ID.
+// segmentFiles are the files of segments that were named by Name, in this
+// process or in one that had its ID.
 func segmentFiles() map[string]bool {
 	files := map[string]bool{}
 	for _, dir := range []string{"/dev/shm", filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))} {
@@ -33,8 +35,9 @@ func segmentFiles() map[string]bool {
 	return files
 }
 
-// left says what there is that was not there before: descriptors, goroutines, mappings and files of segments. What
-// the garbage collector frees it is given time to, half of Patience.
+// left says what there is that was not there before: descriptors, goroutines,
+// mappings and files of segments. What the garbage collector frees it is given
+// time to, half of Patience.
 func (s stock) left() string {
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		left := s.compare()

@@ -17,7 +17,8 @@ func openFiles() map[string]bool {
 	return fds
 }
 
-// Descriptors returns a line for each open descriptor of a file whose path has that part.
+// Descriptors returns a line for each open descriptor of a file whose path has
+// that part.
 func Descriptors(part string) (lines []string) {
 	for line := range openFiles() {
 		if strings.Contains(line, part) {
@@ -27,7 +28,8 @@ func Descriptors(part string) (lines []string) {
 	return lines
 }
 
-// Mappings returns a line for each mapping of a file whose path has that part. It is not known on all systems.
+// Mappings returns a line for each mapping of a file whose path has that part.
+// It is not known on all systems.
 func Mappings(part string) (lines []string, known bool) {
 	maps, err := os.ReadFile("/proc/self/maps")
 	for line := range strings.Lines(string(maps)) {

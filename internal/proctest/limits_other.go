@@ -4,6 +4,6 @@ package proctest
 
 import "testing"
 
-// AllowFiles lets the process have n files open for as long as the test runs. Elsewhere the handles of one segment
-// share theirs.
+// AllowFiles lets the process have n files open for as long as the test runs.
+// Elsewhere the handles of one segment share theirs.
 func AllowFiles(t testing.TB, n int) {}

@@ -10,8 +10,8 @@ import (
 
 var idle = regexp.MustCompile(`^goroutine \d+ [^\[]*\[(select|syscall|sleep)\b`)
 
-// Parked returns when, for each of the functions, a goroutine that is within it waits for something: for another
-// goroutine, the system, or its time.
+// Parked returns when, for each of the functions, a goroutine that is within it
+// waits for something: for another goroutine, the system, or its time.
 func Parked(t testing.TB, functions ...string) {
 	t.Helper()
 	buf := make([]byte, 1<<20)

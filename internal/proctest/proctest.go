@@ -1,5 +1,6 @@
-// Package proctest lets tests run parts of themselves in processes of their own, which can be killed and stopped,
-// and checks that a package's tests leave nothing behind.
+// Package proctest lets tests run parts of themselves in processes of their
+// own, which can be killed and stopped, and checks that a package's tests leave
+// nothing behind.
 package proctest
 
 import (
@@ -23,17 +24,20 @@ const (
 	emulatorVar = "SHAREDSEG_TEST_EMULATOR" // the program that runs the test binary, if it is another machine's
 )
 
-// Emulated reports whether the tests run under an emulator. What it gets wrong is no fault of the tested code.
+// Emulated reports whether the tests run under an emulator. What it gets wrong
+// is no fault of the tested code.
 func Emulated() bool { return os.Getenv(emulatorVar) != "" }
 
 // Playing reports whether this process plays a role.
 func Playing() bool { return os.Getenv(roleVar) != "" }
 
-// Patience bounds every wait of a test for another process. It is for liveness only: far more than any takes.
+// Patience bounds every wait of a test for another process. It is for liveness
+// only: far more than any takes.
 const Patience = 60 * time.Second
 
-// Main is the TestMain of a package whose tests start roles. A role that returns an error ends its process with
-// status 1 and the error on standard error.
+// Main is the TestMain of a package whose tests start roles. A role that
+// returns an error ends its process with status 1 and the error on standard
+// error.
 func Main(m *testing.M, roles map[string]func(args []string) error) {
 	name := os.Getenv(roleVar)
 	if name == "" {
@@ -59,8 +63,8 @@ func Main(m *testing.M, roles map[string]func(args []string) error) {
 	os.Exit(0)
 }
 
-// NeedsFaultAddress skips a test that lives on where a fault happened: qemu-user delivers SIGBUS without the
-// address.
+// NeedsFaultAddress skips a test that lives on where a fault happened:
+// qemu-user delivers SIGBUS without the address.
 func NeedsFaultAddress(t testing.TB) {
 	t.Helper()
 	if Emulated() {
@@ -68,7 +72,8 @@ func NeedsFaultAddress(t testing.TB) {
 	}
 }
 
-// Mode is what Stat says of a segment whose mode was asked to be m: Windows has none.
+// Mode is what Stat says of a segment whose mode was asked to be m: Windows has
+// none.
 func Mode(m fs.FileMode) fs.FileMode {
 	if runtime.GOOS == "windows" {
 		return 0
@@ -86,13 +91,15 @@ type Proc struct {
 	ended bool
 }
 
-// Start starts a role. The process is killed when the test ends, if it still runs.
+// Start starts a role. The process is killed when the test ends, if it still
+// runs.
 func Start(t testing.TB, role string, args ...string) *Proc {
 	t.Helper()
 	return StartCmd(t, Command(role, args...))
 }
 
-// Command is the command that plays a role, for callers that want to change something about it.
+// Command is the command that plays a role, for callers that want to change
+// something about it.
 func Command(role string, args ...string) *exec.Cmd {
 	exe, err := os.Executable()
 	if err != nil {
@@ -134,7 +141,8 @@ func tryCmd(t testing.TB, cmd *exec.Cmd) (*Proc, error) {
 	return p, nil
 }
 
-// Line returns the next line of the role's output. The test fails if there is none.
+// Line returns the next line of the role's output. The test fails if there is
+// none.
 func (p *Proc) Line() string {
 	p.t.Helper()
 	type result struct {
@@ -188,7 +196,8 @@ func (p *Proc) Signal(s os.Signal) {
 	}
 }
 
-// Kill ends the process at once, as SIGKILL does, and reaps it. It closes its input and output.
+// Kill ends the process at once, as SIGKILL does, and reaps it. It closes its
+// input and output.
 func (p *Proc) Kill() {
 	if !p.ended {
 		p.ended = true
@@ -205,8 +214,9 @@ func (p *Proc) Reap() {
 	p.cmd.Wait()
 }
 
-// Gone waits until all that a process had which was killed is gone, as gone says. On Linux its mappings, with their
-// locks, outlive it for a moment if somebody, such as ps(1), reads the state of its memory just then.
+// Gone waits until all that a process had which was killed is gone, as gone
+// says. On Linux its mappings, with their locks, outlive it for a moment if
+// somebody, such as ps(1), reads the state of its memory just then.
 func Gone(t testing.TB, gone func() bool) {
 	t.Helper()
 	for start := time.Now(); !gone(); time.Sleep(time.Millisecond) {
@@ -217,10 +227,12 @@ func Gone(t testing.TB, gone func() bool) {
 	}
 }
 
-// Slay kills the process, but leaves its output to be read to the end, and then reaped by Kill.
+// Slay kills the process, but leaves its output to be read to the end, and then
+// reaped by Kill.
 func (p *Proc) Slay() { p.cmd.Process.Kill() }
 
-// Wait closes the role's input and fails the test if the process does not end with success.
+// Wait closes the role's input and fails the test if the process does not end
+// with success.
 func (p *Proc) Wait() {
 	p.t.Helper()
 	p.in.Close()
@@ -238,7 +250,8 @@ var (
 	strange = regexp.MustCompile(`[^A-Za-z0-9]+`)
 )
 
-// Name returns a name for a segment that no other test and no other run of it uses.
+// Name returns a name for a segment that no other test and no other run of it
+// uses.
 func Name(t testing.TB) string {
 	base := strange.ReplaceAllString(t.Name(), "-")
 	return fmt.Sprintf("%s.%.100s.%d", NamePrefix(), base, serial.Add(1))

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TempDir is what a test's own TempDir is, but it removes the files one by one: Wine does not know what
-// os.RemoveAll asks of Windows.
+// TempDir is what a test's own TempDir is, but it removes the files one by one:
+// Wine does not know what os.RemoveAll asks of Windows.
 func TempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sharedseg-test")

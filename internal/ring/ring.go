@@ -1,18 +1,19 @@
-// Package ring is the protocol of a queue: a ring of slots, of which each has one
-// word that says whose message it holds.
+// Package ring is the protocol of a queue: a ring of slots, of which each has
+// one word that says whose message it holds.
 //
-// Messages have tickets 1, 2, 3 …, and ticket t lies in slot t modulo the number of
-// slots. tail is the last ticket that was sent. All tickets up to head are done.
-// Between them a message is free, taken, or done before an older one, as its slot
-// says. A take, a give-back and a completion are one compare-and-swap of that word
-// each, which carries the ticket, so that none succeeds in a slot that was used
-// again. What a process that dies leaves is always one of these states: a message
-// that was not sent, whose ticket the next sender uses again, or one that is taken
-// by a handle that is not open any more, which any other may take from it.
+// Messages have tickets 1, 2, 3 …, and ticket t lies in slot t modulo the
+// number of slots. tail is the last ticket that was sent. All tickets up to
+// head are done. Between them a message is free, taken, or done before an older
+// one, as its slot says. A take, a give-back and a completion are one
+// compare-and-swap of that word each, which carries the ticket, so that none
+// succeeds in a slot that was used again. What a process that dies leaves is
+// always one of these states: a message that was not sent, whose ticket the
+// next sender uses again, or one that is taken by a handle that is not open any
+// more, which any other may take from it.
 //
 // cursor is where receivers begin to look, so that they need not pass over all
-// that is taken. It is a hint. Its upper half counts the messages that were given
-// back, so that no receiver moves it past one that it cannot have seen.
+// that is taken. It is a hint. Its upper half counts the messages that were
+// given back, so that no receiver moves it past one that it cannot have seen.
 //
 // docs/models/queue.pml is the model of this package.
 package ring
@@ -28,8 +29,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// DeepEvery is how often a receiver that finds messages looks whether there is an
-// older one of a dead taker.
+// DeepEvery is how often a receiver that finds messages looks whether there is
+// an older one of a dead taker.
 const DeepEvery = 5 * time.Millisecond
 
 // maxTries bounds loops that only others who make progress, or a peer that
@@ -39,8 +40,9 @@ const maxTries = 10_000
 // ErrShut means that nothing is sent any more.
 var ErrShut = errors.New("the queue is shut")
 
-// Ring is a queue as one handle sees it. Its methods may be called concurrently,
-// Reserve, Send and Shut under the producers' mutex. All it reads is untrusted.
+// Ring is a queue as one handle sees it. Its methods may be called
+// concurrently, Reserve, Send and Shut under the producers' mutex. All it reads
+// is untrusted.
 type Ring struct {
 	slots              layout.Slots
 	tail, head, cursor *atomic.Uint64
@@ -61,8 +63,8 @@ type Ring struct {
 
 var begun = time.Now()
 
-// New returns the ring of a queue that is mapped to mem. alive reports whether the
-// handle of an identity is open, and self is that of this handle.
+// New returns the ring of a queue that is mapped to mem. alive reports whether
+// the handle of an identity is open, and self is that of this handle.
 func New(mem []byte, g *layout.Geometry, self layout.Ident, alive func(ident uint32) bool, key uint64) *Ring {
 	page := layout.NewWaitPage(mem, g)
 	return &Ring{
@@ -85,8 +87,8 @@ func (m *Message) Attempt() int { return m.state.Attempt() }
 
 func (r *Ring) slot(ticket uint64) layout.Slot { return r.slots.Slot(r.in.Of(ticket)) }
 
-// Reserve returns the ticket and the slot of the next message, or that there is no
-// room for one.
+// Reserve returns the ticket and the slot of the next message, or that there is
+// no room for one.
 func (r *Ring) Reserve() (ticket uint64, slot layout.Slot, full bool, err error) {
 	tail := r.tail.Load()
 	if tail&layout.ShutBit != 0 {
@@ -124,13 +126,13 @@ func (r *Ring) Shut() {
 	step.At(step.QueueShut)
 }
 
-// advanceEvery is how often a sender that waits for room looks whether a receiver
-// has died before it made some. Such a look takes the states away from the
-// processors of the receivers, so it is rare.
+// advanceEvery is how often a sender that waits for room looks whether a
+// receiver has died before it made some. Such a look takes the states away from
+// the processors of the receivers, so it is rare.
 const advanceEvery = time.Millisecond
 
-// Room reports whether a sender that waits for room has reason to look again. It
-// helps to make some.
+// Room reports whether a sender that waits for room has reason to look again.
+// It helps to make some.
 func (r *Ring) Room() bool {
 	if !r.full() {
 		return true
@@ -150,8 +152,8 @@ func (r *Ring) full() bool {
 }
 
 // Take takes the first message that is free, if there is one. It begins at the
-// cursor. If deep is set, and every DeepEvery in any case, it begins at the oldest
-// message, and takes one of a dead taker as well.
+// cursor. If deep is set, and every DeepEvery in any case, it begins at the
+// oldest message, and takes one of a dead taker as well.
 func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 	cursor, head := r.cursor.Load(), r.head.Load()
 	tail := r.tailSeen.Load()
@@ -255,8 +257,8 @@ var (
 	errStates = fmt.Errorf("%w: the state of a message changes without an end", layout.ErrCorrupt)
 )
 
-// Done says that a message is dealt with. It reports false if this handle does not
-// have it any more, and whether there is more room than before.
+// Done says that a message is dealt with. It reports false if this handle does
+// not have it any more, and whether there is more room than before.
 func (r *Ring) Done(m *Message) (done, moved bool) {
 	fence.Release(r.key)
 	if !m.Slot.State().CompareAndSwap(uint64(m.state), uint64(m.state.Done())) {
@@ -270,8 +272,8 @@ func (r *Ring) Done(m *Message) (done, moved bool) {
 func (r *Ring) Advance() (moved bool) { return r.advance(1<<64 - 1) }
 
 // advance is Advance up to a ticket. Done does not look beyond its own: where a
-// later one is done already, the next Done finds that, or whoever finds the queue
-// full or empty.
+// later one is done already, the next Done finds that, or whoever finds the
+// queue full or empty.
 func (r *Ring) advance(last uint64) (moved bool) {
 	for range r.depth + 1 {
 		head := r.head.Load()
@@ -354,7 +356,8 @@ func (r *Ring) Len() (int, error) {
 	return int(tail - head), err
 }
 
-// Oldest is the taker of the oldest message that is not done, 0 if there is none.
+// Oldest is the taker of the oldest message that is not done, 0 if there is
+// none.
 func (r *Ring) Oldest() layout.Ident {
 	head := r.head.Load()
 	if s := layout.MessageState(r.slot(head + 1).State().Load()); s.Holds(head+1) && s.Taker() != layout.DoneIdent {

@@ -89,8 +89,8 @@ func (w *world) ring(self layout.Ident) *Ring {
 	return New(w.mem, w.g, self, w.members.alive, 1)
 }
 
-// send sends message after message. Some it begins and does not send, as one that
-// dies. A sender is nobody, as far as the ring knows.
+// send sends message after message. Some it begins and does not send, as one
+// that dies. A sender is nobody, as far as the ring knows.
 func (w *world) send(messages uint64) {
 	r := w.ring(0)
 	for {
@@ -211,8 +211,8 @@ func (w *world) took(m *Message, self layout.Ident) {
 	}
 }
 
-// Senders and receivers that die at random: no message is lost, none is handed to
-// two live ones, none is handed out after it is done.
+// Senders and receivers that die at random: no message is lost, none is handed
+// to two live ones, none is handed out after it is done.
 func TestRandom(t *testing.T) {
 	messages := uint64(20_000)
 	if testing.Short() {
@@ -304,9 +304,9 @@ func TestTakeOrder(t *testing.T) {
 	take(ra, false, 6, 1)
 }
 
-// FuzzRing writes nonsense to the words of a ring between its calls. Whatever they
-// are, each call ends, and nothing is touched but the queue. Without nonsense, what
-// is sent comes out in order.
+// FuzzRing writes nonsense to the words of a ring between its calls. Whatever
+// they are, each call ends, and nothing is touched but the queue. Without
+// nonsense, what is sent comes out in order.
 func FuzzRing(f *testing.F) {
 	f.Add(uint8(2), []byte{0, 0, 1, 3, 1, 4, 1, 3})
 	for word := range 8 {

@@ -1,5 +1,6 @@
-// Package step names the moments within an operation at which a process may be killed or stopped to see what that
-// does to the others. At marks them in the code. It is empty, and compiled to nothing, but under the build tag
+// Package step names the moments within an operation at which a process may be
+// killed or stopped to see what that does to the others. At marks them in the
+// code. It is empty, and compiled to nothing, but under the build tag
 // sharedseg_steps, with which a test chooses what happens at one of them.
 package step
 
@@ -23,7 +24,8 @@ const (
 	HeaderWritten // all but the word that says so
 	HeaderReady
 
-	// Attaching, and letting the registry go, after which the handle is open, or closed.
+	// Attaching, and letting the registry go, after which the handle is open,
+	// or closed.
 	SlotHeld   // and still of its last holder's generation
 	RowCleared // of its last holder's
 	GenerationRaised

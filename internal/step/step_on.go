@@ -20,8 +20,8 @@ func At(s Step) {
 	}
 }
 
-// Arm has spring called in the nth passage of a step from now on, in the goroutine that passes it. It replaces what
-// was armed before.
+// Arm has spring called in the nth passage of a step from now on, in the
+// goroutine that passes it. It replaces what was armed before.
 func Arm(s Step, nth int, spring func()) {
 	t := &trap{at: s, spring: spring}
 	t.left.Store(int64(nth))

@@ -1,5 +1,5 @@
-// Package turn is the lock that the writers of a mapping take, as one handle sees
-// it: whose turn it is to write, and who of this process has it.
+// Package turn is the lock that the writers of a mapping take, as one handle
+// sees it: whose turn it is to write, and who of this process has it.
 package turn
 
 import (
@@ -19,7 +19,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Turn is the writers' lock of a handle. Its methods may be called concurrently.
+// Turn is the writers' lock of a handle. Its methods may be called
+// concurrently.
 type Turn struct {
 	writing uint64 // the writer that has the lock, 0 if none has or it is lent; first, to be aligned on 32-bit machines
 	lent    atomic.Bool
@@ -39,8 +40,8 @@ func New(m *member.Member, repair func() error) *Turn {
 	}
 }
 
-// unnamed is the writer of a call that runs no function of the user while it has
-// the lock.
+// unnamed is the writer of a call that runs no function of the user while it
+// has the lock.
 const unnamed = 1
 
 // writer is the calling goroutine: unnamed if it is not known.
@@ -57,8 +58,8 @@ func (t *Turn) TryLock() bool {
 	return true
 }
 
-// Lock waits for the lock, outside of the door. If the calling goroutine has it,
-// that is ErrReentrant.
+// Lock waits for the lock, outside of the door. If the calling goroutine has
+// it, that is ErrReentrant.
 func (t *Turn) Lock(ctx context.Context) error {
 	self := writer()
 	if t.Within() {
@@ -116,14 +117,15 @@ func (t *Turn) Reclaim() bool {
 // has in a codec's method.
 func (t *Turn) Within() bool { return writer() != unnamed && t.Mine() }
 
-// Mine reports whether a goroutine that has taken the lock by Lock still has it.
+// Mine reports whether a goroutine that has taken the lock by Lock still has
+// it.
 func (t *Turn) Mine() bool { return atomic.LoadUint64(&t.writing) == writer() }
 
-// Close ends all waits for the lock, and returns when no call has it that is not
-// lent it. The handle was closed before.
+// Close ends all waits for the lock, and returns when no call has it that is
+// not lent it. The handle was closed before.
 //
-// The lock's word says so for the short while in which a call has the lock and has
-// not noted it; a word that a peer wrote says nothing for longer.
+// The lock's word says so for the short while in which a call has the lock and
+// has not noted it; a word that a peer wrote says nothing for longer.
 func (t *Turn) Close() {
 	t.mutex.Stop()
 	forged := wait.NewBudget(time.Second)

@@ -1,7 +1,7 @@
 // Package wait bounds waits that have a limit of their own by time that the
-// waiter itself was running. A process may be stopped, or throttled, for as long
-// as that limit and longer. The clock goes on meanwhile, and says nothing of
-// those it waits for: they may have been stopped with it.
+// waiter itself was running. A process may be stopped, or throttled, for as
+// long as that limit and longer. The clock goes on meanwhile, and says nothing
+// of those it waits for: they may have been stopped with it.
 package wait
 
 import "time"
@@ -37,8 +37,8 @@ func (b *Budget) Sleep(d time.Duration) bool {
 	return true
 }
 
-// Count counts a wait that was to take no longer than asked, and took some time,
-// and returns how much of that it counts.
+// Count counts a wait that was to take no longer than asked, and took some
+// time, and returns how much of that it counts.
 func (b *Budget) Count(asked, took time.Duration) time.Duration {
 	counted := min(took, slack*asked)
 	b.left -= counted

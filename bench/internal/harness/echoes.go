@@ -18,11 +18,14 @@ type Message [64]byte
 // A RoundTrip sends a message and waits for the answer, which is the same.
 type RoundTrip func(sent, got *Message) error
 
-// An Echo is a kind of connection to a process that sends back what it receives.
+// An Echo is a kind of connection to a process that sends back what it
+// receives.
 type Echo struct {
-	// Dial starts the process, by proctest.Start(b, "echo", impl, args…), and connects to it until the benchmark ends.
+	// Dial starts the process, by proctest.Start(b, "echo", impl, args…), and
+	// connects to it until the benchmark ends.
 	Dial func(b *testing.B) RoundTrip
-	// Serve is what the process does, until its peer or its standard input ends.
+	// Serve is what the process does, until its peer or its standard input
+	// ends.
 	Serve func(args []string) error
 }
 
@@ -40,8 +43,8 @@ func (e Echoes) Roles() map[string]func(args []string) error {
 	}}
 }
 
-// Run measures all of them: one message after the other (load=busy), and with a millisecond of rest before each, which is
-// not counted (load=idle).
+// Run measures all of them: one message after the other (load=busy), and with a
+// millisecond of rest before each, which is not counted (load=idle).
 func (e Echoes) Run(b *testing.B) {
 	for _, impl := range slices.Sorted(maps.Keys(e)) {
 		for _, load := range []string{"busy", "idle"} {
@@ -78,7 +81,8 @@ func (e Echo) measure(b *testing.B, rest bool) {
 	times.Report(b)
 }
 
-// OverStream is the RoundTrip of a stream for each direction, or the same for both.
+// OverStream is the RoundTrip of a stream for each direction, or the same for
+// both.
 func OverStream(out io.Writer, in io.Reader) RoundTrip {
 	return func(sent, got *Message) error {
 		if _, err := out.Write(sent[:]); err != nil {

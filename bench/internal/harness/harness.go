@@ -1,6 +1,8 @@
-// Package harness has the benchmarks that are the same for each mechanism, so that those that need modules of
-// others are measured as this library is: locks between processes, messages there and back, and the histogram of
-// their times. A package of benchmarks hands its mechanisms to Locks and Echoes, and their roles to proctest.Main.
+// Package harness has the benchmarks that are the same for each mechanism, so
+// that those that need modules of others are measured as this library is: locks
+// between processes, messages there and back, and the histogram of their times.
+// A package of benchmarks hands its mechanisms to Locks and Echoes, and their
+// roles to proctest.Main.
 package harness
 
 import (
@@ -23,8 +25,9 @@ func Run(b *testing.B, name string, size int, f func(b *testing.B)) {
 	})
 }
 
-// Keep returns the handle that a function has opened, and closes it when the benchmark ends. The benchmark is
-// skipped if the error wraps errors.ErrUnsupported, and fails for others.
+// Keep returns the handle that a function has opened, and closes it when the
+// benchmark ends. The benchmark is skipped if the error wraps
+// errors.ErrUnsupported, and fails for others.
 func Keep[H io.Closer](tb testing.TB, h H, err error) H {
 	tb.Helper()
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -43,7 +46,8 @@ func Must(tb testing.TB, err error) {
 	}
 }
 
-// Find returns the entry of a table that the parent and its children have in common.
+// Find returns the entry of a table that the parent and its children have in
+// common.
 func Find[V any](table map[string]V, key string) (V, error) {
 	v, ok := table[key]
 	if !ok {

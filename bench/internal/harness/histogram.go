@@ -7,15 +7,17 @@ import (
 	"time"
 )
 
-// Each power of two has so many buckets of the same width: the middle of one is off by 1/128 at most.
+// Each power of two has so many buckets of the same width: the middle of one is
+// off by 1/128 at most.
 const (
 	bucketBits = 6
 	buckets    = (63-bucketBits)<<bucketBits + 1<<bucketBits
 )
 
-// A Histogram has the times of all operations, in a memory of fixed size. Its buckets are those of HdrHistogram
-// (https://hdrhistogram.github.io/HdrHistogram/): linear within a power of two. Quantiles are within 1 % of the
-// times they stand for, and up to 127 ns exact.
+// A Histogram has the times of all operations, in a memory of fixed size. Its
+// buckets are those of HdrHistogram
+// (https://hdrhistogram.github.io/HdrHistogram/): linear within a power of two.
+// Quantiles are within 1 % of the times they stand for, and up to 127 ns exact.
 type Histogram struct {
 	counts [buckets]uint64
 	n      uint64
@@ -42,8 +44,8 @@ func middle(bucket int) float64 {
 	return float64(first) + float64(uint64(1)<<shift-1)/2
 }
 
-// Quantile is the time in nanoseconds that at least the fraction q of all operations took no longer than. It is NaN
-// if there were none.
+// Quantile is the time in nanoseconds that at least the fraction q of all
+// operations took no longer than. It is NaN if there were none.
 func (h *Histogram) Quantile(q float64) float64 {
 	rank := max(uint64(math.Ceil(q*float64(h.n))), 1)
 	for i, n := range h.counts {

@@ -40,7 +40,8 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// Buckets are numbered without gaps, and each value is in the one whose middle is nearest.
+// Buckets are numbered without gaps, and each value is in the one whose middle
+// is nearest.
 func TestBuckets(t *testing.T) {
 	last := -1
 	for v := uint64(0); v < 1<<20; v++ {

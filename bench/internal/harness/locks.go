@@ -22,8 +22,9 @@ type Lock interface {
 // A LockOpener opens, or creates, the lock of a name.
 type LockOpener func(name string) (Lock, error)
 
-// Locks are locks between processes, by mechanism. What follows a slash in such a key becomes the end of the names of
-// benchmarks: "X/a=b" is measured as impl=X/procs=2/a=b.
+// Locks are locks between processes, by mechanism. What follows a slash in such
+// a key becomes the end of the names of benchmarks: "X/a=b" is measured as
+// impl=X/procs=2/a=b.
 type Locks map[string]LockOpener
 
 // Roles are those of the processes that the benchmarks start.
@@ -64,7 +65,8 @@ func (l Locks) Uncontended(b *testing.B, impl string) {
 	})
 }
 
-// Contended lets so many processes lock and unlock for a window, and reports as Shares does.
+// Contended lets so many processes lock and unlock for a window, and reports as
+// Shares does.
 func (l Locks) Contended(b *testing.B, impl string, procs int) {
 	b.Run(implName(impl, fmt.Sprintf("procs=%d", procs)), func(b *testing.B) {
 		name := proctest.Name(b)
@@ -85,7 +87,8 @@ func (l Locks) Contended(b *testing.B, impl string, procs int) {
 	})
 }
 
-// keepsOut fails the benchmark if any process can lock what this one has locked.
+// keepsOut fails the benchmark if any process can lock what this one has
+// locked.
 func keepsOut(b *testing.B, lock Lock, hammers []*proctest.Proc) {
 	const window = time.Millisecond
 	Must(b, lock.Lock())
@@ -100,8 +103,9 @@ func keepsOut(b *testing.B, lock Lock, hammers []*proctest.Proc) {
 	}
 }
 
-// Shares measures how those who contend for a lock share it. window lets them, and returns how often each had it.
-// It reports the time per acquisition by anybody, as ns/op, and the fewest that one had, as min-share: 1 if all had
+// Shares measures how those who contend for a lock share it. window lets them,
+// and returns how often each had it. It reports the time per acquisition by
+// anybody, as ns/op, and the fewest that one had, as min-share: 1 if all had
 // the same, 0 if one had none.
 func Shares(b *testing.B, window func() []Work) {
 	var perTurn, minShares []float64
@@ -150,9 +154,11 @@ func (l Locks) hammer(args []string) error {
 
 var deaths = flag.Int("deaths", 100, "let `n` owners of a lock die in each operation of Takeover; 2 in short mode")
 
-// Takeover measures one death after another: of an owner that nobody was waiting for, from when its process has been
-// reaped (waiter=late), and of one that somebody had been waiting for so long that looks at it are at their rarest,
-// from the kill (waiter=parked). An operation is as many deaths as the flag -deaths says.
+// Takeover measures one death after another: of an owner that nobody was
+// waiting for, from when its process has been reaped (waiter=late), and of one
+// that somebody had been waiting for so long that looks at it are at their
+// rarest, from the kill (waiter=parked). An operation is as many deaths as the
+// flag -deaths says.
 func (l Locks) Takeover(b *testing.B, impl string) {
 	b.Run(implName(impl, "waiter=late"), func(b *testing.B) {
 		l.takeover(b, impl, func(lock Lock, owner *proctest.Proc) (time.Duration, error) {
@@ -189,8 +195,8 @@ func lockUnlock(lock Lock) (locked time.Time, err error) {
 	return locked, lock.Unlock()
 }
 
-// takeover measures with once, which kills the process that has the lock and takes its turn, in one goroutine, as the
-// owner of a lock may be a thread.
+// takeover measures with once, which kills the process that has the lock and
+// takes its turn, in one goroutine, as the owner of a lock may be a thread.
 func (l Locks) takeover(b *testing.B, impl string, once func(Lock, *proctest.Proc) (time.Duration, error)) {
 	name := proctest.Name(b)
 	opened, err := l.open(impl, name)

@@ -15,30 +15,35 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A Queue is a handle of a queue for messages of one size, used by one goroutine.
+// A Queue is a handle of a queue for messages of one size, used by one
+// goroutine.
 type Queue interface {
 	// Send sends what is in m, and waits while the queue is full.
 	Send(m []byte) error
-	// Receive waits for the next message and copies it to m. It returns when nothing of the message is in use any more,
-	// and nobody else will get it.
+	// Receive waits for the next message and copies it to m. It returns when
+	// nothing of the message is in use any more, and nobody else will get it.
 	Receive(m []byte) error
 	Close() error
 }
 
-// A QueueKind is a way to hand messages from some processes to others, each to one of them.
+// A QueueKind is a way to hand messages from some processes to others, each to
+// one of them.
 type QueueKind struct {
-	// Create makes a queue for messages of so many bytes. The files are for the processes that open it, which inherit
-	// them, from descriptor 3 on.
+	// Create makes a queue for messages of so many bytes. The files are for the
+	// processes that open it, which inherit them, from descriptor 3 on.
 	Create func(name string, size int) (q Queue, files []*os.File, err error)
 	// Open is for those processes.
 	Open func(name string, size int) (Queue, error)
-	// Takes reports whether there can be so many senders and receivers, and messages of that size. nil: always.
+	// Takes reports whether there can be so many senders and receivers, and
+	// messages of that size. nil: always.
 	Takes func(from, to, size int) bool
-	// Prefetches says that a receiver may be handed messages before it asks for them.
+	// Prefetches says that a receiver may be handed messages before it asks for
+	// them.
 	Prefetches bool
 }
 
-// NamedQueue is a kind that processes open by its name, as is whoever creates it.
+// NamedQueue is a kind that processes open by its name, as is whoever creates
+// it.
 func NamedQueue(open func(name string, size int) (Queue, error)) QueueKind {
 	return QueueKind{
 		Create: func(name string, size int) (Queue, []*os.File, error) {
@@ -88,7 +93,8 @@ func (q Queues) Roles() map[string]func(args []string) error {
 // ways are how many senders and receivers there are.
 var ways = []struct{ from, to int }{{1, 1}, {1, 2}, {2, 1}, {2, 2}}
 
-// messageSizes are those of the benchmarks between processes. The first is that of the benchmark in one.
+// messageSizes are those of the benchmarks between processes. The first is that
+// of the benchmark in one.
 var messageSizes = []int{64, 4 << 10, 1 << 20}
 
 func queueName(impl string, from, to, size int) string {
@@ -106,8 +112,9 @@ func SizeName(n int) string {
 	return fmt.Sprintf("%dB", n)
 }
 
-// Run measures all of them: a message sent and received by one goroutine (procs=1), and messages from so many processes
-// to so many others, which do nothing but that for a window.
+// Run measures all of them: a message sent and received by one goroutine
+// (procs=1), and messages from so many processes to so many others, which do
+// nothing but that for a window.
 func (q Queues) Run(b *testing.B) {
 	all := slices.Sorted(maps.Keys(q))
 	for _, impl := range all {
@@ -202,8 +209,9 @@ func (k QueueKind) between(b *testing.B, impl string, from, to, size int) {
 
 func messageWindow() time.Duration { return WindowLength() / 5 }
 
-// ends is how many of the messages that end a window each sender sends: those for all receivers if it is the only one,
-// and otherwise none, as another may have something to send yet.
+// ends is how many of the messages that end a window each sender sends: those
+// for all receivers if it is the only one, and otherwise none, as another may
+// have something to send yet.
 func ends(from, to int) int {
 	if from == 1 {
 		return to
@@ -218,9 +226,10 @@ type measurement struct {
 	again          bool // a receiver may get more than one of the messages that end a window
 }
 
-// run reports the time per message received by anybody. begin starts a window, and returns what waits for those who
-// send and for those who receive. A receiver goes on until it gets a message that says that the window has ended. It
-// fails the benchmark if what was received is not what was sent.
+// run reports the time per message received by anybody. begin starts a window,
+// and returns what waits for those who send and for those who receive. A
+// receiver goes on until it gets a message that says that the window has ended.
+// It fails the benchmark if what was received is not what was sent.
 func (m *measurement) run(b *testing.B, begin func() (sent, got func() []Work)) {
 	var times []float64
 	for window := uint64(1); b.Loop(); window++ {
@@ -250,8 +259,9 @@ func (m *measurement) run(b *testing.B, begin func() (sent, got func() []Work)) 
 	b.ReportMetric(float64(m.size)/ns*1e3, "MB/s")
 }
 
-// end sends the messages that end a window, unless the only sender has, and more of them until stop is called if some
-// receiver may have got those of another.
+// end sends the messages that end a window, unless the only sender has, and
+// more of them until stop is called if some receiver may have got those of
+// another.
 func (m *measurement) end(b *testing.B, window uint64) (stop func()) {
 	last := make([]byte, m.size)
 	stamp(last, ended|window)
@@ -309,7 +319,8 @@ func amongGoroutines(b *testing.B, senders []*sender, receivers []*receiver) (se
 	return sent, got
 }
 
-// ended is set in the number of a message that ends a window for one receiver. The other bits are those of the window.
+// ended is set in the number of a message that ends a window for one receiver.
+// The other bits are those of the window.
 const ended = 1 << 63
 
 // stamp makes m the message of a number, so far as that may be torn.

@@ -28,7 +28,8 @@ func idle(done []Work) bool {
 	return !slices.ContainsFunc(done, func(w Work) bool { return w.N > 0 })
 }
 
-// WindowLength is how long a window should be: a second, and less in short mode.
+// WindowLength is how long a window should be: a second, and less in short
+// mode.
 func WindowLength() time.Duration {
 	if testing.Short() {
 		return 20 * time.Millisecond
@@ -36,8 +37,8 @@ func WindowLength() time.Duration {
 	return time.Second
 }
 
-// Window lets processes work at the same time for as long as that, and returns what each has done. They are in
-// ServeWindows.
+// Window lets processes work at the same time for as long as that, and returns
+// what each has done. They are in ServeWindows.
 func Window(tb testing.TB, procs []*proctest.Proc, length time.Duration) []Work {
 	tb.Helper()
 	beginWindow(procs, length)
@@ -66,8 +67,9 @@ func endWindow(tb testing.TB, procs []*proctest.Proc) []Work {
 	return done
 }
 
-// ServeWindows is a process's part of Window. For each window it calls work, which does something until stop is set and
-// returns how often it did. It returns when standard input ends, or work fails.
+// ServeWindows is a process's part of Window. For each window it calls work,
+// which does something until stop is set and returns how often it did. It
+// returns when standard input ends, or work fails.
 func ServeWindows(work func(stop *atomic.Bool) (Work, error)) error {
 	fmt.Println("ready")
 	for proctest.Stdin.Scan() {

@@ -15,7 +15,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// A chart draws from results, or returns nil if what it would show was not measured.
+// A chart draws from results, or returns nil if what it would show was not
+// measured.
 type chart struct {
 	file string
 	draw func(r *results) (*figure, error)
@@ -56,7 +57,8 @@ func writeCharts(dir string, r *results) error {
 	return nil
 }
 
-// selected returns the benchmarks of a base that have such values, in the order of their appearance.
+// selected returns the benchmarks of a base that have such values, in the order
+// of their appearance.
 func (r *results) selected(base string, keys map[string]string) []string {
 	return slices.DeleteFunc(slices.Clone(r.names), func(name string) bool {
 		b := r.parts[name]
@@ -72,7 +74,8 @@ func (r *results) selected(base string, keys map[string]string) []string {
 	})
 }
 
-// label names what a benchmark measures, apart from the values of some keys, which the chart shows otherwise.
+// label names what a benchmark measures, apart from the values of some keys,
+// which the chart shows otherwise.
 func (b benchmark) label(shown ...string) string {
 	label := b.keys["impl"]
 	for _, key := range slices.Sorted(maps.Keys(b.keys)) {
@@ -254,7 +257,8 @@ func copyChart(r *results) (*figure, error) {
 		for _, name := range r.selected(p.base, map[string]string{"codec": "Bytes"}) {
 			b := r.parts[name]
 			size, err := parseSize(b.keys["size"])
-			// The ring is there for what a segment has of one, and is as fast as the copy.
+			// The ring is there for what a segment has of one, and is as fast
+			// as the copy.
 			if err != nil || size < 64 || b.keys["reads"] == "locked" || b.keys["impl"] == "copyring" {
 				continue
 			}

@@ -105,7 +105,8 @@ func TestCharts(t *testing.T) {
 			if wrong := regexp.MustCompile(`NaN|Inf|reads=|fault=|codec=`).FindString(string(svg)); wrong != "" {
 				t.Errorf("there is %s", wrong)
 			}
-			// Those that let the page shine through, as the grid's does, are not told from it by contrast.
+			// Those that let the page shine through, as the grid's does, are
+			// not told from it by contrast.
 			for _, m := range regexp.MustCompile(`(#[0-9A-F]{6})(;[a-z]+-opacity)?`).FindAllStringSubmatch(string(svg), -1) {
 				known := slices.ContainsFunc(append(inks, ink, darkInk, oursInk), func(c color.NRGBA) bool { return hex(c) == m[1] })
 				if !known && m[2] == "" {

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// A part of the document is what stands between two lines that are comments: <!-- begin NAME --> and
-// <!-- end NAME -->. All else is written by hand.
+// A part of the document is what stands between two lines that are comments:
+// <!-- begin NAME --> and <!-- end NAME -->. All else is written by hand.
 type part struct {
 	name  string
 	write func(w io.Writer, r *results)
@@ -22,7 +22,8 @@ var parts = []part{
 	{"medians", writeMedians},
 }
 
-// checkMarkers returns an error if one of the parts has no place in the document.
+// checkMarkers returns an error if one of the parts has no place in the
+// document.
 func checkMarkers(document string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
@@ -57,11 +58,13 @@ func replace(text []byte, name string, content []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Without the empty lines, Markdown would take a table for more of the comment.
+	// Without the empty lines, Markdown would take a table for more of the
+	// comment.
 	return bytes.Join([][]byte{text[:from], content, text[to:]}, []byte("\n")), nil
 }
 
-// between returns where the line after the first marker begins, and the one with the second.
+// between returns where the line after the first marker begins, and the one
+// with the second.
 func between(text []byte, name string) (from, to int, err error) {
 	begin, end := fmt.Sprintf("<!-- begin %s -->\n", name), fmt.Sprintf("<!-- end %s -->", name)
 	for _, marker := range []string{begin, end} {

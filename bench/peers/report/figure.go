@@ -20,9 +20,10 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Pages are light or dark, and the colours of the data are told from both with a contrast of 3:1 or more. They are
-// the colours of Okabe and Ito, which the colour-blind can tell apart, the lighter ones of them darkened. Text has
-// one for each kind of page, with 5:1, and 3:1 should a viewer take the wrong one.
+// Pages are light or dark, and the colours of the data are told from both with
+// a contrast of 3:1 or more. They are the colours of Okabe and Ito, which the
+// colour-blind can tell apart, the lighter ones of them darkened. Text has one
+// for each kind of page, with 5:1, and 3:1 should a viewer take the wrong one.
 var (
 	ink     = rgb(0x64, 0x6c, 0x75)
 	darkInk = rgb(0x88, 0x90, 0x9a)
@@ -88,7 +89,8 @@ func newPlot(title string) *plot.Plot {
 	return p
 }
 
-// layLegend places the entries in lines, the first of which has its top at y, and returns the bottom of the last.
+// layLegend places the entries in lines, the first of which has its top at y,
+// and returns the bottom of the last.
 func (f *figure) layLegend(dc draw.Canvas, y vg.Length, draws bool) vg.Length {
 	x := dc.Min.X
 	for i, e := range f.legend {
@@ -145,7 +147,8 @@ func (f *figure) writeSVG(w io.Writer) error {
 	return err
 }
 
-// canvas remembers how wide each text should be, which a viewer that has none of the fonts would not know.
+// canvas remembers how wide each text should be, which a viewer that has none
+// of the fonts would not know.
 type canvas struct {
 	*vgsvg.Canvas
 	widths []vg.Length
@@ -169,8 +172,9 @@ func (c *canvas) fix(svg string) string {
 	return b.String()
 }
 
-// finish adds what vgsvg does not write: what the picture shows, for those who cannot see it, what it looks like on a
-// dark page, and other names for the font, which has the measures of Arial and Helvetica.
+// finish adds what vgsvg does not write: what the picture shows, for those who
+// cannot see it, what it looks like on a dark page, and other names for the
+// font, which has the measures of Arial and Helvetica.
 func (f *figure) finish(svg string) string {
 	escape := func(s string) string {
 		var b strings.Builder
@@ -237,8 +241,8 @@ func glyph(i int, c color.Color) draw.GlyphStyle {
 	return draw.GlyphStyle{Color: c, Radius: 4, Shape: glyphs[i%len(glyphs)]}
 }
 
-// figure has the fastest mechanism at the top, by the first panel, and leaves out panels and marks without values. It
-// is nil if there are none.
+// figure has the fastest mechanism at the top, by the first panel, and leaves
+// out panels and marks without values. It is nil if there are none.
 func (d *dots) figure() (*figure, error) {
 	measured := make([]bool, len(d.marks))
 	var all []float64
@@ -440,7 +444,8 @@ func (c *curves) figure() (*figure, error) {
 	return f, nil
 }
 
-// steps are the numbers at which a logarithmic axis may begin and end, and has labels where it is short, by decade.
+// steps are the numbers at which a logarithmic axis may begin and end, and has
+// labels where it is short, by decade.
 var steps = []float64{1, 2, 5}
 
 // logRange is from one step to another, with all values well between them.
@@ -462,8 +467,9 @@ func logRange(values []float64) (low, high float64) {
 
 func decadeOf(v float64) float64 { return math.Pow(10, math.Floor(math.Log10(v))) }
 
-// logTicks are ticks of an axis of decimal logarithms. It labels decades, and steps between them if there are fewer
-// than two. (With its own logarithmic scale, a plot leaves room for the axis's label at a wrong place.)
+// logTicks are ticks of an axis of decimal logarithms. It labels decades, and
+// steps between them if there are fewer than two. (With its own logarithmic
+// scale, a plot leaves room for the axis's label at a wrong place.)
 func logTicks(format func(float64) string) plot.TickerFunc {
 	return func(low, high float64) []plot.Tick {
 		var ticks []plot.Tick

@@ -1,13 +1,16 @@
-// Command report runs the benchmarks, those of package bench and those of the module that this is in, and writes what
-// docs/benchmarks.md has of them: the tables, between its markers, and the charts in docs/charts.
+// Command report runs the benchmarks, those of package bench and those of the
+// module that this is in, and writes what docs/benchmarks.md has of them: the
+// tables, between its markers, and the charts in docs/charts.
 //
 //	go -C bench/peers run ./report
 //	go -C bench/peers run ./report -save /tmp/bench.txt     # and keep what the benchmarks print
 //	go -C bench/peers run ./report -from /tmp/bench.txt     # write it again, without measuring
 //
-// It runs all benchmarks in turn, several times over, rather than each several times in a row, and compares what
-// was measured in the same round: on a machine with other work to do, speeds are comparable for a short time only.
-// Benchmarks that are left out by -bench are missing from the tables, and leave their charts as they were.
+// It runs all benchmarks in turn, several times over, rather than each several
+// times in a row, and compares what was measured in the same round: on a
+// machine with other work to do, speeds are comparable for a short time only.
+// Benchmarks that are left out by -bench are missing from the tables, and leave
+// their charts as they were.
 package main
 
 import (
@@ -90,7 +93,8 @@ func repository() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// measureAll does what p says, and writes what is printed to the file save, if that has a name.
+// measureAll does what p says, and writes what is printed to the file save, if
+// that has a name.
 func measureAll(p plan, root, save string) (r *results, err error) {
 	var saved io.Writer = io.Discard
 	if save != "" {

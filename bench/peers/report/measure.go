@@ -21,16 +21,18 @@ type plan struct {
 	deaths    int
 }
 
-// Takeover is as slow as the processes that it starts and kills, and of interest are its rare cases. So it is left out
-// of the rounds, and has one of its own.
+// Takeover is as slow as the processes that it starts and kills, and of
+// interest are its rare cases. So it is left out of the rounds, and has one of
+// its own.
 const (
 	takeovers  = "^BenchmarkTakeover$"
 	allButThem = "^Benchmark([^T]|T[^a])" // as there is no other one with Ta
 )
 
 // The environment says how a process catches faults of mapped memory. So each
-// round has a second run with the guard, of what the guard may slow down: calls of
-// segment, ipcsync.Mutex and queue, from which the first letters tell all others.
+// round has a second run with the guard, of what the guard may slow down: calls
+// of segment, ipcsync.Mutex and queue, from which the first letters tell all
+// others.
 const (
 	trapVar    = "SHAREDSEG_TRAP"
 	trapKey    = "/fault=trap"
@@ -48,8 +50,9 @@ const (
 	configDeaths  = "deaths"
 )
 
-// run measures, and hands on what is printed, in parts that end with a line. Lines of its own tell of the circumstances,
-// in the way of the benchmark format.
+// run measures, and hands on what is printed, in parts that end with a line.
+// Lines of its own tell of the circumstances, in the way of the benchmark
+// format.
 func (p plan) run(root string, output func([]byte) error) error {
 	head := fmt.Sprintf("%s: %s\n%s: %d\n%s: %s\n",
 		configVersion, runtime.Version(), configCPUs, runtime.NumCPU(), configTime, p.benchtime)
@@ -78,7 +81,8 @@ func (p plan) run(root string, output func([]byte) error) error {
 	return nil
 }
 
-// round runs all but Takeover once, with the trap and, where there is one, with the guard.
+// round runs all but Takeover once, with the trap and, where there is one, with
+// the guard.
 func (p plan) round(root, what string, output func([]byte) error) error {
 	flags := []string{"-benchtime", p.benchtime, "-skip"}
 	own, guarded, peers := own(root), own(root), peers(root)

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// results are measurements by benchmark, the names of which are without "Benchmark" and the number of processors.
+// results are measurements by benchmark, the names of which are without
+// "Benchmark" and the number of processors.
 type results struct {
 	config map[string]string // the lines of the form key: value, the last ones of each key
 	names  []string          // in the order of their first appearance
@@ -54,7 +55,8 @@ func read(files []string) (*results, error) {
 	return r, nil
 }
 
-// parse adds the output of go test -bench. https://go.dev/design/14313-benchmark-format
+// parse adds the output of go test -bench.
+// https://go.dev/design/14313-benchmark-format
 func (r *results) parse(in io.Reader, file string) error {
 	lines := benchfmt.NewReader(in, file)
 	for lines.Scan() {
@@ -92,7 +94,8 @@ func (r *results) addResult(line *benchfmt.Result) error {
 	return nil
 }
 
-// parseName also returns the name without the number of processors. A value may have slashes.
+// parseName also returns the name without the number of processors. A value may
+// have slashes.
 func parseName(full benchfmt.Name) (name string, b benchmark) {
 	base, parts := full.Parts()
 	name, b = string(base), benchmark{base: string(base), keys: make(map[string]string)}
@@ -127,11 +130,12 @@ func (r *results) ratios(m, base measure) []float64 {
 	return ratios
 }
 
-// confidence is that of the intervals. Those of five rounds are from the lowest to the highest.
+// confidence is that of the intervals. Those of five rounds are from the lowest
+// to the highest.
 const confidence = 0.9
 
-// summary returns the median and an interval for it, which is infinite if there are too few values. The median of no
-// values is NaN.
+// summary returns the median and an interval for it, which is infinite if there
+// are too few values. The median of no values is NaN.
 func summary(values []float64) benchmath.Summary {
 	if len(values) == 0 {
 		return benchmath.Summary{Center: math.NaN()}
@@ -140,7 +144,8 @@ func summary(values []float64) benchmath.Summary {
 	return benchmath.AssumeNothing.Summary(sample, confidence)
 }
 
-// spread is the interval as benchstat writes it, in per cent of the median, or empty if there is none or no need of it.
+// spread is the interval as benchstat writes it, in per cent of the median, or
+// empty if there is none or no need of it.
 func spread(s benchmath.Summary) string {
 	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) || s.Lo == s.Hi {
 		return ""

@@ -141,8 +141,8 @@ func perOp(what, ours, than, base string, limit float64) budget {
 	return budget{what, nsPerOp(ours), than, nsPerOp(base), limit}
 }
 
-// withGuard has each budget, which is for the trap, followed by the same with the
-// guard and no limit, for comparison.
+// withGuard has each budget, which is for the trap, followed by the same with
+// the guard and no limit, for comparison.
 func withGuard(all []budget) (both []budget) {
 	for _, b := range all {
 		guarded := b
@@ -249,7 +249,8 @@ func format(v float64, unit string) string {
 	return number(v/millisecond) + " ms"
 }
 
-// number writes three significant digits or, of what has more before the point, those.
+// number writes three significant digits or, of what has more before the point,
+// those.
 func number(v float64) string {
 	if v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -1,8 +1,10 @@
-// Package exampletest runs an example as its users do, in processes of its own, and looks at what it prints, at
-// its exit code, and at what it leaves in the shared memory.
+// Package exampletest runs an example as its users do, in processes of its own,
+// and looks at what it prints, at its exit code, and at what it leaves in the
+// shared memory.
 //
-// The processes are the test binary itself: Main, which TestMain calls, sees by an environment variable that it is
-// to be the example. So the tests need no Go tool, and run as well from a binary made by go test -c.
+// The processes are the test binary itself: Main, which TestMain calls, sees by
+// an environment variable that it is to be the example. So the tests need no Go
+// tool, and run as well from a binary made by go test -c.
 package exampletest
 
 import (
@@ -26,12 +28,13 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// nameVar is the environment variable that makes a process the example. It holds the name of the segment, and is
-// inherited by the processes that the example starts.
+// nameVar is the environment variable that makes a process the example. It
+// holds the name of the segment, and is inherited by the processes that the
+// example starts.
 const nameVar = "SHAREDSEG_EXAMPLE_NAME"
 
-// limit is how long a process may run, and a line of its output be awaited. It is there for what hangs: far more than
-// a whole test takes.
+// limit is how long a process may run, and a line of its output be awaited. It
+// is there for what hangs: far more than a whole test takes.
 const limit = 2 * time.Minute
 
 // Main is the body of an example's TestMain. run is the example's.
@@ -42,8 +45,9 @@ func Main(m *testing.M, run func(name string, args []string) int) {
 	os.Exit(m.Run())
 }
 
-// Name returns the name of a segment that is this test's own. When the test ends, nothing may be left of that name
-// or the demo's. Name skips the test where there is no shared memory.
+// Name returns the name of a segment that is this test's own. When the test
+// ends, nothing may be left of that name or the demo's. Name skips the test
+// where there is no shared memory.
 func Name(t *testing.T) string {
 	t.Helper()
 	name := "sharedseg-example." + t.Name() + "." + rand.Text()
@@ -94,8 +98,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// Start starts the example with arguments, on the segment of that name. If it still runs when the test ends, it is
-// killed.
+// Start starts the example with arguments, on the segment of that name. If it
+// still runs when the test ends, it is killed.
 func Start(t *testing.T, name string, args ...string) *Process {
 	t.Helper()
 	exe, err := os.Executable()
@@ -104,7 +108,8 @@ func Start(t *testing.T, name string, args ...string) *Process {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	p := &Process{t: t, cmd: exec.CommandContext(ctx, exe, args...), args: args}
-	// A process with the race detector in it would otherwise sleep for a second at its end.
+	// A process with the race detector in it would otherwise sleep for a second
+	// at its end.
 	p.cmd.Env = append(os.Environ(), nameVar+"="+name, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = limit
@@ -155,7 +160,8 @@ func (p *Process) await(what string, printed func() bool) {
 	}
 }
 
-// Interrupt ends the process with Ctrl-C. It must not mind: it exits with 0 and without a complaint.
+// Interrupt ends the process with Ctrl-C. It must not mind: it exits with 0 and
+// without a complaint.
 func (p *Process) Interrupt() {
 	p.t.Helper()
 	if runtime.GOOS == "windows" { // os.Process cannot send Ctrl-C there

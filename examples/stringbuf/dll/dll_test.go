@@ -24,9 +24,10 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// These tests run C programs, linked with the library or with what the sample's own library does, which build.sh
-// makes. Where neither it nor a compiler runs, such as on Windows, it has to be run before, and the environment
-// variable SHAREDMEM_ARTIFACTS has to say where.
+// These tests run C programs, linked with the library or with what the sample's
+// own library does, which build.sh makes. Where neither it nor a compiler runs,
+// such as on Windows, it has to be run before, and the environment variable
+// SHAREDMEM_ARTIFACTS has to say where.
 
 const (
 	artifactsVar = "SHAREDMEM_ARTIFACTS"
@@ -123,7 +124,8 @@ func openBare[T any](t *testing.T, name string, c codec.Codec[T]) *segment.Bare[
 	return b
 }
 
-// cleared checks that nothing is left of a name. If something may be left, cleared removes it.
+// cleared checks that nothing is left of a name. If something may be left,
+// cleared removes it.
 func cleared(t *testing.T, name string, mayBeLeft bool) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -170,7 +172,8 @@ func TestLibrary(t *testing.T) {
 	t.Run("Reload", func(t *testing.T) { testReload(t, a) })
 }
 
-// goParent and goChild do in Go what the programs do in C. goParent's arguments are those of a child in C.
+// goParent and goChild do in Go what the programs do in C. goParent's arguments
+// are those of a child in C.
 func goParent(args []string) error {
 	b, err := segment.OpenBare(os.Getenv(nameVar), 2*room, codec.UTF16(), nil)
 	if err != nil {
@@ -198,8 +201,9 @@ func goChild([]string) error {
 	return errors.Join(err, b.Close())
 }
 
-// Every child reads what every parent writes: the programs in c, the sample's with our library in place of its own,
-// the sample's with its own, and those in Go.
+// Every child reads what every parent writes: the programs in c, the sample's
+// with our library in place of its own, the sample's with its own, and those in
+// Go.
 func testParentAndChild(t *testing.T, a artifacts) {
 	for _, parent := range []string{"parent", "drop_in_parent", "sample_parent", "go"} {
 		for _, child := range []string{"child", "drop_in_child", "sample_child", "go"} {
@@ -356,7 +360,8 @@ func testPeers(t *testing.T, a artifacts) {
 	}
 }
 
-// exchange has each of the peers set units, and all of them get as much as fits into size.
+// exchange has each of the peers set units, and all of them get as much as fits
+// into size.
 func exchange(t *testing.T, peers []*peer, units []uint16, size int) {
 	t.Helper()
 	for _, from := range peers {

@@ -21,29 +21,32 @@ import (
 
 var shared = memory{name: cmp.Or(os.Getenv("SHAREDMEM_NAME"), "dllmemfilemap")}
 
-// To have the library loaded is to keep the memory, even without a call. Go runs this in a thread of its own, so
-// whoever loads the library does not wait for it; a call does.
+// To have the library loaded is to keep the memory, even without a call. Go
+// runs this in a thread of its own, so whoever loads the library does not wait
+// for it; a call does.
 func init() {
 	if isLibrary() {
 		shared.hold()
 	}
 }
 
-// isLibrary tells the library from a test of this package, which must not touch the real memory.
+// isLibrary tells the library from a test of this package, which must not touch
+// the real memory.
 func isLibrary() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-buildmode", Value: "c-shared"})
 }
 
-// goSetSharedMem has text without a bound: set looks for its end, and in no more than room.
+// goSetSharedMem has text without a bound: set looks for its end, and in no
+// more than room.
 //
 //export goSetSharedMem
 func goSetSharedMem(text *C.sharedmem_char) C.int {
 	return status(shared.set(unsafe.Slice((*uint16)(unsafe.Pointer(text)), room)))
 }
 
-// goGetSharedMem needs no more of buf than the longest text that a foreign process can leave, which is one without
-// a terminator.
+// goGetSharedMem needs no more of buf than the longest text that a foreign
+// process can leave, which is one without a terminator.
 //
 //export goGetSharedMem
 func goGetSharedMem(buf *C.sharedmem_char, cch C.sharedmem_size, needed *C.sharedmem_size) C.int {

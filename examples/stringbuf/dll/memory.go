@@ -14,7 +14,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// room is how many UTF-16 units the shared memory has, one of them for the terminator.
+// room is how many UTF-16 units the shared memory has, one of them for the
+// terminator.
 const room = 2048
 
 var (
@@ -23,8 +24,9 @@ var (
 	errUnavailable = errors.New("there is no shared memory")
 )
 
-// memory is the shared memory, as this process sees it: UTF-16LE text with a terminator, and no header, so that
-// programs that know nothing of this library find what they expect.
+// memory is the shared memory, as this process sees it: UTF-16LE text with a
+// terminator, and no header, so that programs that know nothing of this library
+// find what they expect.
 type memory struct {
 	name string
 
@@ -33,7 +35,8 @@ type memory struct {
 	closed bool
 }
 
-// open opens the memory if it is not open. What fails is tried again by the next call. The caller holds mu.
+// open opens the memory if it is not open. What fails is tried again by the
+// next call. The caller holds mu.
 func (m *memory) open() error {
 	if m.bare != nil {
 		return nil
@@ -41,7 +44,8 @@ func (m *memory) open() error {
 	if m.closed {
 		return fmt.Errorf("%w: %w", errUnavailable, fs.ErrClosed)
 	}
-	// codec.UTF16 would make strings, and those have no place for half a surrogate pair, which C programs may store.
+	// codec.UTF16 would make strings, and those have no place for half a
+	// surrogate pair, which C programs may store.
 	bare, err := segment.OpenBare(m.name, 2*room, codec.Bytes(), nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnavailable, err)
@@ -85,7 +89,8 @@ func (m *memory) release() error {
 	return bare.Close()
 }
 
-// set makes the text up to the first NUL that of all processes. It does not look behind that NUL.
+// set makes the text up to the first NUL that of all processes. It does not
+// look behind that NUL.
 func (m *memory) set(text []uint16) error {
 	encoded, err := encode(text)
 	if err != nil {
@@ -94,8 +99,9 @@ func (m *memory) set(text []uint16) error {
 	return m.use(func() error { return m.bare.Store(encoded) })
 }
 
-// get puts into buf as much of the text as it has room for, and a terminator. It does not touch the rest of buf.
-// needed is the room that all of the text takes.
+// get puts into buf as much of the text as it has room for, and a terminator.
+// It does not touch the rest of buf. needed is the room that all of the text
+// takes.
 func (m *memory) get(buf []uint16) (needed int, err error) {
 	var text []uint16
 	err = m.use(func() error {
@@ -115,8 +121,9 @@ func (m *memory) get(buf []uint16) (needed int, err error) {
 	return needed, err
 }
 
-// encode returns text up to its terminator as bytes. The caller may not know whether all of text is there: where
-// memory ends before a terminator, reading on is an error, and not the end of the process.
+// encode returns text up to its terminator as bytes. The caller may not know
+// whether all of text is there: where memory ends before a terminator, reading
+// on is an error, and not the end of the process.
 func encode(text []uint16) (b []byte, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -133,7 +140,8 @@ func encode(text []uint16) (b []byte, err error) {
 	return nil, sharedseg.ErrTooLarge
 }
 
-// decode returns the text at the start of mem, which a foreign process may have left without a terminator.
+// decode returns the text at the start of mem, which a foreign process may have
+// left without a terminator.
 func decode(mem []byte) (text []uint16) {
 	for ; len(mem) >= 2; mem = mem[2:] {
 		unit := binary.LittleEndian.Uint16(mem)
@@ -145,7 +153,8 @@ func decode(mem []byte) (text []uint16) {
 	return text
 }
 
-// cut returns the first n units of the longer text, or one less if that would part a surrogate pair.
+// cut returns the first n units of the longer text, or one less if that would
+// part a surrogate pair.
 func cut(text []uint16, n int) []uint16 {
 	if n <= 0 {
 		return nil

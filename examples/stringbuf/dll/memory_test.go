@@ -56,7 +56,8 @@ func TestMemory(t *testing.T) {
 	want(t, m.set(slices.Repeat([]uint16{'x'}, room)), sharedseg.ErrTooLarge)
 	want(t, m.set(make([]uint16, 1)), nil)
 
-	// The beginning of a segment, which would make the next one to open the memory take it for one.
+	// The beginning of a segment, which would make the next one to open the
+	// memory take it for one.
 	mark := []uint16{'s' | 'h'<<8, 'a' | 'r'<<8, 'e' | 'd'<<8, 's' | 'g'<<8, 0}
 	want(t, m.set(mark), fs.ErrInvalid)
 

@@ -25,9 +25,9 @@ type (
 	Order struct{ Number, Pieces int }
 )
 
-// demo shows a value and a queue that cross from one side to another. Each side is a
-// directory, as if it were a host, and each bridge is a process of this program. Two
-// of them are killed on the way.
+// demo shows a value and a queue that cross from one side to another. Each side
+// is a directory, as if it were a host, and each bridge is a process of this
+// program. Two of them are killed on the way.
 func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

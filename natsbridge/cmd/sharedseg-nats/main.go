@@ -1,5 +1,5 @@
-// Sharedseg-nats connects segments and queues of several hosts, of any type, through
-// a NATS server with JetStream.
+// Sharedseg-nats connects segments and queues of several hosts, of any type,
+// through a NATS server with JetStream.
 //
 //	sharedseg-nats demo                      two sides on this machine, with a server of their own
 //	sharedseg-nats publish NAME KEY          the newest value of a segment goes to a key
@@ -7,8 +7,8 @@
 //	sharedseg-nats forward QUEUE SUBJECT     the messages of a queue go into a stream
 //	sharedseg-nats drain STREAM QUEUE        the messages of a stream go into a queue
 //
-// Flags come first, and -h lists them. A command runs until it is interrupted, and
-// says on standard error what happens to it.
+// Flags come first, and -h lists them. A command runs until it is interrupted,
+// and says on standard error what happens to it.
 package main
 
 import (
@@ -166,8 +166,8 @@ func (c *command) makeBucket(ctx context.Context, js jetstream.JetStream) error 
 	return err
 }
 
-// connected calls bridge with a connection that lasts until ctx is done, after what
-// is missing is made, if it is to be.
+// connected calls bridge with a connection that lasts until ctx is done, after
+// what is missing is made, if it is to be.
 func (c *command) connected(ctx context.Context, missing func(context.Context, jetstream.JetStream) error, bridge func(jetstream.JetStream) error) error {
 	options := []nats.Option{
 		nats.Name("sharedseg-nats"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
@@ -209,8 +209,8 @@ func (c *command) connected(ctx context.Context, missing func(context.Context, j
 	return bridge(js)
 }
 
-// exists reports whether err says that what was to be created is there, perhaps with
-// another configuration, which is the operator's.
+// exists reports whether err says that what was to be created is there, perhaps
+// with another configuration, which is the operator's.
 func exists(err error) bool {
 	for _, there := range []error{jetstream.ErrBucketExists, jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrConsumerExists} {
 		if errors.Is(err, there) {

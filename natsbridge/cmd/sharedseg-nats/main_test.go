@@ -71,8 +71,8 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// The commands create what is missing, in any order, also before there is a server,
-// and end with success when they are interrupted.
+// The commands create what is missing, in any order, also before there is a
+// server, and end with success when they are interrupted.
 func TestCommands(t *testing.T) {
 	// A server chooses the port, and is away when the commands begin.
 	o := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: proctest.TempDir(t), NoSigs: true}

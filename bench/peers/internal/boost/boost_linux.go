@@ -1,6 +1,7 @@
 //go:build cgo
 
-// Package boost has the message queue of Boost.Interprocess, to be measured against.
+// Package boost has the message queue of Boost.Interprocess, to be measured
+// against.
 package boost
 
 import (
@@ -17,7 +18,8 @@ import (
 */
 import "C"
 
-// Queue is a message_queue. Its lock is not robust: if a process dies while it has it, all others wait for ever.
+// Queue is a message_queue. Its lock is not robust: if a process dies while it
+// has it, all others wait for ever.
 type Queue struct {
 	q       unsafe.Pointer
 	created string   // its name, if this handle has created it
@@ -25,7 +27,8 @@ type Queue struct {
 	text    [200]C.char
 }
 
-// Open opens the queue of a name, or creates one of so many messages of so many bytes.
+// Open opens the queue of a name, or creates one of so many messages of so many
+// bytes.
 func Open(name string, depth, size int) (*Queue, error) {
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))
@@ -48,7 +51,8 @@ func (q *Queue) Send(m []byte) error {
 	return nil
 }
 
-// Receive waits for a message that fills m, which must have the size of the largest.
+// Receive waits for a message that fills m, which must have the size of the
+// largest.
 func (q *Queue) Receive(m []byte) error {
 	q.n = C.size_t(len(m))
 	if C.queue_receive(q.q, unsafe.Pointer(unsafe.SliceData(m)), &q.n, &q.text[0], C.size_t(len(q.text))) == 0 {

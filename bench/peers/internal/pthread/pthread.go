@@ -1,6 +1,7 @@
 //go:build linux && cgo
 
-// Package pthread has the mutex of the C library for several processes, to be measured against.
+// Package pthread has the mutex of the C library for several processes, to be
+// measured against.
 package pthread
 
 import (
@@ -40,10 +41,12 @@ static int lock(pthread_mutex_t *m) {
 */
 import "C"
 
-// Mutex is a robust mutex at the start of a mapped file. A thread owns it, not a process.
+// Mutex is a robust mutex at the start of a mapped file. A thread owns it, not
+// a process.
 type Mutex struct{ mem []byte }
 
-// Open maps the mutex of a file. It makes one in a file that is new, which must not happen twice at a time.
+// Open maps the mutex of a file. It makes one in a file that is new, which must
+// not happen twice at a time.
 func Open(path string) (*Mutex, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -81,7 +84,8 @@ func (m *Mutex) c() *C.pthread_mutex_t {
 	return (*C.pthread_mutex_t)(unsafe.Pointer(unsafe.SliceData(m.mem)))
 }
 
-// Lock locks the mutex, that of a dead owner too, and the goroutine to its thread until Unlock.
+// Lock locks the mutex, that of a dead owner too, and the goroutine to its
+// thread until Unlock.
 func (m *Mutex) Lock() error {
 	runtime.LockOSThread()
 	err := result("lock", C.lock(m.c()))
@@ -100,7 +104,8 @@ func (m *Mutex) Unlock() error {
 	return err
 }
 
-// Close unmaps the mutex, which must not be locked by this handle. The file stays.
+// Close unmaps the mutex, which must not be locked by this handle. The file
+// stays.
 func (m *Mutex) Close() error { return unix.Munmap(m.mem) }
 
 func result(what string, err C.int) error {
