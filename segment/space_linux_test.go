@@ -265,16 +265,19 @@ func fewMappings(args []string) error {
 	}
 	var c complaints
 	c.goesOn(s)
-	// A Go process that has no mapping left for its heap, or for what describes
-	// it, ends. So it gets what the test needs first, in many spans of few
-	// pages, and nothing is collected from then on.
-	spare := make([][]byte, 1<<13)
-	for i := range spare {
-		spare[i] = make([]byte, 1<<13)
+	// A Go process ends that has no mapping left for its heap or for what
+	// describes it. So it gets what the test needs first, in objects of all
+	// sizes, and nothing is collected from then on.
+	for range 4 {
+		var spare []any
+		for size := 8; size <= 32<<10; size += max(8, size/8) {
+			for n := 0; n < 128<<10; n += size {
+				spare = append(spare, make([]byte, size), make([]*byte, size/8))
+			}
+		}
+		runtime.KeepAlive(spare)
+		runtime.GC()
 	}
-	clear(spare)
-	runtime.GC()
-	runtime.GC()
 	debug.SetGCPercent(-1)
 	// Neighbours of different protection are mappings of their own.
 	filler := make([][]byte, 0, maxMappings)
