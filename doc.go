@@ -1,21 +1,21 @@
-// Package sharedseg is the root of a toolkit for memory that processes share.
+// Package sharedseg is the root of a toolkit for memory shared between
+// processes.
 //
-// Begin with the package for what you share:
-//
-//	segment   one typed value: Store publishes it, Load copies the newest out
-//	queue     messages, each to exactly one receiver, even when that dies
-//	sync      package ipcsync: locks that survive the death of their owner
-//	codec     what a value looks like as bytes
-//
-// This package has what they have in common: the errors, and the functions
-// that look at a name without opening it, list names, and remove them.
-//
-//	for info, err := range sharedseg.List(nil) {
+//	for info, err := range sharedseg.List(nil) { // every segment, queue and lock
 //		if err != nil {
 //			return err
 //		}
 //		fmt.Println(info.Kind, info.Name, info.Version)
 //	}
 //
-// cmd/sharedseg is a command that shows all of it, the values included.
+// Start with the package for what you want to share:
+//
+//   - segment has one typed value: Store publishes it, Load copies it out.
+//   - queue has messages, each for one receiver, or another if that dies.
+//   - sync is package ipcsync, with locks that survive the death of their owner.
+//   - codec encodes values as bytes.
+//
+// This package has what those have in common: the errors, and functions that
+// describe, list and remove names without opening them. The command
+// cmd/sharedseg prints what these functions tell, and the values.
 package sharedseg

@@ -13,15 +13,15 @@ import (
 // fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, fs.ErrClosed,
 // errors.ErrUnsupported, os.ErrDeadlineExceeded and the error of a context.
 var (
-	// ErrIncompatible is returned when the name leads to something other than
-	// what was asked for: another codec or type, another geometry, another
-	// kind, another version of the format, a file that is not ours, more memory
-	// than this process can address.
+	// ErrIncompatible is returned when a name refers to something other than
+	// what the caller asked for: another kind, codec, type, geometry or format
+	// version, a file that this module did not create, or more memory than this
+	// process can address.
 	ErrIncompatible = layout.ErrIncompatible
 
-	// ErrCorrupt is returned when the memory holds what no correct peer
-	// writes, or when its file was truncated. A value that does not decode is
-	// codec.ErrMalformed.
+	// ErrCorrupt is returned when the memory holds what no correct peer writes,
+	// or when its file was truncated. A value that does not decode is reported
+	// as codec.ErrMalformed instead.
 	ErrCorrupt = layout.ErrCorrupt
 
 	// ErrTooLarge is returned when the encoding of a value is larger than the
@@ -29,29 +29,30 @@ var (
 	ErrTooLarge = errors.New("too large")
 
 	// ErrNoSpace is returned when the memory or disk behind a name is full, or
-	// has less room than is asked for: nothing is taken then. The text has the
-	// figures.
+	// has less room than requested. Nothing is allocated then. The error's text
+	// has the figures.
 	ErrNoSpace = mapping.ErrNoSpace
 
-	// ErrTooManyMembers is returned when 1024 handles that may write are open.
+	// ErrTooManyMembers is returned when 1024 handles that can write are
+	// already open.
 	ErrTooManyMembers = member.ErrTooManyMembers
 
 	// ErrOwnerDied is returned when an owner died while it held a lock, and
 	// what the lock guards has not been repaired since.
 	ErrOwnerDied = errors.New("the owner of the lock died; set Options.Repair to restore what it guards")
 
-	// ErrReentrant is returned, at once, when a call would wait for its own
-	// goroutine: a Store, Update, Loan or Close of a segment's handle from
-	// within the function that an Update of this handle runs, and a Lock or
-	// Close of a mutex's handle from within its Repair. The call has changed
-	// nothing.
+	// ErrReentrant is returned, at once, by a call that would wait for itself: a
+	// function that runs with a handle's lock held calls that handle. Such
+	// calls are Store, Update, Loan or Close in the function that Update runs,
+	// Send or Close in a queue's codec, and Lock or Close in a mutex's Repair.
+	// The call changes nothing.
 	ErrReentrant = errors.New("the call would wait for itself")
 
-	// ErrShut is returned by a send after the queue's Shut.
+	// ErrShut is returned by Send after the queue's Shut.
 	ErrShut = ring.ErrShut
 
-	// ErrNotOwner is returned by an Unlock through a handle that does not hold
-	// the lock.
+	// ErrNotOwner is returned by Unlock through a handle that does not hold the
+	// lock.
 	ErrNotOwner = errors.New("this handle does not hold the lock")
 )
 
@@ -59,7 +60,7 @@ var (
 // a name. Test for its cause with errors.Is.
 type Error struct {
 	Op   string // "open", "load", "lock", …
-	Name string // of the segment or lock; "" if it concerns all names
+	Name string // of the segment, queue or lock; "" if the error concerns all names
 	Err  error
 }
 

@@ -8,102 +8,102 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// Kind is what a name leads to.
+// Kind is the kind of object that a name refers to.
 type Kind string
 
 const (
-	KindSegment   Kind = "segment"   // of package segment
-	KindQueue     Kind = "queue"     // of package queue
-	KindMutex     Kind = "mutex"     // of package ipcsync, as the others
+	KindSegment   Kind = "segment"   // package segment
+	KindQueue     Kind = "queue"     // package queue
+	KindMutex     Kind = "mutex"     // package ipcsync, as the rest
 	KindRWMutex   Kind = "rwmutex"   //
 	KindSemaphore Kind = "semaphore" //
 	KindCond      Kind = "cond"      //
 	KindEvent     Kind = "event"     //
 )
 
-// Info describes what a name leads to, as it was at one moment.
+// Info describes the object that a name refers to, at one moment.
 type Info struct {
 	Name    string
 	Kind    Kind
 	Path    string // its file
 	Persist bool
 	Mode    fs.FileMode // 0 on Windows
-	Owner   string      // the user to whom its file belongs, as os/user.User.Uid; "" on Windows
+	Owner   string      // the owner of its file, as os/user.User.Uid; "" on Windows
 	Size    int64       // bytes of memory
 
-	// Writers is the number of open handles that may write, and of Readers that
-	// have borrowed a value. Holders has a process ID for each of them, as a
+	// Writers is the number of open handles that can write, plus the Readers
+	// that have borrowed a value. Holders has the process ID of each, as a
 	// hint.
 	Writers int
 	Holders []int
-	// Readers is the number of open handles that only read, up to 10,000. On
-	// Windows it is 1 for any number.
+	// Readers is the number of open read-only handles, up to 10,000. On Windows
+	// it is 1 for any number.
 	Readers int
 
 	Lock     Lock
 	Counters Counters
 
-	// Of a segment or queue.
+	// Of a segment or a queue.
 	Codec     string // the codec's ID
-	Type      string // the Go type, as its creator called it
+	Type      string // the Go type, as named by the creator
 	Capacity  int64  // bytes of the largest encoding
 	Slots     int    // versions that a segment keeps; messages that a queue has room for
 	LockReads bool   // of a segment
 	Version   uint64 // of a segment: the number of its current value, 0 if nothing was stored; of a queue: messages sent
 
-	// Of a queue. More than 1,024 messages are counted, and only the oldest
-	// 1,024 asked after their takers.
-	Messages int   // that were sent and are not done
-	Takers   []int // the processes of the receivers that have one of them
-	Orphans  int   // of them, those that a receiver had that died; the next Receive gets one
+	// Of a queue. Takers and Orphans cover the oldest 1,024 messages only.
+	Messages int   // messages that were sent and are not done
+	Takers   []int // process IDs of the receivers that hold one of them
+	Orphans  int   // messages whose receiver died; the next Receive gets one
 	Shut     bool
 
 	// Of a Semaphore.
 	Permits int64
-	Used    int64 // by handles that are open
+	Used    int64 // permits held by open handles
 
-	LockReaders int  // of an RWMutex: goroutines that have it for reading
+	LockReaders int  // of an RWMutex: goroutines that hold it for reading
 	Waiting     int  // of a Cond: goroutines that wait
 	Set         bool // of an Event
 }
 
-// Live reports whether Attach finds the name. What is not live was left by
-// processes that died. It goes with the next Open of its name, with Sweep, or
-// when another process creates its first name: see Sweep. A lock whose owner
-// died stays until what it guards is repaired, or until Remove.
+// Live reports whether Attach finds the name. A name that is not live was left
+// behind by processes that died. The next Open replaces it, and [Sweep] removes
+// it. A lock whose owner died stays until what it guards is repaired, or until
+// [Remove].
 func (i *Info) Live() bool { return i.Persist || i.Writers > 0 || i.Readers > 0 }
 
-// Lock is the state of a lock: the mutex itself, or the one that the writers of
-// a segment take, the senders of a queue, and so on.
+// Lock is the state of a lock: of a mutex, or of the internal lock of another
+// kind, such as the lock of a segment's writers or of a queue's senders.
 type Lock struct {
 	State LockState
-	// PID is the process ID of the holder, and of the owner that died if it is
-	// still known; 0 if there is none. It is a hint: it is as the holder's PID
-	// namespace numbers it.
+	// PID is the process ID of the holder, or of the owner that died if it is
+	// still known. It is 0 if there is none. It is a hint, numbered as in the
+	// holder's PID namespace.
 	PID int
-	// Waiters says that somebody waits for the lock, or did and died.
+	// Waiters reports whether something waits for the lock, or waited and died.
 	Waiters bool
 }
 
-// LockState is what a lock is in.
+// LockState is the state of a Lock.
 type LockState string
 
 const (
 	LockFree LockState = "free"
 	LockHeld LockState = "held"
 	// LockOwnerDied is the state of a lock whose owner died, or closed its
-	// handle, and nobody has taken it over since; of a mutex, until a Repair
-	// succeeds. It keeps nobody out: the next to lock it takes it over.
+	// handle, until another handle takes the lock over. For a mutex it lasts
+	// until a Repair succeeds. It keeps no other handle out: the next one to
+	// lock it takes it over.
 	LockOwnerDied LockState = "owner died"
 )
 
-// Counters say how a name fares. They count events that cost much more than the
-// counting, since the name was created.
+// Counters count events since the name was created. Each counted event costs
+// much more than the counting.
 type Counters struct {
-	Waits          uint64 // a lock, or a version, that somebody had to sleep for
-	TakeOvers      uint64 // the lock of an owner that died was taken over
-	DisturbedReads uint64 // a read that had to start again, as writers overtook it
-	Redeliveries   uint64 // a message was taken from a receiver that died
+	Waits          uint64 // waits that slept: for a lock, a version, a message, …
+	TakeOvers      uint64 // locks taken over from an owner that died
+	DisturbedReads uint64 // reads that started again because writers overtook them
+	Redeliveries   uint64 // messages taken over from a receiver that died
 }
 
 func describe(name string, s *member.Status) Info {

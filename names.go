@@ -10,25 +10,25 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// Place says where names are. nil and the zero value are the platform's shared
+// Place is where names are. nil and the zero value mean the platform's shared
 // memory.
 //
-// A process of root sees the names of all users on Unix: Stat, List and Sweep
-// do not need Mode there. Remove does, and whatever attaches.
+// On Unix, root sees the names of all users: Stat, List and Sweep do not need
+// Mode for that. Remove needs it, and so does every call that attaches.
 type Place struct {
-	// Dir is the directory of the files. "": the platform's shared memory.
+	// Dir is the directory of the files. "" means the platform's shared memory.
 	Dir string
-	// Mode, if it grants the group or others something, allows files of other
-	// users on Unix, as Mode in the options of the packages does.
+	// Mode, if it grants access to the group or others, allows files of other
+	// users on Unix, as Mode in the packages' options does.
 	Mode fs.FileMode
-	// SecurityDescriptor, if there is one, allows objects of other users on
+	// SecurityDescriptor, if not empty, allows objects of other users on
 	// Windows.
 	SecurityDescriptor string
-	// Global is the namespace of all sessions, on Windows.
+	// Global selects the namespace of all sessions on Windows.
 	Global bool
 }
 
-// seen is of, for those who look at what other users have.
+// seen is of, for calls that only look at what other users have.
 func (p *Place) seen(name string) *mapping.Place {
 	place := p.of(name)
 	place.Others = true
@@ -42,11 +42,11 @@ func (p *Place) of(name string) *mapping.Place {
 	return &mapping.Place{Name: name, Dir: p.Dir, Mode: p.Mode, SecurityDescriptor: p.SecurityDescriptor, Global: p.Global}
 }
 
-// Stat describes what a name leads to, without opening it. It takes no lock and
-// writes nothing, so nobody notices it.
+// Stat describes the object that a name refers to, without opening it. It takes
+// no lock and writes nothing, so its users are not disturbed.
 //
 // Errors: fs.ErrNotExist, fs.ErrInvalid (name or directory), fs.ErrPermission,
-// ErrIncompatible (not ours), ErrCorrupt.
+// ErrIncompatible (the file was not created by this module), ErrCorrupt.
 func Stat(name string, p *Place) (Info, error) {
 	s, err := member.Stat(p.seen(name))
 	if err != nil {
@@ -55,9 +55,9 @@ func Stat(name string, p *Place) (Info, error) {
 	return describe(name, s), nil
 }
 
-// List describes all names that are there, live or not. It passes over files
-// that are not ours or may not be looked at. A pair with an error has at least
-// the name, unless the directory itself cannot be read.
+// List describes all existing names, live or not. It skips files that this
+// module did not create and files that this user cannot read. A pair with an
+// error has at least the name set, unless the directory itself cannot be read.
 func List(p *Place) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		place := p.of("")
@@ -78,41 +78,44 @@ func List(p *Place) iter.Seq2[Info, error] {
 	}
 }
 
-// Remove takes the name away from the segment or lock that has it. Handles that
-// are open go on with the old one among themselves. The next Open of the name
-// creates another. It removes nothing else: segment.RemoveBare is for bare
-// mappings, which have no mark that tells them from other files. That the
-// owner of a lock died is forgotten.
+// Remove removes a name. Open handles keep using the old object among
+// themselves. The next Open of the name creates a new object. If the owner of a
+// lock died, Remove forgets that.
 //
-// On Windows a name exists until its last handle is closed: until then Remove
+// Remove does not remove bare mappings, which have no mark that distinguishes
+// them from other files: segment.RemoveBare does.
+//
+// On Windows a name exists until its last handle is closed. Until then Remove
 // returns errors.ErrUnsupported.
 //
-// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
-// ErrIncompatible (no segment and no lock).
+// Errors: fs.ErrNotExist, fs.ErrInvalid (name), fs.ErrPermission,
+// ErrIncompatible (the file was not created by this module).
 func Remove(name string, p *Place) error {
 	return wrap("remove", name, member.Remove(p.of(name)))
 }
 
-// Sweep removes the segments and locks that nobody has open and that do not
-// persist: those whose users all died. It leaves a mutex whose owner died with
-// it locked, as the next to lock it is to learn that. It returns the names that
-// it removed, and continues after an error. An error of several names is joined
-// of one [Error] for each: fs.ErrPermission if the system does not let this
-// user remove the file, as in a sticky directory. It passes over files that are
-// not ours or may not be opened.
+// Sweep removes every name that does not persist and that no handle has open,
+// because all of its users died. It keeps a mutex whose owner died with the
+// mutex locked, so that the next handle to lock it learns of that. It skips
+// files that this module did not create and files that this user cannot open.
 //
-// It is never needed for correctness, as Open does not attach to them. It
-// releases their memory. The first handle that a process creates in the
-// platform's shared memory does the same for files of its own user, in the
-// background, for 100 ms at most. The environment variable SHAREDSEG_SWEEP=off
-// turns that off.
+// Sweep returns the names that it removed. It continues after an error. The
+// errors of several names are joined, with one [Error] for each:
+// fs.ErrPermission if the system does not let this user remove a file, as in a
+// sticky directory.
+//
+// Sweep is never needed for correctness, because Open does not attach to such
+// names. It releases their memory. The first handle that a process creates in
+// the platform's shared memory does the same in the background, for the files
+// of its own user and for at most 100 ms. The environment variable
+// SHAREDSEG_SWEEP=off disables that.
 func Sweep(p *Place) (removed []string, err error) { return each(p, "sweep", member.Sweep) }
 
 // Leftovers returns the names that Sweep would remove.
 func Leftovers(p *Place) (names []string, err error) { return each(p, "sweep", member.Leftover) }
 
-// each returns the names for which is reports true.
-func each(p *Place, op string, is func(*mapping.Place) (bool, error)) (names []string, err error) {
+// each returns the names for which f reports true.
+func each(p *Place, op string, f func(*mapping.Place) (bool, error)) (names []string, err error) {
 	place := p.seen("")
 	all, err := mapping.Names(place)
 	if err != nil {
@@ -120,7 +123,7 @@ func each(p *Place, op string, is func(*mapping.Place) (bool, error)) (names []s
 	}
 	for _, name := range all {
 		place.Name = name
-		ok, e := is(place)
+		ok, e := f(place)
 		if ok {
 			names = append(names, name)
 		}
@@ -129,8 +132,8 @@ func each(p *Place, op string, is func(*mapping.Place) (bool, error)) (names []s
 	return names, err
 }
 
-// foreign reports whether err means that a file is not ours, is gone, or may
-// not be looked at.
+// foreign reports whether err means that a file was not created by this module,
+// is gone, or cannot be read by this user.
 func foreign(err error) bool {
 	return errors.Is(err, layout.ErrIncompatible) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
