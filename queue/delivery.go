@@ -10,15 +10,15 @@ import (
 	"github.com/sharedseg/sharedseg/internal/ring"
 )
 
-// Delivery is a message in the hands of its receiver. It is for one goroutine
-// at a time. End it with Done or Return; a Delivery that is dropped stays the
-// handle's until that is closed.
+// Delivery is a message that a receiver owns. Only one goroutine at a time may
+// use it. End it with Done or Return. The handle owns a Delivery that was not
+// ended until the handle is closed.
 type Delivery[T any] struct {
-	q *Queue[T] // nil if it is over
+	q *Queue[T] // nil once the delivery has ended
 	m ring.Message
 }
 
-var errEnded = fmt.Errorf("%w: the delivery is done, or was returned", fs.ErrClosed)
+var errEnded = fmt.Errorf("%w: the delivery is done or was returned", fs.ErrClosed)
 
 func (d *Delivery[T]) begin(q *Queue[T], m ring.Message) {
 	if m.Recovered {
@@ -27,18 +27,18 @@ func (d *Delivery[T]) begin(q *Queue[T], m ring.Message) {
 	d.q, d.m = q, m
 }
 
-// Attempt returns how many receivers the message was handed to, this one
-// included: 1 if it is the first. A message whose earlier receivers all died
-// may be what killed them. It stays at 255.
+// Attempt returns the number of times that the message was delivered, this time
+// included: 1 for the first delivery. A message whose earlier receivers all
+// died may be what killed them. The number does not exceed 255.
 func (d *Delivery[T]) Attempt() int { return d.m.Attempt() }
 
-// Value decodes the message. The value is a copy that nobody else changes.
+// Value decodes the message. The value is a private copy.
 //
-// Errors: codec.ErrMalformed if the codec cannot decode it, as a program that
-// has another type for the same codec sent it: say Done, or nobody ever gets
-// rid of it. ErrCorrupt if the memory holds what no correct peer writes;
-// ErrNoSpace if memory that was reserved is gone; and fs.ErrClosed after Done,
-// Return and the handle's Close.
+// Errors: codec.ErrMalformed if the codec cannot decode the message, because a
+// program with another type for the same codec ID sent it: call Done, or the
+// message is delivered again and again. ErrCorrupt if the memory holds what no
+// correct peer writes. ErrNoSpace if reserved memory is gone. fs.ErrClosed
+// after Done, Return or the handle's Close.
 func (d *Delivery[T]) Value() (v T, err error) {
 	q := d.q
 	if q == nil {
@@ -58,8 +58,8 @@ func (d *Delivery[T]) Value() (v T, err error) {
 	return zero, wrap("receive", q.name, q.member.Verdict(err))
 }
 
-// valueSlow is Value for a handle whose memory is touched through the door, and
-// for a codec that needs memory on the heap, or a private copy.
+// valueSlow is Value if the handle's memory must be accessed within Use, or if
+// the codec needs a private copy or a T on the heap.
 func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 	if q.payload.Direct {
 		return q.member.Use(func() error {
@@ -85,12 +85,12 @@ func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 	return err
 }
 
-// Bytes returns the encoding of the message, in the shared memory itself:
-// nobody but a peer that breaks the rules changes it. It must not be used after
-// Done or Return, and not be written to. After the handle's Close it reads as
-// zeros, which Done tells. It is nil after Done, and if the memory holds what
-// no correct peer writes. Where the process could not live on if the memory
-// vanished, which docs/design.md says, it is a copy.
+// Bytes returns the encoding of the message in the shared memory itself. The
+// caller must not write to it, and must not use it after Done or Return. No
+// correct peer changes it. After the handle's Close it reads as zeros, and Done
+// reports fs.ErrClosed. Bytes returns nil after Done, and if the memory holds
+// what no correct peer writes. On platforms where the process would not survive
+// the loss of the memory, which docs/design.md lists, it returns a copy.
 func (d *Delivery[T]) Bytes() (b []byte) {
 	q := d.q
 	if q == nil {
@@ -105,13 +105,13 @@ func (d *Delivery[T]) Bytes() (b []byte) {
 	return b
 }
 
-// Done says that the message is dealt with, so that nobody else gets it, and
-// makes room for another. It wakes a sender that waits for that. Only when it
-// has returned nil is the message gone for good.
+// Done ends the delivery. No other receiver gets the message, and its slot is
+// free for another message, for which Done wakes a waiting sender. The message
+// is gone for good only once Done has returned nil.
 //
-// Errors: fs.ErrClosed if the delivery is over already, or if the handle was
-// closed, in which case the message goes to another receiver; ErrCorrupt;
-// ErrNoSpace.
+// Errors: ErrCorrupt, ErrNoSpace, and fs.ErrClosed if the delivery has ended
+// already, or if the handle was closed, in which case another receiver gets the
+// message.
 func (d *Delivery[T]) Done() error {
 	q := d.q
 	if q == nil {
@@ -144,7 +144,7 @@ func (q *Queue[T]) done(m *ring.Message) error {
 	if moved {
 		q.room.Signal()
 		if q.messages.Waited() && q.ring.Ended() {
-			q.messages.Signal() // each that is woken wakes the next
+			q.messages.Signal() // each receiver that wakes signals the next
 		}
 	}
 	return nil
@@ -152,12 +152,12 @@ func (q *Queue[T]) done(m *ring.Message) error {
 
 var errTaken = fmt.Errorf("%w: a peer took the message from its live receiver", sharedseg.ErrCorrupt)
 
-// Return gives the message back, to be handed to somebody else, who may be this
-// receiver again, at once. After Done it does nothing, so that it can be
-// deferred.
+// Return ends the delivery and gives the message back to the queue. It can be
+// delivered again at once, also to this receiver. After Done, Return does
+// nothing, so it can be deferred.
 //
-// Errors: fs.ErrClosed if the handle was closed, in which case the message goes
-// to another receiver as well; ErrCorrupt; ErrNoSpace.
+// Errors: ErrCorrupt, ErrNoSpace, and fs.ErrClosed if the handle was closed, in
+// which case the message goes to another receiver anyway.
 func (d *Delivery[T]) Return() error {
 	q := d.q
 	if q == nil {

@@ -6,13 +6,13 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// holds counts what of a handle's memory is in the user's hands, where memory
-// cannot be taken away: the messages that it received and the slot that it was
-// lent. There the handle leaves when the last is given back. Elsewhere it
-// leaves at once.
+// holds counts the parts of a handle's memory that its user can still access,
+// on platforms where mapped memory cannot be replaced: the messages that it
+// received and the slot that it borrowed. There, a handle that is closed leaves
+// the mapping when the last of them is given back. Elsewhere it leaves at once.
 type holds struct {
 	member *member.Member
-	n      atomic.Int64 // and 1 for the handle until it is closed
+	n      atomic.Int64 // plus 1 for the handle until it is closed
 }
 
 func newHolds(m *member.Member) *holds {
@@ -21,21 +21,22 @@ func newHolds(m *member.Member) *holds {
 	return h
 }
 
-// add counts one more. It is called within Use.
+// add adds one. It is called within Use.
 func (h *holds) add() {
 	if member.Pinning {
 		h.n.Add(1)
 	}
 }
 
-// drop counts one less.
+// drop removes one.
 func (h *holds) drop() {
 	if member.Pinning {
 		h.leave()
 	}
 }
 
-// leave is for the handle, once, and for each that is dropped.
+// leave is called once for the handle and once for each drop. The last call
+// leaves the mapping.
 func (h *holds) leave() error {
 	if h.n.Add(-1) > 0 {
 		return nil
@@ -43,8 +44,8 @@ func (h *holds) leave() error {
 	return h.member.Leave(false)
 }
 
-// discard closes a handle that was dropped without Close, and frees one that
-// was closed. Memory that is in the user's hands stays where it is.
+// discard closes a handle that became unreachable without Close, and frees one
+// that was closed. It keeps memory that the user can still access.
 func (h *holds) discard() {
 	if h.n.Load() <= 1 {
 		h.member.Discard()

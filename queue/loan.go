@@ -10,21 +10,21 @@ import (
 )
 
 // Loan is the slot of the next message, to be written in place. It holds the
-// senders' lock: every other Send waits for its Publish or Discard. It is for
-// one goroutine at a time.
+// senders' lock: every other Send waits until Publish or Discard. Only one
+// goroutine at a time may use it.
 type Loan[T any] struct {
-	q      *Queue[T] // nil if it is over
+	q      *Queue[T] // nil once the loan has ended
 	ticket uint64
 	slot   layout.Slot
-	own    []byte // in place of the slot's room, where that may vanish
+	own    []byte // a buffer, if the slot's memory may vanish
 }
 
 // Loan returns the slot of the next message. It waits for other senders, and
-// while the queue is full, as Send. A goroutine that has a Loan and sends
-// through the same handle waits for itself, until ctx ends that.
+// while the queue is full, as [Queue.Send] does. A goroutine that has a Loan
+// must not send through the same handle: that Send waits until its ctx is done.
 //
-// If the process dies before Publish, or the handle is closed, nothing was
-// sent. Errors are as of [Queue.Send].
+// If the process dies before Publish, or the handle is closed, nothing is sent.
+// The errors are those of [Queue.Send].
 func (q *Queue[T]) Loan(ctx context.Context) (*Loan[T], error) {
 	l, err := q.loan(ctx)
 	return l, wrap("loan", q.name, err)
@@ -65,9 +65,9 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 	}
 }
 
-// Bytes returns the room for the message, all of the capacity, in the shared
-// memory itself, with whatever was there before. It must not be used after
-// Publish or Discard. It is nil then.
+// Bytes returns the slot's memory, as long as the capacity, in the shared
+// memory itself. Its contents are undefined. It must not be used after Publish
+// or Discard. After those, Bytes returns nil.
 func (l *Loan[T]) Bytes() []byte {
 	switch {
 	case l.q == nil:
@@ -78,10 +78,11 @@ func (l *Loan[T]) Bytes() []byte {
 	return l.q.payload.Space(l.slot)
 }
 
-// Value returns the T in the shared memory, with whatever was there before, for
-// codecs whose encoding is the T itself and of which every bit pattern is a T:
-// those that codec.Fixed makes of types without bools. For others, and after
-// Publish and Discard, it returns nil.
+// Value returns a pointer to the T in the shared memory. Its contents are
+// undefined. It is for codecs whose encoding is the T itself and for which
+// every bit pattern is a valid T, which are those that codec.Fixed makes of
+// types without bools. For other codecs, and after Publish or Discard, Value
+// returns nil.
 func (l *Loan[T]) Value() *T {
 	if l.q == nil || !l.q.payload.Plain {
 		return nil
@@ -89,16 +90,17 @@ func (l *Loan[T]) Value() *T {
 	return layout.In[T](l.Bytes())
 }
 
-// Publish sends the first n bytes of Bytes, which must be an encoding of the
-// codec; for Value, n is the size of T. The Loan is over then, unless n is less
-// than 0 or more than the capacity, which is fs.ErrInvalid.
+// Publish sends the first n bytes of Bytes, which must be a valid encoding of
+// the codec, and ends the Loan. After Value, n is the size of T. If n is
+// negative or more than the capacity, Publish returns fs.ErrInvalid and the
+// Loan goes on.
 //
-// Errors: fs.ErrClosed if the Loan was over or the handle was closed,
-// ErrCorrupt, ErrNoSpace.
+// Errors: fs.ErrClosed if the Loan has ended or the handle was closed,
+// fs.ErrInvalid, ErrCorrupt, ErrNoSpace.
 func (l *Loan[T]) Publish(n int) error {
 	q := l.q
 	if q == nil {
-		return fmt.Errorf("%w: the loan is over", fs.ErrClosed)
+		return fmt.Errorf("%w: the loan has ended", fs.ErrClosed)
 	}
 	if room := int(q.member.Geometry.Capacity); n < 0 || n > room {
 		return wrap("publish", q.name, fmt.Errorf("%w: %d bytes of %d", fs.ErrInvalid, n, room))
@@ -109,8 +111,8 @@ func (l *Loan[T]) Publish(n int) error {
 	}))
 }
 
-// Discard ends the Loan without sending anything. After Publish it does
-// nothing, so that it can be deferred.
+// Discard ends the Loan without sending anything. After Publish, Discard does
+// nothing, so it can be deferred.
 func (l *Loan[T]) Discard() error {
 	q := l.q
 	if q == nil {
@@ -123,7 +125,7 @@ func (l *Loan[T]) Discard() error {
 	return wrap("discard", q.name, err)
 }
 
-// end ends the Loan: it sends, perhaps, and releases the lock.
+// end ends the Loan: it calls send and releases the lock.
 func (l *Loan[T]) end(send func()) error {
 	q := l.q
 	l.q = nil

@@ -9,54 +9,54 @@ import (
 	"github.com/sharedseg/sharedseg/internal/payload"
 )
 
-// Defaults of Options.
+// The defaults of Options.
 const (
 	DefaultCapacity = payload.DefaultCapacity
 	DefaultDepth    = 64
 )
 
-// Options of a queue. The zero value, and nil, are ready to use. When the queue
-// exists already, a zero field means "whatever it has", and another one that
-// disagrees is ErrIncompatible.
+// Options are the options of a queue. nil and the zero value are ready to use.
+// For a queue that exists, a zero field accepts what the queue has, and any
+// other field must agree with it, or opening returns ErrIncompatible.
 type Options struct {
-	// Capacity is the size of the largest encoding, in bytes. 0: the size of T
-	// for codec.Fixed, else 4096. A queue takes Depth times that much memory,
-	// all of it when it is created.
+	// Capacity is the size of the largest encoding, in bytes. 0 means the size
+	// of T for codec.Fixed, and 4096 for other codecs. A queue allocates Depth
+	// times that much memory when it is created.
 	Capacity int
-	// Depth is the number of messages that are there at most, 1 to 65536. 0:
-	// 64. A message counts until it is done, so Depth is also how many messages
-	// receivers may have in hand, and how far others get while one of them is
-	// stopped with the oldest.
+	// Depth is the largest number of messages in the queue, 1 to 65536. 0 means
+	// 64. A message counts until it is done. So Depth also limits how many
+	// messages receivers can own together, and how many others can be sent
+	// while the receiver of the oldest message is stopped.
 	Depth int
-	// Persist keeps the queue, and the messages that are not done, when the
-	// last handle is gone, until Remove. On Windows it needs Dir.
+	// Persist keeps the queue, and the messages that are not done, after the
+	// last handle is closed, until sharedseg.Remove. On Windows it needs Dir.
 	Persist bool
 	// Mode is the permission of the queue's file on Unix: read and write bits,
-	// the owner's among them. 0: 0600. With a Mode that grants the group or
-	// others something, the file may belong to another user, who is then
-	// trusted not to withhold the lock; without, another user's file is
+	// including the owner's. 0 means 0600. If Mode grants access to the group
+	// or others, the file may belong to another user. That user is then trusted
+	// not to withhold the lock. Otherwise opening another user's file returns
 	// fs.ErrPermission. Windows has no modes.
 	Mode fs.FileMode
-	// Dir is the directory of the queue's file, of this machine, and best of
-	// such files alone. "": the platform's shared memory, /dev/shm on Linux,
-	// the page file on Windows, elsewhere a directory in os.TempDir that other
-	// users cannot reach.
+	// Dir is the directory of the queue's file. It must be on this machine, and
+	// should hold only such files. "" means the platform's shared memory:
+	// /dev/shm on Linux, the page file on Windows, and elsewhere a directory in
+	// os.TempDir that other users cannot access.
 	Dir string
-	// SecurityDescriptor is the queue's, in SDDL, on Windows, and counts for
-	// the one who creates. "": only its owner has access. With one, the queue
-	// may belong to another user, as with a Mode on Unix; those who use it need
-	// GA.
+	// SecurityDescriptor is the queue's security descriptor on Windows, in
+	// SDDL. Only the handle that creates the queue applies it. "" means that
+	// only the owner has access. Otherwise the queue may belong to another
+	// user, as with Mode on Unix. Users of the queue need GA.
 	SecurityDescriptor string
-	// Global puts the queue in the namespace of all sessions, on Windows.
+	// Global puts the queue in the namespace of all sessions on Windows.
 	Global bool
-	// Populate has this handle's pages mapped when it is opened, on Linux 5.14
-	// and later, so that the first messages are as fast as the others. It
-	// counts for nothing elsewhere.
+	// Populate maps this handle's pages when it is opened, on Linux 5.14 and
+	// later, so that the first messages are as fast as later ones. It has no
+	// effect elsewhere.
 	Populate bool
 }
 
-// Place is where the queue is, for sharedseg.Stat and the other functions of
-// that package.
+// Place returns where the queue is, for sharedseg.Stat and the other functions
+// of that package.
 func (o *Options) Place() *sharedseg.Place {
 	if o == nil {
 		return nil

@@ -1,47 +1,48 @@
-// Package queue hands messages from any number of processes to any number of
-// others, each to exactly one receiver, even when that dies.
+// Package queue passes messages between any number of processes. Each message
+// goes to exactly one receiver, or to another one if that receiver dies.
 //
 //	q, err := queue.Open("orders", codec.Fixed[Order](), nil)
 //	if err != nil {
 //		return err
 //	}
 //	defer q.Close()
-//	err = q.Send(ctx, order) // in one process
-//
-//	for order, err := range q.All(ctx) { // in another, or several
+//	if err := q.Send(ctx, Order{Tea: 2}); err != nil { // in one process
+//		return err
+//	}
+//	for order, err := range q.All(ctx) { // in another process, or in several
 //		if err != nil {
 //			return err
 //		}
-//		… // when the loop goes on, the message is done
+//		fmt.Println(order.Tea) // the message is done when the next iteration begins
 //	}
 //
-// A [Queue] is a ring of slots in named shared memory, which every process that
-// opens the name with the same [codec.Codec] has. Send waits while it is full,
-// Receive while it is empty. Neither makes a system call unless somebody has to
-// be woken, or there is something to wait for.
+// A [Queue] is a ring of slots in named shared memory. Every process that opens
+// the name with the same [codec.Codec] shares it. Send blocks while the queue
+// is full, and Receive while it is empty. They make a system call only to sleep
+// or to wake a sleeper.
 //
-// A message is the receiver's from Receive until it says Done. If the process
-// of the receiver is killed before that, or closes its handle, the next
-// receiver gets the message, at once or within a few milliseconds, and
-// [Delivery.Attempt] says that it is not the first. The kernel tells that a
-// process is dead, not a time-out, so however slow a live receiver is, no other
-// gets its message. Delivery is at least once: a receiver that dies after it
-// acted on a message and before Done has acted, and the next will act again.
-// Either that does no harm, or the receiver notes in the same place where it
-// acts which messages it has dealt with. No message that Send has accepted is
-// lost, however many processes are killed and wherever.
+// Delivery is at least once. A receiver owns a message from Receive until Done.
+// If its process exits before that, or closes the handle, the next receiver
+// gets the message, at once or within a few milliseconds, and
+// [Delivery.Attempt] says that it is not the first. The kernel reports the
+// death of a process. No time-out is involved, so a slow live receiver never
+// loses its message. A receiver that dies after it acted on a message, but
+// before Done, leads to a second delivery. Acting twice must therefore do no
+// harm, or receivers must record which messages they have dealt with, in the
+// place where they act. No message that Send has accepted is lost, however many
+// processes are killed and wherever.
 //
-// Messages are handed out in the order in which they were sent; one that comes
-// again is handed out before those that are still there. Messages of different
-// priority need a queue each.
+// Messages are delivered in the order in which they were sent. A message that
+// is delivered again comes before those that were never delivered. Messages of
+// different priority need a queue each.
 //
-// Without Options.Persist the messages end with the last handle, as if they had
-// never been sent.
+// Without Options.Persist, all messages are lost when the last handle is closed
+// or its process exits.
 //
 // All methods of a Queue may be called concurrently, from any number of
 // goroutines and processes. Nothing in the mapping is trusted: a peer that
-// writes nonsense can spoil messages, but not crash, hang or bloat this
-// process.
+// writes nonsense can spoil messages, but cannot crash or hang this process,
+// nor make it allocate without bound.
 package queue
 
 import (
@@ -67,23 +68,24 @@ import (
 
 const (
 	shortPark = 5 * time.Millisecond   // the longest that a dead receiver goes unnoticed
-	longPark  = 500 * time.Millisecond // that a wake-up that died with its sender does
+	longPark  = 500 * time.Millisecond // the longest delay by a sender that died before it woke a receiver
 
-	deepPause  = time.Millisecond // between looks for dead receivers by one that waits
-	watchAfter = 1500 * time.Microsecond
+	deepPause  = time.Millisecond        // between a waiter's looks for dead receivers
+	watchAfter = 1500 * time.Microsecond // the wait before the oldest message's process is watched
 
-	watchedPause = 50 * time.Microsecond // deepPause when the look may come from the end of the process that is watched
+	// deepPause while a process is watched: its exit may have caused the look.
+	watchedPause = 50 * time.Microsecond
 
-	tryLimit = 10 * time.Millisecond // that TrySend waits for the lock
+	tryLimit = 10 * time.Millisecond // the longest that TrySend waits for the lock
 )
 
 // Queue is a handle of a queue, for sending and receiving. Close it when it is
-// no longer used; an unreachable handle is eventually closed by the garbage
+// no longer used. An unreachable handle is eventually closed by the garbage
 // collector.
 type Queue[T any] struct {
 	ring    *ring.Ring
 	state   *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
-	direct  bool           // the memory may be touched outside of the door
+	direct  bool           // the memory may be accessed outside Use
 	payload payload.Payload[T]
 	turn    *turn.Turn
 
@@ -94,19 +96,20 @@ type Queue[T any] struct {
 	receivings     sync.Pool // *receiving[T]
 }
 
-// Open opens the queue of that name, and creates it if there is none. Exactly
-// one of those who open a name at the same time initialises it; the others see
-// it ready. A queue that does not persist and that nobody has open, as after
-// the crash of all its users, counts as none and begins anew.
+// Open opens the queue of that name, and creates it if it does not exist. If
+// several processes open a name at the same time, exactly one of them
+// initialises the queue, and the others see it ready. A queue that does not
+// persist and that no handle has open, as after the crash of all its users, is
+// created again, empty.
 //
 // The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and
-// does not start with a dot. It shares its namespace with segments and locks. c
-// must have the same ID as the codec of those who have it open; see Options for
+// does not start with a dot. Queues, segments and locks share one namespace.
+// All handles of a queue must have codecs with the same ID. See [Options] for
 // what else must agree.
 //
-// A queue takes all of its memory when it is created. What the file system, the
-// machine or, on Linux, the memory control groups of the process have no room
-// for is ErrNoSpace, with the figures, and nothing is taken.
+// A queue allocates all of its memory when it is created. If the file system,
+// the machine or, on Linux, a memory control group of the process lacks room
+// for it, Open returns ErrNoSpace, with the figures, and allocates nothing.
 //
 // Errors: fs.ErrInvalid (name, options or codec), ErrIncompatible (something
 // else has the name, a queue of another type, or one that this process cannot
@@ -118,14 +121,14 @@ func Open[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)
 }
 
-// Create is Open for a queue that must not exist; if one is live, or persists,
-// that is fs.ErrExist.
+// Create is like [Open], but returns fs.ErrExist if the queue exists: if a
+// handle has it open, or if it persists.
 func Create[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.CreateOnly, "create", name, c, o)
 }
 
-// Attach is Open for a queue that must exist; if none is live nor persists,
-// that is fs.ErrNotExist.
+// Attach is like [Open], but returns fs.ErrNotExist if the queue does not
+// exist: if no handle has it open and it does not persist.
 func Attach[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.AttachOnly, "attach", name, c, o)
 }
@@ -146,7 +149,7 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	q.ring = ring.New(m.Mem, m.Geometry, layout.Ident(m.Self()), m.Alive, m.Key)
 	q.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry), "Done discards it")
 	q.direct = m.Direct
-	use := func(f func() error) error { return q.member.Use(f) } // it keeps the handle from being collected
+	use := func(f func() error) error { return q.member.Use(f) } // refers to q, so that q is not collected
 	limit := func() time.Duration {
 		if q.ring.Idle() {
 			return longPark
@@ -158,7 +161,8 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	q.room = notify.NewEventCount(m.Event(layout.RoomEvent), use, limit, count)
 	messages, room := q.messages, q.room
 	q.turn = turn.New(m, func() error {
-		// What the dead sender did is whole, but it may have woken nobody.
+		// The dead sender left the ring consistent, but may not have woken
+		// anybody.
 		return m.Use(func() error {
 			messages.Signal()
 			room.Signal()
@@ -178,9 +182,9 @@ func (q *Queue[T]) Created() bool { return q.member.Created }
 // Cap returns the number of messages that the queue has room for.
 func (q *Queue[T]) Cap() int { return q.member.Geometry.Slots }
 
-// Len returns the number of messages that are not done, those that receivers
-// have in hand included. It is 0 if the handle is closed or the queue corrupt,
-// which Receive tells.
+// Len returns the number of messages that are not done, including those that
+// receivers own. It returns 0 if the handle is closed or the queue is corrupt.
+// Receive reports either as an error.
 func (q *Queue[T]) Len() (n int) {
 	err := q.member.Use(func() (err error) {
 		n, err = q.ring.Len()
@@ -192,16 +196,16 @@ func (q *Queue[T]) Len() (n int) {
 	return n
 }
 
-// Send sends v. It waits for other senders, and while the queue is full; it
-// gives up when ctx is done, at once if it is from the beginning. When it
-// returns nil the message is there, whatever becomes of this process.
+// Send sends v. It waits for other senders, and while the queue is full, until
+// ctx is done. If ctx is already done, it sends nothing. Once Send has returned
+// nil, the message is in the queue, even if this process dies.
 //
-// Errors: ErrTooLarge if the encoding is larger than the capacity, the codec's,
-// ErrShut, that of ctx, whose text names the process that has the senders' lock
-// if that is what it waited for, ErrCorrupt, ErrNoSpace if memory that was
-// reserved is gone, ErrReentrant from within a codec of this handle, and
-// fs.ErrClosed. After an error the message is not sent, except perhaps after
-// ErrCorrupt and ErrNoSpace.
+// Errors: ErrTooLarge if the encoding is larger than the capacity, an error of
+// the codec, ErrShut, the error of ctx, ErrCorrupt, ErrNoSpace if reserved
+// memory is gone, ErrReentrant if a codec of this handle calls Send, and
+// fs.ErrClosed. If ctx ends a wait for another sender, the text of the error
+// names the process that holds the senders' lock. After an error the message is
+// not sent, except possibly after ErrCorrupt and ErrNoSpace.
 func (q *Queue[T]) Send(ctx context.Context, v T) error {
 	if q.direct && q.payload.Direct && ctx.Err() == nil && q.turn.TryLock() {
 		if sent, err := q.put(&v); sent || err != nil {
@@ -211,8 +215,9 @@ func (q *Queue[T]) Send(ctx context.Context, v T) error {
 	return wrap("send", q.name, q.sendSlow(ctx, &v))
 }
 
-// TrySend is Send if the queue is not full, and reports whether it sent v. It
-// waits for other senders, for 10 ms at most: one of them may be stopped.
+// TrySend is like [Queue.Send], but does not wait while the queue is full. It
+// reports whether it sent v. It waits at most 10 ms for other senders, because
+// one of them may be stopped.
 func (q *Queue[T]) TrySend(v T) (bool, error) {
 	if q.direct && q.payload.Direct && q.turn.TryLock() {
 		sent, err := q.put(&v)
@@ -228,7 +233,7 @@ func (q *Queue[T]) TrySend(v T) (bool, error) {
 }
 
 // put sends *v unless the queue is full, and wakes a receiver. It is called
-// inside the door, with the lock, which it releases unless the codec panics.
+// within Use, with the lock held. It releases the lock unless the codec panics.
 func (q *Queue[T]) put(v *T) (sent bool, err error) {
 	if q.state.Load() != 0 {
 		q.turn.Unlock()
@@ -256,15 +261,14 @@ func (q *Queue[T]) put(v *T) (sent bool, err error) {
 	return true, err
 }
 
-// tryPut is put, with the lock taken before. However it ends, the lock is
-// released.
+// tryPut takes the lock and calls put. It always releases the lock.
 func (q *Queue[T]) tryPut(ctx context.Context, v *T) (sent bool, err error) {
 	if err := q.turn.Lock(ctx); err != nil {
 		return false, q.member.Verdict(err)
 	}
 	ended := false
 	defer func() {
-		// The codec has panicked, or the memory has vanished.
+		// The codec panicked, or the memory vanished.
 		if !ended && q.turn.Mine() {
 			q.member.Use(q.turn.Unlock)
 		}
@@ -277,9 +281,8 @@ func (q *Queue[T]) tryPut(ctx context.Context, v *T) (sent bool, err error) {
 	return sent, err
 }
 
-// sendSlow is Send where the lock is not free or the queue is full, for a
-// handle whose memory is touched through the door, and for a codec that may
-// panic.
+// sendSlow is Send if the lock is held, the queue is full, the handle's memory
+// must be accessed within Use, or the codec may panic.
 func (q *Queue[T]) sendSlow(ctx context.Context, v *T) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -294,16 +297,16 @@ func (q *Queue[T]) sendSlow(ctx context.Context, v *T) error {
 	}
 }
 
-// waitForRoom waits until the queue seems not to be full.
+// waitForRoom waits until the queue is probably not full.
 func (q *Queue[T]) waitForRoom(ctx context.Context) error {
 	err := q.room.Wait(ctx, func() bool { return q.ring.Room() || q.state.Load() != 0 })
 	return q.member.Verdict(err)
 }
 
-// Shut ends the sending, by anyone: a Send that waits, and every later one,
-// returns ErrShut. Receivers get what is there, and then io.EOF, as soon as the
-// last message is done. A queue that was shut stays so for as long as it lives.
-// Shut waits for a Send under way.
+// Shut ends sending, for all processes: every Send that waits, and every later
+// one, returns ErrShut. Receivers get the remaining messages, and io.EOF once
+// the last of them is done. Shut cannot be undone. It waits for a Send that is
+// under way.
 //
 // Errors: ErrCorrupt, ErrNoSpace, ErrReentrant, fs.ErrClosed.
 func (q *Queue[T]) Shut() error {
@@ -313,20 +316,20 @@ func (q *Queue[T]) Shut() error {
 	return wrap("shut", q.name, q.member.Use(func() error {
 		q.ring.Shut()
 		err := q.turn.Unlock()
-		q.messages.Signal() // each that is woken wakes the next
+		q.messages.Signal() // each receiver that wakes signals the next
 		q.room.Signal()
 		return err
 	}))
 }
 
-// Receive returns the next message, which is this handle's from now on, until
-// Done or Return. It waits while there is none; it gives up when ctx is done,
-// at once if it is from the beginning.
+// Receive returns the next message. This handle owns the message until Done or
+// Return. Receive waits while there is no message, until ctx is done. If ctx is
+// already done, it receives nothing.
 //
-// Errors: io.EOF itself when the queue was shut and all messages are done, that
-// of ctx, ErrCorrupt, ErrNoSpace if memory that was reserved is gone, and
-// fs.ErrClosed. A message that does not decode is not an error of Receive but
-// of [Delivery.Value].
+// Errors: io.EOF itself, not wrapped, if the queue was shut and all messages
+// are done; the error of ctx; ErrCorrupt; ErrNoSpace if reserved memory is
+// gone; and fs.ErrClosed. If a message does not decode, [Delivery.Value]
+// returns the error, not Receive.
 func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 	d := new(Delivery[T])
 	if err := q.ReceiveInto(ctx, d); err != nil {
@@ -335,8 +338,9 @@ func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 	return d, nil
 }
 
-// ReceiveInto is Receive into *d, which must be new, or over by Done or Return.
-// It does not allocate.
+// ReceiveInto is like [Queue.Receive], but stores the message in *d and does
+// not allocate. *d must be the zero Delivery, or one that Done or Return has
+// ended.
 func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 	if q.direct && ctx.Err() == nil {
 		if m, ok, err := q.ring.Take(false); ok && err == nil && q.state.Load() == 0 {
@@ -355,8 +359,8 @@ func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 	return eof("receive", q.name, err)
 }
 
-// TryReceive is Receive that does not wait: it returns nil, and no error, if
-// there is no message.
+// TryReceive is like [Queue.Receive], but does not wait. It returns nil, and no
+// error, if no message is free.
 func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
 	r := q.receiving()
 	m, ok, err := r.finish(q.member.Use(func() error {
@@ -373,12 +377,15 @@ func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
 	return d, nil
 }
 
-// All receives messages one after the other, and says Done of each when the
-// loop goes on after it. If the loop's body leaves the loop, or panics, the
-// message that it has goes back, as by Return. A message that does not decode
-// is codec.ErrMalformed in its place, and done as well when the loop goes on.
-// The loop ends when the queue was shut and all messages are done. When ctx is
-// done or the handle closed, the last pair has that error.
+// All returns an iterator that receives messages one after the other. Each
+// message is done when the next iteration begins. If the loop body leaves the
+// loop, or panics, its message is returned to the queue, as by
+// [Delivery.Return].
+//
+// For a message that does not decode, All yields codec.ErrMalformed. That
+// message is also done when the next iteration begins. The loop ends when the
+// queue was shut and all messages are done. If ctx is done or the handle is
+// closed, All yields that error as its last pair.
 func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var d Delivery[T]
@@ -397,27 +404,27 @@ func (q *Queue[T]) All(ctx context.Context) iter.Seq2[T, error] {
 	}
 }
 
-// hand is one turn of the loop of All.
+// hand is one iteration of the loop of All.
 func (d *Delivery[T]) hand(yield func(T, error) bool) bool {
 	defer d.Return() // unless it is done
 	if !yield(d.Value()) {
 		return false
 	}
-	d.Done() // what went wrong, the next Receive says
+	d.Done() // the next Receive reports its error
 	return true
 }
 
-// receiving is a receive that waits. It is used again for another, as functions
-// that are handed to Wait are on the heap.
+// receiving is the state of a receive that waits. It is pooled because the
+// functions that it passes to Wait escape to the heap.
 type receiving[T any] struct {
 	q     *Queue[T]
 	m     ring.Message
 	ok    bool // a message was taken: m
-	ended bool // there will be no more
+	ended bool // there will be no more messages
 	err   error
 
 	begun, deepened time.Time
-	watched         layout.Ident // whose process is waited for
+	watched         layout.Ident // the handle whose process is watched
 	stop            func()
 
 	look func() bool
@@ -433,13 +440,13 @@ func (q *Queue[T]) receiving() *receiving[T] {
 	return r
 }
 
-// finish returns what r found, in a wait that ended with err.
+// finish returns the result of r after a wait that ended with err.
 func (r *receiving[T]) finish(err error) (m ring.Message, ok bool, _ error) {
 	q := r.q
 	if err == nil {
 		err = r.err
 	}
-	// What was taken by a handle that was closed meanwhile goes back with it.
+	// If the handle was closed meanwhile, Close gives the message back.
 	if err = q.member.Verdict(err); err == nil {
 		if m, ok = r.m, r.ok; r.ended {
 			err = io.EOF
@@ -478,9 +485,10 @@ func (r *receiving[T]) take(deep bool) bool {
 	return r.ok || r.err != nil
 }
 
-// deepen is doLook where messages are there that are not free. It looks for
-// those of dead receivers, and when it has waited for a while, has itself woken
-// when the process of the one with the oldest message ends.
+// deepen is doLook if there are messages but none is free. It looks for
+// messages of dead receivers. After a while it also watches the process of the
+// receiver that owns the oldest message, so that the end of that process wakes
+// it.
 func (r *receiving[T]) deepen(now time.Time) bool {
 	r.deepened = now
 	if r.q.ring.Advance() {
@@ -504,17 +512,19 @@ func (r *receiving[T]) deepen(now time.Time) bool {
 	return false
 }
 
-// Close closes the handle. It waits for Sends under way. Later calls, and those
-// that wait, return fs.ErrClosed. Messages that the handle has received and
-// that are not done go to others. What refers to them reads zeros from now on;
-// on Windows, where memory cannot be replaced, they are the handle's until the
-// last is done or returned. If it is the last handle of a queue that does not
-// persist, the queue ends, with its messages. The error says what could not be
-// cleaned up; the handle is closed all the same. A second Close returns nil,
-// perhaps before the first is done.
+// Close closes the handle. It waits for Sends that are under way. Calls that
+// wait, and later calls, return fs.ErrClosed. Messages that the handle received
+// and that are not done go to other receivers. Slices and pointers into the
+// shared memory read as zeros afterwards. On Windows, where mapped memory
+// cannot be replaced, the handle keeps its messages until the last one is done
+// or returned. Closing the last handle of a queue that does not persist deletes
+// the queue and its messages.
 //
-// A Close from within a codec of this handle would wait for itself: it returns
-// ErrReentrant, and the handle stays open.
+// The error says what could not be cleaned up. The handle is closed even so. A
+// second Close returns nil, possibly before the first has finished.
+//
+// If a codec of this handle calls Close, Close returns ErrReentrant, because it
+// would wait for itself, and the handle stays open.
 func (q *Queue[T]) Close() error {
 	if q.turn.Within() && !q.member.Closed() {
 		return wrap("close", q.name, sharedseg.ErrReentrant)
@@ -539,7 +549,7 @@ func wrap(op, name string, err error) error {
 	return &sharedseg.Error{Op: op, Name: name, Err: err}
 }
 
-// eof is wrap, but for io.EOF, which callers compare with.
+// eof is wrap, except for io.EOF, which callers compare with ==.
 func eof(op, name string, err error) error {
 	if err == io.EOF {
 		return err
