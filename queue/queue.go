@@ -323,13 +323,13 @@ func (q *Queue[T]) Shut() error {
 }
 
 // Receive returns the next message. This handle owns the message until Done or
-// Return. Receive waits while there is no message, until ctx is done. If ctx is
-// already done, it receives nothing.
+// Return. Receive waits while no message is available, until ctx is done. If
+// ctx is already done, it receives nothing.
 //
-// Errors: io.EOF itself, not wrapped, if the queue was shut and all messages
-// are done; the error of ctx; ErrCorrupt; ErrNoSpace if reserved memory is
-// gone; and fs.ErrClosed. If a message does not decode, [Delivery.Value]
-// returns the error, not Receive.
+// Errors: the error of ctx, ErrCorrupt, ErrNoSpace if reserved memory is gone,
+// fs.ErrClosed, and io.EOF itself, not wrapped, if the queue was shut and all
+// messages are done. If a message does not decode, [Delivery.Value] returns the
+// error, not Receive.
 func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 	d := new(Delivery[T])
 	if err := q.ReceiveInto(ctx, d); err != nil {
@@ -360,7 +360,7 @@ func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 }
 
 // TryReceive is like [Queue.Receive], but does not wait. It returns nil, and no
-// error, if no message is free.
+// error, if no message is available.
 func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
 	r := q.receiving()
 	m, ok, err := r.finish(q.member.Use(func() error {
