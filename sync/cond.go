@@ -16,9 +16,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Cond is a place for those who wait until what a [Mutex] guards has changed,
-// in whichever process. All who use one use the same mutex with it. Its methods
-// may be called concurrently.
+// Cond is a condition variable: a place where goroutines of any process wait
+// until what a [Mutex] guards has changed. All handles of a Cond must use the
+// same mutex. The methods of a Cond may be called concurrently.
 //
 //	for !condition() {
 //		if err := c.Wait(ctx); err != nil {
@@ -26,36 +26,41 @@ import (
 //		}
 //	}
 //
-// A Signal lets one waiter go on: of the handles that wait, one after the other
-// has its turn, and of a handle's goroutines the one that has waited longest.
-// If that handle's process is killed before it has the mutex again, the Signal
-// goes to another. So a waiter that dies costs nobody a wake-up, but another
-// may then go on in vain: look at the condition again, as above. One that dies
-// after that, with the mutex, is for the mutex's Repair, which had better call
-// Broadcast.
+// A Signal releases one waiter. Handles with waiters take turns. Among the
+// goroutines of a handle, the one that has waited longest is released. If the
+// process of that handle is killed before it has locked the mutex again, the
+// Signal releases another waiter instead. So the death of a waiter loses no
+// wake-up. It can cause a spurious one: check the condition again, as above. If
+// a waiter dies after it has locked the mutex, the mutex's Repair must handle
+// that. It should call Broadcast.
 //
-// To let one go on wakes all who sleep; the others sleep again.
+// Each Signal and Broadcast wakes all sleeping waiters. Those that are not
+// released sleep again.
 type Cond struct {
-	users *Mutex
-	m     *Mutex // guards what follows; has the identity and the state
-	name  string
-	page  layout.WaitPage
-	row   *atomic.Uint64 // this handle's Holding: waiting, granted
-	last  *atomic.Uint64 // the slot that had the last turn; a hint
-	queue []*condWait    // of this handle, the oldest first
-	gone  bool           // by Close
-	tells *broadcast
-	close sync.Once
+	users   *Mutex
+	m       *Mutex // guards the rows, last, queue and gone; has the identity and the state
+	name    string
+	page    layout.WaitPage
+	row     *atomic.Uint64 // this handle's Holding: waiting, granted
+	last    *atomic.Uint64 // the member slot that had the last turn; a hint
+	queue   []*condWait    // this handle's waiters, oldest first
+	gone    bool           // set by Close
+	changes *broadcast
+	close   sync.Once
 }
 
 // condWait is a goroutine that waits.
-type condWait struct{ place atomic.Int64 } // in the queue
+type condWait struct{ place atomic.Int64 } // its index in the queue
 
-// A row's number has how many goroutines wait, and how many of these may go on.
+// The number in a row counts the goroutines that wait, and those of them that
+// have been released.
 const (
-	condBits  = layout.CondBits
-	maxWaits  = 1<<condBits - 1
-	leaveTime = time.Second // in which a Wait that has ended takes itself off the row, or it is done behind it
+	condBits = layout.CondBits
+	maxWaits = 1<<condBits - 1
+
+	// leaveTime is how long a Wait that has ended tries to remove its goroutine
+	// from the row. After that it leaves the removal to another goroutine.
+	leaveTime = time.Second
 )
 
 func newTurns(ident uint32, waiting, granted uint64) layout.Holding {
@@ -67,12 +72,12 @@ func turns(h layout.Holding) (waiting, granted uint64) {
 	return waiting, min(h.N()>>condBits, waiting)
 }
 
-// OpenCond opens the Cond of that name, and creates it if there is none, for
-// use with m. Name, options and errors are as of [OpenMutex]. Options.Repair is
-// not used: what becomes of the condition when a process dies is the mutex's to
-// say.
+// OpenCond opens the Cond of that name, for use with m, and creates it if it
+// does not exist. Name, options and errors are as for [OpenMutex].
+// Options.Repair is not used: the mutex's Repair must restore the condition
+// after a process died.
 //
-// Close the handle when it is no longer used. An unreachable handle is
+// Close the handle after use. An unreachable handle is
 // eventually closed by the garbage collector.
 func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 	if m == nil {
@@ -87,21 +92,21 @@ func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 		mb.Leave(false)
 		return nil, &sharedseg.Error{Op: "open", Name: name, Err: err}
 	}
-	own := named(mb, "", func() error { return nil }) // each row is whole at any time
+	own := named(mb, "", func() error { return nil }) // no repair: every row is always consistent
 	return &Cond{
-		users: m, m: own, name: name, page: mb.WaitPage, row: row, last: mb.WaitPage.Word(0), tells: newBroadcast(own),
+		users: m, m: own, name: name, page: mb.WaitPage, row: row, last: mb.WaitPage.Word(0), changes: newBroadcast(own),
 	}, nil
 }
 
-// Wait unlocks the mutex, waits until a Signal or Broadcast lets it go on, and
-// locks the mutex again. Nothing is missed between unlocking and waiting. The
-// handle of the mutex that was passed to OpenCond must hold it, else Wait
-// returns ErrNotOwner.
+// Wait unlocks the mutex, waits to be released by a Signal or Broadcast, and
+// locks the mutex again. It misses no Signal after the unlock. The mutex handle
+// that was passed to OpenCond must hold the mutex, or Wait returns ErrNotOwner.
 //
-// Whenever Wait returns another error, the mutex is not held: ctx's, when it is
-// done, in waiting or in locking; ErrOwnerDied as of [Mutex.Lock]; ErrReentrant
-// from within Repair, where the mutex stays held; fs.ErrClosed, or ErrCorrupt.
-// A Signal that had let this Wait go on then goes to another.
+// When Wait returns any other error, the mutex is not held, except after
+// ErrReentrant. Errors: ctx's if ctx is done while Wait waits or locks,
+// ErrOwnerDied as of [Mutex.Lock], ErrReentrant within the mutex's Repair,
+// where the mutex stays held, fs.ErrClosed, and ErrCorrupt. A Signal that had
+// released this Wait then releases another waiter.
 func (c *Cond) Wait(ctx context.Context) error { return c.wrap("wait", c.wait(ctx)) }
 
 func (c *Cond) wait(ctx context.Context) error {
@@ -136,13 +141,14 @@ func (c *Cond) wait(ctx context.Context) error {
 	return err
 }
 
-// Signal lets one waiter go on, if there is one. The mutex may be held, or not.
-// It does not wait for waiters. Errors: fs.ErrClosed, ErrCorrupt.
+// Signal releases one waiter, if there is one. The caller may hold the mutex,
+// but need not. Signal does not wait for waiters. Errors: fs.ErrClosed,
+// ErrCorrupt.
 func (c *Cond) Signal() error {
 	return c.wrap("signal", c.change(func() (told bool) { return c.grant() }))
 }
 
-// Broadcast lets all waiters go on. Errors and the rest as of Signal.
+// Broadcast releases all waiters. Otherwise it is as [Cond.Signal].
 func (c *Cond) Broadcast() error {
 	return c.wrap("broadcast", c.change(func() (told bool) {
 		for slot := range c.page.UsedRows() {
@@ -158,24 +164,24 @@ func (c *Cond) Broadcast() error {
 }
 
 // Close closes the handle. Goroutines that wait return fs.ErrClosed, without
-// the mutex. The error says what could not be cleaned up; the handle is closed
-// all the same. A second Close returns nil.
+// the mutex. The error says what could not be cleaned up. The handle is closed
+// even so. A second Close returns nil.
 func (c *Cond) Close() (err error) {
 	c.close.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 		defer cancel()
-		c.with(ctx, func() (told bool, err error) { // if that fails, the others do it
+		c.with(ctx, func() (told bool, err error) { // if it fails, other handles do the same
 			c.gone = true
 			return c.inherit(c.row, layout.Ident(c.m.word.Self).Slot()), nil
 		})
-		c.tells.close()
+		c.changes.close()
 		err = c.wrap("close", c.m.Close())
 	})
 	return err
 }
 
-// wrap names the Cond in an error, if it does not name its mutex, and keeps its
-// memory mapped until here.
+// wrap adds the Cond's name to err, unless err names its mutex. It keeps the
+// Cond's memory mapped until then.
 func (c *Cond) wrap(op string, err error) error {
 	runtime.KeepAlive(c.m)
 	if _, ok := err.(*sharedseg.Error); ok {
@@ -184,8 +190,8 @@ func (c *Cond) wrap(op string, err error) error {
 	return wrap(op, c.name, err)
 }
 
-// with runs f with the mutex of the Cond, and then tells the waiters, if f says
-// so.
+// with runs f with the Cond's internal mutex held. If f returns told, it then
+// tells the waiters.
 func (c *Cond) with(ctx context.Context, f func() (told bool, err error)) error {
 	if err := c.m.Lock(ctx); err != nil {
 		return err
@@ -197,12 +203,12 @@ func (c *Cond) with(ctx context.Context, f func() (told bool, err error)) error 
 	})
 	err = errors.Join(err, c.m.Unlock())
 	if told {
-		err = errors.Join(err, c.tells.tell())
+		err = errors.Join(err, c.changes.tell())
 	}
 	return err
 }
 
-// change is with for Signal and Broadcast. It does nothing if nobody waits.
+// change is with for Signal and Broadcast. It does nothing without waiters.
 func (c *Cond) change(f func() (told bool)) error {
 	waits := false
 	err := c.m.use(func() error {
@@ -218,7 +224,7 @@ func (c *Cond) change(f func() (told bool)) error {
 	return c.with(context.Background(), func() (bool, error) { return f(), nil })
 }
 
-// enlist puts a goroutine on the row, at the end of the queue.
+// enlist counts the calling goroutine in the row and appends it to the queue.
 func (c *Cond) enlist(ctx context.Context) (*condWait, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -229,13 +235,13 @@ func (c *Cond) enlist(ctx context.Context) (*condWait, error) {
 			return false, fs.ErrClosed
 		}
 		h := layout.Holding(c.row.Load())
-		if h != 0 && uint32(h.Holder()) != c.m.word.Self { // the slot's last holder's
+		if h != 0 && uint32(h.Holder()) != c.m.word.Self { // the row is the slot's last holder's
 			told = c.inherit(c.row, h.Holder().Slot())
 			h = 0
 		}
 		waiting, granted := turns(h)
 		if waiting == maxWaits {
-			return told, fmt.Errorf("%w: %d goroutines wait through this handle", fs.ErrInvalid, waiting)
+			return told, fmt.Errorf("%w: %d goroutines already wait through this handle", fs.ErrInvalid, waiting)
 		}
 		w.place.Store(int64(len(c.queue)))
 		c.queue = append(c.queue, w)
@@ -244,26 +250,27 @@ func (c *Cond) enlist(ctx context.Context) (*condWait, error) {
 	})
 }
 
-// delist takes a goroutine off the row and the queue. It has the mutex again,
-// or gives up; then, if it was to go on, another does.
+// delist removes a goroutine from the row and the queue. went reports whether
+// it has locked the mutex again. If not, and it had been released, another
+// waiter is released in its place.
 func (c *Cond) delist(w *condWait, went bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	err := c.with(ctx, func() (told bool, err error) { return c.leave(w, went), nil })
-	if errors.Is(err, context.DeadlineExceeded) { // somebody is stopped who has it for a moment
+	if errors.Is(err, context.DeadlineExceeded) { // the holder of the internal mutex is stopped
 		go c.with(context.Background(), func() (told bool, err error) { return c.leave(w, false), nil })
 	}
 	return err
 }
 
-// leave is delist with the mutex of the Cond held.
+// leave is delist with the internal mutex held.
 func (c *Cond) leave(w *condWait, went bool) (told bool) {
 	i := slices.Index(c.queue, w)
 	if i < 0 {
 		return false
 	}
-	// The row comes first: who moves up meanwhile must not find a turn that is
-	// w's.
+	// Change the row first: a waiter that moves up must not see w's turn as its
+	// own.
 	defer func() {
 		c.queue = slices.Delete(c.queue, i, i+1)
 		for _, behind := range c.queue[i:] {
@@ -273,20 +280,20 @@ func (c *Cond) leave(w *condWait, went bool) (told bool) {
 	}()
 	waiting, granted := turns(layout.Holding(c.row.Load()))
 	if waiting == 0 {
-		return false // a peer wrote it, or the handle is closed
+		return false // a peer overwrote the row, or the handle is closed
 	}
 	waiting--
 	if went {
 		granted = max(granted, 1) - 1
 	}
-	if granted > waiting { // and none of this handle is left to go on in its place
+	if granted > waiting { // this handle has no waiter left to be released in its place
 		c.grant()
 	}
 	layout.PutWord(c.row, uint64(newTurns(c.m.word.Self, waiting, granted)))
 	return !went && granted > 0
 }
 
-// await waits until the goroutine may go on.
+// await waits until w is released.
 func (c *Cond) await(ctx context.Context, w *condWait) error {
 	may := false
 	ready := func() bool {
@@ -295,7 +302,7 @@ func (c *Cond) await(ctx context.Context, w *condWait) error {
 		return may
 	}
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
-		if err := c.tells.wait(ctx, limit, ready); err != nil || may {
+		if err := c.changes.wait(ctx, limit, ready); err != nil || may {
 			return err
 		}
 		if err := c.inheritAll(ctx); err != nil {
@@ -304,7 +311,7 @@ func (c *Cond) await(ctx context.Context, w *condWait) error {
 	}
 }
 
-// inheritAll has others go on in place of the dead.
+// inheritAll releases other waiters in place of those of dead handles.
 func (c *Cond) inheritAll(ctx context.Context) error {
 	dead := func(slot int) bool {
 		h := layout.Holding(c.page.Row(slot).Load())
@@ -331,8 +338,9 @@ func (c *Cond) inheritAll(ctx context.Context) error {
 	})
 }
 
-// inherit has others go on in place of those of a row that will not, and clears
-// the row after that: who dies in between has let one go on too many.
+// inherit releases other waiters in place of the released ones of a row whose
+// handle is gone, and then clears the row. A process that dies in between has
+// released one waiter too many.
 func (c *Cond) inherit(row *atomic.Uint64, slot int) (told bool) {
 	h := layout.Holding(row.Load())
 	for _, granted := turns(h); granted > 0; granted-- {
@@ -343,16 +351,16 @@ func (c *Cond) inherit(row *atomic.Uint64, slot int) (told bool) {
 	return told
 }
 
-// grant lets the next handle's waiter go on, and reports whether there was one.
-// The mutex of the Cond is held.
+// grant releases a waiter of the next handle, and reports whether there was
+// one. The internal mutex is held.
 func (c *Cond) grant() bool { return c.grantBut(-1) }
 
-// grantBut is grant that leaves one slot out.
-func (c *Cond) grantBut(but int) bool {
+// grantBut is grant, but passes over one member slot.
+func (c *Cond) grantBut(except int) bool {
 	last := int(c.last.Load() % layout.Members)
 	for _, again := range [...]bool{false, true} {
 		for slot := range c.page.UsedRows() {
-			if slot == but || again != (slot <= last) {
+			if slot == except || again != (slot <= last) {
 				continue
 			}
 			row := c.page.Row(slot)
@@ -368,7 +376,7 @@ func (c *Cond) grantBut(but int) bool {
 	return false
 }
 
-// alive reports whether the holder that a row names is open.
+// alive reports whether the handle that a row names is open.
 func (c *Cond) alive(slot int, h layout.Holding) bool {
 	return h.Holder().Slot() == slot && c.m.member.Alive(uint32(h.Holder()))
 }

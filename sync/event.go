@@ -10,24 +10,26 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Event is set or not, and processes wait until it is set. It stays set until
-// somebody resets it, whoever has waited meanwhile. Nobody owns it, so nothing
-// becomes of it when a process dies. Its methods may be called concurrently.
+// Event is a flag that processes set, reset, and wait for. It stays set until a
+// process resets it, however many have waited for it. It has no owner, so the
+// death of a process does not affect it. Its methods may be called
+// concurrently.
 //
-// An event that resets itself, so that each Set lets one waiter go on, is a
-// [Semaphore] of one: who waits for it acquires, and who sets it releases what
-// it had acquired before. If the two are different handles, use a [Cond].
+// For an event that resets itself, so that each Set releases one waiter, use a
+// [Semaphore] with one permit: Acquire waits for the event, and Release sets
+// it. Only the handle that acquired can release, so if the two are different
+// handles, use a [Cond].
 type Event struct {
-	m     *Mutex // nobody locks it; it has the state and the door
-	word  *atomic.Uint32
-	tells *broadcast
+	m       *Mutex // never locked; it has the state and use
+	word    *atomic.Uint32
+	changes *broadcast
 }
 
-// OpenEvent opens the event of that name, and creates it, not set, if there is
-// none. Name, options and errors are as of [OpenMutex]. Options.Repair is not
-// used.
+// OpenEvent opens the event of that name, and creates it, not set, if it does
+// not exist. Name, options and errors are as for [OpenMutex]. Options.Repair is
+// not used.
 //
-// Close the handle when it is no longer used. An unreachable handle is
+// Close the handle after use. An unreachable handle is
 // eventually closed by the garbage collector.
 func OpenEvent(name string, o *Options) (*Event, error) {
 	mb, err := open(name, o, layout.KindEvent, 0)
@@ -35,20 +37,19 @@ func OpenEvent(name string, o *Options) (*Event, error) {
 		return nil, err
 	}
 	m := named(mb, name, nil)
-	e := &Event{m: m, tells: newBroadcast(m)}
-	e.word = e.tells.seq // odd while the event is set
+	e := &Event{m: m, changes: newBroadcast(m)}
+	e.word = e.changes.seq // odd while the event is set
 	return e, nil
 }
 
-// Set sets the event: those who wait go on, even if somebody resets it at once.
-// Errors: fs.ErrClosed, ErrCorrupt. It does not block.
+// Set sets the event and releases all waiters, even if the event is reset at
+// once. Errors: fs.ErrClosed, ErrCorrupt. It does not block.
 func (e *Event) Set() error { return e.change(true) }
 
-// Reset makes the event one that is not set. Errors as of Set. It does not
-// block.
+// Reset resets the event. Errors: fs.ErrClosed, ErrCorrupt. It does not block.
 func (e *Event) Reset() error { return e.change(false) }
 
-// IsSet reports whether the event is set. It reports false after Close.
+// IsSet reports whether the event is set. It returns false after Close.
 func (e *Event) IsSet() bool {
 	set := false
 	err := e.m.use(func() error {
@@ -63,15 +64,15 @@ func (e *Event) IsSet() bool {
 	return set
 }
 
-// Wait waits until the event is set, or was set since the call began. It
-// returns an error that wraps ctx's when ctx is done, also if it was from the
-// beginning; fs.ErrClosed, or ErrCorrupt. A process that dies in Set may delay
-// those who wait by a second at most.
+// Wait waits until the event is set, or was set since the call began. If ctx is
+// done, also before the call, it returns an error that wraps ctx's. Other
+// errors: fs.ErrClosed, ErrCorrupt. A process that dies in Set can delay
+// waiters by at most a second.
 func (e *Event) Wait(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
 		begun, first := uint32(0), true
-		err = e.tells.notifier.Wait(ctx, func() bool {
+		err = e.changes.notifier.Wait(ctx, func() bool {
 			now := e.word.Load()
 			if first {
 				begun, first = now, false
@@ -84,10 +85,10 @@ func (e *Event) Wait(ctx context.Context) error {
 }
 
 // Close closes the handle. Goroutines that wait return fs.ErrClosed. The error
-// says what could not be cleaned up; the handle is closed all the same. A
-// second Close returns nil.
+// says what could not be cleaned up. The handle is closed even so. A second
+// Close returns nil.
 func (e *Event) Close() error {
-	e.tells.close()
+	e.changes.close()
 	return e.m.Close()
 }
 
@@ -98,19 +99,19 @@ func (e *Event) change(set bool) error {
 		op = "set"
 	}
 	err := e.m.use(func() error {
-		armed := e.tells.notifier.Disarm()
+		armed := e.changes.notifier.Disarm()
 		for {
 			now := e.word.Load()
 			if now&1 != 0 == set {
-				if set { // by one, perhaps, that died before it woke anybody
-					e.tells.notifier.Notify(now-1, armed)
+				if set { // the process that set it may have died before it woke the waiters
+					e.changes.notifier.Notify(now-1, armed)
 				}
 				return nil
 			}
 			step.At(step.EventChanging)
 			if e.word.CompareAndSwap(now, now+1) {
 				step.At(step.EventChanged)
-				e.tells.notifier.Notify(now, armed)
+				e.changes.notifier.Notify(now, armed)
 				return nil
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Readers of all processes read beside each other, and each writer is alone.
+// Readers in all processes share the lock. A writer holds it alone.
 func ExampleRWMutex() {
 	rw, err := ipcsync.OpenRWMutex("com.example.routes", nil)
 	if err != nil {
@@ -21,7 +21,7 @@ func ExampleRWMutex() {
 		log.Fatal(err)
 	}
 	locked, err := rw.TryLock()
-	fmt.Println("a writer beside a reader:", locked, err)
+	fmt.Println("write while reading:", locked, err)
 	if err := rw.RUnlock(); err != nil {
 		log.Fatal(err)
 	}
@@ -30,14 +30,14 @@ func ExampleRWMutex() {
 	}
 	defer rw.Unlock()
 	locked, err = rw.TryRLock()
-	fmt.Println("a reader beside a writer:", locked, err)
+	fmt.Println("read while writing:", locked, err)
 	// Output:
-	// a writer beside a reader: false <nil>
-	// a reader beside a writer: false <nil>
+	// write while reading: false <nil>
+	// read while writing: false <nil>
 }
 
-// At most four jobs at a time use the disk, of all processes together. What a
-// process had that is killed comes back.
+// At most four jobs use the disk at a time, in all processes together. If a
+// process is killed, its permits are released.
 func ExampleSemaphore() {
 	disk, err := ipcsync.OpenSemaphore("com.example.disk", 4, nil)
 	if err != nil {
@@ -55,14 +55,14 @@ func ExampleSemaphore() {
 	if err := job(); err != nil {
 		log.Fatal(err)
 	}
-	acquired, err := disk.TryAcquire(4) // a job that wants the disk for itself
+	acquired, err := disk.TryAcquire(4) // for a job that needs the disk alone
 	fmt.Println(acquired, err)
 	// Output:
 	// working
 	// true <nil>
 }
 
-// A process waits until there is something to do, which another says.
+// A process waits until another process has added a job.
 func ExampleCond() {
 	m, err := ipcsync.OpenMutex("com.example.jobs", nil)
 	if err != nil {
@@ -74,13 +74,14 @@ func ExampleCond() {
 		log.Fatal(err)
 	}
 	defer some.Close()
-	jobs := 0 // in shared memory, if they are for another process
+	jobs := 0 // in shared memory, if processes share it
 
 	go func() {
-		m.Lock(context.Background())
+		if err := m.Lock(context.Background()); err != nil {
+			log.Fatal(err)
+		}
 		jobs++
-		err := errors.Join(some.Signal(), m.Unlock())
-		if err != nil {
+		if err := errors.Join(some.Signal(), m.Unlock()); err != nil {
 			log.Fatal(err)
 		}
 	}()
@@ -91,7 +92,7 @@ func ExampleCond() {
 	}
 	for jobs == 0 {
 		if err := some.Wait(ctx); err != nil {
-			log.Fatal(err) // and the mutex is not locked
+			log.Fatal(err) // the mutex is not locked
 		}
 	}
 	jobs--
@@ -102,8 +103,8 @@ func ExampleCond() {
 	// Output: did a job
 }
 
-// Processes wait until the service is ready, and find it so when they come
-// later.
+// Processes wait until a service is ready. Those that start later find the
+// event set and do not wait.
 func ExampleEvent() {
 	ready, err := ipcsync.OpenEvent("com.example.ready", nil)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// journal is a file of whole lines that several processes append to.
+// journal is a file to which several processes append lines.
 type journal struct{ path string }
 
 func (j journal) append(s string) error {
@@ -25,7 +25,7 @@ func (j journal) append(s string) error {
 	return err
 }
 
-// repair cuts off the line that a process which died has left half written.
+// repair removes an incomplete last line, left by a process that died.
 func (j journal) repair() error {
 	b, err := os.ReadFile(j.path)
 	if err != nil {
@@ -34,7 +34,7 @@ func (j journal) repair() error {
 	return os.Truncate(j.path, int64(bytes.LastIndexByte(b, '\n')+1))
 }
 
-// add appends a line, as every process does that writes the journal.
+// add appends a line, with the mutex held.
 func (j journal) add(line string) error {
 	m, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Repair: j.repair, Dir: filepath.Dir(j.path)})
 	if err != nil {
@@ -50,9 +50,9 @@ func (j journal) add(line string) error {
 	return j.append(line + "\n")
 }
 
-// Every process that writes the journal opens the mutex by the same name. If
-// one dies half-way through a line, the next to lock the mutex repairs the
-// journal, also if nobody else had the mutex open at that time.
+// Every process that writes the journal opens the same mutex. If one dies
+// half-way through a line, the next process to lock the mutex repairs the
+// journal, even if no other process had the mutex open when it died.
 func ExampleMutex() {
 	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {
@@ -64,8 +64,8 @@ func ExampleMutex() {
 		log.Fatal(err)
 	}
 
-	// A process dies while it writes a line. A handle that is closed without
-	// Unlock stands for it.
+	// A process dies while it writes a line. Here, closing a handle without
+	// Unlock has the same effect.
 	dies, err := ipcsync.OpenMutex("com.example.journal", &ipcsync.Options{Dir: dir})
 	if err != nil {
 		log.Fatal(err)

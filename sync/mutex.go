@@ -1,8 +1,8 @@
-// Package ipcsync has locks for memory that several processes share, locks that
-// survive the death of their owner.
+// Package ipcsync provides locks for processes that share memory. They survive
+// the death of their owner.
 //
 //	m, err := ipcsync.OpenMutex("journal", &ipcsync.Options{
-//		Repair: rollBack, // if an owner died before it unlocked
+//		Repair: rollBack, // runs if an owner died before it unlocked
 //	})
 //	if err != nil {
 //		return err
@@ -14,10 +14,13 @@
 //	defer m.Unlock()
 //
 // A [Mutex] is one 32-bit word that names its owner. The owner also holds a
-// kernel lock, which is released when its process exits, SIGKILL included. So a
-// waiter can find out that the owner is dead, and takes the mutex over. No
-// process ID decides that, and no thread or daemon is involved. [SeqLock] lets
-// readers do without a lock.
+// kernel lock, which is released when its process exits, even by SIGKILL. A
+// waiter can therefore find out that the owner is dead, and take the mutex
+// over. This does not depend on process IDs, and needs no extra thread or
+// daemon.
+//
+// [RWMutex], [Semaphore], [Cond] and [Event] are built in the same way.
+// [SeqLock] lets readers do without a lock.
 package ipcsync
 
 import (
@@ -43,41 +46,43 @@ import (
 const (
 	spins     = 100                    // looks at a held word before parking: about a microsecond
 	firstPark = 100 * time.Microsecond // doubled at each timeout
-	longPark  = 16 * firstPark         // from then on the end of the owner's process ends it
+	longPark  = 16 * firstPark         // from here on the exit of the owner's process also ends a park
 	lastPark  = 5 * time.Millisecond   // the longest that a dead owner, or a done context, goes unnoticed
 )
 
 // Owners tells a Mutex about the handles that share its word.
 type Owners interface {
-	// Self is the identity of this handle: 1 to 2^30-1, and different from that
-	// of any other live handle.
+	// Self returns the identity of this handle, 1 to 2^30-1. It differs from
+	// that of any other live handle.
 	Self() uint32
-	// Alive reports whether the handle of that identity is open. It may be
-	// called concurrently. It may be wrong for a while by returning true, and
-	// must never be wrong by returning false.
+	// Alive reports whether the handle with that identity is open. It may be
+	// called concurrently. It may report true for a while after the handle is
+	// gone, but must never report false for an open handle.
 	Alive(owner uint32) bool
 }
 
 // Mutex is a mutual exclusion lock between processes, and between the
-// goroutines of one process. It belongs to the handle, not to a thread or
-// goroutine: any goroutine may unlock it. Its methods may be called
+// goroutines of one process. It belongs to the handle that locked it, not to a
+// thread or goroutine: any goroutine may unlock it. Its methods may be called
 // concurrently.
 //
-// Uncontended, Lock and Unlock are one compare-and-swap each and no system
+// Uncontended, Lock and Unlock are one compare-and-swap each and make no system
 // call. Under contention, one goroutine of each handle competes for the word.
-// It looks a few times, then parks in the kernel, and asks at growing
-// intervals, 5 ms at most, whether the owner is alive. On Linux and Windows it
-// usually learns that as soon as the owner's process has exited; on Linux a
-// wait of more than 1.5 ms takes a file descriptor for that, if one is left.
+// It looks at the word a few times and then parks in the kernel. At growing
+// intervals, at most 5 ms, it asks whether the owner is alive. On Linux and
+// Windows it usually learns of the owner's death as soon as the owner's process
+// has exited. For that, on Linux, a wait of more than 1.5 ms takes a file
+// descriptor if one is available.
+//
 // The mutex is never taken from a live owner, however long its process is
-// stopped; Lock's context is for that. The states of the word are those of
-// Drepper's "Futexes Are Tricky" (2011), mutex 2, with the owner in place of
+// stopped. Use Lock's context to give up. The states of the word are those of
+// mutex 2 in Drepper's "Futexes Are Tricky" (2011), with the owner in place of
 // "locked".
 type Mutex struct {
 	word   layout.MutexWord
-	direct bool           // the word may be touched outside of the door
+	direct bool           // the word may be accessed outside use
 	state  *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
-	key    uint64         // by which the race detector tells words apart
+	key    uint64         // of the word, for the race detector
 
 	queue  *park.Queue
 	owners Owners
@@ -87,17 +92,17 @@ type Mutex struct {
 	stop   sync.Once
 	close  sync.Once
 	member *member.Member // nil if the word is the caller's
-	name   string         // in errors; "": they are bare
+	name   string         // in errors; "" if they are not wrapped
 
-	readers *readers // of an RWMutex, whose word this is; nil for a Mutex
+	readers *readers // of the RWMutex that has this word; nil for a Mutex
 
-	repairer atomic.Uintptr // goroutine.ID of the one that runs repair, 0 if none does or it is not known
+	repairer atomic.Uintptr // goroutine.ID of the goroutine that runs repair, 0 if none does or it is not known
 }
 
-// NewMutex returns a handle of the mutex in a word of shared memory, 0 at
-// first, which must stay mapped for as long as the handle is used. repair is as
-// Options.Repair of [OpenMutex]. Most users want OpenMutex, which brings word
-// and Owners along.
+// NewMutex returns a handle of a mutex in a word of shared memory that the
+// caller provides. The word must be 0 at first, and must stay mapped while the
+// handle is used. repair is as Options.Repair. Most programs use [OpenMutex],
+// which provides the word and the Owners.
 func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 	m := &Mutex{
 		word: layout.MutexWord{Word: word, Self: owners.Self()}, owners: owners, repair: repair,
@@ -113,18 +118,18 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 	return m
 }
 
-// Lock locks the mutex. It blocks until the mutex is free or ctx is done; then
-// it returns an error that wraps ctx's, within 5 ms, or Windows's tick of 16
-// ms. Its text names the holder: this handle, or the process of another, whose
-// ID is a hint only. If ctx is done from the beginning, the mutex is not
-// locked. A goroutine that locks a mutex which its own handle holds waits until
-// it is unlocked, as with the standard library's.
+// Lock locks the mutex. It blocks until the mutex is free or ctx is done. If
+// ctx is done it returns an error that wraps ctx's, within 5 ms, or within one
+// timer tick of 16 ms on Windows. The text of that error names the holder: this
+// handle, or the process ID of another, as a hint. If ctx is already done, Lock
+// does not lock. As in package sync, a goroutine that locks a mutex which its
+// own handle holds waits until the mutex is unlocked.
 //
-// If an owner died while it held the mutex, Lock runs Options.Repair, holding
-// the mutex, before it returns. If that fails or there is none, Lock unlocks
-// and returns ErrOwnerDied, and so does every Lock until a Repair succeeds.
-// Whenever Lock returns an error, the mutex is not held. Other errors:
-// ErrReentrant from within Repair, ErrCorrupt, fs.ErrClosed.
+// If an owner died while it held the mutex, Lock runs Options.Repair, with the
+// mutex held, before it returns. If Repair fails or is nil, Lock unlocks the
+// mutex and returns ErrOwnerDied, and so does every Lock until a Repair
+// succeeds. Whenever Lock returns an error, the mutex is not held. Other
+// errors: ErrReentrant within Repair, ErrCorrupt, fs.ErrClosed.
 func (m *Mutex) Lock(ctx context.Context) error {
 	if m.direct && ctx.Err() == nil && m.word.TryLock() {
 		if m.state.Load() == 0 {
@@ -138,8 +143,8 @@ func (m *Mutex) Lock(ctx context.Context) error {
 }
 
 // TryLock locks the mutex if that is possible without waiting, and reports
-// whether it did. It takes over the mutex of an owner that died, as Lock does.
-// Errors as of Lock.
+// whether it did. Like Lock, it takes over the mutex of an owner that died, and
+// runs Options.Repair. The errors are those of [Mutex.Lock].
 func (m *Mutex) TryLock() (locked bool, err error) {
 	if m.direct && m.word.TryLock() {
 		locked, err = true, m.acquired(0)
@@ -164,8 +169,8 @@ func (m *Mutex) Unlock() error {
 	return m.wrap("unlock", m.unlockSlow())
 }
 
-// unlockSlow is Unlock where others wait, where the handle does not hold the
-// mutex, and where the word may be touched only through the door.
+// unlockSlow is Unlock if others wait, if the handle does not hold the mutex,
+// or if the word may only be accessed within use.
 func (m *Mutex) unlockSlow() error {
 	err := m.use(func() error { return m.release(0) })
 	if err != nil || m.member != nil {
@@ -174,8 +179,8 @@ func (m *Mutex) unlockSlow() error {
 	return err
 }
 
-// Held reports whether this handle holds the mutex, through any goroutine. A
-// closed handle does not.
+// Held reports whether this handle holds the mutex, whichever goroutine locked
+// it. It returns false after Close.
 func (m *Mutex) Held() bool {
 	held := m.holds()
 	return held && (m.member == nil || m.state.Load()&fault.Closed == 0)
@@ -190,11 +195,11 @@ func (m *Mutex) holds() (held bool) {
 	return held
 }
 
-// Stop ends the handle of a mutex on the caller's own word, as Close does for a
-// named one: Lock returns fs.ErrClosed from now on, also in goroutines that
-// wait. It returns when none waits any more. It does not unlock. From within
-// Repair it would wait for itself: that is ErrReentrant, and the handle goes
-// on.
+// Stop ends a handle that NewMutex returned, as Close does for one that
+// OpenMutex returned. From then on Lock returns fs.ErrClosed, also in
+// goroutines that already wait. Stop returns when none of them waits any more.
+// It does not unlock the mutex. Within Repair it would wait for itself: it
+// returns ErrReentrant, and the handle stays open.
 func (m *Mutex) Stop() error {
 	if m.repairs() {
 		return errStopWithin
@@ -214,7 +219,7 @@ func (m *Mutex) Stop() error {
 	return nil
 }
 
-// wrap names the mutex in an error, and keeps m's memory mapped until here.
+// wrap adds the mutex's name to err, and keeps m's memory mapped until then.
 func (m *Mutex) wrap(op string, err error) error {
 	runtime.KeepAlive(m)
 	if err == nil || m.name == "" {
@@ -223,7 +228,7 @@ func (m *Mutex) wrap(op string, err error) error {
 	return wrap(op, m.name, err)
 }
 
-// wrap says in an error what was done with what.
+// wrap adds an operation and a name to err.
 func wrap(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -231,7 +236,8 @@ func wrap(op, name string, err error) error {
 	return &sharedseg.Error{Op: op, Name: name, Err: err}
 }
 
-// use runs f, which touches the word, through the door of the word's mapping.
+// use calls f, which accesses the word, through member.Use of the word's
+// mapping.
 func (m *Mutex) use(f func() error) error {
 	if m.member == nil {
 		return f()
@@ -239,14 +245,14 @@ func (m *Mutex) use(f func() error) error {
 	return m.member.Use(f)
 }
 
-// count counts an event in the word's mapping.
+// count adds one to a counter of the word's mapping.
 func (m *Mutex) count(c layout.Counter) {
 	if m.member != nil {
 		m.member.Count(c)
 	}
 }
 
-// verdict is the error of a call that ends with err.
+// verdict returns the error of a call that ends with err.
 func (m *Mutex) verdict(err error) error {
 	if m.state.Load() == 0 {
 		return err
@@ -262,9 +268,9 @@ func (m *Mutex) failed(err error) error {
 	return fs.ErrClosed
 }
 
-// acquired ends an acquisition: this handle owns the word. If it was closed
-// meanwhile, or its memory vanished, it releases the word, with flags, and
-// returns an error.
+// acquired ends an acquisition, after this handle has become the word's owner.
+// If the handle was closed meanwhile, or its memory vanished, acquired releases
+// the word, with flags, and returns an error.
 func (m *Mutex) acquired(flags uint32) error {
 	if m.state.Load() != 0 {
 		m.release(flags)
@@ -274,19 +280,19 @@ func (m *Mutex) acquired(flags uint32) error {
 	return nil
 }
 
-// repairs reports whether the caller is Repair.
+// repairs reports whether the calling goroutine runs Repair.
 func (m *Mutex) repairs() bool {
 	id := goroutine.ID()
 	return id != 0 && m.repairer.Load() == id
 }
 
 var (
-	errLockWithin = fmt.Errorf("%w: it comes from within Repair, which runs with the mutex held", sharedseg.ErrReentrant)
-	errStopWithin = fmt.Errorf("%w: it comes from within Repair: close the handle when Lock has returned", sharedseg.ErrReentrant)
+	errLockWithin = fmt.Errorf("%w: it was made by Repair, which runs with the mutex held", sharedseg.ErrReentrant)
+	errStopWithin = fmt.Errorf("%w: it was made by Repair; close the handle after Lock has returned", sharedseg.ErrReentrant)
 )
 
-// heldBy is the error of a wait that ended with err, that of its context, with
-// the holder in its text. It is called inside the door.
+// heldBy adds the holder to the text of err, the context's error that ended a
+// wait. It is called within use.
 func (m *Mutex) heldBy(err error) error {
 	owner := m.word.Word.Load() & layout.IdentMask
 	if err == nil || owner == 0 {
@@ -295,7 +301,7 @@ func (m *Mutex) heldBy(err error) error {
 	return fmt.Errorf("%w; held by %s", err, m.holder(owner))
 }
 
-// holder says in words which handle has that identity.
+// holder describes the handle with that identity.
 func (m *Mutex) holder(ident uint32) string {
 	if ident == m.word.Self {
 		return "this handle"
@@ -310,7 +316,7 @@ func (m *Mutex) holder(ident uint32) string {
 	}
 }
 
-// holderPID is the process ID of the owner, a hint, 0 if there is none.
+// holderPID returns the process ID of the owner as a hint, 0 if not known.
 func (m *Mutex) holderPID(owner uint32) uint32 {
 	if m.member == nil {
 		return 0
@@ -318,9 +324,9 @@ func (m *Mutex) holderPID(owner uint32) uint32 {
 	return m.member.Words.HolderPID(layout.Ident(owner).Slot()).Load()
 }
 
-// lockSlow is Lock where the word is not free, or may be touched only through
-// the door. If shared is set it is RLock in the same case: then it takes the
-// word only from a dead owner, and returns without it.
+// lockSlow is Lock if the word is not free, or may only be accessed within use.
+// If shared is set, it is RLock: it then takes the word only from a dead owner,
+// and releases it before it returns.
 func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -363,9 +369,9 @@ func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	return m.use(m.readers.downgrade)
 }
 
-// settle ends an acquisition of the word: it waits for the readers, if there
-// can be any, and repairs what the mutex guards if an owner died. If it returns
-// an error it has released the word.
+// settle ends an acquisition of the word. In an RWMutex it waits for the
+// readers. If an owner died, it repairs what the mutex guards. If it returns an
+// error, it has released the word.
 func (m *Mutex) settle(ctx context.Context, died bool) error {
 	if m.readers != nil {
 		if err := m.readers.drain(ctx); err != nil {
@@ -383,8 +389,8 @@ func (m *Mutex) settle(ctx context.Context, died bool) error {
 	return nil
 }
 
-// tryLockSlow is TryLock where the word is not free, or may be touched only
-// through the door. If shared is set it is TryRLock.
+// tryLockSlow is TryLock if the word is not free, or may only be accessed
+// within use. If shared is set, it is TryRLock.
 func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
 	taken, err = m.takeFree(shared)
 	if err != nil || taken && shared {
@@ -404,7 +410,7 @@ func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
 		w := m.word.Word.Load()
 		owner := w & layout.IdentMask
 		if shared && w&^layout.WaitersBit == 0 || owner != 0 && m.owners.Alive(owner) {
-			return nil // if it has become free, it was not a moment ago
+			return nil // held a moment ago, even if it is free now
 		}
 		taken, died, err = m.tryTake(w, 0)
 		return err
@@ -418,15 +424,15 @@ func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
 	return taken, m.verdict(err)
 }
 
-// noWait is the context of what must not wait.
+// noWait is the context of calls that must not wait.
 var noWait = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// takeFree takes the word, through the door, if it is 0. If shared is set it
-// counts a reader instead.
+// takeFree takes the word, within use, if it is 0. If shared is set, it counts
+// a reader instead.
 func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
 	err = m.use(func() (err error) {
 		if shared {
@@ -439,22 +445,24 @@ func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
 	return taken, err
 }
 
-// compete waits for the word and takes it. died says that what the mutex guards
-// must be repaired. The gate is held. If shared is set it does not take a word
-// that is free and consistent, but counts a reader; died then says that it has
-// the word.
+// compete waits for the word and takes it. The gate is held. died reports
+// whether what the mutex guards must be repaired. If shared is set, compete
+// does not take a word that is free and consistent, but counts a reader. died
+// then also reports that it took the word.
 //
-// It looks for a microsecond, then asks whether the owner is alive, sets the
-// waiters bit and parks, asking again after each timeout. Once the wait has
-// been long, it also asks when the owner's process exits.
+// It looks at the word for a microsecond. Then it asks whether the owner is
+// alive, sets the waiters bit and parks, and asks again after each timeout.
+// Once the wait has been long, it also asks when the owner's process exits.
 func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error) {
-	var flags uint32 // the waiters bit once this goroutine has parked: others may be parked that only its Unlock wakes
+	// The waiters bit, once this goroutine has parked: others may be parked
+	// that only its Unlock wakes.
+	var flags uint32
 	stop := func() {}
 	defer func() { stop() }()
 	for look, limit := 0, firstPark; ; look++ {
 		if err := ctx.Err(); err != nil || m.state.Load() != 0 {
 			if flags != 0 {
-				m.queue.Wake() // in case this goroutine was woken, and another could have been
+				m.queue.Wake() // this goroutine may have been woken in place of another
 			}
 			return false, m.verdict(m.heldBy(err))
 		}
@@ -463,7 +471,7 @@ func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error)
 		if shared && w&^layout.WaitersBit == 0 {
 			if in, err := m.readers.enter(); in || err != nil {
 				if flags != 0 {
-					m.queue.Wake() // others may be parked whose bit the last owner cleared
+					m.queue.Wake() // others may be parked although the last owner cleared the waiters bit
 				}
 				return false, err
 			}
@@ -498,7 +506,7 @@ func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error)
 }
 
 // park sets the waiters bit of the word, which was last seen as w, and parks.
-// It reports whether it did, and whether the word is another.
+// It reports whether it parked, and whether the word has changed.
 func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
 	if w&layout.WaitersBit == 0 {
 		if !m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) {
@@ -513,12 +521,11 @@ func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
 	return true, m.word.Word.Load() != w
 }
 
-// tryTake takes the word over from the state w, in which it is free or has a
-// dead owner, and sets the given flags. It reports whether the state was still
-// that, and whether what the mutex guards must be repaired. With an error the
-// mutex is not held.
+// tryTake takes a word that is free or has a dead owner, if it still is w, and
+// sets flags. It reports whether it took the word, and whether what the mutex
+// guards must be repaired. If it returns an error, the mutex is not held.
 func (m *Mutex) tryTake(w, flags uint32) (taken, died bool, err error) {
-	died = w&^layout.WaitersBit != 0 // a dead owner, or the flag that one left
+	died = w&^layout.WaitersBit != 0 // a dead owner, or the inconsistent bit that one left
 	flags |= w & layout.WaitersBit
 	if died {
 		flags |= layout.InconsistentBit
@@ -534,8 +541,8 @@ func (m *Mutex) tryTake(w, flags uint32) (taken, died bool, err error) {
 	return true, died, m.acquired(flags & layout.InconsistentBit)
 }
 
-// restore repairs what the mutex guards. The mutex is held, through the gate.
-// If that fails it releases the mutex, still inconsistent.
+// restore repairs what the mutex guards. The mutex and the gate are held. If
+// the repair fails, restore releases the mutex, still inconsistent.
 func (m *Mutex) restore() error {
 	restored := false
 	defer func() {
@@ -558,15 +565,14 @@ func (m *Mutex) restore() error {
 		for w := m.word.Word.Load(); w&layout.IdentMask == m.word.Self; w = m.word.Word.Load() {
 			if m.word.Word.CompareAndSwap(w, w&^layout.InconsistentBit) {
 				step.At(step.LockConsistent)
-				return m.acquired(0) // unless it was closed meanwhile
+				return m.acquired(0) // fails if the handle was closed meanwhile
 			}
 		}
-		return fmt.Errorf("%w: Repair unlocked it, or a peer took it: %w", layout.ErrCorrupt, sharedseg.ErrNotOwner)
+		return fmt.Errorf("%w: Repair unlocked the mutex, or a peer took it: %w", layout.ErrCorrupt, sharedseg.ErrNotOwner)
 	})
 }
 
-// release unlocks the word, and adds flags to the one that says that it is
-// inconsistent.
+// release unlocks the word. It keeps the inconsistent bit and sets flags.
 func (m *Mutex) release(flags uint32) error {
 	fence.Release(m.key)
 	for {

@@ -17,52 +17,52 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// RWMutex is a lock between processes, and between the goroutines of one
-// process, that either any number of readers hold or one writer. It belongs to
-// the handle, not to a thread or goroutine. Its methods may be called
-// concurrently.
+// RWMutex is a reader/writer mutual exclusion lock between processes, and
+// between the goroutines of one process. It can be held by any number of
+// readers or by one writer. It belongs to the handle that locked it, not to a
+// thread or goroutine. Its methods may be called concurrently.
 //
-// For writers it is a [Mutex]. Readers count in a word of their handle's own,
-// so RLock and RUnlock of different handles share no cache line that anybody
-// writes. Lock takes the mutex's word first, which keeps new readers out, and
-// then waits until no open handle has a reader. The count of a handle that was
-// killed means nothing: it is found out within 5 ms of a Lock that waits for
-// it. The idea of counts that readers do not share is that of Hsieh and Weihl,
-// "Scalable Reader-Writer Locks for Parallel Systems" (1992).
+// For writers it is a [Mutex]. Each handle counts its readers in a word of its
+// own, so RLock and RUnlock of different handles write to no shared cache line.
+// Lock takes the mutex's word first, which excludes new readers, and then waits
+// until no open handle has a reader. If a handle's process was killed, its
+// count no longer matters: a waiting Lock finds that out within 5 ms. Counts
+// that readers do not share are from Hsieh and Weihl, "Scalable Reader-Writer
+// Locks for Parallel Systems" (1992).
 //
-// Fairness is the Mutex's: who waits competes with who comes, for as long as
-// its context lasts. So a stream of writers can keep a reader waiting, but a
-// stream of readers does not keep a writer waiting. An RLock by a goroutine
-// that has one already waits for ever if a Lock came between them, as with the
-// standard library's, and so does a Lock by a handle that has readers, until
-// they unlock.
+// As with a Mutex, waiters compete with new arrivals until their context is
+// done. A stream of writers can keep a reader waiting, but a stream of readers
+// does not keep a writer waiting. As in package sync, a goroutine that calls
+// RLock a second time waits forever if another has called Lock in between. A
+// handle that calls Lock while it has readers waits until they unlock.
 type RWMutex struct {
 	*readers
-	// The Mutex has the identity, the state and the word. It is the writers'.
+	// The Mutex in readers is the writers'. It has the identity, the state and
+	// the word.
 }
 
-// readers is what an RWMutex has beside the writers' mutex.
+// readers is an RWMutex: the writers' mutex and the counts of readers.
 type readers struct {
 	m     *Mutex
 	page  layout.WaitPage
-	row   *atomic.Uint64     // how many readers this handle has
-	gone  *notify.EventCount // the writer waits for the readers
-	asked time.Time          // when the writer last asked which of the readers live
+	row   *atomic.Uint64     // the number of readers of this handle
+	gone  *notify.EventCount // signalled when a reader leaves; the writer waits for it
+	asked time.Time          // when the writer last asked which readers are alive
 	ready func() bool        // noneReads
 }
 
 // drainLimit is how long a writer sleeps before it asks again whether the
-// readers live.
+// readers are alive.
 const drainLimit = lastPark
 
-// OpenRWMutex opens the lock of that name, and creates it if there is none.
-// Name, options and errors are as of [OpenMutex], and so is what becomes of the
-// lock when handles close and processes end; Repair is for a writer that died.
-// A reader that died has changed nothing.
+// OpenRWMutex opens the RWMutex of that name, and creates it if it does not
+// exist. Name, options, errors, and what happens to the lock when handles are
+// closed and processes exit are as for [OpenMutex]. Options.Repair runs after a
+// writer died. A reader that died has changed nothing.
 //
-// Close the handle when it is no longer used. An unreachable handle is
-// eventually closed by the garbage collector, unless it holds the lock as a
-// writer.
+// Close the handle after use. An unreachable handle is
+// eventually closed by the garbage collector, unless it holds the lock for
+// writing.
 func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	mb, err := open(name, o, layout.KindRWMutex, 0)
 	if err != nil {
@@ -82,13 +82,13 @@ func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	return &RWMutex{r}, nil
 }
 
-// Lock locks the lock for writing. It blocks until nobody holds it or ctx is
-// done; then it returns an error that wraps ctx's. Its text names a holder, as
-// a hint.
+// Lock locks rw for writing. It blocks until nobody holds the lock or ctx is
+// done. If ctx is done it returns an error that wraps ctx's. The text of that
+// error names a holder, as a hint.
 //
 // If a writer died while it held the lock, Lock runs Options.Repair before it
-// returns, when all readers have unlocked. Whenever Lock returns an error, the
-// lock is not held. Errors are those of [Mutex.Lock].
+// returns, after all readers have unlocked. Whenever Lock returns an error, the
+// lock is not held. The errors are those of [Mutex.Lock].
 func (rw *RWMutex) Lock(ctx context.Context) error {
 	m := rw.m
 	if !m.direct || ctx.Err() != nil || !m.word.TryLock() {
@@ -101,13 +101,13 @@ func (rw *RWMutex) Lock(ctx context.Context) error {
 	return m.wrap("lock", m.settle(ctx, false))
 }
 
-// TryLock locks the lock for writing if that is possible without waiting, and
-// reports whether it did. Errors as of Lock.
+// TryLock locks rw for writing if that is possible without waiting, and reports
+// whether it did. The errors are those of [RWMutex.Lock].
 func (rw *RWMutex) TryLock() (locked bool, err error) {
 	m := rw.m
 	read := false
 	err = m.use(func() error { read = rw.reader() != 0; return nil })
-	if err == nil && !read { // else to take the word would disturb the readers
+	if err == nil && !read { // while it is read, taking the word would only disturb the readers
 		locked, err = m.tryLockSlow(false)
 	}
 	if errors.Is(err, errRead) {
@@ -116,19 +116,19 @@ func (rw *RWMutex) TryLock() (locked bool, err error) {
 	return locked && err == nil, m.wrap("lock", m.verdict(err))
 }
 
-// Unlock unlocks what Lock locked. It returns ErrNotOwner if this handle does
-// not hold the lock for writing, ErrCorrupt, or fs.ErrClosed after Close. It
-// does not block.
+// Unlock unlocks rw for writing. It returns ErrNotOwner if this handle does not
+// hold the lock for writing, ErrCorrupt, or fs.ErrClosed after Close. It does
+// not block.
 func (rw *RWMutex) Unlock() error { return rw.m.Unlock() }
 
-// RLock locks the lock for reading. It blocks until no writer holds it or ctx
-// is done; then it returns an error that wraps ctx's, as Lock does.
+// RLock locks rw for reading. It blocks until no writer holds the lock or ctx
+// is done. If ctx is done it returns an error that wraps ctx's, as Lock does.
 //
-// If a writer died while it held the lock, RLock runs Options.Repair as Lock
-// does, alone, before it returns. If that fails or there is none, it returns
-// ErrOwnerDied, and so does every RLock and Lock until a Repair succeeds.
-// Whenever RLock returns an error, the lock is not held. Errors are those of
-// [Mutex.Lock].
+// If a writer died while it held the lock, RLock runs Options.Repair before it
+// returns, with the lock held for writing, as Lock does. If Repair fails or is
+// nil, RLock returns ErrOwnerDied, and so does every RLock and Lock until a
+// Repair succeeds. Whenever RLock returns an error, the lock is not held. The
+// errors are those of [Mutex.Lock].
 func (rw *RWMutex) RLock(ctx context.Context) error {
 	m := rw.m
 	if m.direct && ctx.Err() == nil {
@@ -145,19 +145,18 @@ func (rw *RWMutex) RLock(ctx context.Context) error {
 	return m.wrap("rlock", m.lockSlow(ctx, true))
 }
 
-// TryRLock locks the lock for reading if that is possible without waiting, and
-// reports whether it did. Errors as of RLock.
+// TryRLock locks rw for reading if that is possible without waiting, and
+// reports whether it did. The errors are those of [RWMutex.RLock].
 func (rw *RWMutex) TryRLock() (locked bool, err error) {
 	locked, err = rw.m.tryLockSlow(true)
-	if errors.Is(err, errRead) { // the word was taken over from a dead writer
+	if errors.Is(err, errRead) { // it took the word over from a dead writer, but there are readers
 		return false, nil
 	}
 	return locked && err == nil, rw.m.wrap("rlock", err)
 }
 
-// RUnlock unlocks what one RLock locked. It returns ErrNotOwner if this handle
-// does not hold the lock for reading, or fs.ErrClosed after Close. It does not
-// block.
+// RUnlock undoes a single RLock. It returns ErrNotOwner if this handle does not
+// hold the lock for reading, or fs.ErrClosed after Close. It does not block.
 func (rw *RWMutex) RUnlock() error {
 	m := rw.m
 	var err error
@@ -170,8 +169,9 @@ func (rw *RWMutex) RUnlock() error {
 	return m.wrap("runlock", m.verdict(err))
 }
 
-// Close closes the handle. What it holds for reading is unlocked. Goroutines
-// that wait in its methods return fs.ErrClosed. Else it is as [Mutex.Close].
+// Close closes the handle. It undoes the handle's RLocks. Goroutines that wait
+// in methods of the handle return fs.ErrClosed. Otherwise it is as
+// [Mutex.Close].
 func (rw *RWMutex) Close() error {
 	m := rw.m
 	if m.repairs() {
@@ -182,8 +182,8 @@ func (rw *RWMutex) Close() error {
 	return m.Close()
 }
 
-// enter counts a reader of this handle, and reports whether it may read. With
-// an error it may not.
+// enter counts a reader of this handle, and reports whether it may read. If
+// enter returns an error, it may not.
 func (r *readers) enter() (in bool, err error) {
 	m := r.m
 	r.row.Add(1)
@@ -201,8 +201,8 @@ func (r *readers) enter() (in bool, err error) {
 	return true, nil
 }
 
-// leave takes a reader off the count, and tells a writer that waits. It returns
-// ErrNotOwner if there is none.
+// leave removes a reader from the count, and signals a writer that waits. It
+// returns ErrNotOwner if the count is 0.
 func (r *readers) leave() error {
 	fence.Release(r.m.key)
 	for {
@@ -231,10 +231,10 @@ func (r *readers) downgrade() error {
 	return err
 }
 
-var errRead = errors.New("it is read")
+var errRead = errors.New("the lock is held for reading")
 
-// drain waits until no open handle has a reader. The caller has the word, so
-// there are no new ones, and nobody else in drain.
+// drain waits until no open handle has a reader. The caller holds the word, so
+// readers can only leave, and no other goroutine is in drain.
 func (r *readers) drain(ctx context.Context) error {
 	m := r.m
 	fence.Acquire(m.key)
@@ -264,8 +264,8 @@ func (r *readers) drain(ctx context.Context) error {
 	return err
 }
 
-// noneReads reports whether no open handle has a reader. It may report false
-// for a millisecond longer.
+// noneReads reports whether no open handle has a reader. If a reader died, it
+// may report false for up to a millisecond longer than necessary.
 func (r *readers) noneReads() bool {
 	if r.noCounts() {
 		return true
@@ -278,7 +278,7 @@ func (r *readers) noneReads() bool {
 	return r.reader() == 0
 }
 
-// noCounts reports whether all counts are 0, those of the dead included.
+// noCounts reports whether all counts are 0, including those of dead handles.
 func (r *readers) noCounts() bool {
 	if r.page.AnyRow() {
 		for slot := range r.page.UsedRows() {
@@ -290,8 +290,8 @@ func (r *readers) noCounts() bool {
 	return true
 }
 
-// reader is the identity of an open handle that has readers, 0 if there is
-// none.
+// reader returns the identity of an open handle that has readers, 0 if none
+// has.
 func (r *readers) reader() uint32 {
 	for slot := range r.page.UsedRows() {
 		if r.page.Row(slot).Load() != 0 && r.m.member.Open(slot) {

@@ -21,43 +21,45 @@ import (
 // MaxPermits is the largest number of permits of a Semaphore, about 1.7e10.
 const MaxPermits = layout.MaxHolding
 
-// Semaphore has a number of permits that processes acquire and release, several
-// at a time if they like. They belong to the handle that acquired them, not to
-// a thread or goroutine. When the handle is closed, or its process ends however
-// it may, they come back. Its methods may be called concurrently.
+// Semaphore has a fixed number of permits that processes acquire and release,
+// one or several at a time. Permits belong to the handle that acquired them,
+// not to a thread or goroutine. They are released when the handle is closed or
+// its process exits, even by SIGKILL. The methods of a Semaphore may be called
+// concurrently.
 //
-// How many permits are in use, and how many each handle has, changes under a
-// [Mutex]. If its owner dies, the next one adds up what the living have.
+// The numbers of permits that are used, and that each handle holds, change
+// under an internal [Mutex]. If its owner dies, the next owner counts again
+// what live handles hold.
 //
-// A Semaphore of one is also a lock without a Repair, and an event that resets
-// itself: see [Event].
+// A Semaphore with one permit can serve as a lock without Repair, or as an
+// event that resets itself: see [Event].
 type Semaphore struct {
-	m       *Mutex // guards what follows; has the identity and the state
+	m       *Mutex // guards used and the rows; has the identity and the state
 	name    string
 	permits uint64
 	page    layout.WaitPage
-	used    *atomic.Uint64 // permits
-	row     *atomic.Uint64 // this handle's Holding, of permits
-	tells   *broadcast     // of releases
+	used    *atomic.Uint64 // permits that are held
+	row     *atomic.Uint64 // this handle's Holding: its permits
+	changes *broadcast     // releases
 	close   sync.Once
 	closing atomic.Bool
 }
 
-// Looks for permits of the dead, while an Acquire waits.
+// The time until a waiting Acquire looks for permits of dead handles.
 const (
-	firstLook = 2 * time.Millisecond // doubled at each
+	firstLook = 2 * time.Millisecond // doubled at each look
 	lastLook  = 32 * time.Millisecond
 )
 
-// OpenSemaphore opens the semaphore of that name, and creates it with so many
-// permits, 1 to MaxPermits, if there is none. Name, options and errors are as
-// of [OpenMutex]; a semaphore with another number of permits is
-// ErrIncompatible. Options.Repair is not used: what the dead held comes back by
-// itself.
+// OpenSemaphore opens the semaphore of that name, and creates it, with the
+// given number of permits, if it does not exist. permits must be 1 to
+// MaxPermits. Name, options and errors are as for [OpenMutex]. If the semaphore
+// exists with another number of permits, OpenSemaphore returns ErrIncompatible.
+// Options.Repair is not used: permits of handles that died are released without
+// it.
 //
-// Close the handle when it is no longer used. An unreachable handle is
-// eventually closed by the garbage collector; what it had acquired comes back
-// then.
+// Close the handle after use. An unreachable handle is
+// eventually closed by the garbage collector, which releases its permits.
 func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	if permits < 1 || permits > MaxPermits {
 		return nil, &sharedseg.Error{Op: "open", Name: name,
@@ -74,19 +76,19 @@ func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	}
 	s := &Semaphore{name: name, permits: uint64(permits), page: mb.WaitPage, used: mb.WaitPage.Word(0), row: row}
 	s.m = named(mb, "", func() error { return s.m.use(s.recount) })
-	s.tells = newBroadcast(s.m)
+	s.changes = newBroadcast(s.m)
 	return s, nil
 }
 
-// Acquire acquires n permits, 1 or more, all at once. It blocks until there are
-// so many or ctx is done; then it returns an error that wraps ctx's. Its text
-// says who has permits, as a hint. If ctx is done from the beginning, nothing
-// is acquired.
+// Acquire acquires n permits, at least 1, all at once. It blocks until n
+// permits are free or ctx is done. If ctx is done it returns an error that
+// wraps ctx's. The text of that error names a handle that holds permits, as a
+// hint. If ctx is already done, Acquire acquires nothing.
 //
-// Who waits competes with who comes: an Acquire of many may wait for as long as
-// there are others of few. Permits of a handle that was killed come back within
-// some 40 ms to those who wait. Whenever Acquire returns an error, nothing was
-// acquired.
+// Waiters compete with new arrivals: an Acquire of many permits can wait for as
+// long as others acquire few. Permits of a handle that was killed reach a
+// waiting Acquire within about 40 ms. Whenever Acquire returns an error,
+// nothing was acquired.
 //
 // Errors: fs.ErrInvalid if n is less than 1 or more than the semaphore has,
 // fs.ErrClosed, ErrCorrupt.
@@ -101,18 +103,19 @@ func (s *Semaphore) Acquire(ctx context.Context, n int64) error {
 	return s.wrap("acquire", err)
 }
 
-// TryAcquire acquires n permits if there are so many, and reports whether it
-// did. It does not wait for permits, but for others that are about to acquire
-// or release, if there are any. Errors as of Acquire.
+// TryAcquire acquires n permits if they are free, and reports whether it did.
+// It does not wait for permits. It may wait for another Acquire or Release to
+// finish its update. The errors are those of [Semaphore.Acquire].
 func (s *Semaphore) TryAcquire(n int64) (acquired bool, err error) {
 	acquired, err = s.tryAcquire(context.Background(), n)
 	return acquired, s.wrap("acquire", err)
 }
 
-// Release releases n permits, 1 or more, that this handle has acquired, through
-// whichever goroutines. It returns ErrNotOwner if the handle has fewer than n,
-// and then releases none; fs.ErrClosed, or ErrCorrupt. It waits for others that
-// are about to acquire or release, if there are any.
+// Release releases n permits, at least 1, that this handle has acquired in any
+// goroutine. If the handle holds fewer than n, Release releases none and
+// returns ErrNotOwner. Other errors: fs.ErrInvalid as of Acquire, fs.ErrClosed,
+// ErrCorrupt. Release may wait for another Acquire or Release to finish its
+// update.
 func (s *Semaphore) Release(n int64) error {
 	m := s.m
 	if n < 1 || uint64(n) > s.permits {
@@ -134,29 +137,30 @@ func (s *Semaphore) Release(n int64) error {
 	if !m.direct || !m.word.TryUnlock() {
 		err = cmp.Or(err, m.unlockSlow())
 	}
-	if m.direct && err == nil && s.tells.flag.Load()|m.state.Load() == 0 {
+	if m.direct && err == nil && s.changes.flag.Load()|m.state.Load() == 0 {
 		runtime.KeepAlive(m)
 		return nil
 	}
-	return s.wrap("release", cmp.Or(err, s.tells.tell()))
+	return s.wrap("release", cmp.Or(err, s.changes.tell()))
 }
 
-// Close closes the handle. What it has acquired comes back. Goroutines that
-// wait in Acquire return fs.ErrClosed. The error says what could not be cleaned
-// up; the handle is closed all the same. A second Close returns nil.
+// Close closes the handle and releases its permits. Goroutines that wait in
+// Acquire return fs.ErrClosed. The error says what could not be cleaned up. The
+// handle is closed even so. A second Close returns nil.
 func (s *Semaphore) Close() (err error) {
 	s.close.Do(func() {
 		s.closing.Store(true)
 		if held := s.held(); held > 0 {
-			s.Release(int64(held)) // if that fails, the others take it back
+			s.Release(int64(held)) // if it fails, another handle's recount releases them
 		}
-		s.tells.close()
+		s.changes.close()
 		err = s.wrap("close", s.m.Close())
 	})
 	return err
 }
 
-// wrap names the semaphore in an error, and keeps its memory mapped until here.
+// wrap adds the semaphore's name to err, and keeps its memory mapped until
+// then.
 func (s *Semaphore) wrap(op string, err error) error {
 	runtime.KeepAlive(s.m)
 	return wrap(op, s.name, err)
@@ -166,7 +170,7 @@ func (s *Semaphore) invalid(n int64) error {
 	return fmt.Errorf("%w: %d permits; the semaphore has %d", fs.ErrInvalid, n, s.permits)
 }
 
-// held is how many permits the handle has.
+// held returns the number of permits that the handle holds.
 func (s *Semaphore) held() (n uint64) {
 	s.m.use(func() error {
 		n, _ = s.mine()
@@ -175,8 +179,8 @@ func (s *Semaphore) held() (n uint64) {
 	return n
 }
 
-// mine is how many permits the handle has, by its row, and whether the row is
-// that of the slot's last holder still.
+// mine returns the number of permits that the handle holds, from its row. stale
+// reports whether the row is still that of the member slot's last holder.
 func (s *Semaphore) mine() (n uint64, stale bool) {
 	row := layout.Holding(s.row.Load())
 	if row != 0 && uint32(row.Holder()) != s.m.word.Self {
@@ -185,7 +189,8 @@ func (s *Semaphore) mine() (n uint64, stale bool) {
 	return row.N(), false
 }
 
-// tryAcquire has the mutex for a moment, as Release has.
+// tryAcquire acquires n permits if they are free. Like Release, it holds the
+// mutex only for its update.
 func (s *Semaphore) tryAcquire(ctx context.Context, n int64) (taken bool, err error) {
 	m := s.m
 	if n < 1 || uint64(n) > s.permits {
@@ -207,7 +212,7 @@ func (s *Semaphore) tryAcquire(ctx context.Context, n int64) (taken bool, err er
 		err = cmp.Or(err, m.unlockSlow())
 	}
 	if err = m.verdict(err); err != nil {
-		return false, err // what it took in a handle that was closed, others take back
+		return false, err // if the handle was closed, another one's recount releases what it took
 	}
 	runtime.KeepAlive(m)
 	return taken, nil
@@ -225,9 +230,8 @@ func (s *Semaphore) giveBackInside(n uint64) error {
 	return s.m.use(func() error { return s.giveBack(n) })
 }
 
-// take takes n permits if there are so many. The mutex is held. What the dead
-// have is taken back if there are not, and in any case from the slot's last
-// holder.
+// take takes n permits if they are free. The mutex is held. If they are not
+// free, or if the row is stale, take first counts again what live handles hold.
 func (s *Semaphore) take(n uint64) (taken bool, err error) {
 	held, stale := s.mine()
 	used := s.used.Load()
@@ -248,14 +252,14 @@ func (s *Semaphore) take(n uint64) (taken bool, err error) {
 	return true, nil
 }
 
-// giveBack takes n permits from the handle. The mutex is held.
+// giveBack releases n permits of the handle. The mutex is held.
 func (s *Semaphore) giveBack(n uint64) error {
 	held, _ := s.mine()
 	if held < n && s.closing.Load() {
 		return fs.ErrClosed
 	}
 	if held < n {
-		return fmt.Errorf("%w: it has %d permits, not %d", sharedseg.ErrNotOwner, held, n)
+		return fmt.Errorf("%w: it holds %d permits, not %d", sharedseg.ErrNotOwner, held, n)
 	}
 	used := s.used.Load()
 	step.At(step.PermitsReturning)
@@ -266,8 +270,8 @@ func (s *Semaphore) giveBack(n uint64) error {
 	return nil
 }
 
-// recount adds up what the living have, and takes back what the dead have. The
-// mutex is held.
+// recount adds up the permits of live handles, and releases those of dead ones.
+// The mutex is held.
 func (s *Semaphore) recount() error {
 	used := uint64(0)
 	for slot := range s.page.UsedRows() {
@@ -290,11 +294,11 @@ func (s *Semaphore) recount() error {
 	return nil
 }
 
-// acquireSlow is Acquire where there were not enough permits a moment ago.
+// acquireSlow waits for n permits and acquires them.
 func (s *Semaphore) acquireSlow(ctx context.Context, n int64) error {
 	enough := func() bool { return s.used.Load()+uint64(n) <= s.permits }
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
-		if err := s.tells.wait(ctx, limit, enough); err != nil {
+		if err := s.changes.wait(ctx, limit, enough); err != nil {
 			return s.heldBy(err)
 		}
 		if taken, err := s.tryAcquire(ctx, n); taken || err != nil {
@@ -303,8 +307,8 @@ func (s *Semaphore) acquireSlow(ctx context.Context, n int64) error {
 	}
 }
 
-// heldBy is the error of a wait that ended with err, with those who have
-// permits in its text if it is that of a context.
+// heldBy returns err, the error that ended a wait. If it is that of a context,
+// heldBy adds the holders of permits to its text.
 func (s *Semaphore) heldBy(err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
@@ -330,15 +334,15 @@ func (s *Semaphore) heldBy(err error) error {
 	return err
 }
 
-// broadcast tells all who wait, in all processes, that something has changed.
+// broadcast tells all waiters of a lock, in all processes, of changes.
 type broadcast struct {
 	m        *Mutex
-	seq      *atomic.Uint32 // changes each time that somebody is told
-	flag     *atomic.Uint32 // not 0 if there can be anybody to tell
+	seq      *atomic.Uint32 // changes with each tell that finds the flag set
+	flag     *atomic.Uint32 // not 0 if there may be waiters
 	notifier *notify.Notifier
 }
 
-// newBroadcast returns the broadcast of the mapping that m's word is in.
+// newBroadcast returns the broadcast of the mapping that has m's word.
 func newBroadcast(m *Mutex) *broadcast {
 	e := m.member.WaitPage.Event(layout.TellEvent)
 	return &broadcast{m: m, seq: e.Seq, flag: e.Flag, notifier: notify.New(notify.Source{
@@ -348,9 +352,9 @@ func newBroadcast(m *Mutex) *broadcast {
 	})}
 }
 
-// tell tells those who wait, if there can be any. It stands after an atomic
-// read-modify-write operation that makes the change visible, as an unlock is
-// one.
+// tell tells the waiters of a change, if there may be any. The caller must have
+// made the change visible with an atomic read-modify-write operation, such as
+// an unlock.
 func (b *broadcast) tell() error {
 	if b.m.direct {
 		b.doTell()
@@ -369,8 +373,8 @@ func (b *broadcast) doTell() error {
 	return nil
 }
 
-// wait returns nil once ready has reported true, or after limit: whoever was to
-// tell this goroutine may have died.
+// wait returns nil once ready has reported true, or after limit, because the
+// process that should have called tell may have died.
 func (b *broadcast) wait(ctx context.Context, limit time.Duration, ready func() bool) error {
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
