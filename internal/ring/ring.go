@@ -1,19 +1,20 @@
-// Package ring is the protocol of a queue: a ring of slots, of which each has
-// one word that says whose message it holds.
+// Package ring implements the protocol of a queue: a ring of slots, each with
+// one state word that says which message it holds and which handle owns it.
 //
-// Messages have tickets 1, 2, 3 …, and ticket t lies in slot t modulo the
-// number of slots. tail is the last ticket that was sent. All tickets up to
-// head are done. Between them a message is free, taken, or done before an older
-// one, as its slot says. A take, a give-back and a completion are one
-// compare-and-swap of that word each, which carries the ticket, so that none
-// succeeds in a slot that was used again. What a process that dies leaves is
-// always one of these states: a message that was not sent, whose ticket the
-// next sender uses again, or one that is taken by a handle that is not open any
-// more, which any other may take from it.
+// Messages have tickets 1, 2, 3 …. Ticket t is in slot t modulo the number of
+// slots. tail is the last ticket that was sent. All tickets up to head are
+// done. A ticket between them is free, taken, or done before an older one, as
+// the state of its slot says. Taking, returning and completing a message are
+// one compare-and-swap of that state each. The state contains the ticket, so
+// none of them succeeds in a slot that has been reused. A process that dies
+// leaves one of these states behind: a message that was not sent, whose ticket
+// the next sender uses again, or a message that is taken by a handle that is no
+// longer open, from which any other handle can take it.
 //
-// cursor is where receivers begin to look, so that they need not pass over all
-// that is taken. It is a hint. Its upper half counts the messages that were
-// given back, so that no receiver moves it past one that it cannot have seen.
+// cursor is where receivers start to look, so that they need not pass over all
+// messages that are taken. It is a hint. Its upper half counts the messages
+// that were returned, so that a receiver cannot move it past a returned message
+// that it has not seen.
 //
 // docs/models/queue.pml is the model of this package.
 package ring
@@ -29,20 +30,20 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// DeepEvery is how often a receiver that finds messages looks whether there is
-// an older one of a dead taker.
+// DeepEvery is how often a receiver that finds free messages also looks for
+// older ones of dead takers.
 const DeepEvery = 5 * time.Millisecond
 
-// maxTries bounds loops that only others who make progress, or a peer that
-// writes nonsense, can prolong.
+// maxTries bounds loops that only the progress of other processes, or a peer
+// that writes nonsense, can prolong.
 const maxTries = 10_000
 
-// ErrShut means that nothing is sent any more.
+// ErrShut is returned when the queue accepts no more messages.
 var ErrShut = errors.New("the queue is shut")
 
-// Ring is a queue as one handle sees it. Its methods may be called
-// concurrently, Reserve, Send and Shut under the producers' mutex. All it reads
-// is untrusted.
+// Ring is one handle's view of a queue. Its methods may be called concurrently,
+// but Reserve, Send and Shut only with the senders' mutex held. It trusts
+// nothing that it reads.
 type Ring struct {
 	slots              layout.Slots
 	tail, head, cursor *atomic.Uint64
@@ -52,19 +53,20 @@ type Ring struct {
 	alive              func(ident uint32) bool
 	key                uint64 // for package fence
 
-	deepened atomic.Int64 // when a receiver of the handle last looked deep, since begun
-	advanced atomic.Int64 // when a sender that waits for room last called Advance, likewise
+	deepened atomic.Int64 // time since begun when a receiver of the handle last looked deep
+	advanced atomic.Int64 // time since begun when a sender that waits for room last called Advance
 
-	// What the other side publishes with each message is in its cache, and is
-	// looked at again only when what was seen of it does not do any more.
-	headSeen uint64        // by senders, under the producers' mutex
-	tailSeen atomic.Uint64 // by receivers
+	// Copies of words that the other side writes with each message. The words
+	// themselves are in its cache, so they are loaded only when the copies do
+	// not suffice.
+	headSeen uint64        // the senders' copy, guarded by their mutex
+	tailSeen atomic.Uint64 // the receivers' copy
 }
 
 var begun = time.Now()
 
-// New returns the ring of a queue that is mapped to mem. alive reports whether
-// the handle of an identity is open, and self is that of this handle.
+// New returns the ring of a queue that is mapped at mem. self is the identity
+// of this handle. alive reports whether the handle with an identity is open.
 func New(mem []byte, g *layout.Geometry, self layout.Ident, alive func(ident uint32) bool, key uint64) *Ring {
 	page := layout.NewWaitPage(mem, g)
 	return &Ring{
@@ -74,21 +76,21 @@ func New(mem []byte, g *layout.Geometry, self layout.Ident, alive func(ident uin
 	}
 }
 
-// Message is a message that this handle took.
+// Message is a message that this handle has taken.
 type Message struct {
 	Slot      layout.Slot
-	Recovered bool // from a taker that died
+	Recovered bool // it was taken over from a taker that died
 	ticket    uint64
 	state     layout.MessageState
 }
 
-// Attempt is how often the message was taken, 1 if this is the first time.
+// Attempt returns how often the message was taken, 1 for the first time.
 func (m *Message) Attempt() int { return m.state.Attempt() }
 
 func (r *Ring) slot(ticket uint64) layout.Slot { return r.slots.Slot(r.in.Of(ticket)) }
 
-// Reserve returns the ticket and the slot of the next message, or that there is
-// no room for one.
+// Reserve returns the ticket and the slot of the next message. full reports
+// whether the queue has no room for one.
 func (r *Ring) Reserve() (ticket uint64, slot layout.Slot, full bool, err error) {
 	tail := r.tail.Load()
 	if tail&layout.ShutBit != 0 {
@@ -110,8 +112,9 @@ func (r *Ring) Reserve() (ticket uint64, slot layout.Slot, full bool, err error)
 	return tail + 1, r.slot(tail + 1), false, nil
 }
 
-// Send sends the message of n bytes that was put into the slot of a ticket. The
-// unlock that follows makes it visible before the look whether somebody waits.
+// Send sends the message of n bytes that the caller has put into the slot of a
+// ticket. The caller then unlocks the mutex, which makes the message visible
+// before the caller checks for waiters.
 func (r *Ring) Send(ticket uint64, slot layout.Slot, n int) {
 	fence.Release(r.key)
 	slot.Post(layout.NewMessageState(ticket, 0, 0), n)
@@ -120,19 +123,19 @@ func (r *Ring) Send(ticket uint64, slot layout.Slot, n int) {
 	step.At(step.MessageSent)
 }
 
-// Shut has Reserve return ErrShut from now on.
+// Shut makes all later calls of Reserve return ErrShut.
 func (r *Ring) Shut() {
 	r.tail.Or(layout.ShutBit)
 	step.At(step.QueueShut)
 }
 
-// advanceEvery is how often a sender that waits for room looks whether a
-// receiver has died before it made some. Such a look takes the states away from
-// the processors of the receivers, so it is rare.
+// advanceEvery is how often a sender that waits for room calls Advance, in case
+// a receiver died before it did. This is rare, because reading the states takes
+// their cache lines away from the receivers' processors.
 const advanceEvery = time.Millisecond
 
-// Room reports whether a sender that waits for room has reason to look again.
-// It helps to make some.
+// Room reports whether a sender that waits for room should try again. It helps
+// to make room.
 func (r *Ring) Room() bool {
 	if !r.full() {
 		return true
@@ -151,9 +154,9 @@ func (r *Ring) full() bool {
 	return tail&layout.ShutBit == 0 && tail-r.head.Load() == r.depth
 }
 
-// Take takes the first message that is free, if there is one. It begins at the
-// cursor. If deep is set, and every DeepEvery in any case, it begins at the
-// oldest message, and takes one of a dead taker as well.
+// Take takes the first free message, if there is one, starting at the cursor.
+// If deep is set, and every DeepEvery in any case, it starts at the oldest
+// message and also takes messages of dead takers.
 func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 	cursor, head := r.cursor.Load(), r.head.Load()
 	tail := r.tailSeen.Load()
@@ -187,7 +190,9 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 			}
 		}
 		slot := r.slot(t)
-		s := layout.NewMessageState(t, 0, 0) // most are: so the processor fetches the state once, to change it
+		// Guess that the message is free and was never taken. Then the
+		// processor fetches the cache line once, for writing.
+		s := layout.NewMessageState(t, 0, 0)
 		if !guess {
 			s = layout.MessageState(slot.State().Load())
 			if !s.Holds(t) || s.Taker() != 0 && !(deep && r.dead(s.Taker(), &known)) {
@@ -222,10 +227,10 @@ func (r *Ring) lookAtTail() uint64 {
 	return tail
 }
 
-// living is what Alive said of some handles in the course of one look.
+// living has some handles that were found alive during one look.
 type living [16]layout.Ident
 
-// dead reports whether the handle that has a message is not open any more.
+// dead reports whether the taker of a message is no longer open.
 func (r *Ring) dead(taker layout.Ident, known *living) bool {
 	place := &known[taker.Slot()%len(known)]
 	if taker == layout.DoneIdent || taker == r.self || taker == *place {
@@ -238,7 +243,7 @@ func (r *Ring) dead(taker layout.Ident, known *living) bool {
 	return false
 }
 
-// bounds are head and tail of the same moment.
+// bounds returns head and tail as they were at one moment.
 func (r *Ring) bounds() (head, tail uint64, err error) {
 	for range maxTries {
 		head, tail = r.head.Load(), r.tail.Load()&^layout.ShutBit
@@ -254,11 +259,11 @@ func (r *Ring) bounds() (head, tail uint64, err error) {
 
 var (
 	errBounds = fmt.Errorf("%w: the numbers of the first and the last message contradict each other", layout.ErrCorrupt)
-	errStates = fmt.Errorf("%w: the state of a message changes without an end", layout.ErrCorrupt)
+	errStates = fmt.Errorf("%w: the states of messages keep changing", layout.ErrCorrupt)
 )
 
-// Done says that a message is dealt with. It reports false if this handle does
-// not have it any more, and whether there is more room than before.
+// Done completes a message. done is false if this handle no longer has the
+// message. moved reports whether the queue has more room than before.
 func (r *Ring) Done(m *Message) (done, moved bool) {
 	fence.Release(r.key)
 	if !m.Slot.State().CompareAndSwap(uint64(m.state), uint64(m.state.Done())) {
@@ -268,12 +273,12 @@ func (r *Ring) Done(m *Message) (done, moved bool) {
 	return true, r.advance(m.ticket)
 }
 
-// Advance moves head over what is done, and reports whether it did.
+// Advance moves head past messages that are done, and reports whether it moved.
 func (r *Ring) Advance() (moved bool) { return r.advance(1<<64 - 1) }
 
-// advance is Advance up to a ticket. Done does not look beyond its own: where a
-// later one is done already, the next Done finds that, or whoever finds the
-// queue full or empty.
+// advance is Advance up to the ticket last. Done does not look beyond its own
+// ticket: if later ones are done already, the next Done moves head past them,
+// or the next call that finds the queue full or empty.
 func (r *Ring) advance(last uint64) (moved bool) {
 	for range r.depth + 1 {
 		head := r.head.Load()
@@ -293,8 +298,8 @@ func (r *Ring) advance(last uint64) (moved bool) {
 	return moved
 }
 
-// Return gives a message back. It reports false if this handle does not have it
-// any more.
+// Return returns a message to the queue. It reports false if this handle no
+// longer has the message.
 func (r *Ring) Return(m *Message) bool {
 	fence.Release(r.key)
 	if !m.Slot.State().CompareAndSwap(uint64(m.state), uint64(m.state.Freed())) {
@@ -305,9 +310,9 @@ func (r *Ring) Return(m *Message) bool {
 	return true
 }
 
-// lower has receivers look at a ticket that was freed.
+// lower moves the cursor back to a ticket that was freed.
 func (r *Ring) lower(ticket uint64) {
-	for range maxTries { // without it the message is found all the same, but later
+	for range maxTries { // if all fail, a deep look finds the message later
 		cursor := r.cursor.Load()
 		low := uint32(cursor)
 		if int32(uint32(ticket)-low) < 0 {
@@ -320,8 +325,8 @@ func (r *Ring) lower(ticket uint64) {
 	}
 }
 
-// GiveBack frees the messages whose taker is one of those that mine is true of,
-// and returns how many there were.
+// GiveBack frees the messages for whose taker mine reports true, and returns
+// their number.
 func (r *Ring) GiveBack(mine func(layout.Ident) bool) (n int) {
 	head, tail, err := r.bounds()
 	if err != nil {
@@ -339,25 +344,24 @@ func (r *Ring) GiveBack(mine func(layout.Ident) bool) (n int) {
 	return n
 }
 
-// Idle reports whether there is nothing to wait for but what is yet to be sent:
-// no message is there that is not done.
+// Idle reports whether all messages that were sent are done.
 func (r *Ring) Idle() bool { return r.tail.Load() == r.head.Load() }
 
-// Ended reports whether all that was ever sent is done, and nothing more comes.
+// Ended reports whether the queue is shut and all messages are done.
 func (r *Ring) Ended() bool {
 	tail := r.tail.Load()
 	return tail&layout.ShutBit != 0 && r.head.Load() == tail&^layout.ShutBit
 }
 
-// Len is the number of messages that are not done.
+// Len returns the number of messages that are not done.
 func (r *Ring) Len() (int, error) {
 	r.Advance()
 	head, tail, err := r.bounds()
 	return int(tail - head), err
 }
 
-// Oldest is the taker of the oldest message that is not done, 0 if there is
-// none.
+// Oldest returns the taker of the oldest message that is not done, 0 if it is
+// free or if all messages are done.
 func (r *Ring) Oldest() layout.Ident {
 	head := r.head.Load()
 	if s := layout.MessageState(r.slot(head + 1).State().Load()); s.Holds(head+1) && s.Taker() != layout.DoneIdent {

@@ -17,7 +17,7 @@ import (
 
 const capacity = 64
 
-// memory is that of a queue, private, and zero.
+// memory returns zeroed private memory for a queue.
 func memory(t testing.TB, depth int) ([]byte, *layout.Geometry) {
 	t.Helper()
 	g := &layout.Geometry{Kind: layout.KindQueue, Slots: depth, Capacity: capacity}
@@ -28,7 +28,7 @@ func memory(t testing.TB, depth int) ([]byte, *layout.Geometry) {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), g.Size()), g
 }
 
-// members are the handles that are open.
+// members is the set of open handles.
 type members struct {
 	mu   sync.Mutex
 	live map[uint32]bool
@@ -65,19 +65,19 @@ func newValue(n uint64) (v value) {
 	return v
 }
 
-// world is a queue with the users that its rules ask for.
+// world is a queue with its users, and what they have done so far.
 type world struct {
 	t       testing.TB
 	mem     []byte
 	g       *layout.Geometry
 	members members
-	senders sync.Mutex // what a dead sender holds is free
+	senders sync.Mutex // the lock of the senders
 
-	sent     atomic.Uint64 // messages that were sent, each with its number in it
+	sent     atomic.Uint64 // number of messages sent; each contains its number
 	received []atomic.Int32
-	holder   []atomic.Uint32 // of a message, the handle
+	holder   []atomic.Uint32 // the handle that has each message
 	done     []atomic.Bool
-	closing  sync.Map // of handles that give back what they have
+	closing  sync.Map // handles that are returning their messages
 }
 
 func (w *world) isClosing(ident uint32) bool {
@@ -89,8 +89,8 @@ func (w *world) ring(self layout.Ident) *Ring {
 	return New(w.mem, w.g, self, w.members.alive, 1)
 }
 
-// send sends message after message. Some it begins and does not send, as one
-// that dies. A sender is nobody, as far as the ring knows.
+// send sends messages. It gives up on some half-way, like a sender that dies. A
+// sender needs no identity.
 func (w *world) send(messages uint64) {
 	r := w.ring(0)
 	for {
@@ -120,10 +120,10 @@ func (w *world) send(messages uint64) {
 		v := newValue(n)
 		layout.Put(slot, &v)
 		switch rand.IntN(8) {
-		case 0: // died with the value half-way
+		case 0: // die while the value is written
 			v = newValue(0)
 			layout.Put(slot, &v)
-		case 1: // died before the end
+		case 1: // die before the tail moves
 			slot.Post(layout.NewMessageState(ticket, 0, 0), capacity)
 		default:
 			w.sent.Store(n)
@@ -133,13 +133,14 @@ func (w *world) send(messages uint64) {
 	}
 }
 
-// receive is one receiver after the other in a member slot, of which most die.
+// receive runs one receiver after another in a member slot. Some are killed,
+// and the others closed.
 func (w *world) receive(slot int) {
 	for ended := false; !ended; {
 		self := w.members.open(slot)
 		r := w.ring(self)
 		ended = w.live(r, self)
-		if rand.IntN(2) == 0 { // closed rather than killed
+		if rand.IntN(2) == 0 { // close it
 			w.closing.Store(uint32(self), true)
 			r.GiveBack(func(taker layout.Ident) bool { return taker == self })
 		}
@@ -147,7 +148,7 @@ func (w *world) receive(slot int) {
 	}
 }
 
-// live receives until its handle is to die, or there are no more.
+// live receives until the handle should die or the queue has ended.
 func (w *world) live(r *Ring, self layout.Ident) (ended bool) {
 	var held []Message
 	for {
@@ -193,7 +194,7 @@ func (w *world) live(r *Ring, self layout.Ident) (ended bool) {
 	}
 }
 
-// took looks at a message that was taken.
+// took checks a message that was taken.
 func (w *world) took(m *Message, self layout.Ident) {
 	var v value
 	layout.Get(m.Slot, &v)
@@ -201,18 +202,18 @@ func (w *world) took(m *Message, self layout.Ident) {
 		w.t.Errorf("message %d is %v", m.ticket, v)
 	}
 	if w.done[m.ticket].Load() {
-		w.t.Errorf("message %d is done, and is handed out again", m.ticket)
+		w.t.Errorf("message %d was delivered after it was done", m.ticket)
 	}
 	if n := w.received[m.ticket].Add(1); m.Attempt() != min(int(n), 255) {
 		w.t.Errorf("message %d was received %d times, its attempt is %d", m.ticket, n, m.Attempt())
 	}
 	if before := w.holder[m.ticket].Swap(uint32(self)); before != 0 && w.members.alive(before) && !w.isClosing(before) {
-		w.t.Errorf("message %d is that of two", m.ticket)
+		w.t.Errorf("message %d has two live receivers", m.ticket)
 	}
 }
 
-// Senders and receivers that die at random: no message is lost, none is handed
-// to two live ones, none is handed out after it is done.
+// With senders and receivers that die at random, no message is lost, none is
+// delivered to two live receivers, and none is delivered after it is done.
 func TestRandom(t *testing.T) {
 	messages := uint64(20_000)
 	if testing.Short() {
@@ -245,7 +246,7 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// Receivers take what is free in order, and what was freed before that.
+// Receivers take free messages in order, those that were returned first.
 func TestTakeOrder(t *testing.T) {
 	mem, g := memory(t, 8)
 	all := members{live: map[uint32]bool{}}
@@ -270,12 +271,12 @@ func TestTakeOrder(t *testing.T) {
 		send()
 	}
 	if _, _, full, _ := ra.Reserve(); !full {
-		t.Error("not full")
+		t.Error("the queue is not full")
 	}
 	first, second := take(ra, false, 1, 1), take(rb, false, 2, 1)
 	third := take(ra, false, 3, 1)
 	if !rb.Return(&second) || rb.Return(&second) {
-		t.Error("Return")
+		t.Error("Return does not succeed exactly once")
 	}
 	second = take(ra, false, 2, 2)
 	take(rb, false, 4, 1)
@@ -283,10 +284,10 @@ func TestTakeOrder(t *testing.T) {
 	ra.deepened.Store(int64(time.Since(begun)))
 	take(ra, false, 5, 1)
 	if m := take(ra, true, 4, 2); !m.Recovered {
-		t.Error("not recovered")
+		t.Error("the message of a dead taker is not marked as recovered")
 	}
 	if ra.Oldest() != a {
-		t.Errorf("oldest is %x", ra.Oldest())
+		t.Errorf("Oldest = %x", ra.Oldest())
 	}
 	for i, m := range []*Message{&third, &second, &first} {
 		if done, moved := ra.Done(m); !done || moved != (i == 2) {
@@ -297,16 +298,16 @@ func TestTakeOrder(t *testing.T) {
 		t.Errorf("Len = %d, %v", n, err)
 	}
 	if n := ra.GiveBack(func(taker layout.Ident) bool { return taker == a }); n != 2 {
-		t.Errorf("%d given back", n)
+		t.Errorf("GiveBack freed %d messages", n)
 	}
 	take(ra, false, 4, 3)
 	take(ra, false, 5, 2)
 	take(ra, false, 6, 1)
 }
 
-// FuzzRing writes nonsense to the words of a ring between its calls. Whatever
-// they are, each call ends, and nothing is touched but the queue. Without
-// nonsense, what is sent comes out in order.
+// FuzzRing writes arbitrary values to the words of a ring between calls. Every
+// call must return, and must access nothing but the queue. Without such writes,
+// messages are received in the order in which they were sent.
 func FuzzRing(f *testing.F) {
 	f.Add(uint8(2), []byte{0, 0, 1, 3, 1, 4, 1, 3})
 	for word := range 8 {
@@ -351,7 +352,7 @@ func FuzzRing(f *testing.F) {
 				}
 				if err == nil && !full {
 					if sent++; !patched && ticket != sent {
-						t.Fatalf("ticket %d is the %d.", ticket, sent)
+						t.Fatalf("ticket %d, want %d", ticket, sent)
 					}
 					v := newValue(ticket)
 					layout.Put(slot, &v)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleep is time.Sleep, which the runtime makes a millisecond long at least in a
-// process that has nothing else to do. A signal may end it early.
+// sleep is time.Sleep with sub-millisecond precision. In an idle process the
+// runtime rounds time.Sleep up to a millisecond. A signal may end sleep early.
 func sleep(d time.Duration) {
 	if d >= time.Millisecond {
 		time.Sleep(d)

@@ -1,32 +1,32 @@
-// Package wait bounds waits that have a limit of their own by time that the
-// waiter itself was running. A process may be stopped, or throttled, for as
-// long as that limit and longer. The clock goes on meanwhile, and says nothing
-// of those it waits for: they may have been stopped with it.
+// Package wait limits waits by the time for which the waiter itself was able to
+// run. A process can be stopped or throttled for longer than the limit of a
+// wait. The time on the clock then says nothing about the process that it waits
+// for, which may have been stopped as well.
 package wait
 
 import "time"
 
-// slack is how many times as long as asked for a sleep may take and still be
-// counted whole. Timers and a busy machine make short sleeps longer; more than
-// that is time that the waiter did not have.
+// slack is how many times as long as requested a sleep may take and still be
+// counted in full. Timers and a busy machine prolong short sleeps up to that.
+// The waiter was not running for the rest.
 const slack = 4
 
-// Budget is what is left of a wait's limit.
+// Budget is the remaining time of a wait.
 type Budget struct {
 	limit, left time.Duration
 }
 
-// NewBudget returns a budget of limit.
+// NewBudget returns a Budget of limit.
 func NewBudget(limit time.Duration) Budget { return Budget{limit, limit} }
 
-// Limit is what the budget was at first.
+// Limit returns the limit of the whole wait.
 func (b *Budget) Limit() time.Duration { return b.limit }
 
-// Renew makes the budget whole again: what is waited for makes progress.
+// Renew restores the full limit. It is called when the wait makes progress.
 func (b *Budget) Renew() { b.left = b.limit }
 
-// Sleep sleeps for d and counts that. It reports false, at once, if nothing is
-// left.
+// Sleep sleeps for d and counts that. If no time is left, it returns false at
+// once.
 func (b *Budget) Sleep(d time.Duration) bool {
 	if b.left <= 0 {
 		return false
@@ -37,13 +37,13 @@ func (b *Budget) Sleep(d time.Duration) bool {
 	return true
 }
 
-// Count counts a wait that was to take no longer than asked, and took some
-// time, and returns how much of that it counts.
+// Count counts a wait that was limited to asked and took the given time. It
+// returns how much of that time it counted.
 func (b *Budget) Count(asked, took time.Duration) time.Duration {
 	counted := min(took, slack*asked)
 	b.left -= counted
 	return counted
 }
 
-// Left is what is left, 0 at least.
+// Left returns the remaining time, at least 0.
 func (b *Budget) Left() time.Duration { return max(b.left, 0) }

@@ -17,11 +17,11 @@ func TestBudget(t *testing.T) {
 	} {
 		b.Count(c.asked, c.took)
 		if b.Left() != c.left {
-			t.Errorf("after %v in place of %v: %v left, want %v", c.took, c.asked, b.Left(), c.left)
+			t.Errorf("after %v instead of %v: %v left, want %v", c.took, c.asked, b.Left(), c.left)
 		}
 	}
 	if b.Sleep(time.Hour) {
-		t.Error("it sleeps although nothing is left")
+		t.Error("Sleep sleeps although no time is left")
 	}
 	b.Renew()
 	n := 0
@@ -32,6 +32,6 @@ func TestBudget(t *testing.T) {
 		t.Errorf("%d sleeps of 1 ms in %v", n, b.Limit())
 	}
 	if b := NewBudget(0); b.Sleep(0) {
-		t.Error("it sleeps although there never was anything")
+		t.Error("Sleep sleeps with a limit of 0")
 	}
 }
