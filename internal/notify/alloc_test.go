@@ -9,8 +9,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A wait for what is there already needs nothing of the heap. Under -race
-// allocations are different.
+// A Wait that finds at once what it waits for does not allocate. The race
+// detector allocates, so this is not tested with -race.
 func TestAllocs(t *testing.T) {
 	v := newVariable()
 	n := newIn(newSet(0), v.source(""))

@@ -12,12 +12,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// EventCount waits for what one waiter takes, a message or the room for one,
-// where a Notifier waits for what all want to see. One goroutine of the handle
-// at a time waits for the event; the others wait for it to have done. Its
-// methods may be called concurrently. The event is what is known as an
-// eventcount: Reed and Kanodia, "Synchronization with Eventcounts and
-// Sequencers" (1979).
+// EventCount waits for things that one waiter takes, such as a message or room
+// for one. A Notifier, in contrast, waits for changes that all waiters see. One
+// goroutine of the handle at a time waits for the event, and the others wait
+// for their turn. The methods of an EventCount may be called concurrently. The
+// event is an eventcount: Reed and Kanodia, "Synchronization with Eventcounts
+// and Sequencers" (1979).
 type EventCount struct {
 	event *park.Event
 	use   func(f func() error) error
@@ -31,9 +31,9 @@ type EventCount struct {
 	close  sync.Once
 }
 
-// NewEventCount returns an EventCount of e. use is as [Source.Use]. limit is
-// how long to sleep at most before the next look, as whoever was to wake this
-// waiter may have died. count is as [Source.Count].
+// NewEventCount returns an EventCount of e. use is as [Source.Use]. limit
+// returns the longest sleep before the next look, which is needed if the
+// process that should wake this waiter died. count is as [Source.Count].
 func NewEventCount(e *park.Event, use func(f func() error) error, limit func() time.Duration, count func()) *EventCount {
 	return &EventCount{
 		event: e, use: use, limit: limit, count: count,
@@ -41,24 +41,24 @@ func NewEventCount(e *park.Event, use func(f func() error) error, limit func() t
 	}
 }
 
-// Signal tells one waiter of a change. It stands, within Use, after an atomic
-// operation that makes the change visible.
+// Signal tells one waiter about a change. It must be called within Use, after
+// an atomic operation that makes the change visible.
 func (e *EventCount) Signal() { e.event.Signal() }
 
-// KickAtEnd has the waiters look again when a process ends, until stop is
+// KickAtEnd makes the waiters look again when a process exits, until stop is
 // called, as park.Queue.KickAtEnd.
 func (e *EventCount) KickAtEnd(pid uint32) (stop func()) { return e.event.KickAtEnd(pid) }
 
-// Waited reports whether a Signal may have somebody to wake. It stands where
-// Signal does.
+// Waited reports whether Signal may have a waiter to wake. It must be called
+// where Signal may be called.
 func (e *EventCount) Waited() bool { return e.event.Flag.Load() != 0 }
 
-// Wait returns nil once ready has reported true, and does not call it again
-// then, so that ready may take what it finds. It returns ctx's error when ctx
-// is done, fs.ErrClosed after Close, and the error of Use if that fails; ready
-// may have reported true then.
+// Wait returns nil once ready has reported true. It does not call ready again
+// after that, so ready may take what it finds. It returns ctx's error when ctx
+// is done, fs.ErrClosed after Close, and the error of Use if Use fails. In the
+// last case ready may have reported true.
 //
-// ready is called within Use, must be quick, and must not wait for the
+// ready is called within Use. It must be quick and must not wait for the
 // EventCount.
 func (e *EventCount) Wait(ctx context.Context, ready func() bool) error {
 	w := eventWaits.Get().(*eventWait)
@@ -85,15 +85,15 @@ func (e *EventCount) Wait(ctx context.Context, ready func() bool) error {
 	return w.wait()
 }
 
-// kick ends the sleep of the goroutine that waits, and maybe others. The
-// sequence number changes, so that it does not begin to sleep either.
+// kick wakes the goroutine that sleeps, and possibly others. It also changes
+// the sequence number, so that a goroutine that is about to sleep does not.
 func (e *EventCount) kick() {
 	e.use(func() error { e.event.Seq.Add(1); return nil })
 	e.event.Kick()
 }
 
-// Close ends all waits with fs.ErrClosed. It returns when none uses the event
-// any more. It must not be called by ready or within Use.
+// Close ends all waits with fs.ErrClosed. When it returns, no wait uses the
+// event any more. Neither ready nor a function within Use may call it.
 func (e *EventCount) Close() {
 	e.close.Do(func() {
 		e.closed.Store(true)
@@ -110,8 +110,8 @@ func (e *EventCount) Close() {
 	})
 }
 
-// eventWait is a call of Wait. It is used again for another, as functions that
-// are handed to Use are on the heap.
+// eventWait is the state of a call of Wait. It is pooled because the functions
+// that it passes to Use escape to the heap.
 type eventWait struct {
 	*EventCount
 	ctx   context.Context
@@ -136,7 +136,7 @@ func (w *eventWait) wait() error {
 	if w.count != nil {
 		w.count()
 	}
-	// Whatever ends this wait, it may have been woken in place of another.
+	// However this wait ends, it may have been woken in place of another.
 	defer w.use(w.pass)
 	for {
 		if err := w.use(w.sleep); err != nil {
@@ -164,7 +164,7 @@ func (w *eventWait) doSpin() error {
 	return nil
 }
 
-// doSleep sleeps once, if there still is a reason.
+// doSleep sleeps once, unless the wait has ended.
 func (w *eventWait) doSleep() error {
 	seq := w.event.Seq.Load()
 	w.event.Flag.Store(1)
@@ -172,7 +172,7 @@ func (w *eventWait) doSleep() error {
 	if w.found = w.ready(); w.found || w.closed.Load() || w.ctx.Err() != nil {
 		return nil
 	}
-	runtime.Gosched() // parked, this goroutine keeps its P from others for a while
+	runtime.Gosched() // a parked goroutine keeps its P from others for a while
 	step.At(step.EventParking)
 	w.event.Queue.Wait(seq, w.limit())
 	step.At(step.EventAwake)

@@ -17,7 +17,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// pool is tokens in memory that processes share. Takers wait for one.
+// pool is a number of tokens in shared memory. Takers wait for tokens.
 type pool struct {
 	*shared
 	page layout.WaitPage
@@ -54,8 +54,8 @@ func (p *pool) take() bool {
 	return false
 }
 
-// takeAll takes tokens, from several goroutines and EventCounts, until the game
-// ends. Some of the waits are given up.
+// takeAll takes tokens, in several goroutines and through several EventCounts,
+// until the test ends. Some of the waits time out.
 func (p *pool) takeAll(limit time.Duration) error {
 	a, b := p.eventCount(limit), p.eventCount(limit)
 	defer a.Close()
@@ -82,7 +82,7 @@ func (p *pool) takeAll(limit time.Duration) error {
 					p.taken().Add(1)
 				}
 				if err != nil && (got || patience.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
-					failed <- fmt.Errorf("token %v, %w", got, err)
+					failed <- fmt.Errorf("token taken: %v; %w", got, err)
 					return
 				}
 			}
@@ -97,7 +97,8 @@ func (p *pool) takeAll(limit time.Duration) error {
 	}
 }
 
-// taker NAME LIMIT takes from the pool NAME, and sleeps for at most LIMIT.
+// taker NAME LIMIT takes tokens from the pool NAME and sleeps for at most
+// LIMIT.
 func taker(args []string) error {
 	p, err := openPool(args[0])
 	if err != nil {
@@ -112,7 +113,7 @@ func taker(args []string) error {
 	return p.takeAll(limit)
 }
 
-// give adds n tokens, and a short while later ends the game.
+// give adds n tokens, and ends the test when all are taken.
 func (p *pool) give(t *testing.T, n int, between func()) {
 	e := p.eventCount(time.Hour)
 	defer e.Close()
@@ -122,13 +123,13 @@ func (p *pool) give(t *testing.T, n int, between func()) {
 		p.tokens().Add(1)
 		e.Signal()
 	}
-	eventually(t, "all is taken", func() bool { return p.tokens().Load() == 0 && p.taken().Load()-before <= uint64(n) })
+	eventually(t, "all tokens are taken", func() bool { return p.tokens().Load() == 0 && p.taken().Load()-before <= uint64(n) })
 	p.ended().Store(1)
 	e.Signal()
 }
 
-// No wake-up is lost between processes, as no limit rescues those that sleep:
-// not with a waiter that gives up, nor with one that finds nothing.
+// No wake-up is lost between processes, even if waiters give up or find
+// nothing. Sleeps are limited to an hour, so a lost wake-up fails the test.
 func TestEventNoneLost(t *testing.T) {
 	name := proctest.Name(t)
 	p, err := openPool(name)
@@ -167,7 +168,7 @@ func TestEventNoneLost(t *testing.T) {
 	}
 }
 
-// A waiter that is killed costs the others no more than the limit of a sleep.
+// A waiter that is killed delays the others by at most the limit of a sleep.
 func TestEventKilled(t *testing.T) {
 	name := proctest.Name(t)
 	p, err := openPool(name)
@@ -250,7 +251,7 @@ func TestEventEnds(t *testing.T) {
 	e = p.eventCount(time.Hour)
 	defer e.Close()
 	if !panics(func() { e.Wait(context.Background(), func() bool { panic("ready") }) }) {
-		t.Error("Wait hides a panic")
+		t.Error("Wait does not propagate a panic")
 	}
 	if err := e.Wait(context.Background(), func() bool { return true }); err != nil {
 		t.Error(err)

@@ -17,14 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When the file under a word is truncated, the waits for it end, and no others,
-// though a thread that waits for both cannot be told which of them vanished.
+// If the file under a word is truncated, the waits for that word end, and no
+// others. The system does not tell a thread that waits for several words which
+// of them vanished.
 func TestVanished(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	each(t, func(t *testing.T, kind string, set *set) {
 		if kind == "one" {
-			// A plain futex cannot be kicked where its memory vanished, so the
-			// limit counts.
+			// A plain futex cannot be kicked if its memory vanished, so the
+			// wait ends at the limit.
 			set.first, set.last = 10*time.Millisecond, 100*time.Millisecond
 		}
 		path := filepath.Join(t.TempDir(), "f")
@@ -79,14 +80,14 @@ func TestVanished(t *testing.T) {
 		})
 		wait(others / 2)
 		// The race detector's atomic operations are in C, where a fault ends
-		// the process; nobody is to be within one.
+		// the process. No goroutine may be in one.
 		if set.words() > 0 && kind != "no flag" {
 			proctest.Parked(t, ".(*Sleeper).Sleep")
 		}
 		if err := f.Truncate(0); err != nil {
 			t.Fatal(err)
 		}
-		// Whatever makes the threads go round finds it.
+		// Any wake-up of the threads makes them find out.
 		n.mu.Lock()
 		if n.solo != nil {
 			n.solo.Kick()

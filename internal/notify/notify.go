@@ -2,18 +2,19 @@
 // number of goroutines and handles of this process, with a bounded number of
 // threads.
 //
-// A word has a flag beside it that tells those who change it, in all processes,
-// whether anyone is parked on it, so that a publication without waiters makes
-// no system call. A waiter loads the word, sets the flag, looks whether it is
-// there what it waits for, and parks while the word is unchanged: in this
-// order, each time. A publisher clears the flag, then publishes, then looks at
-// the flag again, and wakes everyone if it was set either time. So a flag that
-// is set is never lost: cleared before the publication, its owner sees the
-// change or is woken after it; set later, it stays for the next publisher. That
-// a flag is cleared once keeps a waiter that died from costing more than one
-// wake-up.
+// Each word has a flag beside it that tells publishers, in all processes,
+// whether any thread is parked on the word. A publication without waiters
+// therefore makes no system call. A waiter loads the word, sets the flag,
+// checks for what it waits for, and parks while the word is unchanged. It does
+// this in the same order each time. A publisher clears the flag, publishes,
+// loads the flag again, and wakes all waiters if the flag was set either time.
+// So no flag is missed: if it is cleared before the publication, the waiter
+// that set it sees the change or is woken after it; if it is set later, it
+// stays set for the next publisher. Since each publisher clears the flag, a
+// waiter that died causes at most one needless wake-up.
 //
-// Who parks for whom is the matter of one process: see set.
+// Which thread parks for which goroutine is decided within each process: see
+// set.
 package notify
 
 import (
@@ -28,54 +29,54 @@ import (
 
 // Source is what a Notifier waits for.
 type Source struct {
-	// Word changes with each event, not before the event can be seen. Threads
+	// Word changes with each event, after the event has become visible. Threads
 	// park on it.
 	Word *atomic.Uint32
-	// Flag is not 0 if somebody is parked, or may be. It is nil if this process
-	// may not write it: the Notifier then polls, and cannot publish.
+	// Flag is not 0 if a thread is parked, or may be. It is nil if this process
+	// must not write it: the Notifier then polls, and cannot publish.
 	Flag *atomic.Uint32
-	// Sleep is the broadcast to those who sleep on Word.
+	// Sleep is the broadcast to threads that sleep on Word.
 	Sleep *park.Broadcast
-	// Use calls f, which uses Word and Flag, while their memory is there. If it
-	// returns an error, as the memory vanished or the handle is closed, all
-	// waits end with that error. It may be called concurrently. What it refers
-	// to is reachable as long as Word and Flag are used, so the memory can be
-	// freed by a clean-up of that.
+	// Use calls f, which uses Word and Flag, while their memory is mapped. If
+	// Use returns an error, because the memory vanished or the handle is
+	// closed, all waits end with that error. Use may be called concurrently. It
+	// refers to whatever has the memory, which is therefore reachable while
+	// Word and Flag are used. A clean-up of that may unmap the memory.
 	Use func(f func() error) error
-	// Count is called once by each Wait that does not find at once what it
-	// waits for; it may be nil.
+	// Count, if not nil, is called once by each Wait that does not find at once
+	// what it waits for.
 	Count func()
 }
 
-// Notifier tells the goroutines of this process of the events of one Source.
+// Notifier notifies the goroutines of this process of the events of one Source.
 // Its methods may be called concurrently.
 type Notifier struct {
 	src Source
 	set *set
 
 	policy spinPolicy
-	waits  atomic.Int64 // under way
-	ended  atomic.Bool  // failed is set
+	waits  atomic.Int64 // number of Waits under way
+	ended  atomic.Bool  // whether failed is set
 
 	mu          sync.Mutex
 	subscribers atomic.Int32  // changes under mu
-	changed     chan struct{} // closed at the next change; nil if nobody asked for it
-	failed      error         // why all waits end
+	changed     chan struct{} // closed at the next change; nil without subscribers
+	failed      error         // the error with which all waits end
 	solo        *park.Sleeper // of a waiter that parks for itself
-	owner       owner         // who looks at the word for the subscribers; nil if nobody does
+	owner       owner         // watches the word for the subscribers; nil if there is none
 
-	// The owner's.
+	// Used by the owner only.
 	seen  uint32 // the word at its last look
-	moved bool   // that look found a change
+	moved bool   // whether that look found a change
 	spot  park.Spot
 
 	arm, rearm, poll func() error // for Use
 }
 
-// An owner looks at the words of Notifiers for their subscribers, one owner at
-// each.
+// An owner watches the words of Notifiers for their subscribers. Each Notifier
+// has at most one owner.
 type owner interface {
-	kick() // makes it look whether a Notifier still has subscribers
+	kick() // makes it check whether its Notifiers still have subscribers
 }
 
 // New returns a Notifier of s.
@@ -86,10 +87,11 @@ func newIn(set *set, s Source) *Notifier { return &Notifier{src: s, set: set} }
 // Disarm clears the flag before a publication, and reports whether it was set.
 func (n *Notifier) Disarm() (armed bool) { return n.src.Flag.Load() != 0 && n.src.Flag.Swap(0) != 0 }
 
-// Notify wakes the waiters of all processes after a publication, before which
-// the word was old, if Disarm found the flag set or it is set again. An atomic
-// read-modify-write operation, as an unlock is one, must stand between the
-// change of the word and Notify, to keep the look at the flag behind it.
+// Notify wakes the waiters of all processes after a publication, if Disarm
+// found the flag set or it is set again. old is the word before the
+// publication. There must be an atomic read-modify-write operation, such as an
+// unlock, between the change of the word and Notify, so that Notify loads the
+// flag after the change.
 func (n *Notifier) Notify(old uint32, armed bool) {
 	if armed || n.src.Flag.Load() != 0 {
 		n.wake(old)
@@ -102,9 +104,9 @@ func (n *Notifier) wake(old uint32) {
 	step.At(step.WatchersWoken)
 }
 
-// Close ends all waits with fs.ErrClosed. It returns when nothing of the
-// Notifier uses the word or the flag any more, but for Disarm and Notify. It
-// must not be called by ready or within Use.
+// Close ends all waits with fs.ErrClosed. When it returns, only Disarm and
+// Notify still use the word and the flag. Neither ready nor a function within
+// Use may call it.
 func (n *Notifier) Close() {
 	n.fail(fs.ErrClosed)
 	for pause := 10 * time.Microsecond; n.busy(); pause = min(2*pause, time.Millisecond) {
@@ -112,7 +114,7 @@ func (n *Notifier) Close() {
 	}
 }
 
-// busy reports whether somebody uses the word, and asks them to end that.
+// busy reports whether a wait or an owner still uses the word, and kicks them.
 func (n *Notifier) busy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -125,7 +127,7 @@ func (n *Notifier) busy() bool {
 	return n.owner != nil || n.waits.Load() != 0
 }
 
-// fail ends all waits with err, and is the last to do so.
+// fail ends all waits with err, unless an earlier call has ended them.
 func (n *Notifier) fail(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -136,7 +138,7 @@ func (n *Notifier) fail(err error) {
 	}
 }
 
-// tell tells the subscribers of a change.
+// tell tells the subscribers about a change.
 func (n *Notifier) tell() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -150,7 +152,7 @@ func (n *Notifier) broadcast() {
 	}
 }
 
-// err is why waits end; nil if they do not.
+// err returns the error with which waits end, nil if they do not end.
 func (n *Notifier) err() error {
 	if !n.ended.Load() {
 		return nil

@@ -23,24 +23,24 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, map[string]func([]string) error{"party": party, "taker": taker})
 }
 
-// newSet returns a set whose threads can wait for that many words each, and are
-// rescued by no limit.
+// newSet returns a set whose threads can wait for the given number of words
+// each. Its limits are so long that a lost wake-up fails the test.
 func newSet(words int) *set {
 	return &set{words: func() int { return words }, first: time.Hour, last: time.Hour}
 }
 
-// kinds are the ways in which threads wait: as many words as they can, one,
-// none, and none because there is no flag.
+// kinds are the ways in which threads wait: for as many words as possible, for
+// one, for none, and for none because the flag is missing.
 var kinds = []string{"many", "one", "none", "no flag"}
 
-// end waits until nothing of the set is left.
+// end waits until the set has no goroutines any more.
 func (s *set) end(t *testing.T) {
 	t.Helper()
 	eventually(t, "all goroutines end", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.guard != nil {
-			s.guard.rouse() // it would look in an hour
+			s.guard.rouse() // it sleeps for an hour
 		}
 		return s.threads == 0 && len(s.groups) == 0 && s.poller == nil && s.guard == nil
 	})
@@ -58,11 +58,11 @@ func setOf(kind string) *set {
 	return newSet(park.Words())
 }
 
-// variable is a word with its flag, in memory of this process alone.
+// variable is a word with its flag, in private memory.
 type variable struct {
 	word, flag atomic.Uint32
 	broadcast  *park.Broadcast
-	lost       atomic.Bool // what Use says
+	lost       atomic.Bool // whether Use fails
 }
 
 var errLost = errors.New("lost")
@@ -79,7 +79,7 @@ func (v *variable) source(kind string) Source {
 			return errLost
 		}
 		err := f()
-		if v.lost.Load() { // what f saw is void
+		if v.lost.Load() { // what f saw is invalid
 			return errLost
 		}
 		return err
@@ -97,13 +97,13 @@ func (v *variable) publish() {
 	n.Notify(old, armed)
 }
 
-// after is ready when the word is past old.
+// after returns a function that reports whether the word is not old.
 func (v *variable) after(old uint32) func() bool {
 	return func() bool { return v.word.Load() != old }
 }
 
-// waiting starts a goroutine that waits for the next change, and returns its
-// result when it came to wait, or ended.
+// waiting starts a goroutine that waits for the next change. It returns the
+// channel of its result when the goroutine waits or has ended.
 func (v *variable) waiting(t *testing.T, ctx context.Context, n *Notifier) <-chan error {
 	t.Helper()
 	n.mu.Lock()
@@ -129,7 +129,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// expect fails the test unless that is the result of a wait.
+// expect fails the test unless the result of a wait is want.
 func expect(t *testing.T, result <-chan error, want error) {
 	t.Helper()
 	select {
@@ -153,8 +153,8 @@ func each(t *testing.T, test func(t *testing.T, kind string, set *set)) {
 	}
 }
 
-// Waits end by a change, by their context, by Close and by what Use returns,
-// whether or not others wait beside them, and those go on.
+// A change, the context, Close, and an error of Use end waits, however many
+// goroutines wait. Waits for other words go on.
 func TestEnds(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		for _, waiters := range []int{1, 2, 20} {
@@ -194,7 +194,7 @@ func TestEnds(t *testing.T) {
 			for _, r := range results {
 				expect(t, r, fs.ErrClosed)
 			}
-			if err := n.Wait(t.Context(), func() bool { t.Error("a look after Close"); return true }); !errors.Is(err, fs.ErrClosed) {
+			if err := n.Wait(t.Context(), func() bool { t.Error("ready is called after Close"); return true }); !errors.Is(err, fs.ErrClosed) {
 				t.Errorf("a wait after Close: %v", err)
 			}
 			n.Close()
@@ -202,13 +202,13 @@ func TestEnds(t *testing.T) {
 			results = start(t.Context(), n)
 			v.lost.Store(true)
 			if kind == "many" || kind == "one" {
-				v.publish() // without it the threads would sleep on
+				v.publish() // without this the threads would go on sleeping
 			}
 			for _, r := range results {
 				expect(t, r, errLost)
 			}
 			if err := n.Wait(t.Context(), v.after(0)); !errors.Is(err, errLost) {
-				t.Errorf("a wait after a loss: %v", err)
+				t.Errorf("a wait after Use failed: %v", err)
 			}
 			n.Close()
 			select {
@@ -223,8 +223,9 @@ func TestEnds(t *testing.T) {
 	})
 }
 
-// Publishers that die before they publish leave the flag cleared, others the
-// waiters asleep. Neither lasts.
+// A publisher that dies before it publishes leaves the flag cleared. One that
+// dies after it has published leaves waiters asleep. The limits of sleeps end
+// both.
 func TestRescue(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		set.first, set.last = 5*time.Millisecond, 20*time.Millisecond
@@ -253,8 +254,8 @@ func TestRescue(t *testing.T) {
 	})
 }
 
-// A waiter that arms the flag after a publisher has looked at it is woken by
-// the same publisher.
+// A waiter that sets the flag after a publisher has cleared it is woken by the
+// same publisher.
 func TestArmedLate(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		for _, waiters := range []int{1, 2} {
@@ -277,18 +278,18 @@ func TestArmedLate(t *testing.T) {
 	})
 }
 
-// A waiter that comes between a change and its subscription, when the others
-// were told already, does not sleep.
+// If a change happens after a waiter has looked and before it subscribes, and
+// the other subscribers have been told already, the waiter does not sleep.
 func TestSubscribedLate(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		v := newVariable()
 		n := newIn(set, v.source(kind))
-		v.waiting(t, t.Context(), n) // perhaps by itself
+		v.waiting(t, t.Context(), n) // may park by itself
 		told := v.waiting(t, t.Context(), n)
 		second := make(chan error, 1)
 		go func() { second <- n.Wait(t.Context(), func() bool { return v.word.Load() == 2 }) }()
 		eventually(t, "it waits", func() bool { return n.subscribers.Load() >= 2 })
-		time.Sleep(5 * spinFor) // or the policy would have the next one spin
+		time.Sleep(5 * spinFor) // or the policy would make the next one spin
 		late, looks := make(chan error, 1), 0
 		go func() {
 			late <- n.Wait(t.Context(), func() bool {
@@ -307,7 +308,7 @@ func TestSubscribedLate(t *testing.T) {
 	})
 }
 
-// A wait for what is there already ends at once, without a thread.
+// A Wait that finds at once what it waits for needs no thread.
 func TestReady(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		v := newVariable()
@@ -317,12 +318,12 @@ func TestReady(t *testing.T) {
 			t.Error(err)
 		}
 		if v.flag.Load() != 0 || set.threads != 0 || set.poller != nil {
-			t.Error("it armed the flag, or has a thread")
+			t.Error("Wait set the flag or started a thread")
 		}
 	})
 }
 
-// A panic of ready goes on, and leaves nothing behind.
+// A panic of ready propagates, and later waits work.
 func TestPanic(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		v := newVariable()
@@ -350,7 +351,7 @@ func TestPanic(t *testing.T) {
 					}
 				}()
 				n.Wait(t.Context(), func() bool {
-					if calls++; calls > first*(waitSpins+1) { // at first, then when it arms or after it parked
+					if calls++; calls > first*(waitSpins+1) { // in its first call, then when it arms the flag or after it parked
 						panic("broken")
 					}
 					return false
@@ -364,7 +365,8 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// Two Notifiers of one word are told of each change, whichever of them closes.
+// Two Notifiers of one word are both told about each change, also after the
+// other is closed.
 func TestSameWord(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {
 		v := newVariable()
@@ -387,8 +389,8 @@ func TestSameWord(t *testing.T) {
 	})
 }
 
-// Many words need few threads, and each waiter is told of each change of its
-// word. None looks again for a change of another's.
+// Many words need few threads, and each waiter is told about each change of its
+// word. It does not look again when another word changes.
 func TestThreads(t *testing.T) {
 	words := 2000
 	if testing.Short() {
@@ -411,7 +413,7 @@ func TestThreads(t *testing.T) {
 			t.Errorf("%d threads", threads)
 		}
 		if all := kind == "many" && park.Words() > 1; polls == all {
-			t.Errorf("somebody polls: %v", polls)
+			t.Errorf("polling: %v", polls)
 		}
 		for i := range vs {
 			vs[i].publish()
@@ -447,10 +449,10 @@ func TestThreads(t *testing.T) {
 			expect(t, results[0], nil)
 			results[0] = vs[0].waiting(t, t.Context(), ns[0])
 		}
-		// Those who may wait by themselves look after a park in vain, as
-		// Windows ends one without events of its own.
+		// On Windows a park without named events ends early, and waiters that
+		// park by themselves then look again.
 		if after := sum(); after != before && runtime.GOOS != "windows" {
-			t.Errorf("for 20 changes of another word they looked %d times", after-before)
+			t.Errorf("20 changes of another word caused %d looks", after-before)
 		}
 		for i := range vs {
 			vs[i].publish()
@@ -464,7 +466,8 @@ func TestThreads(t *testing.T) {
 	})
 }
 
-// What is polled for want of a thread is parked on when one becomes free.
+// A word that is polled because no thread was left is parked on when one
+// becomes free.
 func TestHandOver(t *testing.T) {
 	if park.Words() == 0 {
 		t.Skip("no thread is ever woken here")
@@ -491,7 +494,7 @@ func TestHandOver(t *testing.T) {
 		return n
 	}
 	if n := parked(); n != maxThreads {
-		t.Errorf("%d are parked on, want %d", n, maxThreads)
+		t.Errorf("%d words are parked on, want %d", n, maxThreads)
 	}
 	for i := range maxThreads {
 		ns[i].Close()
@@ -505,8 +508,7 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// shared is a word with its flag in memory that processes share, what else the
-// parties of a game need, and a Notifier.
+// shared is shared memory with a word, its flag, and counters of a test.
 type shared struct {
 	place  *mapping.Place
 	obj    *mapping.Object
@@ -544,10 +546,10 @@ func (s *shared) close() {
 }
 
 func (s *shared) version() *uint64        { return &s.words.Versions()[1] }
-func (s *shared) seen() *uint64           { return &s.words.Versions()[0] } // versions, by all waiters
+func (s *shared) seen() *uint64           { return &s.words.Versions()[0] } // rounds seen, summed over all waiters
 func (s *shared) lock() *atomic.Uint32    { return s.words.Mutex() }
 func (s *shared) flag() *atomic.Uint32    { return s.words.Rotor() }
-func (s *shared) waiters() *atomic.Uint32 { return s.words.HolderPID(0) } // altogether
+func (s *shared) waiters() *atomic.Uint32 { return s.words.HolderPID(0) } // in all processes
 
 func (s *shared) notifier(set *set) *Notifier {
 	word := layout.LowHalf(s.version())
@@ -569,10 +571,10 @@ const (
 	rounds  = 200
 )
 
-// play is the part of one process in a game: in each round it publishes twice,
-// from two goroutines, and some goroutines wait, through two Notifiers, until
-// all parties have published. Nobody begins a round before all waiters ended
-// the last, and no limit rescues them, so one lost wake-up is the end.
+// play runs the part of one process. In each round, two goroutines publish once
+// each, and others wait through two Notifiers until all processes have
+// published. No round begins before all waiters have ended the last one, and
+// sleeps are not limited, so a single lost wake-up fails the test.
 func (s *shared) play(set *set, rounds int) error {
 	const waiters = 4
 	a, b := s.notifier(set), s.notifier(set)
@@ -629,7 +631,7 @@ func (s *shared) play(set *set, rounds int) error {
 	}
 }
 
-// party NAME KIND ROUNDS plays in the memory NAME.
+// party NAME KIND ROUNDS calls play with the memory NAME.
 func party(args []string) error {
 	s, err := share(args[0])
 	if err != nil {

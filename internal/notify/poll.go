@@ -8,21 +8,22 @@ import (
 const (
 	pollFirst = 20 * time.Microsecond
 	pollLast  = time.Millisecond
-	pollEach  = 4 * time.Microsecond // of pause for each word, at least
+	pollEach  = 4 * time.Microsecond // shortest pause for each word
 )
 
 // poller is a goroutine that owns the Notifiers whose words cannot be parked
-// on, and those that no thread is left for. It looks at all of them, after
-// pauses that grow while nothing changes. A look takes 50 to 200 ns, so it
-// takes 5 % of a processor at most, however many they are.
+// on, and those for which no thread is left. It looks at all of their words,
+// after pauses that grow while nothing changes. A look takes 50 to 200 ns, so
+// the poller uses at most 5 % of a processor, however many words it has.
 type poller struct {
 	set     *set
 	kicked  chan struct{}
-	joining []*Notifier // owned, but the goroutine has not seen them yet; the set's mutex guards it
-	owned   []*Notifier // the goroutine's
+	joining []*Notifier // owned, but not yet seen by the goroutine; guarded by the set's mutex
+	owned   []*Notifier // used by the goroutine only
 }
 
-// joinPoller makes the poller the owner of n. The mutexes of both are held.
+// joinPoller makes the poller the owner of n. The mutexes of n and of the set
+// are held.
 func (s *set) joinPoller(n *Notifier) {
 	p := s.poller
 	if p == nil {
@@ -66,9 +67,9 @@ func (p *poller) run() {
 	}
 }
 
-// gather releases the Notifiers without subscribers, hands those that can be
-// parked on to groups that have room, and takes in those that have joined.
-// Without any left the poller ends.
+// gather releases Notifiers without subscribers, hands over to groups what they
+// have room for, and adds the Notifiers that have joined. If none is left the
+// poller ends.
 func (p *poller) gather() (joined, left bool) {
 	p.owned = slices.DeleteFunc(p.owned, func(n *Notifier) bool { return n.release() || p.handOver(n) })
 	s := p.set

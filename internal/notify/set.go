@@ -12,41 +12,41 @@ import (
 )
 
 const (
-	maxThreads = 32 // of a process that are parked at one time
-	fewThreads = 8  // up to which a word has a thread of its own
-	fewWords   = 16 // of a thread, up to which words share one rather than have another
+	maxThreads = 32 // threads of a process that are parked at the same time
+	fewThreads = 8  // up to this number of threads, each word gets its own
+	fewWords   = 16 // beyond fewThreads, a thread gets this many words before another is added
 )
 
-// set is the threads of a process that wait, and what each waits for. A thread
-// is that of a group, a goroutine that looks at the words of several Notifiers
-// and parks on all of them at once, or of a goroutine that waits by itself,
-// while it does. Words that cannot be parked on, or are too many, are the
-// poller's. The watchdog looks after groups that are parked.
+// set is the waiting threads of a process, and what each of them waits for. A
+// thread belongs to a group, which is a goroutine that watches the words of
+// several Notifiers and parks on all of them at once, or to a goroutine that
+// waits by itself. The poller has the words that cannot be parked on, or that
+// are too many. The watchdog looks after groups that are parked.
 //
-// A mutex of a Notifier may be held when the set's is locked, never the other
+// The set's mutex may be locked while a Notifier's is held, but not the other
 // way round.
 type set struct {
-	words func() int // as of park.Words
-	// A publisher that dies between disarming and waking delays a waiter by
-	// first, or by up to last if nothing happened for as long: more looks would
-	// cost CPU.
+	words func() int // as park.Words
+	// A publisher that dies between Disarm and Notify delays a waiter by first,
+	// or by up to last if nothing has happened for that long. More frequent
+	// looks would cost CPU time.
 	first, last time.Duration
 
 	mu      sync.Mutex
 	threads int
-	idle    []*park.Sleeper // of threads that ended
+	idle    []*park.Sleeper // of threads that have ended
 	groups  []*group
 	poller  *poller     // nil if it has nothing to do
 	guard   *watchdog   // of the groups; nil if there are none
-	drowsy  atomic.Bool // the watchdog sleeps for long
+	drowsy  atomic.Bool // whether the watchdog sleeps for longer than first
 
-	full atomic.Bool // the poller has words for want of threads, and none has become free since
+	full atomic.Bool // no thread was left for some of the poller's words, and none has become free since
 }
 
 var process = set{words: park.Words, first: 100 * time.Millisecond, last: time.Second}
 
-// takeThread counts a thread in, unless that many are there, and returns what
-// it sleeps with, or nil.
+// takeThread counts a new thread, unless there are most already, and returns
+// its Sleeper, or nil.
 func (s *set) takeThread(most int) *park.Sleeper {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *set) take(most int) *park.Sleeper {
 	return park.NewSleeper(s.words())
 }
 
-// returnThread counts a thread out that takeThread counted in.
+// returnThread undoes takeThread.
 func (s *set) returnThread(sleeper *park.Sleeper) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *set) release(sleeper *park.Sleeper) {
 	s.full.Store(false)
 }
 
-// place gives n, whose mutex is held, an owner.
+// place gives n an owner. The mutex of n is held.
 func (s *set) place(n *Notifier) {
 	if n.arm == nil {
 		n.arm, n.rearm, n.poll = n.doArm, n.doRearm, n.doPoll
@@ -91,12 +91,12 @@ func (s *set) place(n *Notifier) {
 	}
 }
 
-// parks reports whether a thread can be woken when the word of n changes.
+// parks reports whether a thread can park on the word of n.
 func (s *set) parks(n *Notifier) bool { return n.src.Flag != nil && s.words() > 0 }
 
-// join makes a group the owner of n: a new one while threads are few, or while
-// those that are there have many words, else the one with the fewest. It
-// reports false if all are full.
+// join makes a group the owner of n. It starts a new group while there are few
+// threads, or while the existing groups have many words. Otherwise it chooses
+// the group with the fewest words. It reports false if all groups are full.
 func (s *set) join(n *Notifier) bool {
 	var g *group
 	for _, other := range s.groups {
@@ -130,23 +130,27 @@ func (s *set) join(n *Notifier) bool {
 	return true
 }
 
-// A group is a goroutine that owns Notifiers, and parks on the words of all of
-// them at once.
+// A group is a goroutine that owns Notifiers and parks on all of their words at
+// once.
 type group struct {
 	set     *set
 	sleeper *park.Sleeper
 
-	// The set's mutex guards these.
-	size    int         // owned and joining
-	joining []*Notifier // owned, but the goroutine has not seen them yet
+	// Guarded by the set's mutex.
+	size    int         // number of owned and joining
+	joining []*Notifier // owned, but not yet seen by the goroutine
 
-	// The goroutine's, and while it is parked the watchdog's.
+	// awake is held by the goroutine except while it is parked. It guards owned
+	// and spots.
 	awake sync.Mutex
 	owned []*Notifier
 	spots []*park.Spot // of owned
 
-	active     atomic.Bool   // there was a change since the watchdog looked
-	pause, due time.Duration // the watchdog's: between its looks, and until the next, since epoch
+	active atomic.Bool // whether there was a change since the watchdog's last look
+
+	// Used by the watchdog only.
+	pause time.Duration // between its looks at the group
+	due   time.Duration // time of its next look, since epoch
 }
 
 func (g *group) kick() { g.sleeper.Kick() }
@@ -161,8 +165,8 @@ func (g *group) run() {
 		}
 		if moved {
 			g.note()
-			// Those that were told come first: parked, this goroutine would
-			// keep its P from them for a while.
+			// Let the goroutines run that were told: a parked goroutine keeps
+			// its P from others for a while.
 			runtime.Gosched()
 			continue
 		}
@@ -174,8 +178,8 @@ func (g *group) run() {
 	}
 }
 
-// gather releases the Notifiers without subscribers and takes in those that
-// have joined. Without any the group ends, and gather reports false.
+// gather releases Notifiers without subscribers and adds those that have
+// joined. If none is left, the group ends and gather returns false.
 func (g *group) gather() bool {
 	before := len(g.owned)
 	g.owned = slices.DeleteFunc(g.owned, (*Notifier).release)
@@ -204,8 +208,8 @@ func (g *group) gather() bool {
 	return true
 }
 
-// observe has Use look at the word, and tells the subscribers if it changed, or
-// that it cannot be looked at. It reports whether it told them.
+// observe calls look within Use. It tells the subscribers if the word has
+// changed or Use failed, and reports whether it told them.
 func (n *Notifier) observe(look func() error) bool {
 	n.moved = false
 	if err := n.src.Use(look); err != nil {
@@ -218,7 +222,7 @@ func (n *Notifier) observe(look func() error) bool {
 	return n.moved
 }
 
-// doArm sets the flag, and then looks at the word.
+// doArm sets the flag and then looks at the word.
 func (n *Notifier) doArm() error {
 	n.src.Flag.Store(1)
 	step.At(step.WatchArmed)
@@ -236,7 +240,7 @@ func (n *Notifier) doPoll() error {
 	return nil
 }
 
-// release ends the ownership of n if nobody subscribes any more, and reports
+// release ends the ownership of n if n has no subscribers any more, and reports
 // whether it did.
 func (n *Notifier) release() bool {
 	if n.subscribers.Load() > 0 && !n.ended.Load() {

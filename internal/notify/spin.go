@@ -7,28 +7,28 @@ import (
 )
 
 const (
-	waitSpins = 1000 // looks before a goroutine parks: a microsecond or two
+	waitSpins = 1000 // looks before a goroutine parks: one or two microseconds
 	spinFor   = 200 * time.Microsecond
 	maxRests  = 63
 )
 
-// spinPolicy decides whether a goroutine that waits spins for spinFor before it
-// parks: if the last wait was shorter than that, as the peer then is likely to
-// be as quick again. But where a spin keeps the peer from the processor that it
-// needs to answer, waits are short for as long as nobody spins: after spins in
-// vain, ever more short waits pass before the next, 63 at most. Its methods may
-// be called concurrently.
+// spinPolicy decides whether a waiting goroutine spins for spinFor before it
+// parks. It spins if the last wait was shorter than that, because the peer is
+// likely to answer as quickly again. But if a spin keeps the peer from the
+// processor that it needs to answer, waits are short only while no goroutine
+// spins. So after each fruitless spin, more short waits must pass before the
+// next, up to 63. The methods of a spinPolicy may be called concurrently.
 type spinPolicy struct {
-	spinning atomic.Bool // a goroutine spins for spinFor
+	spinning atomic.Bool // whether a goroutine spins for spinFor
 
-	short atomic.Bool  // the last wait was
-	rests atomic.Int32 // short waits that are to pass, that of the last spin among them
-	last  atomic.Int32 // how many those were at first, after the last spin; 0 if it was not in vain
+	short atomic.Bool  // whether the last wait was shorter than spinFor
+	rests atomic.Int32 // short waits that must pass before the next spin, including that of the last spin
+	last  atomic.Int32 // value of rests after the last spin, not counting its own wait; 0 if it was fruitful
 }
 
-// spin looks until ready reports true, for a short while, and reports whether
-// it did. The while is longer if that promises something and long is set, but
-// not for more than one goroutine at a time. It ends when ended is set.
+// spin calls ready for a short time until it reports true, and reports whether
+// it did. If long is set and the policy allows it, it goes on for spinFor, in
+// one goroutine at a time, until ended is set.
 func (p *spinPolicy) spin(ready func() bool, ended *atomic.Bool, long bool) bool {
 	found := looks(ready)
 	if !found && long && p.spins() && p.spinning.CompareAndSwap(false, true) {
@@ -55,7 +55,7 @@ func looks(ready func() bool) bool {
 	return false
 }
 
-// spins reports whether to spin.
+// spins reports whether to spin for spinFor.
 func (p *spinPolicy) spins() bool { return p.short.Load() && p.rests.Load() <= 0 }
 
 // fruitful records that a spin, however short, found what it waited for.
@@ -66,16 +66,15 @@ func (p *spinPolicy) fruitful() {
 	}
 }
 
-// vain records that a spin of spinFor was in vain. The wait that it began goes
-// on.
+// vain records that a spin of spinFor was fruitless. Its wait goes on.
 func (p *spinPolicy) vain() {
 	rests := min(2*p.last.Load()+1, maxRests)
 	p.last.Store(rests)
 	p.rests.Store(rests + 1)
 }
 
-// waited records how long a goroutine waited that did not spin, or spun in vain
-// before.
+// waited records how long a goroutine waited that did not spin, or whose spin
+// was fruitless.
 func (p *spinPolicy) waited(d time.Duration) {
 	short := d < spinFor
 	p.short.Store(short)

@@ -2,9 +2,9 @@ package notify
 
 import "testing"
 
-// spinsIn plays waits, each of which takes a short time if nobody spins, and
-// says how many of the last n began with a spin. fruitful says whether spins
-// are.
+// spinsIn simulates n waits, which are short without a spin, and returns how
+// many of them began with a spin. fruitful is whether spins find what they wait
+// for.
 func spinsIn(p *spinPolicy, n int, fruitful bool) (spins int) {
 	for range n {
 		if p.spins() {
@@ -31,7 +31,7 @@ func TestSpinPolicy(t *testing.T) {
 	}
 	p.waited(spinFor - 1)
 	if got := spinsIn(&p, 1000, true); got != 1000 {
-		t.Errorf("peers that are quick: %d of 1000 waits begin with a spin", got)
+		t.Errorf("quick peers: %d of 1000 waits begin with a spin", got)
 	}
 	if got := spinsIn(&p, 1000, false); got < 5 || got > 30 {
 		t.Errorf("peers that need the processor: %d of 1000 waits begin with a spin", got)

@@ -10,17 +10,17 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// many is the number of goroutines that wait through one Notifier from which on
-// none spins.
+// many is the number of subscribers of a Notifier from which on waiters do not
+// spin.
 const many = 8
 
-// Wait returns nil once ready has reported true. It also returns when ctx is
-// done, with ctx's error, when the Notifier is closed, with fs.ErrClosed, and
-// when Use fails, with its error.
+// Wait returns nil once ready has reported true. It returns ctx's error when
+// ctx is done, fs.ErrClosed when the Notifier is closed, and the error of Use
+// if Use fails.
 //
 // ready is called within Use, many times at first, and then after each change
-// of the word. It is to look at the shared memory, must be quick, and must not
-// call the Notifier. What makes it true must be done when the word changes.
+// of the word. It looks at the shared memory, must be quick, and must not call
+// the Notifier. Whatever makes it true must happen before the word changes.
 func (n *Notifier) Wait(ctx context.Context, ready func() bool) error {
 	n.waits.Add(1)
 	defer n.waits.Add(-1)
@@ -35,17 +35,17 @@ func (n *Notifier) Wait(ctx context.Context, ready func() bool) error {
 	return err
 }
 
-// wait is a call of Wait. It is used again for another, as functions that are
-// handed to Use are on the heap.
+// wait is the state of a call of Wait. It is pooled because the functions that
+// it passes to Use escape to the heap.
 type wait struct {
 	n     *Notifier
 	ctx   context.Context
 	ready func() bool
 
-	begun     time.Time // when the first look was in vain
-	found     bool      // ready reported true
-	seen      uint32    // the word at the last look that was in vain, or before
-	unchanged bool      // it is seen still
+	begun     time.Time // when the first look did not find what it waits for
+	found     bool      // whether ready has reported true
+	seen      uint32    // the word, loaded before the last look
+	unchanged bool      // whether to park: ready reported false and the word has not changed
 
 	limit time.Duration // of the next park
 	spot  [1]*park.Spot
@@ -100,9 +100,8 @@ func (w *wait) use(f func() error) error {
 	return err
 }
 
-// doSpin looks for a short while. The while is longer if that promises
-// something, but not for a goroutine that was in vain once, nor for more than
-// one at a time. Beside many, which need the processor, it looks once.
+// doSpin spins, for longer only if this is the wait's first spin. With many
+// subscribers, which need the processor, it looks once.
 func (w *wait) doSpin() error {
 	n := w.n
 	w.seen = n.src.Word.Load()
@@ -113,9 +112,9 @@ func (w *wait) doSpin() error {
 	return nil
 }
 
-// goSolo returns what a goroutine that nobody else waits beside parks with by
-// itself: it then goes on without another that tells it. It returns nil if the
-// goroutine is to subscribe.
+// goSolo returns a Sleeper if the calling goroutine is the only waiter. It then
+// parks by itself, and no other goroutine has to tell it of changes. Otherwise
+// goSolo returns nil, and the goroutine must subscribe.
 func (n *Notifier) goSolo() *park.Sleeper {
 	if n.src.Flag == nil || n.subscribers.Load() > 0 || n.set.words() < 2 {
 		return nil
@@ -154,9 +153,9 @@ func (w *wait) park(s *park.Sleeper) error {
 		defer stop()
 	}
 	if w.limit == n.set.first {
-		// Parked, this goroutine keeps its P from others for a while. When
-		// nothing happens there are none, and this would wake a thread that
-		// looks for some.
+		// A parked goroutine keeps its P from others for a while. After a
+		// timeout none is waiting, and Gosched would only wake a thread that
+		// looks for goroutines.
 		runtime.Gosched()
 	}
 	step.At(step.WatchParking)
@@ -167,10 +166,9 @@ func (w *wait) park(s *park.Sleeper) error {
 	return nil
 }
 
-// doArm sets the flag, and then looks. The word is loaded before: whoever
-// clears the flag changes the word after that, so the park does not begin.
-// Loaded after the flag was cleared and the word changed, it would be parked on
-// without a flag.
+// doArm sets the flag and then looks. It loads the word before: a publisher
+// that clears the flag changes the word afterwards, so this goroutine does not
+// park. If it loaded the word later, after both, it would park without a flag.
 func (w *wait) doArm() error {
 	n := w.n
 	now := n.src.Word.Load()
@@ -181,7 +179,7 @@ func (w *wait) doArm() error {
 	return nil
 }
 
-// subscribe waits until the owner of n tells of a change since w.seen.
+// subscribe waits until the owner of n tells it about a change since w.seen.
 func (w *wait) subscribe() error {
 	n := w.n
 	n.mu.Lock()
@@ -206,8 +204,8 @@ func (w *wait) subscribe() error {
 	}
 	n.mu.Unlock()
 	if owned {
-		// It may have told the others of the change before this goroutine
-		// subscribed.
+		// The owner may have told the others about the change before this
+		// goroutine subscribed.
 		if err := w.use(w.look); err != nil || w.found {
 			return err
 		}

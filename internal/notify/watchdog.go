@@ -6,22 +6,22 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// watchdog is a goroutine that sets the flags and looks at the words of groups
-// that are parked, now and then, as a publisher that was to wake them may have
-// died. The groups could as well end their parks, but that is dearer than a
-// look by far: the kernel has to find each word again, and the Go runtime
-// watches each thread that goes back to sleep for 10 ms.
+// watchdog is a goroutine that, from time to time, sets the flags and looks at
+// the words of groups that are parked, because a publisher that should have
+// woken them may have died. The groups could instead park for a shorter time,
+// but that costs much more than a look: the kernel has to find each word again,
+// and the Go runtime watches each thread that goes back to sleep for 10 ms.
 type watchdog struct {
 	set    *set
 	roused chan struct{}
 }
 
-// A group parks for that long, so that a process that is idle need not trust in
-// its watchdog alone.
+// longPark is how long a group parks, so that an idle process does not depend
+// on its watchdog alone.
 const longPark = time.Minute
 
-// limit is how long a group parks at most. One that sleeps on a plain futex in
-// memory that vanished cannot be kicked.
+// limit returns how long a group parks at most. It is short if the group sleeps
+// on a plain futex, because it cannot be kicked if the memory vanished.
 func (s *set) limit() time.Duration {
 	if s.words() == 1 {
 		return untilTick(s.last)
@@ -29,16 +29,16 @@ func (s *set) limit() time.Duration {
 	return max(longPark, s.last)
 }
 
-// All that a process does now and then it does at the same time, to be awake
-// less often.
+// epoch is the origin of the ticks at which a process does its periodic work,
+// so that it wakes up less often.
 var epoch = time.Now()
 
-// untilTick is how long to sleep so that it is pause at most.
+// untilTick returns the time until the next multiple of pause since epoch.
 func untilTick(pause time.Duration) time.Duration { return toTick(time.Since(epoch), pause) }
 
 func toTick(now, pause time.Duration) time.Duration { return pause - now%pause }
 
-// watch has a watchdog look after a new group. The set's mutex is held.
+// watch makes the watchdog look after a new group. The set's mutex is held.
 func (s *set) watch() {
 	if s.guard == nil {
 		s.guard = &watchdog{s, make(chan struct{}, 1)}
@@ -48,7 +48,7 @@ func (s *set) watch() {
 	}
 }
 
-// note has the watchdog look at g soon, as after a change.
+// note makes the watchdog look at g soon, after a change.
 func (g *group) note() {
 	g.active.Store(true)
 	if g.set.drowsy.Load() {
@@ -105,8 +105,8 @@ func (d *watchdog) run() {
 	}
 }
 
-// check does what a group that is parked would do if its park ended, and ends
-// it if there is more to do.
+// check does for a parked group what the group would do after its park, and
+// kicks the group if there is more to do.
 func (g *group) check() {
 	if !g.awake.TryLock() {
 		return // it is not parked
@@ -130,8 +130,8 @@ func (g *group) check() {
 	}
 }
 
-// doRearm sets the flag, and then looks at the word, of a Notifier whose owner
-// is parked.
+// doRearm sets the flag and then looks at the word of a Notifier whose owner is
+// parked.
 func (n *Notifier) doRearm() error {
 	n.src.Flag.Store(1)
 	step.At(step.WatchArmed)

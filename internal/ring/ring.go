@@ -8,8 +8,8 @@
 // one compare-and-swap of that state each. The state contains the ticket, so
 // none of them succeeds in a slot that has been reused. A process that dies
 // leaves one of these states behind: a message that was not sent, whose ticket
-// the next sender uses again, or a message that is taken by a handle that is no
-// longer open, from which any other handle can take it.
+// the next sender uses again, or a message that is taken by a handle that is
+// not open any more, from which any other handle can take it.
 //
 // cursor is where receivers start to look, so that they need not pass over all
 // messages that are taken. It is a hint. Its upper half counts the messages
@@ -230,7 +230,7 @@ func (r *Ring) lookAtTail() uint64 {
 // living has some handles that were found alive during one look.
 type living [16]layout.Ident
 
-// dead reports whether the taker of a message is no longer open.
+// dead reports whether the taker of a message is not open any more.
 func (r *Ring) dead(taker layout.Ident, known *living) bool {
 	place := &known[taker.Slot()%len(known)]
 	if taker == layout.DoneIdent || taker == r.self || taker == *place {
