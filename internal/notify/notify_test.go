@@ -470,7 +470,7 @@ func TestThreads(t *testing.T) {
 // becomes free.
 func TestHandOver(t *testing.T) {
 	if park.Words() == 0 {
-		t.Skip("no thread is ever woken here")
+		t.Skip("threads cannot be woken on this platform")
 	}
 	set := newSet(1)
 	defer set.end(t)

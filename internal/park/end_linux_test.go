@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who sleeps is woken when a process ends, and so is who falls asleep after
-// that.
+// When a process exits, KickAtEnd wakes a thread that sleeps, and one that goes
+// to sleep later.
 func TestKickAtEnd(t *testing.T) {
 	if fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK); err != nil {
-		t.Skip("this kernel, or this container, does not tell when a process ends: ", err)
+		t.Skip("this kernel or container does not support pidfd_open: ", err)
 	} else {
 		unix.Close(fd)
 	}
@@ -47,5 +47,5 @@ func TestKickAtEnd(t *testing.T) {
 	ended.Store(true)
 	p.Kill()
 	within(t, "a sleeper", func() { <-woken })
-	within(t, "who sleeps later", func() { <-woken })
+	within(t, "a later sleeper", func() { <-woken })
 }

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// WaitOnAddress does not cross processes, so processes wait on named events of
-// the mapping's family. A word without a family is looked at now and then.
+// WaitOnAddress does not work across processes, so threads wait on named events
+// of the mapping's family. A word without a family is polled.
 
 // Queue is a place to sleep where one sleeper is woken at a time. Its methods
 // may be called concurrently.
 //
-// All sleepers wait on one event that resets itself: set while nobody sleeps it
-// stays set, so no wake-up is lost between a look at the word and the sleep.
-// They also wait on an event of the handle's own, with which it ends its waits,
-// and if the word is a mutex's, on the mutex that its owner is alive by, which
-// the kernel releases when the owner ends.
+// All sleepers wait on one auto-reset event. If it is set while no thread
+// sleeps, it stays set, so no wake-up is lost between loading the word and the
+// sleep. They also wait on an event of the handle, for Kick. If the word is a
+// mutex's, they also wait on the kernel mutex that its owner holds while it is
+// alive, and that the kernel releases when the owner exits.
 type Queue struct {
 	word   *atomic.Uint32
 	family *kernel.Family
@@ -35,13 +35,13 @@ type Queue struct {
 	kick   windows.Handle
 }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words
-// of a family apart.
+// NewQueue returns the queue of threads that sleep on word. part identifies the
+// word within its family.
 func NewQueue(word *atomic.Uint32, family *kernel.Family, part string) *Queue {
 	return &Queue{word: word, family: family, part: part}
 }
 
-// ready makes the events at the first call, and reports whether there are any.
+// ready creates the events in its first call, and reports whether they exist.
 func (q *Queue) ready() bool {
 	q.once.Do(func() {
 		if q.family == nil {
@@ -57,8 +57,9 @@ func (q *Queue) ready() bool {
 	return q.usable.Load()
 }
 
-// Wait sleeps while the word is old, until it is woken or, if it is a mutex's,
-// the handle that old names ends, for at most limit. It blocks its thread.
+// Wait sleeps while the word is old, for at most limit. It ends when it is
+// woken and, if the word is a mutex's, when the handle that old names is gone.
+// It blocks its thread.
 func (q *Queue) Wait(old uint32, limit time.Duration) {
 	if !q.ready() {
 		pollWord(q.word, old, limit)
@@ -78,8 +79,8 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 		return
 	}
 	defer windows.CloseHandle(owner)
-	// If the wait makes this thread the owner of that mutex, the same thread
-	// must let it go.
+	// If the wait makes this thread the owner of that mutex, this thread must
+	// release it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if wait(limit, q.woken, q.kick, owner) == 2 {
@@ -89,17 +90,17 @@ func (q *Queue) Wait(old uint32, limit time.Duration) {
 	}
 }
 
-// Wake wakes one sleeper, of whichever process. It does not block.
+// Wake wakes one sleeper of any process. It does not block.
 func (q *Queue) Wake() {
 	if q.ready() {
 		windows.SetEvent(q.woken)
 	}
 }
 
-// KickAtEnd does nothing: Wait itself ends with the owner.
+// KickAtEnd does nothing, because Wait itself ends when the owner exits.
 func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 
-// Kick wakes one of those who sleep through this handle.
+// Kick wakes one of the threads that sleep through this handle.
 func (q *Queue) Kick() {
 	if q.usable.Load() {
 		windows.SetEvent(q.kick)
@@ -120,12 +121,12 @@ func (q *Queue) Close() {
 
 var procWait = windows.NewLazySystemDLL("kernel32.dll").NewProc("WaitForMultipleObjects")
 
-// wait waits until one of the objects is signalled and returns its index, -1
-// after limit.
+// wait waits until one of the objects is signalled, and returns its index. It
+// returns -1 after limit.
 func wait(limit time.Duration, objects ...windows.Handle) int {
 	ms := uint32(min(max(limit+time.Millisecond-1, 0)/time.Millisecond, 1<<30))
-	// Not windows.WaitForMultipleObjects: it does not keep its slice in place
-	// when the stack moves.
+	// windows.WaitForMultipleObjects does not keep its slice in place when the
+	// stack moves.
 	e, _, _ := procWait.Call(uintptr(len(objects)), uintptr(unsafe.Pointer(&objects[0])), 0, uintptr(ms))
 	for i := range objects {
 		if e == uintptr(windows.WAIT_OBJECT_0+i) || e == uintptr(windows.WAIT_ABANDONED+i) {

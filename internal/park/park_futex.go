@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The operations are not FUTEX_PRIVATE_FLAG ones: the kernel then finds the
-// word by its file and offset, so that processes that map it at different
-// addresses meet (futex(2)).
+// The operations do not have FUTEX_PRIVATE_FLAG. The kernel then identifies the
+// word by its file and offset, so they work between processes that map it at
+// different addresses (futex(2)).
 const (
 	futexWait = 0
 	futexWake = 1
@@ -27,17 +27,17 @@ const (
 // may be called concurrently.
 type Queue struct{ futex }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words
-// of a family apart.
+// NewQueue returns the queue of threads that sleep on word. part identifies the
+// word within its family.
 func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{futex{word}} }
 
-// Wake wakes one sleeper, of whichever process. It does not block.
+// Wake wakes one sleeper of any process. It does not block.
 func (q *Queue) Wake() { q.wake(1) }
 
-// KickAtEnd kicks when the process of that ID, in this process's PID namespace,
-// has ended, and then now and again until stop is called. There may be none, or
-// the kernel (before Linux 5.10) may not tell; then it does nothing. Until stop
-// it holds a descriptor.
+// KickAtEnd calls Kick when the process with that ID, in this process's PID
+// namespace, has exited, and repeats it from time to time until stop is called.
+// It does nothing if there is no such process, or if the kernel (before Linux
+// 5.10) does not support it. It uses a file descriptor until stop is called.
 func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 	if int(pid) == os.Getpid() {
 		return func() {}
@@ -53,13 +53,14 @@ func (q *Queue) KickAtEnd(pid uint32) (stop func()) {
 		if err != nil {
 			return
 		}
-		// A goroutine that waits so blocks no thread.
+		// This wait does not block a thread.
 		err = conn.Read(func(fd uintptr) bool {
 			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 			return n > 0 || err != nil && err != unix.EINTR
 		})
-		// A kick is lost on those who are about to sleep. They grow rare, as
-		// the owner may be another, who lives.
+		// A Kick has no effect on threads that are about to sleep, so repeat
+		// it. The pauses grow, because the word may have another owner by then,
+		// which is alive.
 		for pause := time.Millisecond; err == nil; pause *= 2 {
 			q.Kick()
 			select {

@@ -13,11 +13,11 @@ import (
 // may be called concurrently.
 type Queue struct{ poll }
 
-// NewQueue returns the queue of those who sleep on word. part tells the words
-// of a family apart.
+// NewQueue returns the queue of threads that sleep on word. part identifies the
+// word within its family.
 func NewQueue(word *atomic.Uint32, _ *kernel.Family, part string) *Queue { return &Queue{poll{word}} }
 
-// Wake does nothing: the sleepers look by themselves.
+// Wake does nothing, because the sleepers poll.
 func (q *Queue) Wake() {}
 
 // KickAtEnd does nothing.
@@ -27,13 +27,13 @@ func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 // called concurrently.
 type Broadcast struct{ word *atomic.Uint32 }
 
-// NewBroadcast returns the broadcast to those who sleep on word.
+// NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{word} }
 
-// Wake does nothing: the sleepers look by themselves.
+// Wake does nothing, because the sleepers poll.
 func (b *Broadcast) Wake(old uint32) {}
 
-// Words is 0, as no thread is ever woken.
+// Words returns 0, because Wake has no effect.
 func Words() int { return 0 }
 
 // Spot is where one thread sleeps on the word of a Broadcast.
@@ -51,7 +51,7 @@ type Sleeper struct{}
 // NewSleeper returns a Sleeper.
 func NewSleeper(words int) *Sleeper { return new(Sleeper) }
 
-// Sleep returns soon, so that the caller looks at its words.
+// Sleep returns soon, so that the caller polls its words.
 func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	time.Sleep(min(max(limit, 0), lastPause))
 	return limit <= lastPause
@@ -62,8 +62,8 @@ func (s *Sleeper) Kick() {}
 
 type poll struct{ word *atomic.Uint32 }
 
-// Wait sleeps while the word is old, for at most limit, and looks at the word
-// at growing intervals.
+// Wait sleeps while the word is old, for at most limit. It loads the word at
+// growing intervals.
 func (p poll) Wait(old uint32, limit time.Duration) { pollWord(p.word, old, limit) }
 
 // Kick does nothing.

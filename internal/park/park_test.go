@@ -13,12 +13,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// roles are the parts that tests play in processes of their own.
+// roles are the functions that tests run in other processes.
 var roles = map[string]func([]string) error{"partner": partner, "idler": idler}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// shared is a word that processes share.
+// shared is shared memory with a word and a counter.
 type shared struct {
 	place   *mapping.Place
 	obj     *mapping.Object
@@ -101,7 +101,7 @@ func TestWaitReturns(t *testing.T) {
 	defer s.close()
 	for _, family := range []*kernel.Family{s.family, nil} {
 		queue, broadcast := NewQueue(s.word, family, MutexPart), NewBroadcast(s.word, family)
-		queue.Wake() // nobody
+		queue.Wake() // no thread sleeps
 		broadcast.Wake(1)
 		for _, p := range []place{queue, newBed(broadcast, 1), newBed(broadcast, Words())} {
 			s.word.Store(1)
@@ -118,7 +118,7 @@ func TestWaitReturns(t *testing.T) {
 					case <-woken:
 						return
 					case <-time.After(time.Millisecond):
-						s.word.Store(2) // for those who poll
+						s.word.Store(2) // for platforms that poll
 						p.Kick()
 					}
 				}
@@ -130,7 +130,7 @@ func TestWaitReturns(t *testing.T) {
 
 const rounds = 1000
 
-// work does its part of what two parties do with a place of that kind.
+// work does the work of one of two parties, with a place of the given kind.
 func (s *shared) work(kind string, party uint32) {
 	if kind == "broadcast" {
 		s.volley(party)
@@ -139,7 +139,7 @@ func (s *shared) work(kind string, party uint32) {
 	}
 }
 
-// volley waits until the word is odd, or even, and adds 1, rounds times.
+// volley waits until the word has the given parity, and adds 1, rounds times.
 func (s *shared) volley(parity uint32) {
 	broadcast := NewBroadcast(s.word, s.family)
 	bed := newBed(broadcast, Words())
@@ -152,8 +152,9 @@ func (s *shared) volley(parity uint32) {
 	}
 }
 
-// count adds 1 to the counter, rounds times, under a mutex: Drepper's second,
-// whose word is 0, 1 if it is locked, 2 if somebody may sleep besides.
+// count adds 1 to the counter, rounds times, with a mutex held. The mutex is
+// Drepper's second: its word is 0 if it is free, 1 if it is locked, and 2 if it
+// is locked and a thread may sleep.
 func (s *shared) count() {
 	queue := NewQueue(s.word, s.family, MutexPart)
 	defer queue.Close()
@@ -172,7 +173,8 @@ func (s *shared) count() {
 	}
 }
 
-// partner is the second party in the memory NAME, with a place of KIND.
+// partner NAME KIND is the second party in the memory NAME, with a place of
+// KIND.
 func partner(args []string) error {
 	s, err := share(args[0])
 	if err != nil {
@@ -191,9 +193,9 @@ func idler([]string) error {
 	return nil
 }
 
-// A Wake reaches who sleeps on another mapping of the same word, in this
-// process or another. Without a limit to rescue it, one lost Wake would stop
-// the two for good.
+// Wake wakes threads that sleep on another mapping of the same word, in this
+// process or in another. Sleeps are limited to an hour, so a lost Wake fails
+// the test.
 func TestWakeAcross(t *testing.T) {
 	for _, where := range []string{"mapping", "process"} {
 		for _, kind := range []string{"queue", "broadcast"} {
@@ -230,8 +232,8 @@ func TestWakeAcross(t *testing.T) {
 	}
 }
 
-// All sleepers go on after a change and a Wake, on whichever side of it they
-// fall asleep.
+// A change and a Wake wake all sleepers, also those that go to sleep while it
+// happens.
 func TestWakeAll(t *testing.T) {
 	s, err := share(proctest.Name(t))
 	if err != nil {
@@ -263,7 +265,7 @@ func TestWakeAll(t *testing.T) {
 	}
 }
 
-// several is memory that is shared, a broadcast of each, and a Spot on each.
+// several returns n shared words, a Broadcast for each, and a Spot for each.
 func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, spots []*Spot) {
 	for range n {
 		s, err := share(proctest.Name(t))
@@ -280,13 +282,13 @@ func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, sp
 	return memory, broadcasts, spots
 }
 
-// A thread that sleeps on as many words as it can is woken by a change of any,
-// the first and the last, and by Kick, also one that came before; else it
-// sleeps for as long as it may.
+// A thread that sleeps on as many words as possible is woken by a change of any
+// of them, and by Kick, also by one before the Sleep. Otherwise it sleeps until
+// the limit.
 func TestSleepOnMany(t *testing.T) {
 	n := Words()
 	if n == 0 {
-		t.Skip("no thread is ever woken here")
+		t.Skip("Wake has no effect on this platform")
 	}
 	memory, broadcasts, spots := several(t, n)
 	sleeper := NewSleeper(n)
@@ -322,7 +324,7 @@ func TestSleepOnMany(t *testing.T) {
 	prepare()
 	within(t, "a Sleep after Kick", func() {
 		sleeper.Kick()
-		if n == 1 { // it may forget the Kick
+		if n == 1 { // it can miss the Kick
 			return
 		}
 		sleeper.Sleep(spots, time.Hour)
@@ -338,7 +340,7 @@ func TestSleepOnMany(t *testing.T) {
 // One thread may sleep on the same word twice.
 func TestSleepTwice(t *testing.T) {
 	if Words() < 2 {
-		t.Skip("a thread sleeps on one word here")
+		t.Skip("a thread can sleep on one word only on this platform")
 	}
 	s, err := share(proctest.Name(t))
 	if err != nil {

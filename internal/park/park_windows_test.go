@@ -12,7 +12,7 @@ import (
 
 func init() { roles["owner"] = owner }
 
-// owner holds member slot 5 of the memory NAME.
+// owner NAME holds member slot 5 of the memory NAME.
 func owner(args []string) error {
 	s, err := share(args[0])
 	if err != nil {
@@ -27,8 +27,7 @@ func owner(args []string) error {
 	return nil
 }
 
-// A wait for the mutex ends with its owner. A sleeper that waits for another
-// owner sleeps on.
+// A wait for the mutex ends when its owner exits, and not before.
 func TestOwnerDies(t *testing.T) {
 	name := proctest.Name(t)
 	s, err := share(name)
@@ -52,7 +51,7 @@ func TestOwnerDies(t *testing.T) {
 	p.Kill()
 	within(t, "the wait for a dead owner", func() { <-woken })
 	if free, err := s.family.Hold(kernel.MemberPart(5)); !free || err != nil {
-		t.Errorf("the sleeper kept the dead owner's place: %v, %v", free, err)
+		t.Errorf("the dead owner's member slot is still held: %v, %v", free, err)
 	}
 	s.family.Drop(kernel.MemberPart(5))
 }

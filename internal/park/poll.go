@@ -12,8 +12,8 @@ const (
 	lastPause  = time.Millisecond
 )
 
-// pollWord sleeps while the word is old, for at most limit, and looks at the
-// word at growing intervals.
+// pollWord sleeps while the word is old, for at most limit. It loads the word
+// at growing intervals.
 func pollWord(word *atomic.Uint32, old uint32, limit time.Duration) {
 	deadline := time.Now().Add(limit)
 	for pause := firstPause; word.Load() == old; pause = min(2*pause, lastPause) {

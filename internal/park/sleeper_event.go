@@ -14,23 +14,24 @@ import (
 // Broadcast is a word on which all sleepers are woken. Its methods may be
 // called concurrently.
 //
-// Threads that sleep because the word is v wait on an event that is for v alone
-// and is never reset: whoever changes the word from v sets it if there is one.
-// So no wake-up is lost between a look at the word and the sleep, and no thread
-// can be kept from it by others that wait again already.
+// Threads that sleep while the word is v wait on a named event for v, which is
+// never reset. A process that changes the word from v sets that event if it
+// exists. So no wake-up is lost between loading the word and the sleep, and
+// threads that already sleep again cannot take a wake-up from others.
 type Broadcast struct {
 	word   *atomic.Uint32
 	family *kernel.Family
 }
 
-// NewBroadcast returns the broadcast to those who sleep on word.
+// NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, family *kernel.Family) *Broadcast {
 	return &Broadcast{word, family}
 }
 
 func versionPart(v uint32) string { return "version" + strconv.FormatUint(uint64(v), 10) }
 
-// Wake wakes all who sleep because the word was old. It does not block.
+// Wake wakes all threads that sleep because the word was old. It does not
+// block.
 func (b *Broadcast) Wake(old uint32) {
 	if b.family != nil {
 		b.family.Set(versionPart(old))
@@ -40,12 +41,12 @@ func (b *Broadcast) Wake(old uint32) {
 // Spot is where one thread sleeps on the word of a Broadcast. The zero Spot is
 // ready for Prepare.
 type Spot struct {
-	changed windows.Handle // the event for old; 0 if there is none
+	changed windows.Handle // the event for old; 0 without one
 	old     uint32
 }
 
 // Prepare makes the next Sleep on s end when b's word is not old. It reports
-// whether the word is old now.
+// whether the word is still old.
 func (s *Spot) Prepare(b *Broadcast, old uint32) bool {
 	if s.changed == 0 || s.old != old {
 		s.Close()
@@ -56,7 +57,7 @@ func (s *Spot) Prepare(b *Broadcast, old uint32) bool {
 	return b.word.Load() == old
 }
 
-// Close frees what Prepare made. Nobody sleeps on s.
+// Close frees what Prepare created. No thread may sleep on s.
 func (s *Spot) Close() {
 	if s.changed != 0 {
 		windows.CloseHandle(s.changed)
@@ -66,29 +67,29 @@ func (s *Spot) Close() {
 
 const maxObjects = 64 // MAXIMUM_WAIT_OBJECTS
 
-// Words is how many Spots a Sleeper can sleep on at once.
+// Words returns the number of Spots that a Sleeper can sleep on at once.
 func Words() int { return maxObjects - 1 }
 
-// Sleeper is a thread's means to sleep on several Spots. Kick may be called
-// concurrently with Sleep, but only one goroutine sleeps.
+// Sleeper lets a thread sleep on several Spots. Kick may be called concurrently
+// with Sleep, but only one goroutine at a time may call Sleep.
 type Sleeper struct {
-	kick    windows.Handle // 0 if it could not be had
+	kick    windows.Handle // 0 if it could not be created
 	objects []windows.Handle
-	spots   []*Spot // of the objects
+	spots   []*Spot // the Spot of each object
 }
 
-// NewSleeper returns a Sleeper for at most words Spots at once. It keeps a
-// handle for good.
+// NewSleeper returns a Sleeper for at most words Spots at once. It has a handle
+// that is never closed.
 func NewSleeper(words int) *Sleeper {
 	s := new(Sleeper)
 	s.kick, _ = windows.CreateEvent(nil, 0, 0, nil)
 	return s
 }
 
-// Sleep sleeps until one of the words is not what its Spot was prepared for, or
-// is woken, or until Kick, for at most limit. It reports whether it was that
-// long. It blocks its thread. Without an event for each word, and for Kick, it
-// returns soon.
+// Sleep sleeps until one of the words differs from what its Spot was prepared
+// for, or is woken, or until Kick, for at most limit. It reports whether it
+// reached limit. It blocks its thread. If an event for a word or for Kick is
+// missing, it returns soon.
 func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	s.objects, s.spots = s.objects[:0], s.spots[:0]
 	for _, spot := range on {
@@ -109,13 +110,13 @@ func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	}
 	i := wait(limit, s.objects...)
 	if i >= 0 && i < len(s.spots) {
-		s.spots[i].Close() // an event that a peer set for no reason must not end each Sleep from now on
+		s.spots[i].Close() // an event that a peer set for no reason must not end every later Sleep
 	}
 	clear(s.spots)
 	return i < 0 && whole
 }
 
-// Kick ends the Sleep under way, or the next if there is none.
+// Kick ends the current Sleep, or the next one if no thread sleeps.
 func (s *Sleeper) Kick() {
 	if s.kick != 0 {
 		windows.SetEvent(s.kick)

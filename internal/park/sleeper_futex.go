@@ -18,7 +18,7 @@ import (
 // called concurrently.
 type Broadcast struct{ futex }
 
-// NewBroadcast returns the broadcast to those who sleep on word.
+// NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{futex{word}} }
 
 // Wake wakes all sleepers of all processes. It does not block.
@@ -32,16 +32,16 @@ type Spot struct {
 }
 
 // Prepare makes the next Sleep on s end when b's word is not old. It reports
-// whether the word is old now.
+// whether the word is still old.
 func (s *Spot) Prepare(b *Broadcast, old uint32) bool {
 	s.word, s.old = b.word, old
-	return true // the kernel looks before it puts to sleep
+	return true // the kernel compares the word before it puts the thread to sleep
 }
 
-// Close frees what Prepare made. Nobody sleeps on s.
+// Close frees what Prepare created. No thread may sleep on s.
 func (s *Spot) Close() { s.word = nil }
 
-// What futex_waitv(2) takes: struct futex_waitv, and its limits.
+// waitv is struct futex_waitv of futex_waitv(2).
 type waitv struct {
 	val, addr       uint64
 	flags, reserved uint32
@@ -56,15 +56,15 @@ const (
 	lastPause = time.Millisecond
 )
 
-// Words is how many Spots a Sleeper can sleep on at once. It is 1 where the
-// kernel (before Linux 5.16), or what filters its system calls, has no
+// Words returns the number of Spots that a Sleeper can sleep on at once. It is
+// 1 if the kernel (before Linux 5.16), or a filter of its system calls, lacks
 // futex_waitv.
 func Words() int { return words() }
 
 var words = sync.OnceValue(func() int {
 	word := new(uint32)
 	v := waitv{val: 1, addr: address(unsafe.Pointer(word)), flags: futex32 | futexPrivate}
-	// The word is not 1, so nobody sleeps.
+	// The word is not 1, so this does not sleep.
 	_, _, err := unix.Syscall6(unix.SYS_FUTEX_WAITV, uintptr(unsafe.Pointer(&v)), 1, 0, 0, unix.CLOCK_MONOTONIC, 0)
 	runtime.KeepAlive(word)
 	if err == unix.EAGAIN {
@@ -75,29 +75,29 @@ var words = sync.OnceValue(func() int {
 
 func address(p unsafe.Pointer) uint64 { return uint64(uintptr(p)) }
 
-// Sleeper is a thread's means to sleep on several Spots. Kick may be called
-// concurrently with Sleep, but only one goroutine sleeps.
+// Sleeper lets a thread sleep on several Spots. Kick may be called concurrently
+// with Sleep, but only one goroutine at a time may call Sleep.
 //
-// One that sleeps on no more than one Spot uses a plain futex, for kernels
-// without futex_waitv. It may sleep through a Kick that comes in the moment
-// before it sleeps, so whoever depends on a Kick repeats it.
+// A Sleeper for one Spot uses a plain futex, for kernels without futex_waitv.
+// It can miss a Kick that comes just before it sleeps, so callers that depend
+// on Kick must repeat it.
 type Sleeper struct {
 	kicked atomic.Uint32 // 1 after a Kick; a word to sleep on
 	single bool
-	word   atomic.Pointer[atomic.Uint32] // of a single one that sleeps
+	word   atomic.Pointer[atomic.Uint32] // on which a single Sleeper sleeps
 	vector []waitv
 	until  struct{ sec, nsec int64 } // struct __kernel_timespec
 	limit  unix.Timespec
-	failed bool // the last Sleep, at once
+	failed bool // whether the last Sleep failed, at once
 }
 
 // NewSleeper returns a Sleeper for at most words Spots at once.
 func NewSleeper(words int) *Sleeper { return &Sleeper{single: words == 1} }
 
-// Sleep sleeps until one of the words is not what its Spot was prepared for, or
-// is woken, or until Kick, for at most limit. It reports whether it was that
-// long. It blocks its thread. Memory under a word that vanished ends it at
-// once.
+// Sleep sleeps until one of the words differs from what its Spot was prepared
+// for, or is woken, or until Kick, for at most limit. It reports whether it
+// reached limit. It blocks its thread. If the memory of a word has vanished, it
+// returns at once.
 func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 	limit = max(limit, 0)
 	var err syscall.Errno
@@ -114,8 +114,8 @@ func (s *Sleeper) Sleep(on []*Spot, limit time.Duration) (expired bool) {
 		s.failed = false
 		return true
 	default:
-		// Callers find out why when they look at their words. If they do not,
-		// as what vanished is not what they look at, they look now and then.
+		// Callers usually find out why when they access their words. A caller
+		// that does not access the word that vanished must not spin.
 		if s.failed {
 			time.Sleep(min(limit, lastPause))
 		}
@@ -158,7 +158,7 @@ func (s *Sleeper) sleepAny(on []*Spot, limit time.Duration) syscall.Errno {
 	return err
 }
 
-// Kick ends the Sleep under way, or the next if there is none.
+// Kick ends the current Sleep, or the next one if no thread sleeps.
 func (s *Sleeper) Kick() {
 	if s.single {
 		s.kicked.Store(1)
@@ -167,7 +167,7 @@ func (s *Sleeper) Kick() {
 		}
 		return
 	}
-	if s.kicked.Swap(1) == 0 { // else somebody has woken it, or is about to
+	if s.kicked.Swap(1) == 0 { // otherwise another Kick has woken it, or will
 		unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.kicked)), futexWake|futexPrivate, 1, 0, 0, 0)
 		runtime.KeepAlive(s)
 	}
