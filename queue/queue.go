@@ -79,8 +79,8 @@ const (
 	tryLimit = 10 * time.Millisecond // the longest that TrySend waits for the lock
 )
 
-// Queue is a handle of a queue, for sending and receiving. Close it after
-// use. An unreachable handle is eventually closed by the garbage collector.
+// Queue is a handle of a queue, for sending and receiving. Close it after use.
+// An unreachable handle is eventually closed by the garbage collector.
 type Queue[T any] struct {
 	ring    *ring.Ring
 	state   *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole

@@ -77,8 +77,8 @@ func turns(h layout.Holding) (waiting, granted uint64) {
 // Options.Repair is not used: the mutex's Repair must restore the condition
 // after a process died.
 //
-// Close the handle after use. An unreachable handle is
-// eventually closed by the garbage collector.
+// Close the handle after use. An unreachable handle is eventually closed by the
+// garbage collector.
 func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 	if m == nil {
 		return nil, &sharedseg.Error{Op: "open", Name: name, Err: fmt.Errorf("%w: a Cond needs a Mutex", fs.ErrInvalid)}

@@ -29,8 +29,8 @@ type Event struct {
 // not exist. Name, options and errors are as for [OpenMutex]. Options.Repair is
 // not used.
 //
-// Close the handle after use. An unreachable handle is
-// eventually closed by the garbage collector.
+// Close the handle after use. An unreachable handle is eventually closed by the
+// garbage collector.
 func OpenEvent(name string, o *Options) (*Event, error) {
 	mb, err := open(name, o, layout.KindEvent, 0)
 	if err != nil {

@@ -68,9 +68,9 @@ func (o *Options) Place() *sharedseg.Place {
 // through opening or closing the mutex), ErrIncompatible (the name refers to
 // something else), ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
 //
-// Close the handle after use. An unreachable handle is
-// eventually closed by the garbage collector, unless it holds the mutex: then
-// it holds the mutex until the process exits.
+// Close the handle after use. An unreachable handle is eventually closed by the
+// garbage collector, unless it holds the mutex: then it holds the mutex until
+// the process exits.
 //
 // If a mutex does not persist and no handle is open, the next OpenMutex creates
 // it again. The record that an owner died survives this, except as

@@ -60,9 +60,8 @@ const drainLimit = lastPark
 // closed and processes exit are as for [OpenMutex]. Options.Repair runs after a
 // writer died. A reader that died has changed nothing.
 //
-// Close the handle after use. An unreachable handle is
-// eventually closed by the garbage collector, unless it holds the lock for
-// writing.
+// Close the handle after use. An unreachable handle is eventually closed by the
+// garbage collector, unless it holds the lock for writing.
 func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	mb, err := open(name, o, layout.KindRWMutex, 0)
 	if err != nil {

@@ -58,8 +58,8 @@ const (
 // Options.Repair is not used: permits of handles that died are released without
 // it.
 //
-// Close the handle after use. An unreachable handle is
-// eventually closed by the garbage collector, which releases its permits.
+// Close the handle after use. An unreachable handle is eventually closed by the
+// garbage collector, which releases its permits.
 func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	if permits < 1 || permits > MaxPermits {
 		return nil, &sharedseg.Error{Op: "open", Name: name,
