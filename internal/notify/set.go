@@ -17,7 +17,7 @@ const (
 	fewWords   = 16 // beyond fewThreads, a thread gets this many words before another is added
 )
 
-// set is the waiting threads of a process, and what each of them waits for. A
+// set has the waiting threads of a process, and what each of them waits for. A
 // thread belongs to a group, which is a goroutine that watches the words of
 // several Notifiers and parks on all of them at once, or to a goroutine that
 // waits by itself. The poller has the words that cannot be parked on, or that
