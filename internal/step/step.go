@@ -1,33 +1,41 @@
-// Package step names the moments within an operation at which a process may be
-// killed or stopped to see what that does to the others. At marks them in the
-// code. It is empty, and compiled to nothing, but under the build tag
-// sharedseg_steps, with which a test chooses what happens at one of them.
+// Package step names the points of an operation at which tests kill or stop a
+// process to see how the others cope.
+//
+// Code marks a point with a call of At. In a normal build At is empty and
+// compiles to nothing. With the build tag sharedseg_steps a test can Arm one
+// point with a function that is then called there, in the goroutine that passes
+// it.
+//
+// Invariants: a step is marked after each change that another process can see,
+// and internal/crashtest kills and stops a process at each step.
+// docs/reliability.md, "Kills and pauses", describes these tests. The table in
+// docs/design.md, "Models", relates the code between the steps to the models.
 package step
 
-// Step is a moment in the life of a mapping, its locks and its value.
+// Step is a point in the life of a mapping, its locks and its value.
 type Step int
 
 // The steps, in the order in which a process that does everything passes them.
 const (
 	// Opening. The registry is locked from RegistryLocked to RegistryUnlocking.
-	FileCreated Step = iota // there is an empty file that has what the umask left of its mode
+	FileCreated Step = iota // empty; its mode lacks the bits of the umask
 	FileModeSet
 	FileOpened
-	RegistryLocked // the name may have come to lead elsewhere
+	RegistryLocked // the name may refer to another file by now
 	Inspected
 
 	// Initialising.
-	FileMarked // over what was there
-	FileCut    // to its mark
+	FileMarked // over the old content
+	FileCut    // to the length of its mark
 	FileReserved
 	HeaderMapped
-	HeaderWritten // all but the word that says so
+	HeaderWritten // everything except the ready word
 	HeaderReady
 
-	// Attaching, and letting the registry go, after which the handle is open,
-	// or closed.
-	SlotHeld   // and still of its last holder's generation
-	RowCleared // of its last holder's
+	// Attaching, and releasing the registry. After that the handle is open, or
+	// closed.
+	SlotHeld   // with the generation of its last holder
+	RowCleared // of its last holder's bits
 	GenerationRaised
 	HolderPIDSet
 	RotorMoved
@@ -36,14 +44,14 @@ const (
 	RegistryUnlocked
 
 	// Locking.
-	LockTaken // at once
+	LockTaken // without waiting
 	LockQueued
 	LockWaitersSet
 	LockParking
 	LockAwake
-	LockTaking // free after a wait, or a dead owner's
+	LockTaking // found free after a wait, or owned by a dead handle
 	LockTakenOver
-	LockRepairing // on behalf of a dead owner
+	LockRepairing // after the death of an owner
 	LockRepaired
 	LockConsistent
 
@@ -52,7 +60,7 @@ const (
 	ReaderEntered
 	ReaderLeaving
 	ReaderLeft
-	LockDraining // and readers may be there still
+	LockDraining // readers may still be there
 	ReadersDrained
 
 	// Acquiring and releasing permits of a Semaphore.
@@ -72,7 +80,7 @@ const (
 
 	// Waiting for a Cond.
 	CondEnlisted
-	CondReleased // the users' mutex
+	CondReleased // the users' mutex is unlocked
 	CondGranted
 	CondRelocked
 	CondDelisted
@@ -86,14 +94,14 @@ const (
 	// Publishing.
 	SlotUnsealed
 	WriteBegun
-	WriteHalf // of an encoding; for the codecs of tests to mark
+	WriteHalf // in the middle of an encoding; marked by the codecs of tests
 	WriteEncoded
 	WriteFilled
 	SlotSealed
 	WatchersDisarmed
 	WriteEnded
-	RowsSeen    // by a writer that looks for a slot that nobody has borrowed
-	SteppedOver // one that is borrowed, or whose version was announced before
+	RowsSeen    // by a writer that looks for a slot that is not borrowed
+	SteppedOver // a slot that is borrowed, or whose version was already announced
 
 	// Borrowing, and lending.
 	PinSet
@@ -131,7 +139,7 @@ const (
 	RowClaimed
 	RowUsed
 
-	// Sending, receiving, and what becomes of a message.
+	// Sending, receiving, and the further states of a message.
 	MessagePosted // in its slot, but not sent
 	MessageSent
 	MessageTaking
@@ -156,7 +164,7 @@ const (
 	Unlinking
 	Unlinked
 
-	// Opening and closing, while others do.
+	// Opening and closing while other handles do the same.
 	RegistryQueued
 
 	Count // the number of steps
