@@ -2,17 +2,17 @@ package form
 
 import "encoding/binary"
 
-// A BoolRange says where an array, or adjacent fields, have bools. What it says
-// of the elements of an array, it says once.
+// A BoolRange tells where an array, or adjacent fields, have bools. The bools
+// of an array's elements are described once for all elements.
 type BoolRange struct {
-	Off  int         // of the first element in the enclosing one, in bytes
-	N    int         // elements
-	Size int         // of an element, in bytes
+	Off  int         // offset of the first element in the enclosing one, in bytes
+	N    int         // number of elements
+	Size int         // size of an element, in bytes
 	Each []BoolRange // the bools of an element; nil if the element is a bool
 }
 
 // BadBool returns the index of the first byte of p that is neither 0 nor 1
-// although ranges has a bool there, or -1.
+// although ranges has a bool there. It returns -1 if there is no such byte.
 func BadBool(p []byte, ranges []BoolRange) int {
 	for _, r := range ranges {
 		if r.Each == nil {
@@ -38,11 +38,13 @@ func BadBool(p []byte, ranges []BoolRange) int {
 	return -1
 }
 
-// CopyBools copies src to dst, the memory of a T of which ranges says where it
-// has bools. If one of them is neither 0 nor 1, it returns its index and what
-// it was, and dst is zero; else the index is -1. The bools are checked where
-// they cannot change any more, in dst, where they do not stay unchecked if the
-// copy ends in a fault.
+// CopyBools copies src to dst, the memory of a T whose bools are at ranges. If
+// one of them is neither 0 nor 1, CopyBools clears dst and returns the byte's
+// index and its value. Else the index is -1.
+//
+// The bools are checked in dst, where no other process can change them. If the
+// copy ends in a fault, dst is cleared, so that it never holds a bool that was
+// not checked.
 func CopyBools(dst, src []byte, ranges []BoolRange) (i int, bad byte) {
 	valid := false
 	defer func() {

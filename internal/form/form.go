@@ -1,27 +1,37 @@
-// Package form tells how the values of this module's own codecs lie in memory,
-// and decodes them, so that internal/payload can place them without calling a
-// codec: what is passed to a codec is on the heap, as it might keep it. Codecs
-// of others cannot have a Form method, as they cannot name the type.
+// Package form describes how the values of this module's own codecs lie in
+// memory, and decodes them.
+//
+// It exists so that internal/payload can store and load such values without
+// calling the codec: a value that is passed to a codec escapes to the heap, as
+// the codec might keep it. A codec of this module has a Form method for that
+// purpose (interface Codec). Codecs of other modules cannot have one, as they
+// cannot name its result type.
+//
+// Invariants: decoding tolerates bytes that change while they are read. It
+// never reads outside the given bytes and never allocates more than they can
+// hold. No bool other than 0 or 1 reaches a Go variable. docs/format.md,
+// "Values", describes the encodings; docs/design.md, "Publishing", says when
+// they are decoded in place.
 package form
 
 // Form is how the encoding of a T lies in memory.
 type Form struct {
 	Kind  Kind
-	Bools []BoolRange // of the kind Bools: where T has them
+	Bools []BoolRange // for the kind Bools: where T has bools
 }
 
 // Kind is a kind of encoding.
 type Kind int
 
 const (
-	Foreign Kind = iota // somebody else's
-	Plain               // the T itself; every bit pattern is a valid T
-	Bools               // the T itself, if its bools are 0 or 1
-	Bytes               // the bytes of T, which is []byte
+	Foreign Kind = iota // a codec of another module
+	Plain               // the memory of T; every bit pattern is a valid T
+	Bools               // the memory of T, valid if all its bools are 0 or 1
+	Bytes               // the elements of T, which is []byte
 	String              // the bytes of T, which is string
 	UTF16               // T is string: its UTF-16 units, little-endian, up to a NUL
 )
 
-// Codec is what the codecs of this module that decode in place have in addition
-// to their public methods.
+// Codec is implemented by the codecs of this module that can decode in place,
+// in addition to their public methods.
 type Codec interface{ Form() Form }

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// DecodeUTF16 returns the string at the start of b, as UTF-8. It may change
-// meanwhile; what it returns is then some string, no longer than what b can
+// DecodeUTF16 returns the string at the start of b, as UTF-8. If another
+// process changes b meanwhile, the result is some string no longer than b can
 // hold.
 func DecodeUTF16(b []byte) string {
 	var chunk [128]byte
@@ -19,8 +19,8 @@ func DecodeUTF16(b []byte) string {
 	b = b[read:]
 	var s strings.Builder
 	s.Grow(n + utf8Len(b))
-	// The bytes may have changed since they were counted, which must not make
-	// the string grow: it will be thrown away.
+	// The bytes may have changed since they were counted. The result is then
+	// thrown away by the caller, and must not grow beyond the count.
 	for n <= s.Cap()-s.Len() {
 		s.Write(chunk[:n])
 		if end {
@@ -32,9 +32,9 @@ func DecodeUTF16(b []byte) string {
 	return s.String()
 }
 
-// utf16ToUTF8 writes the string at the start of src to dst. It returns how
-// many bytes it wrote and read, and whether the string ended; if not, then dst
-// has less than [utf8.UTFMax] bytes left.
+// utf16ToUTF8 writes the string at the start of src to dst. It returns how many
+// bytes it wrote and read, and whether it reached the string's end. If it did
+// not, dst has fewer than [utf8.UTFMax] bytes left.
 func utf16ToUTF8(dst, src []byte) (n, read int, end bool) {
 	for len(dst)-n >= utf8.UTFMax {
 		if len(src)-read >= 8 {
@@ -56,8 +56,8 @@ func utf16ToUTF8(dst, src []byte) (n, read int, end bool) {
 	return n, read, false
 }
 
-// utf8Len returns the length in UTF-8 of the string at the start of src, which
-// is at most 3*len(src)/2.
+// utf8Len returns the length in UTF-8 of the string at the start of src. It is
+// at most 3*len(src)/2.
 func utf8Len(src []byte) (n int) {
 	for {
 		if len(src) >= 8 && isASCII(binary.LittleEndian.Uint64(src)) {
@@ -74,14 +74,16 @@ func utf8Len(src []byte) (n int) {
 	}
 }
 
-// isASCII reports that none of the four units in x is NUL or beyond ASCII.
+// isASCII reports whether each of the four units in x is an ASCII character
+// other than NUL.
 func isASCII(x uint64) bool {
-	// In a difference of units up to 0x7F, bit 15 is a borrow: some unit was 0.
+	// If a unit up to 0x7F has bit 15 after the subtraction, it borrowed: that
+	// unit or a lower one was 0.
 	return x&0xFF80FF80_FF80FF80 == 0 && (x-0x00010001_00010001)&0x80008000_80008000 == 0
 }
 
-// utf16Rune returns the character at the start of b and its length in bytes,
-// which is 0 at the end of the string.
+// utf16Rune returns the character at the start of b and its length in bytes.
+// The length is 0 at the end of the string.
 func utf16Rune(b []byte) (r rune, size int) {
 	if len(b) < 2 {
 		return 0, 0
@@ -96,7 +98,7 @@ func utf16Rune(b []byte) (r rune, size int) {
 	return r, 2
 }
 
-// utf16Pair is utf16Rune for a surrogate, which b follows.
+// utf16Pair is utf16Rune for the surrogate first, which precedes b.
 func utf16Pair(first rune, b []byte) (r rune, size int) {
 	if len(b) >= 2 {
 		r = utf16.DecodeRune(first, rune(binary.LittleEndian.Uint16(b)))
