@@ -8,11 +8,11 @@ import (
 	"github.com/sharedseg/sharedseg/internal/goroutine"
 )
 
-// known skips a test on machines where ID is always 0.
+// known skips a test on architectures where ID always returns 0.
 func known(t *testing.T) {
 	t.Helper()
 	if goroutine.ID() == 0 {
-		t.Skip("which goroutine calls is not known on this machine")
+		t.Skip("goroutine.ID is not implemented on this architecture")
 	}
 }
 
@@ -25,8 +25,8 @@ func TestKnownHere(t *testing.T) {
 	}
 }
 
-// A goroutine stays the same while its stack moves, and whatever thread it runs
-// on.
+// TestSame checks that a goroutine's ID stays the same while its stack moves,
+// whatever thread it runs on.
 func TestSame(t *testing.T) {
 	known(t)
 	id := goroutine.ID()
@@ -44,7 +44,7 @@ func TestSame(t *testing.T) {
 	}
 	deep(1 << 12)
 	for range 100 {
-		runtime.GC() // it shrinks stacks
+		runtime.GC() // shrinks stacks
 		runtime.Gosched()
 		if now := goroutine.ID(); now != id {
 			t.Fatalf("ID = %#x, was %#x", now, id)
@@ -85,7 +85,7 @@ func BenchmarkID(b *testing.B) {
 	}
 }
 
-// BenchmarkStack is what the number in a stack trace would cost instead.
+// BenchmarkStack measures the alternative: the number in a stack trace.
 func BenchmarkStack(b *testing.B) {
 	var buf [64]byte
 	for b.Loop() {

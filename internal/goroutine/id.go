@@ -2,11 +2,12 @@
 
 package goroutine
 
-// ID identifies the calling goroutine: all calls of a goroutine return the
-// same, and no two goroutines that exist at the same time have the same. It is
-// 0 on machines without an ID.
+// ID identifies the calling goroutine. All calls by a goroutine return the same
+// number, and no two goroutines that exist at the same time have the same one.
+// ID returns 0 on architectures for which it is not implemented.
 //
-// It is the address of the runtime's g, which the ABI of Go's assembler keeps
-// in a register, or in thread-local storage (go.dev/doc/asm). The runtime never
-// moves a g, but uses it again for a new goroutine when the old one has ended.
+// The number is the address of the runtime's g, which the ABI of Go's assembler
+// keeps in a register or in thread-local storage (go.dev/doc/asm). The runtime
+// never moves a g. It reuses one for a new goroutine only after the old one has
+// ended.
 func ID() uintptr

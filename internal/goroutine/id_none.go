@@ -2,5 +2,5 @@
 
 package goroutine
 
-// ID is 0: which goroutine calls is not known.
+// ID returns 0: the calling goroutine is not known on this architecture.
 func ID() uintptr { return 0 }
