@@ -10,12 +10,12 @@ import (
 	"unsafe"
 )
 
-// within fails the test unless b lies in mem from offset at on, with n bytes
-// and no more to grow into.
+// within fails the test unless b is the n bytes of mem from offset at, with no
+// capacity beyond them.
 func within(t *testing.T, what string, mem, b []byte, at, n int) {
 	t.Helper()
 	if cap(b) == 0 && n == 0 {
-		return // which needs no address
+		return // an empty slice needs no address
 	}
 	off := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(mem)))
 	if len(b) != n || cap(b) != n || off != uintptr(at) || at+n > len(mem) {
@@ -23,9 +23,9 @@ func within(t *testing.T, what string, mem, b []byte, at, n int) {
 	}
 }
 
-// FuzzGeometry makes headers in which everything agrees with everything, but
-// for one patch. So it reaches what lies behind the checks that a header of any
-// bytes, as FuzzRead makes them, does not pass.
+// FuzzGeometry makes headers whose fields all agree except for one patch. It so
+// reaches the code behind the checks that the random headers of FuzzRead do not
+// pass.
 func FuzzGeometry(f *testing.F) {
 	for _, g := range geometries(f) {
 		f.Add(uint32(g.Kind), uint32(g.Slots), uint64(g.Capacity), uint32(g.page), uint32(len(g.CodecID)), uint32(len(g.TypeName)), uint8(0), uint64(0))
@@ -39,8 +39,8 @@ func FuzzGeometry(f *testing.F) {
 	f.Add(uint32(KindSegment), uint32(3), uint64(64), uint32(4096), uint32(7), uint32(6), uint8(slotAreaOff), uint64(textOff))
 	f.Add(uint32(KindMutex), uint32(0), uint64(0), uint32(4096), uint32(0), uint32(0), uint8(slotAreaOff), uint64(1))
 	f.Fuzz(func(t *testing.T, kind, slots uint32, capacity uint64, page, codecLen, typeLen uint32, patchOff uint8, patch uint64) {
-		// The sums are those of Place, but they wrap around, as a peer's may
-		// who wants them to.
+		// The sums are those of Place, but they wrap around, as those of a
+		// hostile peer may.
 		up := func(n, to uint64) uint64 {
 			if to == 0 {
 				return n
@@ -109,9 +109,9 @@ func FuzzGeometry(f *testing.F) {
 	})
 }
 
-const page24 = 1 << 24 // the largest page, to which a size is rounded up
+const page24 = 1 << 24 // the largest page, to whose multiples a size is rounded up
 
-// touch uses every accessor of a mapping on all that it has.
+// touch uses every accessor on every part of a mapping.
 func touch(t *testing.T, mem []byte, g *Geometry) {
 	t.Helper()
 	w := NewWords(mem)
@@ -137,7 +137,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 		}
 		if g.HasRows() {
 			within(t, "rows", mem, unsafe.Slice((*byte)(unsafe.Pointer(wait.rows)), rowsSize), off+g.PageSize(), rowsSize)
-			wait.words.used.Store(math.MaxUint64) // as a peer may
+			wait.words.used.Store(math.MaxUint64) // as a hostile peer may
 			for range wait.UsedRows() {
 			}
 			for slot := range Members {
@@ -167,8 +167,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	}
 }
 
-// FuzzSlots has slots that say they are of any version, and hold any number of
-// bytes.
+// FuzzSlots gives slots arbitrary versions and lengths.
 func FuzzSlots(f *testing.F) {
 	headers := func(words ...uint64) (b []byte) {
 		for _, w := range words {
@@ -216,7 +215,7 @@ func FuzzSlots(f *testing.F) {
 	})
 }
 
-// FuzzMembers has a member table and counters of any bytes.
+// FuzzMembers uses a member table and counters with arbitrary bytes.
 func FuzzMembers(f *testing.F) {
 	f.Add([]byte{}, uint16(0), uint16(0))
 	f.Add([]byte{1, 0, 0, 0, 0x67, 0x12, 0, 0}, uint16(0), uint16(memberOff))
@@ -249,7 +248,8 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// FuzzMutexWord takes a word of any value, and a generation of any, apart.
+// FuzzMutexWord takes an arbitrary mutex word and an arbitrary generation
+// apart.
 func FuzzMutexWord(f *testing.F) {
 	f.Add(uint32(0), uint32(0), uint16(0))
 	f.Add(uint32(math.MaxUint32), uint32(math.MaxUint32), uint16(math.MaxUint16))

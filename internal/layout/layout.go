@@ -1,23 +1,30 @@
-// Package layout is the binary format of a mapping: every offset, every cast of
-// mapped memory, and every check on bytes that another process may have
-// written. docs/format.md describes the same bytes for readers of other
-// languages.
+// Package layout defines the binary format of a mapping: every offset, every
+// cast of mapped memory, and every check of bytes that another process may have
+// written.
 //
 // A mapping is one file (or section), in host byte order:
 //
 //	    0  static header, written once by the initialiser   readyOff is stored last
-//	  128  the mutex word                                   written by whoever locks
-//	  192  begin, end                                       written by the holder of the mutex
-//	  256  counters                                         written by whoever waits, takes over or is disturbed
+//	  128  the mutex word                                   written by each handle that locks
+//	  192  begin, end                                       written by the owner of the mutex
+//	  256  counters                                         written by each handle that has something to count
 //	  320  member table, Members x {generation, PID}        written under the registry lock
 //	 8512  codec ID, then type name, UTF-8                  written once
-//	 wait  one page: a flag, event counts, words            written by whoever waits, and wakes
+//	 wait  one page: a flag, event counts, words            written by waiters, and by those that wake them
 //	 rows  Members x 64 bits                                each written by its member
 //	slots  Slots x (64-byte slot header + capacity, both rounded up to 64)
 //
-// Words with different writers lie on different cache lines. What a kind has no
-// use for is not there: a mutex ends after the texts, and only segments and
-// queues have slots.
+// A kind has only the parts that it uses: a mutex ends after the texts, and
+// only segments and queues have slots.
+//
+// Invariants: words with different writers lie on different cache lines. The
+// header is checked once, in a private copy, and the resulting [Geometry] is
+// never read from the mapping again. Every other word is untrusted: its user
+// checks each value after one load. No value in the mapping, however wrong,
+// leads to an access outside of it.
+//
+// docs/format.md describes the same bytes for programs in other languages.
+// docs/design.md, "Untrusted memory", says what the checks are worth.
 package layout
 
 import (
@@ -37,33 +44,32 @@ import (
 // Errors about the content of a mapping. The root package exports them under
 // the same names.
 var (
-	// ErrIncompatible means that the name leads to something other than what
-	// was asked for.
+	// ErrIncompatible is returned when the name refers to something other than
+	// what was asked for.
 	ErrIncompatible = errors.New("incompatible")
-	// ErrCorrupt means that the mapping holds what no correct peer writes.
+	// ErrCorrupt is returned when the mapping has content that no correct peer
+	// writes.
 	ErrCorrupt = errors.New("corrupt")
 )
 
-// Magic opens every initialised or half initialised mapping.
+// Magic is at the start of every mapping, initialised or not.
 const Magic = "sharedsg"
 
-// Format is the version of this layout; it is stored last and so tells that the
-// mapping is ready.
+// Format is the version of this layout. Storing it marks the mapping as ready,
+// so it is stored last.
 const Format = 2
 
-// minSize is what a ready mapping of any format has at least, in bytes.
+// minSize is the minimum size of a ready mapping of any format, in bytes.
 const minSize = 4352
 
-// Members is the number of handles that may hold a writable mapping at one
-// time.
+// Members is the maximum number of writable handles of a mapping at one time.
 const Members = 1 << slotBits
 
-// MaxSlots is the largest number of slots.
+// MaxSlots is the maximum number of slots.
 const MaxSlots = 1 << 16
 
-// MaxText is the length of the longest codec ID, and of the longest type name,
-// in bytes. The codec ID of a struct grows with its fields, about 23 bytes
-// each.
+// MaxText is the maximum length of a codec ID and of a type name, in bytes. The
+// codec ID of a struct grows with its fields, by about 23 bytes for each.
 const MaxText = 1 << 20
 
 // Offsets of the header. All static fields lie below 128.
@@ -71,7 +77,7 @@ const (
 	magicOff    = 0
 	readyOff    = 8  // uint32: 0 until initialised, then Format
 	orderOff    = 12 // uint32: byteOrder
-	dirtyOff    = 16 // uint32: while ready is 0, not 0 if a dead owner is to be remembered
+	dirtyOff    = 16 // uint32: while ready is 0, not 0 if an owner died
 	flagsOff    = 20 // uint32: flagPersist | flagLockReads
 	kindOff     = 24 // uint32: Kind
 	slotsOff    = 28 // uint32: number of slots
@@ -84,7 +90,7 @@ const (
 	codecLenOff = 76 // uint32: bytes of the codec ID
 	typeLenOff  = 80 // uint32: bytes of the type name
 	membersOff  = 84 // uint32: Members
-	birthOff    = 88 // uint64: random, another for each initialisation
+	birthOff    = 88 // uint64: random, different for each initialisation
 	rotorOff    = 96 // uint32: member slot to try first; under the registry lock
 	staticSize  = 100
 
@@ -96,16 +102,16 @@ const (
 	textOff   = memberOff + memberSize*Members
 
 	memberSize   = 8
-	holderPIDOff = 4 // uint32, in a member slot, after its generation
+	holderPIDOff = 4 // uint32, in an entry of the member table, after the generation
 )
 
 // SlotHeader is the distance from a slot's start to its value, in bytes.
 const SlotHeader = 64
 
-// Offsets of a slot's header.
+// Offsets in a slot's header.
 const (
-	slotVersionOff  = 0  // uint64: version of the value, 0 while it is written
-	slotPreviousOff = 8  // uint64: the version before that
+	slotVersionOff  = 0  // uint64: version of the value, 0 while it is being written
+	slotPreviousOff = 8  // uint64: version that was current before it
 	slotLengthOff   = 16 // uint64: bytes of the value
 )
 
@@ -116,34 +122,36 @@ const (
 	align         = 64
 )
 
-// Lock bytes: positions, far behind any data, of the byte-range locks that
-// file-backed mappings use.
+// Lock bytes: positions of the byte-range locks that file-backed mappings use,
+// far beyond any data.
 const (
 	RegistryByte = 1 << 62
 	ReaderByte   = RegistryByte + 1
 	MemberByte   = RegistryByte + 2 // + member slot
 
-	ReaderPlace  = RegistryByte + 1<<31 // + a random number below ReaderPlaces; by which readers are counted
+	// plus a random number below ReaderPlaces; used to count readers
+	ReaderPlace  = RegistryByte + 1<<31
 	ReaderPlaces = 1 << 30
 
-	QueueByte = RegistryByte + 1<<32 // + ticket, 1 to Tickets-1, of those that wait for RegistryByte
+	// plus the ticket, 1 to Tickets-1, of a handle that waits for RegistryByte
+	QueueByte = RegistryByte + 1<<32
 	Tickets   = 1 << 61
 )
 
-// Counter is a kind of event that the header counts. Events are counted on
-// slow paths only, by handles that may write.
+// Counter is a kind of event that the header counts. Only handles that may
+// write count, and only on slow paths.
 type Counter int
 
 const (
-	Waits          Counter = iota // a Lock, or a wait for a version, that had to park
-	TakeOvers                     // the lock of a dead owner was taken over
-	DisturbedReads                // a read that had to start again
+	Waits          Counter = iota // a Lock, or a wait for a version, parked
+	TakeOvers                     // the lock was taken over from a dead owner
+	DisturbedReads                // a read had to start again
 	Redeliveries                  // a message was taken from a dead taker
 
-	Counters = 8 // places; those without a name are 0
+	Counters = 8 // number of places; those without a name are 0
 )
 
-// Kind is what a mapping is for.
+// Kind is the kind of object that a mapping is.
 type Kind uint32
 
 const (
@@ -170,16 +178,17 @@ func (k Kind) String() string {
 	return kinds[k]
 }
 
-// Repairable reports whether a mapping of the kind guards something that may
-// need a repair when an owner died, so that its death must not be forgotten.
+// Repairable reports whether a mapping of the kind guards data that may need a
+// repair after an owner's death. Such a death must not be forgotten.
 func (k Kind) Repairable() bool { return k == KindMutex || k == KindRWMutex }
 
 func (k Kind) waits() bool { return k != KindMutex }
 
 func (k Kind) slotted() bool { return k == KindSegment || k == KindQueue }
 
-// fewestSlots is the least number of slots of a slotted kind. A segment's
-// current value stays while the next is written.
+// fewestSlots returns the minimum number of slots of a slotted kind. A segment
+// has at least 2, as its current value stays in place while the next is
+// written.
 func (k Kind) fewestSlots() int {
 	if k == KindSegment {
 		return 2
@@ -193,7 +202,7 @@ type Geometry struct {
 	Persist   bool
 	LockReads bool // readers take the mutex
 	Slots     int
-	Capacity  int64 // bytes of the largest encoding; of a semaphore, its permits
+	Capacity  int64 // largest encoding in bytes; of a semaphore, its permits
 	CodecID   string
 	TypeName  string
 
@@ -204,16 +213,16 @@ type Geometry struct {
 	size     int64
 }
 
-// Size is the length of the whole mapping in bytes. It may be more than a
-// process of 32 bits can address.
+// Size returns the length of the whole mapping in bytes. It may be more than a
+// 32-bit process can address.
 func (g *Geometry) Size() int64 { return g.size }
 
-// PageSize is the size of the memory pages that the mapping is made for.
+// PageSize returns the size of memory pages that the mapping was made for.
 func (g *Geometry) PageSize() int { return g.page }
 
-// WaitPage is where the wait page and the rows behind it lie, in whole memory
-// pages: their offset and their length in bytes. The length is 0 if there is no
-// wait page.
+// WaitPage returns the offset and length, in bytes, of the wait page and the
+// rows that follow it. Both are multiples of the page size. The length is 0 if
+// there is no wait page.
 func (g *Geometry) WaitPage() (off, n int) {
 	switch {
 	case g.waitPage == 0:
@@ -235,14 +244,14 @@ func (g *Geometry) HasRows() bool {
 	return false
 }
 
-// RowsNameHolders reports whether a row says whose it is, see [Holding]. What a
-// dead holder left in such a row is for the others to take back, so nobody
-// clears it to claim the member slot.
+// RowsNameHolders reports whether a row contains its holder's identity, see
+// [Holding]. What a dead holder left in such a row is taken back by the other
+// members, so the next holder of the member slot does not clear it.
 func (k Kind) RowsNameHolders() bool { return k == KindSemaphore || k == KindCond }
 
 // Place computes the offsets of a geometry whose other fields are set, for
-// memory pages of the given size. It returns fs.ErrInvalid for a geometry that
-// no mapping can have.
+// memory pages of the given size. It returns an error wrapping fs.ErrInvalid
+// for a geometry that no mapping can have.
 func (g *Geometry) Place(page int) error {
 	if len(g.CodecID) > MaxText || len(g.TypeName) > MaxText {
 		return fmt.Errorf("%w: the codec ID has %d bytes, the type name %d; the limit of both is %d",
@@ -270,10 +279,10 @@ func (g *Geometry) Place(page int) error {
 
 func roundUp(n, to uint64) uint64 { return (n + to - 1) / to * to }
 
-// Mark is what a mapping begins with from the first moment that it is longer
-// than nothing, so that a file with another beginning is known for a
-// stranger's. It says that the mapping is not ready, and if it is dirty, that
-// an owner died and what the mutex guards has not been repaired since.
+// Mark returns the first bytes of a mapping that is not ready. A file has them
+// from the moment that it is not empty, so a file that begins otherwise is
+// known to belong to another program. A dirty mark says that an owner died, and
+// that what the mutex guards has not been repaired since.
 func Mark(dirty bool) []byte {
 	b := make([]byte, kindOff)
 	copy(b, Magic)
@@ -284,15 +293,16 @@ func Mark(dirty bool) []byte {
 	return b
 }
 
-// DirtySize is how much of a mapping's beginning Dirty wants to see.
+// DirtySize is how many of a mapping's first bytes Dirty needs.
 const DirtySize = MutexOff + 4
 
-// Dirty reports whether a mapping that begins with head, and that nobody is
-// attached to, must not be begun anew as if nothing had been: an owner died, or
-// closed its handle, with the mutex held, and what the mutex guards has not
-// been repaired since. The mark says so until the mapping is ready, then the
-// mutex word does. These two, and the kind, are at the same place in every
-// format since 2.
+// Dirty reports whether the mapping that begins with head must not be
+// initialised as if it were new. That is so if an owner died, or closed its
+// handle, while it held the mutex, and what the mutex guards has not been
+// repaired since. No handle may be attached to the mapping.
+//
+// Until the mapping is ready the mark tells, then the mutex word does. Both,
+// and the kind, are at the same offsets in every format since 2.
 func Dirty(head []byte) bool {
 	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
 	if !IsMarked(head) || len(head) < kindOff {
@@ -304,8 +314,8 @@ func Dirty(head []byte) bool {
 	return len(head) >= DirtySize && Kind(u32(kindOff)).Repairable() && u32(MutexOff)&^WaitersBit != 0
 }
 
-// WasKind is the kind of the mapping that begins with head, which Dirty says is
-// dirty; 0 if it cannot be told any more.
+// WasKind returns the kind of the dirty mapping that begins with head. It
+// returns 0 if the kind is no longer known.
 func WasKind(head []byte) Kind {
 	if len(head) < DirtySize || binary.NativeEndian.Uint32(head[readyOff:]) == 0 {
 		return 0
@@ -313,12 +323,13 @@ func WasKind(head []byte) Kind {
 	return Kind(binary.NativeEndian.Uint32(head[kindOff:]))
 }
 
-// IsMarked reports that a file that begins with b is one of ours, initialised
-// or not.
+// IsMarked reports whether a file that begins with b is a mapping of this
+// module, initialised or not.
 func IsMarked(b []byte) bool { return len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic }
 
-// Init writes the header into mem, which is all zero except for Mark, and the
-// mutex word if Mark is dirty. Then it marks mem ready.
+// Init writes the header into mem, which is zero except for its mark. If the
+// mark is dirty, Init also makes the mutex inconsistent. It marks mem as ready
+// last.
 func (g *Geometry) Init(mem []byte) {
 	put := func(off int, v int) { binary.NativeEndian.PutUint32(mem[off:], uint32(v)) }
 	put64 := func(off int, v int64) { binary.NativeEndian.PutUint64(mem[off:], uint64(v)) }
@@ -351,15 +362,15 @@ func (g *Geometry) Init(mem []byte) {
 	word32(mem, readyOff).Store(Format)
 }
 
-// Ready reports whether the file's beginning tells of a finished
-// initialisation. Nil bytes, a file cut short by the death of its initialiser
-// and a foreign file are told apart: the last is ErrIncompatible.
+// Ready reports whether head is the beginning of a mapping whose initialisation
+// finished. It returns false and no error if head is empty, or if its
+// initialiser died. It returns ErrIncompatible for the file of another program.
 func Ready(head []byte) (bool, error) {
 	if len(head) == 0 {
 		return false, nil
 	}
 	if !IsMarked(head) {
-		return false, fmt.Errorf("%w: it exists and is not a sharedseg mapping (it does not begin with %q)", ErrIncompatible, Magic)
+		return false, fmt.Errorf("%w: the file is not a sharedseg mapping (it does not begin with %q)", ErrIncompatible, Magic)
 	}
 	if len(head) < minSize {
 		return false, nil
@@ -368,18 +379,18 @@ func Ready(head []byte) (bool, error) {
 	return format != 0 && (format != Format || len(head) >= textOff), nil
 }
 
-// Persists reports whether the mapping that begins with head says that it
-// outlives its handles.
+// Persists reports whether the mapping that begins with head outlives its
+// handles.
 func Persists(head []byte) bool {
 	return len(head) >= minSize && binary.NativeEndian.Uint32(head[flagsOff:])&flagPersist != 0
 }
 
-// HeadSize is how much of a mapping's beginning Ready and HeadLen want to see,
-// and enough for Read in most cases.
+// HeadSize is how many of a mapping's first bytes Ready and HeadLen need. It is
+// enough for Read in most cases.
 const HeadSize = textOff + 1024
 
-// HeadLen is how much of a ready mapping's beginning Read wants to see. The
-// result is at most 2 MiB and some.
+// HeadLen returns how many of a ready mapping's first bytes Read needs. It is
+// at most textOff + 2*MaxText.
 func HeadLen(head []byte) int {
 	n := textOff
 	for _, off := range []int{codecLenOff, typeLenOff} {
@@ -389,7 +400,9 @@ func HeadLen(head []byte) int {
 }
 
 // Read checks the header in head, a private copy of the first bytes of a ready
-// mapping that is size bytes long.
+// mapping that is size bytes long. It returns an error wrapping ErrIncompatible
+// for another format or byte order, and one wrapping ErrCorrupt for a header
+// that no correct peer writes.
 func Read(head []byte, size int64) (*Geometry, error) {
 	u32 := func(off int) uint32 { return binary.NativeEndian.Uint32(head[off:]) }
 	u64 := func(off int) uint64 { return binary.NativeEndian.Uint64(head[off:]) }
@@ -439,8 +452,8 @@ func Read(head []byte, size int64) (*Geometry, error) {
 		return nil, corrupt("capacity", capacity)
 	}
 	g.Slots, g.Capacity = int(slots), int64(capacity)
-	// Everything else follows from what has been read, so it must be what Place
-	// says.
+	// All other fields follow from those read so far, so they must have the
+	// values that Place computes.
 	if err := g.Place(int(page)); err != nil {
 		return nil, fmt.Errorf("%w: header: %d slots of %d bytes", ErrCorrupt, g.Slots, g.Capacity)
 	}
@@ -462,16 +475,16 @@ func Read(head []byte, size int64) (*Geometry, error) {
 	return g, nil
 }
 
-// SameHeader reports whether a and b, private copies of a mapping's beginning,
-// agree in what its initialiser writes. If they are ready, they are of the same
-// initialisation.
+// SameHeader reports whether a and b, private copies of a mapping's first
+// bytes, agree in what the initialiser writes. If both are ready and agree,
+// they are of the same initialisation.
 func SameHeader(a, b []byte) bool {
 	staticA, textsA := written(a)
 	staticB, textsB := written(b)
 	return bytes.Equal(staticA, staticB) && bytes.Equal(textsA, textsB)
 }
 
-// written is what of head its initialiser wrote, and nobody else writes.
+// written returns the parts of head that only the initialiser writes.
 func written(head []byte) (static, texts []byte) {
 	if len(head) < textOff {
 		return head[:min(len(head), rotorOff)], nil
@@ -479,11 +492,12 @@ func written(head []byte) (static, texts []byte) {
 	return head[:rotorOff], head[textOff:min(len(head), HeadLen(head))]
 }
 
-// Version reads the current version from a private copy of the mapping's
-// beginning.
+// Version returns the current version in head, a private copy of the mapping's
+// first bytes.
 func Version(head []byte) uint64 { return binary.NativeEndian.Uint64(head[EndOff:]) }
 
-// Counts reads the counters from a private copy of the mapping's beginning.
+// Counts returns the counters in head, a private copy of the mapping's first
+// bytes.
 func Counts(head []byte) (counts [Counters]uint64) {
 	for c := range counts {
 		counts[c] = binary.NativeEndian.Uint64(head[countOff+8*c:])
@@ -491,23 +505,23 @@ func Counts(head []byte) (counts [Counters]uint64) {
 	return counts
 }
 
-// MemberTable is where the member table lies: its offset and its length in
-// bytes.
+// MemberTable returns the member table's offset and length in bytes.
 func MemberTable() (off, n int) { return memberOff, memberSize * Members }
 
-// MemberWords is where the two words of a member slot lie, 0 <= slot < Members.
+// MemberWords returns the offsets of a member slot's two words, 0 <= slot <
+// Members.
 func MemberWords(slot int) (generation, holderPID int) {
 	return memberAt(slot), memberAt(slot) + holderPIDOff
 }
 
-// GenerationIn reads from a private copy of the member table what
-// [Words.Generation] is in the mapping.
+// GenerationIn returns the generation of a member slot in table, a private copy
+// of the member table. See [Words.Generation].
 func GenerationIn(table []byte, slot int) uint32 {
 	return binary.NativeEndian.Uint32(table[memberSize*slot:])
 }
 
-// HolderPID reads from a private copy of the member table what
-// [Words.HolderPID] is in the mapping.
+// HolderPID returns the process ID of a member slot's holder in table, a
+// private copy of the member table. See [Words.HolderPID].
 func HolderPID(table []byte, slot int) uint32 {
 	return binary.NativeEndian.Uint32(table[memberSize*slot+holderPIDOff:])
 }
@@ -519,21 +533,22 @@ type Words struct{ mem []byte }
 // header of a mutex.
 func NewWords(mem []byte) Words { return Words{mem[:textOff:textOff]} }
 
-// Mutex is the mutex word.
+// Mutex returns the mutex word.
 func (w Words) Mutex() *atomic.Uint32 { return word32(w.mem, MutexOff) }
 
-// Rotor is the member slot to try first. Its value is untrusted.
+// Rotor returns the word with the member slot to try first. Its value is
+// untrusted.
 func (w Words) Rotor() *atomic.Uint32 { return word32(w.mem, rotorOff) }
 
-// Generation is the generation of a member slot, 0 <= slot < Members. Its value
-// is untrusted.
+// Generation returns the generation of a member slot, 0 <= slot < Members. Its
+// value is untrusted.
 func (w Words) Generation(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)) }
 
-// HolderPID is the process ID of the holder of a member slot, 0 <= slot <
-// Members, as the holder's own PID namespace numbers it, and untrusted. It
-// stays after the holder is gone, so it means something only while the slot is
-// held. It is a hint when to ask whether the holder lives, and for tools, never
-// the answer.
+// HolderPID returns the process ID of a member slot's last holder, 0 <= slot <
+// Members, as the holder's own PID namespace numbers it. The ID stays after the
+// holder is gone, so it means something only while the slot is held. Its value
+// is untrusted: it is for tools, and a hint when to ask whether the holder is
+// alive, but never the answer.
 func (w Words) HolderPID(slot int) *atomic.Uint32 { return word32(w.mem, memberAt(slot)+holderPIDOff) }
 
 func memberAt(slot int) int {
@@ -543,14 +558,14 @@ func memberAt(slot int) int {
 	return memberOff + memberSize*slot
 }
 
-// Versions is the pair begin, end.
+// Versions returns the pair begin, end.
 func (w Words) Versions() *[2]uint64 {
 	b := w.mem[BeginOff : BeginOff+16]
 	return (*[2]uint64)(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
-// Counter is the number of events of a kind, 0 <= c < Counters. Its value is
-// untrusted.
+// Counter returns the number of events of a kind, 0 <= c < Counters. Its value
+// is untrusted.
 func (w Words) Counter(c Counter) *atomic.Uint64 {
 	if uint(c) >= Counters {
 		panic("layout: counter out of range")
@@ -558,7 +573,7 @@ func (w Words) Counter(c Counter) *atomic.Uint64 {
 	return word64(w.mem, int(countOff+8*c))
 }
 
-// LowHalf is the half of a mapped 64-bit word that changes with every
+// LowHalf returns the half of a mapped 64-bit word that changes with every
 // increment.
 func LowHalf(p *uint64) *atomic.Uint32 {
 	halves := (*[2]atomic.Uint32)(unsafe.Pointer(p))

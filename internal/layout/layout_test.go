@@ -17,7 +17,7 @@ import (
 
 var pages = []int{4096, 16384, 65536}
 
-// geometries are placed for pages of 4096 bytes.
+// geometries returns geometries placed for pages of 4096 bytes.
 func geometries(t testing.TB) map[string]*Geometry {
 	gs := map[string]*Geometry{
 		"mutex":            {Kind: KindMutex},
@@ -49,8 +49,8 @@ func image(g *Geometry) []byte {
 	return mem
 }
 
-// The offsets are the format: programs of other versions and languages, on
-// machines of all word sizes, rely on them.
+// TestOffsets pins the offsets. They are the format: programs of other versions
+// and languages, on machines of all word sizes, rely on them.
 func TestOffsets(t *testing.T) {
 	for _, c := range []struct {
 		what      string
@@ -130,8 +130,8 @@ func TestOffsets(t *testing.T) {
 	}
 }
 
-// The words that others write lie where the format says, whatever Go makes of
-// the accessors.
+// TestWords checks that the accessors lead to the offsets that the format
+// gives.
 func TestWords(t *testing.T) {
 	mem := image(geometries(t)["segment"])
 	w := NewWords(mem)
@@ -208,7 +208,8 @@ func panics(f func()) (p bool) {
 	return false
 }
 
-// Regions are in order, aligned, apart from each other and within whole pages.
+// TestPlace checks that regions are in order, aligned, disjoint and within
+// whole pages.
 func TestPlace(t *testing.T) {
 	for _, page := range pages {
 		for name, g := range geometries(t) {
@@ -261,8 +262,8 @@ func TestPlaceTooLarge(t *testing.T) {
 	}
 }
 
-// What Init writes, Read reads, from no more of the mapping than HeadLen asks
-// for.
+// TestInitRead checks that Read reads what Init writes, from no more bytes than
+// HeadLen returns.
 func TestInitRead(t *testing.T) {
 	for _, page := range pages {
 		for name, g := range geometries(t) {
@@ -287,9 +288,8 @@ func TestInitRead(t *testing.T) {
 	}
 }
 
-// checkRead reads a header of any content, and fails the test unless the result
-// is an error of this package or a geometry whose regions lie within the
-// mapping.
+// checkRead reads an arbitrary header. It fails the test unless the result is
+// an error of this package, or a geometry whose regions lie within the mapping.
 func checkRead(t testing.TB, head []byte, size int64) {
 	t.Helper()
 	g, err := Read(head, size)
@@ -315,8 +315,8 @@ func checkRead(t testing.TB, head []byte, size int64) {
 	}
 }
 
-// Nothing in the static header can make Read panic or find regions outside the
-// mapping.
+// TestReadCorrupt checks that no static header makes Read panic or find regions
+// outside the mapping.
 func TestReadCorrupt(t *testing.T) {
 	for name, g := range geometries(t) {
 		t.Run(name, func(t *testing.T) {
@@ -353,15 +353,16 @@ func TestReadCorrupt(t *testing.T) {
 			}
 			for _, n := range []int{0, 8, 87, minSize - 1, minSize, textOff - 1, HeadLen(good) - 1} {
 				if _, err := Read(good[:n], size); err == nil && n < HeadLen(good) {
-					t.Errorf("is read from %d bytes", n)
+					t.Errorf("a header is read from %d bytes", n)
 				}
 			}
 		})
 	}
 }
 
-// A mapping of another format is told from one that is not finished, whatever
-// its size: a mutex of format 1 is shorter than any mapping of this one.
+// TestOtherFormats checks that a mapping of another format is not taken for an
+// unfinished one, whatever its size: a mutex of format 1 is shorter than any
+// mapping of this format.
 func TestOtherFormats(t *testing.T) {
 	mem := image(geometries(t)["persistent mutex"])
 	for _, format := range []uint32{1, 3, math.MaxUint32} {
@@ -380,7 +381,8 @@ func TestOtherFormats(t *testing.T) {
 	}
 }
 
-// A field that matters and is wrong is not read as if it were right.
+// TestReadRefuses checks that Read refuses a wrong value in each field that
+// matters.
 func TestReadRefuses(t *testing.T) {
 	mem := image(geometries(t)["segment"])
 	for _, c := range []struct {
@@ -415,7 +417,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// A page that is none is refused even when everything else agrees with it.
+// TestReadPage checks that an invalid page size is refused even if all other
+// fields agree with it.
 func TestReadPage(t *testing.T) {
 	for _, page := range []int{512, 3 << 10, 12 << 10, 1 << 25} {
 		g := geometries(t)["segment"]
@@ -429,8 +432,8 @@ func TestReadPage(t *testing.T) {
 	}
 }
 
-// FuzzRead does without what lies between the static header and the texts, to
-// have small inputs.
+// FuzzRead leaves out the bytes between the static header and the texts, to
+// keep its inputs small.
 func FuzzRead(f *testing.F) {
 	for _, g := range geometries(f) {
 		mem := image(g)
@@ -485,8 +488,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// A mark is dirty or not, and so begins the mutex that is made over it. What is
-// no mutex, or cut off, is not dirty.
+// TestDirty checks that a mark is dirty or not, and that the mutex initialised
+// over it is the same. Other kinds, and truncated beginnings, are never dirty.
 func TestDirty(t *testing.T) {
 	if len(Mark(true)) != 24 || Dirty(Mark(false)) || !Dirty(Mark(true)) || Dirty(Mark(true)[:23]) || Dirty(nil) {
 		t.Error("Dirty of a mark is wrong")
@@ -502,18 +505,18 @@ func TestDirty(t *testing.T) {
 				t.Errorf("%s: dirty is %v, the word %#x", name, dirty, word)
 			}
 			if got := Dirty(mem); got != (dirty && g.Kind.Repairable()) {
-				t.Errorf("%s: begun dirty is %v, Dirty is %v", name, dirty, got)
+				t.Errorf("%s: initialised dirty: %v, Dirty is %v", name, dirty, got)
 			}
 			if was := WasKind(mem); was != g.Kind || WasKind(mem[:DirtySize-1]) != 0 || WasKind(Mark(true)) != 0 {
 				t.Errorf("%s: it was a %v", name, was)
 			}
 			w.Mutex().Store(WaitersBit)
 			if Dirty(mem) {
-				t.Errorf("%s: dirty although it is free", name)
+				t.Errorf("%s: dirty, but the mutex is free", name)
 			}
 			w.Mutex().Store(uint32(NewIdent(0, 1)))
 			if Dirty(mem) != (g.Kind.Repairable()) || Dirty(mem[:DirtySize-1]) {
-				t.Errorf("%s: Dirty of an owned one is %v", name, Dirty(mem))
+				t.Errorf("%s: Dirty of an owned mutex is %v", name, Dirty(mem))
 			}
 		}
 	}
@@ -542,8 +545,8 @@ func TestIdent(t *testing.T) {
 	}
 }
 
-// Generation 0 is none, and what a hostile peer stored leads back into the
-// range.
+// TestNextGeneration checks that generation 0 is never used, and that a value
+// from a hostile peer leads back into the range.
 func TestNextGeneration(t *testing.T) {
 	for _, c := range []struct{ g, want uint32 }{
 		{0, 1}, {1, 2}, {genMask - 1, genMask}, {genMask, 1}, {1 << genBits, 1}, {math.MaxUint32, 1}, {math.MaxUint32 - 1, genMask},
@@ -582,7 +585,7 @@ func TestSlots(t *testing.T) {
 				off := g.slotArea + int64(i)*g.stride
 				if binary.NativeEndian.Uint64(mem[off:]) != i+7 || binary.NativeEndian.Uint64(mem[off+8:]) != i+3 ||
 					binary.NativeEndian.Uint64(mem[off+16:]) != uint64(g.Capacity) || s.Slot(i).Previous() != i+3 {
-					t.Errorf("slot %d does not begin with the version, that before it, and the length", i)
+					t.Errorf("slot %d does not begin with the version, the version before it and the length", i)
 				}
 				sealed := bytes.Clone(mem)
 				clear(sealed[off : off+8])
@@ -595,7 +598,7 @@ func TestSlots(t *testing.T) {
 				}
 			}
 			if !bytes.Equal(head, mem[:g.slotArea]) {
-				t.Error("slots reach before their area")
+				t.Error("writing slots changed memory before their area")
 			}
 			for _, n := range []uint64{uint64(g.Capacity) + 1, 1 << 31, 1 << 32, 1 << 63, math.MaxUint64} {
 				binary.NativeEndian.PutUint64(mem[g.slotArea+slotLengthOff:], n)
@@ -604,7 +607,7 @@ func TestSlots(t *testing.T) {
 				}
 			}
 			if !panics(func() { s.Slot(uint64(g.Slots)) }) || !panics(func() { s.Slot(math.MaxUint64) }) {
-				t.Error("there is a slot more")
+				t.Error("there is a slot beyond the last")
 			}
 		})
 	}
@@ -633,8 +636,8 @@ func TestGetPut(t *testing.T) {
 	}
 }
 
-// SameHeader is about what only an initialiser writes, in beginnings of any
-// length.
+// TestSameHeader checks that exactly the bytes that an initialiser writes are
+// compared, in beginnings of any length.
 func TestSameHeader(t *testing.T) {
 	g := &Geometry{Kind: KindSegment, Slots: 2, Capacity: 64, CodecID: "codec", TypeName: "type"}
 	if err := g.Place(4096); err != nil {
@@ -647,14 +650,14 @@ func TestSameHeader(t *testing.T) {
 	for at := range head {
 		changed := bytes.Clone(head)
 		changed[at]++
-		others := rotorOff <= at && at < textOff // somebody else writes them, or nobody
+		others := rotorOff <= at && at < textOff // written by others, or reserved
 		if SameHeader(head, changed) != others || SameHeader(changed, head) != others {
-			t.Fatalf("byte %d is not as it should be", at)
+			t.Fatalf("byte %d: SameHeader is wrong", at)
 		}
 	}
 	for _, n := range []int{0, 8, 16, rotorOff, textOff - 1, textOff, len(head) - 1} {
 		if !SameHeader(head[:n], head[:n]) {
-			t.Errorf("%d bytes are not the same as themselves", n)
+			t.Errorf("%d bytes differ from themselves", n)
 		}
 		if n < rotorOff && (SameHeader(head[:n], head) || SameHeader(head, head[:n])) {
 			t.Errorf("%d bytes are the same as %d", n, len(head))

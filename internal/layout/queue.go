@@ -7,21 +7,21 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
-// The event counts of a queue, and its words in the wait page, by number.
+// The numbers of a queue's event counts and of its words in the wait page.
 const (
-	MessageEvent = 0 // there is a message for somebody
-	RoomEvent    = 1 // there is room for a message
+	MessageEvent = 0 // a message can be received
+	RoomEvent    = 1 // a message can be sent
 
-	TailWord   = 0 // the ticket of the last message that was sent, and ShutBit
+	TailWord   = 0 // ticket of the last message sent, and ShutBit
 	HeadWord   = 1 // all tickets up to this one are done
-	CursorWord = 2 // a hint where the search for a free message may begin
+	CursorWord = 2 // a hint where to begin the search for a free message
 )
 
-// ShutBit in the tail word says that nothing is sent any more.
+// ShutBit in the tail word says that no more messages are sent.
 const ShutBit = 1 << 63
 
-// DoneIdent stands for the taker in the state of a message that is done. It is
-// no handle's, as its generation is 0.
+// DoneIdent is the taker in the state of a message that is done. No handle has
+// this identity, as its generation is 0.
 const DoneIdent Ident = 1
 
 const (
@@ -32,50 +32,52 @@ const (
 	maxAttempt = 1<<attemptBits - 1
 )
 
-// MessageState is the word of a slot of a queue: the low bits of a ticket, the
-// taker of its message, 0 if it is free, and how often it was taken.
+// MessageState is the state word of a queue's slot: the low bits of a ticket,
+// the taker of its message (0 if the message is free), and how often the
+// message was taken.
 type MessageState uint64
 
-// NewMessageState returns the state of a ticket.
+// NewMessageState returns the state of a ticket. An attempt beyond 255 counts
+// as 255.
 func NewMessageState(ticket uint64, taker Ident, attempt int) MessageState {
 	return MessageState(ticket<<(64-ticketBits) | uint64(taker&IdentMask)<<attemptBits | uint64(min(attempt, maxAttempt)))
 }
 
-// Holds reports whether the state is of that ticket.
+// Holds reports whether the state is that of the given ticket.
 func (s MessageState) Holds(ticket uint64) bool {
 	return uint64(s)>>(64-ticketBits) == ticket&ticketMask
 }
 
-// Taker is who has the message, 0 if nobody, or DoneIdent.
+// Taker returns the handle that has the message, 0 if it is free, or DoneIdent.
 func (s MessageState) Taker() Ident { return Ident(s>>attemptBits) & IdentMask }
 
-// Attempt is how often the message was taken. It stays at 255.
+// Attempt returns how often the message was taken. It stops at 255.
 func (s MessageState) Attempt() int { return int(s & maxAttempt) }
 
-// By is the state after its message was taken once more.
+// By returns the state after taker has taken the message.
 func (s MessageState) By(taker Ident) MessageState {
 	return s.with(taker) + min(1, maxAttempt-s&maxAttempt)
 }
 
-// Freed is the state after its message was given back.
+// Freed returns the state after the message was returned.
 func (s MessageState) Freed() MessageState { return s.with(0) }
 
-// Done is the state after its message was dealt with.
+// Done returns the state after the message was processed.
 func (s MessageState) Done() MessageState { return s.with(DoneIdent) }
 
 func (s MessageState) with(taker Ident) MessageState {
 	return s&^(IdentMask<<attemptBits) | MessageState(taker)<<attemptBits
 }
 
-// State is the state of the message in a slot. It is untrusted.
+// State returns the state of the message in a slot. Its value is untrusted.
 func (s Slot) State() *atomic.Uint64 { return (*atomic.Uint64)(s.header) }
 
-// Post gives a slot the length of its message, 0 <= n <= capacity, and then its
-// state, which is seen after the message and the length.
+// Post stores the length of a slot's message, 0 <= n <= capacity, and then its
+// state. Other processes see the state after the message and the length.
 func (s Slot) Post(state MessageState, n int) {
 	*s.length() = uint64(n)
 	fence.Publish((*uint64)(s.header), uint64(state))
 }
 
-// Publish is fence.Publish of a word.
+// Publish stores v in word by fence.Publish.
 func Publish(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }

@@ -17,8 +17,8 @@ const (
 	root   = "../.."
 )
 
-// imports returns what each of the module's Go files imports, but for its
-// tests, by path from the module's root.
+// imports returns the imports of each of the module's Go files except tests, by
+// the file's path from the module's root.
 func imports(t *testing.T) map[string][]string {
 	files := map[string][]string{}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -52,12 +52,13 @@ func imports(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	if len(files[path.Join("internal/layout", "layout.go")]) == 0 {
-		t.Fatal("this is not the module's source tree")
+		t.Fatal("the module's source tree was not found")
 	}
 	return files
 }
 
-// unsafe is used where the platform and the format need it, and nowhere else.
+// TestUnsafeIsConfined checks that unsafe is used only where the platform and
+// the format need it.
 func TestUnsafeIsConfined(t *testing.T) {
 	allowed := []string{
 		"internal/layout/", "internal/mapping/", "internal/park/", "internal/fence/", "internal/kernel/", "internal/fault/", "internal/payload/",
@@ -76,8 +77,9 @@ func TestUnsafeIsConfined(t *testing.T) {
 	}
 }
 
-// Imports run one way: each package imports those below it. What is not listed,
-// such as the examples, may import the packages, and they may not import it.
+// TestImportsRunOneWay checks that each package imports only packages below it.
+// A package that is not listed, such as an example, may import any listed one,
+// but no listed one may import it.
 func TestImportsRunOneWay(t *testing.T) {
 	level := map[string]int{
 		"segment":            10,

@@ -9,21 +9,21 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fence"
 )
 
-// waitWords is the wait page. What has different writers lies on different
+// waitWords is the wait page. Words with different writers lie on different
 // cache lines of 64 bytes.
 type waitWords struct {
-	watchFlag atomic.Uint32 // somebody may be parked until the next version
+	watchFlag atomic.Uint32 // a waiter may be parked until the next version
 	_         [60]byte
 	events    [Events]struct {
 		seq, flag atomic.Uint32
 		_         [56]byte
 	}
-	words [WaitWords]struct { // the kind gives their meaning
+	words [WaitWords]struct { // each kind gives them a meaning
 		word atomic.Uint64
 		_    [56]byte
 	}
-	used      atomic.Uint64           // bit i: some bit of word i of the next is set
-	usedWords [rowWords]atomic.Uint64 // bit b of word i: member 64*i+b has used its row
+	used      atomic.Uint64           // bit i: usedWords[i] may have a bit set
+	usedWords [rowWords]atomic.Uint64 // bit b of word i: member 64*i+b may use its row
 }
 
 type memberRows [Members]atomic.Uint64
@@ -37,15 +37,16 @@ const (
 const (
 	// Events is the number of event counts of a wait page.
 	Events = 3
-	// WaitWords is the number of words of a wait page that are the kind's own.
+	// WaitWords is the number of a wait page's words whose meaning the kind
+	// gives.
 	WaitWords = 8
 	// RowBits is the number of bits of a row.
 	RowBits = 64
 )
 
 // WaitPage is the part of a mapping that even a reader may write: a page of
-// words, and for some kinds a row for each member behind it. All that it holds
-// is untrusted.
+// words and, for some kinds, a row for each member after it. All its values are
+// untrusted.
 type WaitPage struct {
 	words *waitWords // nil if this process may not write it
 	rows  *memberRows
@@ -57,9 +58,9 @@ func NewWaitPage(mem []byte, g *Geometry) WaitPage {
 	return CopiedWaitPage(mem[words:words+wordsLen], mem[rows:rows+rowsLen])
 }
 
-// WaitPageParts is where the words of the wait page lie, and the rows, which
-// have no length if there are none: offsets and lengths in bytes. They are less
-// than the whole memory pages of [Geometry.WaitPage].
+// WaitPageParts returns the offsets and lengths of the wait page's words and of
+// the rows, in bytes. The length of the rows is 0 if there are none. The parts
+// are smaller than the whole memory pages of [Geometry.WaitPage].
 func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
 	if g.waitPage == 0 {
 		return 0, 0, 0, 0
@@ -71,13 +72,13 @@ func (g *Geometry) WaitPageParts() (words, wordsLen, rows, rowsLen int64) {
 	return words, wordsLen, rows, rowsLen
 }
 
-// CopiedWaitPage is the wait page in private copies of its parts, which are
-// aligned as allocated memory of their lengths is.
+// CopiedWaitPage returns a wait page over private copies of its parts. They
+// must be aligned as Go allocates byte slices of their lengths.
 func CopiedWaitPage(words, rows []byte) WaitPage {
 	return WaitPage{inBytes[waitWords](words), inBytes[memberRows](rows)}
 }
 
-// inBytes is the T that b holds, nil if b is empty.
+// inBytes returns the T at the start of b, nil if b is empty.
 func inBytes[T any](b []byte) *T {
 	if len(b) == 0 {
 		return nil
@@ -93,26 +94,27 @@ func inBytes[T any](b []byte) *T {
 // Usable reports whether there is a wait page that this process may write.
 func (w WaitPage) Usable() bool { return w.words != nil }
 
-// WatchFlag is not 0 if somebody may be parked until the next version.
+// WatchFlag returns the flag that is not 0 if a waiter may be parked until the
+// next version.
 func (w WaitPage) WatchFlag() *atomic.Uint32 { return &w.words.watchFlag }
 
 // Event is an event count: a sequence number that changes with each wake-up,
-// and a flag that is not 0 if somebody may be parked on it.
+// and a flag that is not 0 if a waiter may be parked on it.
 type Event struct{ Seq, Flag *atomic.Uint32 }
 
-// Event is the event count i, 0 <= i < Events.
+// Event returns event count i, 0 <= i < Events.
 func (w WaitPage) Event(i int) Event {
 	e := &w.words.events[i]
 	return Event{&e.seq, &e.flag}
 }
 
-// Word is the word i that is the kind's own, 0 <= i < WaitWords, on a cache
-// line of its own.
+// Word returns word i, 0 <= i < WaitWords, whose meaning the kind gives. It has
+// a cache line to itself.
 func (w WaitPage) Word(i int) *atomic.Uint64 { return &w.words.words[i].word }
 
-// Row is the word of a member slot, 0 <= slot < Members. Members that were
-// opened one after the other do not share a cache line: the word stands at the
-// slot's number with its bits in reverse order.
+// Row returns the word of a member slot, 0 <= slot < Members. The words are
+// ordered by the slot numbers with their bits reversed, so that members that
+// were opened one after the other do not share a cache line.
 func (w WaitPage) Row(slot int) *atomic.Uint64 {
 	if uint(slot) >= Members {
 		panic("layout: row out of range")
@@ -120,15 +122,15 @@ func (w WaitPage) Row(slot int) *atomic.Uint64 {
 	return &w.rows[bits.Reverse16(uint16(slot))>>(16-slotBits)]
 }
 
-// UseRow says that a member is going to use its row. The caller holds the
-// registry.
+// UseRow records that a member is about to use its row. The caller must hold
+// the registry.
 func (w WaitPage) UseRow(slot int) {
 	w.words.usedWords[slot/64].Or(1 << (slot % 64))
 	w.words.used.Or(1 << (slot / 64))
 }
 
-// DisuseRow says that a member does not use its row, which is 0. The caller
-// holds the registry.
+// DisuseRow records that a member no longer uses its row, which must be 0. The
+// caller must hold the registry.
 func (w WaitPage) DisuseRow(slot int) {
 	i := slot / 64
 	w.words.usedWords[i].And(^(uint64(1) << (slot % 64)))
@@ -138,14 +140,14 @@ func (w WaitPage) DisuseRow(slot int) {
 }
 
 // Holding is the content of a row that names its holder: the identity in the
-// low 30 bits, and above them a number whose meaning the kind gives. It is 0 if
-// there is nothing to say.
+// low 30 bits and above them a number, whose meaning the kind gives. It is 0 if
+// the number is.
 type Holding uint64
 
-// MaxHolding is the largest number of a Holding.
+// MaxHolding is the largest number in a Holding.
 const MaxHolding = 1<<(64-slotBits-genBits) - 1
 
-// NewHolding returns what the holder of that identity has, 0 <= n <=
+// NewHolding returns the Holding of a holder and a number, 0 <= n <=
 // MaxHolding.
 func NewHolding(holder Ident, n uint64) Holding {
 	if n == 0 {
@@ -154,32 +156,34 @@ func NewHolding(holder Ident, n uint64) Holding {
 	return Holding(n<<(slotBits+genBits) | uint64(holder&IdentMask))
 }
 
-// Holder is the identity of the holder.
+// Holder returns the identity of the holder.
 func (h Holding) Holder() Ident { return Ident(h & IdentMask) }
 
-// N is the number, at most MaxHolding.
+// N returns the number, at most MaxHolding.
 func (h Holding) N() uint64 { return uint64(h) >> (slotBits + genBits) }
 
-// CondBits is how many bits of a Holding's number are of the goroutines that
-// wait for a Cond. Those above have how many of them may go on.
+// CondBits is how many low bits of a Holding's number count the goroutines that
+// wait for a Cond. The bits above count those of them that have been granted a
+// turn.
 const CondBits = 17
 
-// Waiting is how many goroutines wait, of a Cond's row.
+// Waiting returns how many goroutines wait, according to a Cond's row.
 func (h Holding) Waiting() uint64 { return h.N() & (1<<CondBits - 1) }
 
-// TellEvent is the event count by which all are told: of a semaphore's release,
-// of a Cond, and of an Event, which is set while its sequence number is odd.
+// TellEvent is the event count that wakes all waiters of a semaphore, a Cond or
+// an Event. An Event is set while its sequence number is odd.
 const TellEvent = 1
 
-// PutWord stores v in a word that only the caller changes, after all its
-// earlier stores. Where the machine allows, that is cheaper than an atomic
-// store.
+// PutWord stores v in a word that only the caller changes. Other processes see
+// it after all earlier stores. On some architectures that is cheaper than an
+// atomic store.
 func PutWord(word *atomic.Uint64, v uint64) { fence.Publish((*uint64)(unsafe.Pointer(word)), v) }
 
 // AnyRow reports whether any member uses its row.
 func (w WaitPage) AnyRow() bool { return w.words.used.Load() != 0 }
 
-// UsedRows returns the slots of the members that use their rows.
+// UsedRows returns an iterator over the slots of the members that may use their
+// rows.
 func (w WaitPage) UsedRows() iter.Seq[int] {
 	return func(yield func(slot int) bool) {
 		for words := w.words.used.Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
@@ -193,8 +197,8 @@ func (w WaitPage) UsedRows() iter.Seq[int] {
 	}
 }
 
-// OrRows is what all rows in use have in common with OR, those that the dead
-// left included.
+// OrRows returns all rows in use combined by OR, including those of dead
+// members.
 func (w WaitPage) OrRows() (or uint64) {
 	for words := w.words.used.Load() & (1<<rowWords - 1); words != 0; words &= words - 1 {
 		i := bits.TrailingZeros64(words)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The words of the wait page and the rows lie where the format says.
+// TestWaitPage checks that the words of the wait page and the rows lie where
+// the format says.
 func TestWaitPage(t *testing.T) {
 	g := geometries(t)["segment"]
 	mem := image(g)
@@ -46,7 +47,7 @@ func TestWaitPage(t *testing.T) {
 		"a row below":    func() { w.Row(-1) },
 	} {
 		if !panics(f) {
-			t.Errorf("%s that is not there can be had", what)
+			t.Errorf("%s out of range is returned", what)
 		}
 	}
 	if mutex := geometries(t)["mutex"]; NewWaitPage(image(mutex), mutex).Usable() {
@@ -54,13 +55,13 @@ func TestWaitPage(t *testing.T) {
 	}
 }
 
-// Each member has a row of its own.
+// TestRowsApart checks that members do not share rows.
 func TestRowsApart(t *testing.T) {
 	g := geometries(t)["rwmutex"]
 	w := NewWaitPage(image(g), g)
 	for slot := range Members {
 		if w.Row(slot).Swap(1) != 0 {
-			t.Fatalf("the row of slot %d is another's, too", slot)
+			t.Fatalf("slot %d shares its row", slot)
 		}
 	}
 }
@@ -83,7 +84,7 @@ func TestUsedRows(t *testing.T) {
 	w := NewWaitPage(image(g), g)
 	used := func() []int { return slices.Collect(w.UsedRows()) }
 	if w.AnyRow() || used() != nil {
-		t.Fatalf("%v are used from the beginning", used())
+		t.Fatalf("rows %v are used at the start", used())
 	}
 	want := []int{0, 1, 63, 64, 700, Members - 1}
 	for _, slot := range want {
@@ -91,7 +92,7 @@ func TestUsedRows(t *testing.T) {
 		w.UseRow(slot)
 	}
 	if got := used(); !w.AnyRow() || !slices.Equal(got, want) {
-		t.Errorf("%v are used, want %v", got, want)
+		t.Errorf("rows %v are used, want %v", got, want)
 	}
 	for i, slot := range want {
 		w.Row(slot).Store(1 << i)
@@ -103,13 +104,13 @@ func TestUsedRows(t *testing.T) {
 	w.DisuseRow(64)
 	w.DisuseRow(65) // was not used
 	if got := used(); !slices.Equal(got, []int{1, 63, 700, Members - 1}) {
-		t.Errorf("%v are used", got)
+		t.Errorf("rows %v are used", got)
 	}
 	for _, slot := range want {
 		w.DisuseRow(slot)
 	}
 	if w.AnyRow() || used() != nil {
-		t.Errorf("%v are used in the end", used())
+		t.Errorf("rows %v are used at the end", used())
 	}
 	w.UseRow(9)
 	for range w.UsedRows() {
