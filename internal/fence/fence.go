@@ -1,27 +1,32 @@
 // Package fence has the memory barriers that a sequence lock over shared memory
-// needs and that sync/atomic does not give: a Go atomic load only orders what
-// follows it and an atomic store only what precedes it (LDAR and STLR on
-// arm64), so the copy between two of them may drift across either.
+// needs and that sync/atomic does not have.
 //
-//   - LoadLoad stands between a reader's copy and its recheck: no load before it is done after a load behind it.
-//   - StoreStore stands between a writer's announcement and its copy: no store before it is seen after a store
-//     behind it.
-//   - Publish is a store that is seen after all stores before it.
+// A Go atomic load orders only the accesses after it, and an atomic store only
+// those before it (LDAR and STLR on arm64). So a copy between two of them may
+// be reordered with either.
 //
-// amd64, 386 and s390x keep loads in order and stores in order by themselves
-// (Intel SDM vol. 3A, 8.2.2; z/Architecture Principles of Operation,
-// "Conceptual Sequence"), so there the functions are empty and only the
-// compiler must keep the order, which it does around calls and atomic
-// operations. Non-temporal stores, with which amd64's memmove copies
-// StreamingSize bytes and more, are not in that order: before those an atomic
-// store must stand, which is a full barrier; memmove itself ends them with one.
-// Elsewhere they are one barrier instruction each, or on arm an atomic
-// addition, which knows what the processor has.
+//   - LoadLoad goes between a reader's copy and its recheck: loads before it are done before loads after it.
+//   - StoreStore goes between a writer's announcement and its copy: stores before it are seen before stores after it.
+//   - Publish is a store that is seen after all earlier stores.
 //
-// Acquire and Release tell the race detector of an order that comes from memory
-// it cannot see. Without -race they are empty.
+// amd64, 386 and s390x keep loads in order and stores in order (Intel SDM vol.
+// 3A, 8.2.2; z/Architecture Principles of Operation, "Conceptual Sequence").
+// There the functions are empty, and only the compiler must keep the order. It
+// does so around calls and atomic operations. Elsewhere they are one barrier
+// instruction each; on arm they are an atomic addition, which chooses the
+// processor's barrier.
+//
+// Non-temporal stores are not in that order. With these, amd64's memmove copies
+// StreamingSize bytes and more. An atomic store, which is a full barrier, must
+// precede such a copy. The memmove itself ends it with one.
+//
+// Acquire and Release tell the race detector of an order that is established
+// through memory that it does not see. Without -race they are empty.
+//
+// docs/design.md, "Publishing", says where the barriers stand and why.
+// docs/models/publish.pml is a model of it.
 package fence
 
-// StreamingSize is the number of bytes from which on a copy may use
+// StreamingSize is the minimum size, in bytes, of a copy that may use
 // non-temporal stores.
 const StreamingSize = 1 << 20

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// words maps memory that the race detector does not see, as that of a segment.
+// words maps memory that, like a segment's, the race detector does not see.
 func words(t *testing.T, n int) []uint64 {
 	mem, err := unix.Mmap(-1, 0, 8*n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
 	if err != nil {
@@ -21,8 +21,8 @@ func words(t *testing.T, n int) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(mem))), n)
 }
 
-// Release and Acquire tell the race detector of an order that it cannot see.
-// Without -race this shows nothing.
+// TestRaceAnnotations checks that Release and Acquire tell the race detector of
+// an order that it cannot see. Without -race it proves nothing.
 func TestRaceAnnotations(t *testing.T) {
 	for _, key := range []uint64{0, 1, 250, 251, 1<<64 - 1} {
 		turn, guarded := &words(t, 1)[0], 0
@@ -49,9 +49,9 @@ func TestRaceAnnotations(t *testing.T) {
 
 const litmus = 200_000 // rounds
 
-// Publish comes after the stores before it, and what is loaded behind LoadLoad
-// after what is loaded before it: who sees a flag sees the data that it
-// announces.
+// TestMessagePassing checks that a reader that sees a flag sees the data that
+// it announces: Publish comes after the stores before it, and loads after
+// LoadLoad come after loads before it.
 func TestMessagePassing(t *testing.T) {
 	w := words(t, 64)
 	data, flag := &w[0], &w[32]
@@ -67,15 +67,15 @@ func TestMessagePassing(t *testing.T) {
 		seen = atomic.LoadUint64(flag)
 		LoadLoad()
 		if got := *data; got < seen {
-			t.Fatalf("the flag says %d, and the data are %d", seen, got)
+			t.Fatalf("the flag is %d, but the data is %d", seen, got)
 		}
 	}
 	<-done
 }
 
-// A store behind StoreStore is not seen before one in front of it; and a load
-// in front of LoadLoad does not see more than one behind it. These are the two
-// that a sequence lock's recheck rests on.
+// TestAnnouncement checks the two orders on which a sequence lock's recheck
+// rests: a store after StoreStore is not seen before one before it, and a load
+// before LoadLoad sees no later value than one after it.
 func TestAnnouncement(t *testing.T) {
 	w := words(t, 64)
 	begin, data := &w[0], &w[32]
@@ -92,7 +92,7 @@ func TestAnnouncement(t *testing.T) {
 		seen = *data
 		LoadLoad()
 		if announced := atomic.LoadUint64(begin); announced < seen {
-			t.Fatalf("the data are %d, and %d is announced", seen, announced)
+			t.Fatalf("the data is %d, but only %d is announced", seen, announced)
 		}
 	}
 	<-done

@@ -2,7 +2,7 @@
 
 package fence
 
-// Publish stores v after all earlier stores. It is a plain store, as amd64
-// keeps stores in order; an atomic store would be a locked exchange, which
-// costs as much as a mutex.
+// Publish stores v after all earlier stores. On amd64 a plain store does that,
+// as the processor keeps stores in order. An atomic store would be a locked
+// exchange, which costs as much as a mutex.
 func Publish(p *uint64, v uint64) { *p = v }
