@@ -2,5 +2,5 @@
 
 package kernel
 
-// Family is the objects of one mapping: none.
+// Family is the kernel objects of one mapping. There are none on this system.
 type Family struct{}

@@ -10,18 +10,19 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Family is the named kernel objects of one mapping. They are called as the
-// mapping's section is, with a '!' and their part after it: no section's name
-// has a '!', so no two objects have the same name. Its methods may be called
+// Family is the named kernel objects of one mapping. An object's name is the
+// section's name, a '!' and the name of a part. No section's name has a '!', so
+// no two objects have the same name. The methods of a Family may be called
 // concurrently.
 type Family struct {
 	base string // the section's name, with its namespace
 	sa   *windows.SecurityAttributes
 }
 
-// NewFamily returns the family of a section, by its name with its namespace.
-// sddl is the security descriptor of all that is created; "": nobody but the
-// user of this process has access.
+// NewFamily returns the family of a section, given the section's name with its
+// namespace. All objects are created with the security descriptor sddl. If sddl
+// is empty, only the user of this process has access. NewFamily returns an
+// error wrapping fs.ErrInvalid if sddl cannot be parsed.
 func NewFamily(base, sddl string) (*Family, error) {
 	if sddl == "" {
 		var err error
@@ -41,8 +42,8 @@ func NewFamily(base, sddl string) (*Family, error) {
 	return &Family{base, sa}, nil
 }
 
-// ownerOnly is the security descriptor that lets in the user of this process
-// alone, and names them the owner.
+// ownerOnly returns the security descriptor that makes the user of this process
+// the owner and gives access to nobody else.
 var ownerOnly = sync.OnceValues(func() (string, error) {
 	user, err := User()
 	if err != nil {
@@ -51,9 +52,9 @@ var ownerOnly = sync.OnceValues(func() (string, error) {
 	return fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)", user), nil
 })
 
-// withoutOtherOwner takes from a security descriptor an owner that this process
-// may not give to what it creates. All users of a segment can so have the same
-// descriptor, with its first creator's name in it.
+// withoutOtherOwner removes from a security descriptor an owner that this
+// process may not assign to new objects. So all users of a segment can give the
+// same descriptor, with its first creator as the owner.
 func withoutOtherOwner(sd *windows.SECURITY_DESCRIPTOR) (*windows.SECURITY_DESCRIPTOR, error) {
 	owner, _, err := sd.Owner()
 	if err != nil || owner == nil {
@@ -69,19 +70,19 @@ func withoutOtherOwner(sd *windows.SECURITY_DESCRIPTOR) (*windows.SECURITY_DESCR
 	return absolute, absolute.SetOwner(nil, false)
 }
 
-// User is the user of this process.
+// User returns the user of this process.
 var User = sync.OnceValues(func() (*windows.SID, error) {
 	u, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {
-		return nil, fmt.Errorf("ask for the user of this process: %w", err)
+		return nil, fmt.Errorf("get the user of this process: %w", err)
 	}
 	return u.User.Sid, nil
 })
 
-// Owns reports whether an object with that owner is the user's: of the user, or
-// of what the system takes as the owner of what this process creates, as it
-// does with an administrator's. Wine leaves objects of no security descriptor
-// without an owner, nil; they are taken for the user's.
+// Owns reports whether the owner of an object is the user of this process, or
+// the owner that the system assigns to new objects of this process. The two
+// differ for an administrator. Under Wine, objects without a security
+// descriptor have no owner: nil counts as the user.
 func Owns(owner *windows.SID) (bool, error) {
 	user, err := User()
 	if err != nil || owner == nil || user.Equals(owner) {
@@ -91,30 +92,30 @@ func Owns(owner *windows.SID) (bool, error) {
 	var n uint32
 	err = windows.GetTokenInformation(windows.GetCurrentProcessToken(), windows.TokenOwner, &buf[0], uint32(len(buf)), &n)
 	if err != nil {
-		return false, fmt.Errorf("ask for the owner that this process gives its objects: %w", err)
+		return false, fmt.Errorf("get the owner of new objects: %w", err)
 	}
 	return (*(**windows.SID)(unsafe.Pointer(&buf[0]))).Equals(owner), nil
 }
 
-// Base is the name of the section.
+// Base returns the name of the section.
 func (f *Family) Base() string { return f.base }
 
-// Attributes are those that every object of the family is created with. Their
-// handles are not inherited.
+// Attributes returns the attributes with which every object of the family is
+// created. Handles with these attributes are not inherited.
 func (f *Family) Attributes() *windows.SecurityAttributes { return f.sa }
 
-// name is the name of a part, for a system call.
+// name returns the name of a part's object for a system call.
 func (f *Family) name(part string) *uint16 {
 	p, err := windows.UTF16PtrFromString(f.base + "!" + part)
 	if err != nil {
-		panic(err) // a NUL in a checked name
+		panic(err) // impossible: a NUL in a checked name
 	}
 	return p
 }
 
-// Event opens the event of a part, and creates it if there is none. A manual
-// one, once set, stays so; one that is not is reset by the wait that it ends.
-// existed reports whether it was there before.
+// Event opens the event of a part, and creates it if it does not exist. A
+// manual event stays set once it is set. Another event is reset by the wait
+// that it ends. existed reports whether the event existed before.
 func (f *Family) Event(part string, manual bool) (h windows.Handle, existed bool, err error) {
 	var flags uint32
 	if manual {
@@ -124,8 +125,8 @@ func (f *Family) Event(part string, manual bool) (h windows.Handle, existed bool
 	return f.made("event", part, h, err)
 }
 
-// Show makes the event of a part exist until its handle is closed. It takes no
-// more rights than to look at it.
+// Show opens the event of a part, so that it exists until the returned handle
+// is closed. The handle has only the right to wait for the event.
 func (f *Family) Show(part string) (windows.Handle, error) {
 	h, err := windows.CreateEventEx(f.sa, f.name(part), windows.CREATE_EVENT_MANUAL_RESET, windows.SYNCHRONIZE)
 	h, _, err = f.made("event", part, h, err)
@@ -138,7 +139,7 @@ func (f *Family) HasEvent(part string) (bool, error) {
 	return f.has("event", part, h, err)
 }
 
-// Set sets the event of a part, if some process has it open.
+// Set sets the event of a part if some process has it open.
 func (f *Family) Set(part string) {
 	h, err := windows.OpenEvent(windows.EVENT_MODIFY_STATE, false, f.name(part))
 	if err == nil {
@@ -147,14 +148,15 @@ func (f *Family) Set(part string) {
 	}
 }
 
-// Mutex opens the mutex of a part, and creates it if there is none.
+// Mutex opens the mutex of a part, and creates it if it does not exist.
 func (f *Family) Mutex(part string) (windows.Handle, error) {
 	h, err := windows.CreateMutexEx(f.sa, f.name(part), 0, windows.SYNCHRONIZE)
 	h, _, err = f.made("mutex", part, h, err)
 	return h, err
 }
 
-// OpenMutex opens the mutex of a part; fs.ErrNotExist.
+// OpenMutex opens the mutex of a part. It returns an error matching
+// fs.ErrNotExist if no process has the mutex open.
 func (f *Family) OpenMutex(part string) (windows.Handle, error) {
 	return windows.OpenMutex(windows.SYNCHRONIZE, false, f.name(part))
 }

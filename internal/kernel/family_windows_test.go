@@ -39,7 +39,7 @@ func hold(t *testing.T, f *Family, part string, want bool) {
 	}
 }
 
-// holder holds the part a of BASE until it is told otherwise.
+// holder holds the part a of the family args[0] until it is told to drop it.
 func holder(args []string) error {
 	f, err := NewFamily(args[0], "")
 	if err != nil {
@@ -57,8 +57,8 @@ func holder(args []string) error {
 	return nil
 }
 
-// What is held is held against all, the same process included, until Drop or
-// the end of the holder.
+// TestHold checks that a held part excludes all others, also in the same
+// process, until Drop or the holder's death.
 func TestHold(t *testing.T) {
 	f := family(t, "")
 	held(t, f, "a", false)
@@ -88,7 +88,7 @@ func TestHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer windows.CloseHandle(h) // what others have open does not keep the dead alive
+	defer windows.CloseHandle(h) // another process's handle does not keep the dead alive
 	held(t, f, "a", true)
 	dies.Kill()
 	held(t, f, "a", false)
@@ -105,32 +105,32 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	has(false)
-	f.Set("e") // nobody has it
+	f.Set("e") // no process has it open
 	h, existed, err := f.Event("e", false)
 	if existed || err != nil {
 		t.Fatal(existed, err)
 	}
 	has(true)
 	if e, _ := windows.WaitForSingleObject(h, 0); e != uint32(windows.WAIT_TIMEOUT) {
-		t.Errorf("a new event: %#x", e)
+		t.Errorf("waiting for a new event: %#x", e)
 	}
 	f.Set("e")
 	for _, want := range []uint32{windows.WAIT_OBJECT_0, uint32(windows.WAIT_TIMEOUT)} {
 		if e, _ := windows.WaitForSingleObject(h, 0); e != want {
-			t.Errorf("an event that was set once: %#x, want %#x", e, want)
+			t.Errorf("waiting for an event that was set once: %#x, want %#x", e, want)
 		}
 	}
 	if _, err := f.Mutex("e"); err == nil || !strings.Contains(err.Error(), "another kind") {
-		t.Errorf("a mutex of the event's name: %v", err)
+		t.Errorf("creating a mutex with the event's name: %v", err)
 	}
 	windows.CloseHandle(h)
 	has(false)
 }
 
-// Unless it is asked for otherwise, nobody but the user has access.
+// TestSecurity checks that by default only the user has access.
 func TestSecurity(t *testing.T) {
 	if _, err := NewFamily(`Local\x`, "no SDDL"); !errors.Is(err, fs.ErrInvalid) {
-		t.Errorf("a bad security descriptor: %v", err)
+		t.Errorf("NewFamily of a bad security descriptor: %v", err)
 	}
 	user, err := User()
 	if err != nil {
@@ -144,9 +144,9 @@ func TestSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	if mine, err := Owns(everyone); mine || err != nil {
-		t.Errorf("Owns everyone's = %v, %v", mine, err)
+		t.Errorf("Owns(everyone) = %v, %v", mine, err)
 	}
-	rights := regexp.MustCompile("A;;[^;]*;") // the system may write them in other words
+	rights := regexp.MustCompile("A;;[^;]*;") // the system may write them differently
 	for _, sddl := range []string{
 		"",
 		fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)(A;;GRGX;;;BU)", user),
@@ -156,7 +156,8 @@ func TestSecurity(t *testing.T) {
 			want = fmt.Sprintf("O:%[1]sD:P(A;;GA;;;%[1]s)", user)
 		}
 		f := family(t, sddl)
-		// Not f.Mutex, whose handle has no right to read the descriptor.
+		// The handle of f.Mutex would not have the right to read the
+		// descriptor.
 		h, err := windows.CreateMutex(f.Attributes(), false, f.name("m"))
 		if err != nil {
 			t.Fatal(err)
@@ -172,8 +173,8 @@ func TestSecurity(t *testing.T) {
 	}
 }
 
-// A descriptor's owner counts only for those who may give it to what they
-// create.
+// TestOthersOwner checks that a descriptor's owner is ignored if the process
+// may not assign it.
 func TestOthersOwner(t *testing.T) {
 	for sddl, owned := range map[string]bool{"O:SYD:P(A;;GA;;;WD)": false, "D:P(A;;GA;;;WD)": false, "": true} {
 		owner, _, err := family(t, sddl).sa.SecurityDescriptor.Owner()
@@ -183,15 +184,15 @@ func TestOthersOwner(t *testing.T) {
 	}
 }
 
-// A holder is alive until its handles are closed, which is after its threads
-// are gone, the keeper among them.
+// TestDying checks that a holder counts as alive until its handles are closed,
+// which is after its threads have ended, the keeper's included.
 func TestDying(t *testing.T) {
 	f := family(t, "")
-	event, err := f.Show(eventOf("a")) // what the handles of the dying have open
+	event, err := f.Show(eventOf("a")) // the event that a dying process still has open
 	if err != nil {
 		t.Fatal(err)
 	}
-	held(t, f, "a", false) // nobody ever held it
+	held(t, f, "a", false) // it never had a holder
 	h, err := f.Mutex("a")
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +206,7 @@ func TestDying(t *testing.T) {
 	f.Drop("a")
 }
 
-// The keeper's thread goes when nothing is held.
+// TestKeeperRests checks that the keeper's thread ends when nothing is held.
 func TestKeeperRests(t *testing.T) {
 	f := family(t, "")
 	for range 20 {
@@ -215,6 +216,6 @@ func TestKeeperRests(t *testing.T) {
 	keeper.Lock()
 	defer keeper.Unlock()
 	if keeper.todo != nil || len(keeper.held) != 0 {
-		t.Error("the keeper still works")
+		t.Error("the keeper's thread still runs")
 	}
 }

@@ -11,41 +11,44 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// To be alive is to own a named mutex, or to have a named event open that is
-// the mutex's companion.
+// A holder is alive if it owns a named mutex, or has the named event open that
+// is the mutex's companion.
 //
-// The kernel lets go of a mutex when its owner ends, however that is, and tells
-// those who wait for it. But it is owned by a thread, and of a process that is
-// being ended one thread may be gone while another still runs. Handles are
-// closed after the last thread, so that is when the event goes. It would not do
-// alone: each process that looks whether an event exists has it open for a
-// moment, and so keeps it for the next one that looks. They look while they own
-// the mutex, one at a time.
+// The kernel releases a mutex when its owner ends, however it ends, and wakes
+// those that wait for it. But a mutex is owned by a thread, and when a process
+// is being terminated, one of its threads may be gone while another still runs.
+// Handles are closed after the last thread has ended, so the event exists until
+// then.
 //
-// One thread of the process, the keeper, owns all mutexes for as long as they
-// are held. It lives while something is held.
+// The event alone is not enough: a process that checks whether an event exists
+// has it open for a moment, and so makes it exist for the next process that
+// checks. Therefore a process checks only while it owns the mutex.
+//
+// One thread of the process, the keeper, owns the mutexes of all parts that are
+// held. It runs only while something is held.
 var keeper struct {
 	sync.Mutex
 	held map[string]holding // by name
-	todo chan func()        // for the keeper's thread; nil if there is none
+	todo chan func()        // work for the keeper's thread; nil if it does not run
 }
 
 type holding struct{ mutex, event windows.Handle }
 
-// MemberPart is the mutex that whoever has a member slot holds.
+// MemberPart returns the part whose mutex is held by the holder of a member
+// slot.
 func MemberPart(slot int) string { return "member" + strconv.Itoa(slot) }
 
-// eventOf is the part of a mutex's companion.
+// eventOf returns the part of the event that is a mutex's companion.
 func eventOf(part string) string { return part + ".alive" }
 
-// Hold takes the mutex of a part, and reports whether it was free. It is held
-// until Drop, or the end of the process.
+// Hold acquires the mutex of a part and reports whether it was free. The part
+// is then held until Drop, or until the process ends.
 func (f *Family) Hold(part string) (free bool, err error) {
 	keeper.Lock()
 	defer keeper.Unlock()
 	name := f.base + "!" + part
 	if _, ours := keeper.held[name]; ours {
-		return false, nil // the keeper could take it again
+		return false, nil // the keeper's thread could acquire it again
 	}
 	h, err := f.Mutex(part)
 	if err != nil {
@@ -64,8 +67,8 @@ func (f *Family) Hold(part string) (free bool, err error) {
 	return free, err
 }
 
-// take makes the calling thread the owner of a part's mutex, and its companion
-// exist, if it was free.
+// take makes the calling thread the owner of a part's mutex if it is free, and
+// opens its companion.
 func (f *Family) take(h windows.Handle, part string) (free bool, event windows.Handle, err error) {
 	acquired, err := TryAcquire(h)
 	if !acquired {
@@ -81,7 +84,8 @@ func (f *Family) take(h windows.Handle, part string) (free bool, event windows.H
 	return false, 0, err
 }
 
-// Drop lets go of the mutex of a part, which was held.
+// Drop releases the mutex of a part. It does nothing if this process does not
+// hold the part.
 func (f *Family) Drop(part string) {
 	keeper.Lock()
 	defer keeper.Unlock()
@@ -95,8 +99,8 @@ func (f *Family) Drop(part string) {
 	}
 }
 
-// Held reports whether somebody holds the mutex of a part. It errs on the side
-// of true while another process asks the same of a mutex that nobody holds.
+// Held reports whether a process holds the mutex of a part. It may report true
+// for a part that is free while another process asks the same.
 func (f *Family) Held(part string) (bool, error) {
 	h, err := f.OpenMutex(part)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,29 +119,28 @@ func (f *Family) Held(part string) (bool, error) {
 	return f.Release(h, part)
 }
 
-// Release lets go of the mutex of a part that the calling thread came to own
-// without holding it, and reports whether its last holder is not quite gone
-// yet.
+// Release releases the mutex of a part that the calling thread owns without
+// holding the part. It reports whether the part's last holder is still ending.
 func (f *Family) Release(h windows.Handle, part string) (dying bool, err error) {
 	dying, err = f.HasEvent(eventOf(part))
 	windows.ReleaseMutex(h)
 	return dying, err
 }
 
-// TryAcquire makes the calling thread the owner of a mutex, if it is free or
-// its owner ended.
+// TryAcquire makes the calling thread the owner of a mutex if the mutex is free
+// or its owner has ended. It reports whether it did.
 func TryAcquire(h windows.Handle) (bool, error) {
 	e, err := windows.WaitForSingleObject(h, 0)
 	return e == windows.WAIT_OBJECT_0 || e == windows.WAIT_ABANDONED, err
 }
 
-// keep runs f on the keeper's thread. The keeper is locked.
+// keep runs f on the keeper's thread. The caller has locked the keeper.
 func keep(f func()) {
 	if keeper.todo == nil {
 		todo := make(chan func())
 		keeper.todo = todo
 		go func() {
-			runtime.LockOSThread() // for good: the thread ends with the goroutine
+			runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 			for f := range todo {
 				f()
 			}
@@ -148,7 +151,8 @@ func keep(f func()) {
 	<-done
 }
 
-// rest ends the keeper's thread if nothing is held.
+// rest ends the keeper's thread if nothing is held. The caller has locked the
+// keeper.
 func rest() {
 	if len(keeper.held) == 0 {
 		close(keeper.todo)
