@@ -7,9 +7,10 @@ import (
 	"testing"
 )
 
-// The price of an access: bare, with a look at the state as a call makes at its
-// end, and in Guard in both modes. Watch and Forget, with what asking the
-// kernel for the action takes, are paid when a handle opens and closes.
+// BenchmarkLoad measures an access: bare, with a load of the state as at the
+// end of each call, and in Guard in both modes. It also measures Watch and
+// Forget, which a handle pays when it opens and closes; these include asking
+// the kernel for the action.
 func BenchmarkLoad(b *testing.B) {
 	f := open(1)
 	defer f.close()
@@ -32,7 +33,7 @@ func BenchmarkLoad(b *testing.B) {
 		if !r.Guarded() {
 			impl = "trapped"
 		} else if r == f.Region {
-			continue // there is no trap
+			continue // no trap on this platform
 		}
 		b.Run("impl="+impl, func(b *testing.B) {
 			var got uint64

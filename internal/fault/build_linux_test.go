@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toolchain is what builds programs with C code for the machine of the test.
+// toolchain builds programs with C code for the architecture of the test.
 type toolchain struct {
-	dir string // for what it builds
+	dir string // for the programs
 	cc  []string
 }
 
-// needC skips a test if there is no C compiler, or none for this machine.
+// needC skips a test if there is no C compiler for this architecture.
 func needC(t *testing.T) *toolchain {
 	t.Helper()
 	c := &toolchain{t.TempDir(), strings.Fields(cmp.Or(os.Getenv("CC"), "cc"))}
@@ -38,12 +38,12 @@ func needC(t *testing.T) *toolchain {
 		t.Skipf("there is no C compiler for %s: %v\n%s", runtime.GOARCH, err, out)
 	}
 	if self, err := os.Executable(); err != nil || machine(t, probe) != machine(t, self) {
-		t.Skipf("the C compiler is not one for %s: %v", runtime.GOARCH, err)
+		t.Skipf("the C compiler does not compile for %s: %v", runtime.GOARCH, err)
 	}
 	return c
 }
 
-// machine is what a program's file was made for.
+// machine returns the architecture of a program's file.
 func machine(t *testing.T, path string) elf.Machine {
 	f, err := elf.Open(path)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *toolchain) command(args ...string) *exec.Cmd {
 	return exec.Command(c.cc[0], append(c.cc[1:len(c.cc):len(c.cc)], args...)...)
 }
 
-// build builds a package below testdata with cgo, and returns the result's
+// build builds a package below testdata with cgo and returns the program's
 // path.
 func (c *toolchain) build(t *testing.T, pkg string, flags ...string) string {
 	t.Helper()
@@ -71,7 +71,7 @@ func (c *toolchain) build(t *testing.T, pkg string, flags ...string) string {
 	return out
 }
 
-// A trap does not depend on how the program was linked.
+// TestBuilds checks that the trap works however the program is linked.
 func TestBuilds(t *testing.T) {
 	c := needC(t)
 	for what, flags := range map[string][]string{
@@ -87,13 +87,14 @@ func TestBuilds(t *testing.T) {
 	}
 }
 
-// C code faults as Go code does, on whichever thread it is.
+// TestThreadsOfC checks that faults of C code are trapped like those of Go
+// code, on threads of C and of Go.
 func TestThreadsOfC(t *testing.T) {
 	c := needC(t)
 	want(t, run(t, exec.Command(c.build(t, "threads"))), 0, "lost: 200\n")
 }
 
-// A plugin and its program have one trap.
+// TestPlugin checks that a plugin and its program share one trap.
 func TestPlugin(t *testing.T) {
 	c := needC(t)
 	plugin := c.build(t, "plugin/p", "-buildmode=plugin")
@@ -101,10 +102,10 @@ func TestPlugin(t *testing.T) {
 	want(t, o, 0, strings.Repeat("trapped: true, read: 0, state: 1\n", 2))
 }
 
-// A C program's handler has what it had without the trap, whenever it was
-// installed: the trap goes in front of the Go runtime's handler only. A handler
-// that is installed in front of the trap, and does not call it, has the faults
-// of regions too.
+// TestHost checks that a C program's handler works as without the trap,
+// whenever it is installed: the trap goes only in front of the Go runtime's
+// handler. A handler that is installed in front of the trap and does not call
+// it gets the faults of regions too.
 func TestHost(t *testing.T) {
 	c := needC(t)
 	library := c.build(t, "shared", "-buildmode=c-shared")
@@ -114,7 +115,7 @@ func TestHost(t *testing.T) {
 	}
 	for _, m := range []struct {
 		mode   string
-		status int // -1: ended by SIGBUS
+		status int // -1: killed by SIGBUS
 		out    string
 	}{
 		{"none", -1, "trapped: 1\nhost's: 0\nGo read: 0\nC read: 0, state: 1, calls: 0\n"},
@@ -129,7 +130,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// want fails a test if a program did not end so. Status -1 is by SIGBUS.
+// want fails a test unless a program ended with the given status and output.
+// Status -1 means killed by SIGBUS.
 func want(t *testing.T, o outcome, status int, out string) {
 	t.Helper()
 	s := o.state.Sys().(syscall.WaitStatus)
@@ -138,6 +140,6 @@ func want(t *testing.T, o outcome, status int, out string) {
 		ended = s.Signaled() && s.Signal() == unix.SIGBUS
 	}
 	if !ended || o.out != out {
-		t.Errorf("%v, it wrote\n%s\nwant status %d and\n%s", o.state, o.out, status, out)
+		t.Errorf("%v, output:\n%s\nwant status %d and\n%s", o.state, o.out, status, out)
 	}
 }

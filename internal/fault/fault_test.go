@@ -11,37 +11,37 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// roles are the scenarios that have processes of their own: a handler of a
-// signal, and the setting that turns the trap off, are the whole process's.
+// roles are the scenarios that run in processes of their own: a signal handler,
+// and the variable that turns the trap off, concern a whole process.
 var roles = map[string]func(args []string) error{}
 
 func TestMain(m *testing.M) {
-	// The tests are about both modes, and turn the trap off in processes of
-	// their own.
+	// The tests are about both modes. They turn the trap off in child
+	// processes.
 	if !proctest.Playing() {
 		os.Unsetenv("SHAREDSEG_TRAP")
 	}
 	proctest.Main(m, roles)
 }
 
-// faultSetting is the goroutine's debug.SetPanicOnFault.
+// faultSetting returns the goroutine's setting of debug.SetPanicOnFault.
 func faultSetting() bool {
 	old := debug.SetPanicOnFault(false)
 	debug.SetPanicOnFault(old)
 	return old
 }
 
-// guarded returns a guarded region, whatever the platform.
+// guarded returns a region that is guarded on every platform.
 func guarded(t testing.TB) *Region {
 	r := Watch(make([]byte, 64)[1:9])
 	if !r.Guarded() {
-		t.Fatal("memory that is not page aligned is trapped")
+		t.Fatal("memory that is not page-aligned is trapped")
 	}
 	t.Cleanup(r.Forget)
 	return r
 }
 
-// Whatever happens in it, Guard leaves the goroutine's setting as it was, and
+// TestGuard checks that Guard always restores the goroutine's setting, and that
 // only a fault in the region becomes an error.
 func TestGuard(t *testing.T) {
 	r := guarded(t)
@@ -52,7 +52,7 @@ func TestGuard(t *testing.T) {
 		restored := func(what string) {
 			t.Helper()
 			if got := faultSetting(); got != setting {
-				t.Errorf("SetPanicOnFault is %v after %s, and was %v", got, what, setting)
+				t.Errorf("SetPanicOnFault is %v after %s, was %v", got, what, setting)
 			}
 		}
 		for _, want := range []error{nil, broken} {
@@ -83,9 +83,9 @@ func TestGuard(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); p != (imposter{r.lo}) {
-					t.Errorf("a panic that is no fault became %v", p)
+					t.Errorf("a panic other than a fault became %v", p)
 				}
-				restored("a panic that is no fault")
+				restored("a panic other than a fault")
 			}()
 			r.Guard(func() error { panic(imposter{r.lo}) })
 		}()
@@ -94,22 +94,23 @@ func TestGuard(t *testing.T) {
 	go func() {
 		defer func() { exited <- faultSetting() }()
 		r.Guard(func() error { runtime.Goexit(); return nil })
-		t.Error("Goexit was swallowed")
+		t.Error("Guard stopped a Goexit")
 	}()
 	if <-exited {
 		t.Error("SetPanicOnFault is set after Goexit")
 	}
 	if s := r.State().Load(); s != 0 {
-		t.Errorf("the state is %d after panics that are no faults", s)
+		t.Errorf("the state is %d after panics other than faults", s)
 	}
 }
 
-// imposter has an address as faults do.
+// imposter has the address that a fault would have.
 type imposter struct{ addr uintptr }
 
 func (i imposter) Addr() uintptr { return i.addr }
 
-// The bits of the state belong to different parties: none touches the other's.
+// TestState checks that the bits of the state, which belong to different
+// parties, do not affect each other.
 func TestState(t *testing.T) {
 	r := guarded(t)
 	broken := errors.New("broken")

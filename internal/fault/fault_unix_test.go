@@ -28,14 +28,14 @@ func init() {
 
 const off = "SHAREDSEG_TRAP=off"
 
-// outcome is how a scenario ended, and what it wrote on both outputs.
+// outcome is how a scenario ended, and what it wrote to both outputs.
 type outcome struct {
 	state *os.ProcessState
 	out   string
 }
 
-// play runs a scenario to its end. The scenario has less to do in short mode
-// and under an emulator, which is slow.
+// play runs a scenario to its end. The scenario does less in short mode, and
+// under an emulator, which is slow.
 func play(t *testing.T, role string, env ...string) outcome {
 	t.Helper()
 	var args []string
@@ -48,7 +48,7 @@ func play(t *testing.T, role string, env ...string) outcome {
 	return run(t, c)
 }
 
-// run runs a command to its end. One that hangs writes its stacks.
+// run runs a command to its end. If it hangs, it writes its stacks.
 func run(t *testing.T, c *exec.Cmd) outcome {
 	t.Helper()
 	c.Stderr = nil
@@ -61,7 +61,7 @@ func run(t *testing.T, c *exec.Cmd) outcome {
 	return outcome{c.ProcessState, string(out)}
 }
 
-// passes runs a scenario that must end with success, and logs what it wrote.
+// passes runs a scenario that must succeed, and logs its output.
 func passes(t *testing.T, role string, env ...string) {
 	t.Helper()
 	o := play(t, role, env...)
@@ -75,7 +75,7 @@ func passes(t *testing.T, role string, env ...string) {
 
 const few = "few"
 
-// rounds is how often a scenario does something.
+// rounds returns n, or less if the scenario is to be short.
 func rounds(n int) int {
 	if len(os.Args) > 1 && os.Args[1] == few {
 		n = max(1, n/20)
@@ -83,7 +83,7 @@ func rounds(n int) int {
 	return n
 }
 
-// check ends the process of a scenario if something is not as it must be.
+// check ends the process of a scenario with a message unless ok.
 func check(ok bool, format string, args ...any) {
 	if !ok {
 		fmt.Fprintf(os.Stderr, format+"\n", args...)
@@ -96,7 +96,7 @@ func must(err error) { check(err == nil, "%v", err) }
 var (
 	page = os.Getpagesize()
 
-	// What is stored there the compiler cannot leave out.
+	// The compiler cannot remove stores to these.
 	sink    atomic.Int64
 	text    string
 	private = make([]byte, 2*page)
@@ -109,7 +109,7 @@ type file struct {
 	mem []byte
 }
 
-// create makes a file of some pages. It has no name.
+// create creates a file of some pages without a name.
 func create(pages int) *os.File {
 	f, err := os.CreateTemp("", "fault")
 	must(err)
@@ -118,7 +118,7 @@ func create(pages int) *os.File {
 	return f
 }
 
-// open makes a file of some pages, maps and watches it.
+// open creates a file of some pages, maps it and watches it.
 func open(pages int) *file {
 	f := create(pages)
 	mem := mmap(f, pages, unix.PROT_READ|unix.PROT_WRITE)
@@ -140,7 +140,7 @@ func (f *file) close() {
 	must(f.File.Close())
 }
 
-// again maps and watches the file a second time.
+// again maps and watches the file once more.
 func (f *file) again() *file {
 	fd, err := unix.Dup(int(f.Fd()))
 	must(err)
@@ -160,8 +160,7 @@ func elsewhere() []byte {
 
 func (f *file) word(offset int) *uint64 { return (*uint64)(unsafe.Pointer(&f.mem[offset])) }
 
-// fill is not inline, so that the compiler knows no more of b than that it is
-// memory.
+// fill is not inlined, so that the compiler knows nothing about b.
 //
 //go:noinline
 func fill(b []byte, v byte) {
@@ -187,7 +186,7 @@ func all(b []byte, v byte) bool {
 	return true
 }
 
-// modes plays a scenario of Guard in each of the two modes.
+// modes runs a scenario of Guard in both modes.
 func modes(t *testing.T, role string, env ...string) {
 	t.Run("trapped", func(t *testing.T) { passes(t, role, env...) })
 	t.Run("guarded", func(t *testing.T) {
@@ -196,8 +195,8 @@ func modes(t *testing.T, role string, env ...string) {
 	})
 }
 
-// Behind Guard both modes are the same: whichever access it is that finds the
-// memory gone, it is ErrLost.
+// TestVanish checks that Guard returns ErrLost in both modes, whichever access
+// finds that the memory has vanished.
 func TestVanish(t *testing.T) { modes(t, "vanish") }
 
 func vanish([]string) error {
@@ -222,8 +221,8 @@ func vanish([]string) error {
 		guard := func(err error) error {
 			return f.Guard(func() error { access(f); return err })
 		}
-		check(guard(nil) == nil, "%s: an error while all is there", what)
-		check(guard(broken) == broken, "%s: another error than f's", what)
+		check(guard(nil) == nil, "%s: an error before the memory has vanished", what)
+		check(guard(broken) == broken, "%s: an error other than f's", what)
 		fill(f.mem, 7)
 		fill(bystander.mem, 7)
 		f.State().Or(Closed)
@@ -232,15 +231,15 @@ func vanish([]string) error {
 		for range 2 {
 			before := faultSetting()
 			check(guard(nil) == ErrLost, "%s: no ErrLost", what)
-			check(guard(broken) == ErrLost, "%s: no ErrLost in place of f's error", what)
+			check(guard(broken) == ErrLost, "%s: f's error instead of ErrLost", what)
 			check(faultSetting() == before, "%s: SetPanicOnFault is %v", what, !before)
 			check(f.State().Load() == Closed|Lost, "%s: the state is %d", what, f.State().Load())
 		}
 
-		// What is still there is still shared.
+		// The page that is left is still shared.
 		f.mem[0] = 9
-		check(second.mem[0] == 9 && all(second.mem[1:100], 7), "%s: the first page is not what it was", what)
-		check(second.State().Load() == 0, "%s: a mapping that was not touched is lost", what)
+		check(second.mem[0] == 9 && all(second.mem[1:100], 7), "%s: the first page changed", what)
+		check(second.State().Load() == 0, "%s: a mapping that was not accessed is lost", what)
 		check(bystander.State().Load() == 0 && all(bystander.mem, 7), "%s: another region is affected", what)
 		access2 := func() error { access(second); return nil }
 		check(second.Guard(access2) == ErrLost, "%s: no ErrLost of the second mapping", what)
@@ -250,31 +249,31 @@ func vanish([]string) error {
 		bystander.close()
 	}
 
-	// A region at an address, and with a state, that were a lost one's.
+	// This region reuses the address and the state of a lost one.
 	f := open(1)
 	check(f.State().Load() == 0, "a new region's state is %d", f.State().Load())
 	check(f.Guard(func() error { f.mem[0]++; return nil }) == nil, "a new region is lost")
 	f.close()
 
-	// A fault elsewhere is its owner's affair.
+	// A fault outside of the region is not recovered.
 	f = open(1)
 	other := elsewhere()
 	func() {
 		if !proctest.Emulated() { // else the fault has no address
 			defer func() {
 				p, ok := recover().(interface{ Addr() uintptr })
-				check(ok && p.Addr() == uintptr(unsafe.Pointer(&other[8])), "the fault outside became %v", p)
+				check(ok && p.Addr() == uintptr(unsafe.Pointer(&other[8])), "a fault outside of the region became %v", p)
 			}()
 		} else {
 			defer func() { check(recover() != nil, "no panic") }()
 		}
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		f.Guard(func() error { sink.Add(int64(other[8])); return nil })
-		check(false, "a fault outside of the region was swallowed")
+		check(false, "a fault outside of the region did not panic")
 	}()
-	check(f.State().Load() == 0, "a fault outside of the region is a loss of the region")
+	check(f.State().Load() == 0, "a fault outside of the region set Lost")
 
-	// Guards nest: the inner one's region is not the one that is lost.
+	// Guards can be nested. Only the outer region is lost.
 	inner := open(1)
 	f.cut(0)
 	innerRuns := func() error { sink.Add(int64(f.mem[0])); return nil }
@@ -285,8 +284,8 @@ func vanish([]string) error {
 	return nil
 }
 
-// Goroutines that load and store all the time are told of the loss, each by
-// its next Guard, and nobody else is.
+// TestVanishUnderLoad checks that goroutines that load and store all the time
+// learn of the loss, each in its next Guard, and that no others do.
 func TestVanishUnderLoad(t *testing.T) {
 	modes(t, "under load")
 	if _, err := os.Stat("/dev/shm"); err == nil {
@@ -335,7 +334,7 @@ func underLoad([]string) error {
 	return nil
 }
 
-// What runs in Guard needs no memory of the heap.
+// TestAllocs checks that Guard does not allocate.
 func TestAllocs(t *testing.T) {
 	f := open(1)
 	defer f.close()

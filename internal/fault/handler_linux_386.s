@@ -11,13 +11,13 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-4
 	MOVL AX, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
-// handler that was put in front of it, with all on the stack: 0(SP) the
-// restorer, 4(SP) signal, 8(SP) siginfo, 12(SP) ucontext. A C function may
-// change AX, CX, DX and the flags. BX, SI, DI and BP are saved, as a system
-// call takes six arguments in registers. NOFRAME and the jump to the former
-// handler go together: there, SP must be what it was here. TOPFRAME, as no Go
-// function called it.
+// handler is the handler of SIGBUS. The kernel, or a C handler that was
+// installed in front of it, calls it as a C function with everything on the
+// stack: 0(SP) is the restorer, 4(SP) the signal, 8(SP) the siginfo, 12(SP) the
+// ucontext. A C function may change AX, CX, DX and the flags. BX, SI, DI and BP
+// are saved, as a system call takes six arguments in registers. It ends with a
+// jump to the former handler, which needs SP as it was on entry, hence NOFRAME.
+// It is TOPFRAME, as no Go function calls it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	PUSHL BX
 	PUSHL SI
@@ -30,7 +30,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	CMPL  siginfo_code(SI), $const_busAdrErr
 	JNE   former
 
-	// DX is the address, DI the entry, CX the number of those left.
+	// DX is the fault's address, DI an entry, CX the number of entries left.
 	MOVL siginfo_addr(SI), DX
 	MOVL table_used(BX), CX
 	LEAL table_entries(BX), DI
@@ -38,7 +38,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 next:
 	SUBL  $1, CX
 	JCS   former
-	MOVL  entry_live(DI), AX // before lo and hi: they are this use's if it is the same below
+	MOVL  entry_live(DI), AX // before lo and hi, which belong to this use if live is unchanged below
 	TESTL $1, AX
 	JEQ   other
 	CMPL  DX, entry_lo(DI)
@@ -46,8 +46,8 @@ next:
 	CMPL  DX, entry_hi(DI)
 	JCC   other
 
-	// If live is still the same behind this, which is a full barrier, leave
-	// waits until busy is lowered.
+	// The increment is a full barrier. If live is still the same after it,
+	// leave waits until busy is lowered.
 	LOCK
 	INCL entry_busy(DI)
 	CMPL AX, entry_live(DI)
@@ -60,13 +60,13 @@ other:
 	JMP  next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as
-	// Closed may be there.
+	// Set Lost before the zeros are mapped, so that they are not seen without
+	// it. It is set by OR, as Closed may be set.
 	LOCK
 	ORL $const_Lost, entry_state(DI)
 
-	// mmap2(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A
-	// system call changes AX only.
+	// mmap2(start = address &^ (page - 1), hi - start, zeroProt, zeroFlags, -1,
+	// 0). A system call changes only AX.
 	PUSHL BX
 	PUSHL DI
 	MOVL  table_pageMask(BX), AX

@@ -11,12 +11,13 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
-// handler that was put in front of it: DI signal, SI siginfo, DX ucontext, and
-// the address of the restorer on the stack. It uses registers that a C function
-// may change, AX CX SI DI R8 to R11 and the flags, and 32 bytes of stack.
-// NOFRAME and the jump to the former handler go together: there, DI, SI, DX and
-// SP must be what they were here. TOPFRAME, as no Go function called it.
+// handler is the handler of SIGBUS. The kernel, or a C handler that was
+// installed in front of it, calls it as a C function: DI is the signal, SI the
+// siginfo, DX the ucontext, and the address of the restorer is on the stack. It
+// uses only registers that a C function may change, AX CX SI DI R8 to R11 and
+// the flags, and 32 bytes of stack. It ends with a jump to the former handler,
+// which needs DI, SI, DX and SP as they were on entry, hence NOFRAME. It is
+// TOPFRAME, as no Go function calls it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	LEAQ ·regions(SB), R8
 	CMPL DI, $const_sigBus
@@ -24,7 +25,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	CMPL siginfo_code(SI), $const_busAdrErr
 	JNE  former
 
-	// R9 is the address, R10 the entry, R11 the number of those left.
+	// R9 is the fault's address, R10 an entry, R11 the number of entries left.
 	MOVQ siginfo_addr(SI), R9
 	MOVL table_used(R8), R11
 	LEAQ table_entries(R8), R10
@@ -32,7 +33,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 next:
 	SUBL  $1, R11
 	JCS   former
-	MOVL  entry_live(R10), AX // before lo and hi: they are this use's if it is the same below
+	MOVL  entry_live(R10), AX // before lo and hi, which belong to this use if live is unchanged below
 	TESTL $1, AX
 	JEQ   other
 	CMPQ  R9, entry_lo(R10)
@@ -40,8 +41,8 @@ next:
 	CMPQ  R9, entry_hi(R10)
 	JCC   other
 
-	// If live is still the same behind this, which is a full barrier, leave
-	// waits until busy is lowered.
+	// The increment is a full barrier. If live is still the same after it,
+	// leave waits until busy is lowered.
 	LOCK
 	INCL entry_busy(R10)
 	CMPL AX, entry_live(R10)
@@ -54,13 +55,13 @@ other:
 	JMP  next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as
-	// Closed may be there.
+	// Set Lost before the zeros are mapped, so that they are not seen without
+	// it. It is set by OR, as Closed may be set.
 	LOCK
 	ORL $const_Lost, entry_state(R10)
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). A
-	// system call changes CX, R11 and AX.
+	// mmap(start = address &^ (page - 1), hi - start, zeroProt, zeroFlags, -1,
+	// 0). A system call changes CX, R11 and AX.
 	PUSHQ DI
 	PUSHQ SI
 	PUSHQ DX

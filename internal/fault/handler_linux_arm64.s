@@ -11,13 +11,13 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOVD R0, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
-// handler that was put in front of it: R0 signal, R1 siginfo, R2 ucontext, R30
-// the restorer's address. It uses registers that a C function may change, R0 to
-// R15 and the flags, and no stack: a system call changes R0 only. NOFRAME and
-// the jump to the former handler go together: there, R0, R1, R2, R30 and RSP
-// must be what they were here, and R28, g in Go code. TOPFRAME, as no Go
-// function called it.
+// handler is the handler of SIGBUS. The kernel, or a C handler that was
+// installed in front of it, calls it as a C function: R0 is the signal, R1 the
+// siginfo, R2 the ucontext, R30 the restorer's address. It uses only registers
+// that a C function may change, R0 to R15 and the flags, and no stack: a system
+// call changes only R0. It ends with a jump to the former handler, which needs
+// R0, R1, R2, R30, RSP, and R28 (g in Go code) as they were on entry, hence
+// NOFRAME. It is TOPFRAME, as no Go function calls it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOVD $·regions(SB), R3
 	CMPW $const_sigBus, R0
@@ -26,7 +26,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	CMPW $const_busAdrErr, R4
 	BNE  former
 
-	// R5 is the address, R7 the entry, R6 the number of those left.
+	// R5 is the fault's address, R7 an entry, R6 the number of entries left.
 	MOVD  siginfo_addr(R1), R5
 	ADD   $table_used, R3, R4
 	LDARW (R4), R6
@@ -36,7 +36,7 @@ next:
 	CBZ   R6, former
 	SUB   $1, R6, R6
 	ADD   $entry_live, R7, R10
-	LDARW (R10), R9              // before lo and hi: they are this use's if it is the same below
+	LDARW (R10), R9              // before lo and hi, which belong to this use if live is unchanged below
 	TBZ   $0, R9, other
 	MOVD  entry_lo(R7), R11
 	CMP   R11, R5
@@ -45,8 +45,8 @@ next:
 	CMP   R11, R5
 	BHS   other
 
-	// If live is still the same behind this and the barrier, leave waits until
-	// busy is lowered.
+	// If live is still the same after the increment and the barrier, leave
+	// waits until busy is lowered.
 	ADD $entry_busy, R7, R12
 
 raise:
@@ -70,8 +70,8 @@ other:
 	B   next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as
-	// Closed may be there.
+	// Set Lost before the zeros are mapped, so that they are not seen without
+	// it. It is set by OR, as Closed may be set.
 	ADD $entry_state, R7, R14
 
 lose:
@@ -81,8 +81,8 @@ lose:
 	CBNZ   R15, lose
 	DMB    $0xB                  // ISH
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). R9,
-	// R10 and R11 keep the arguments.
+	// mmap(start = address &^ (page - 1), hi - start, zeroProt, zeroFlags, -1,
+	// 0). R9, R10 and R11 keep the handler's arguments.
 	MOVD R0, R9
 	MOVD R1, R10
 	MOVD R2, R11

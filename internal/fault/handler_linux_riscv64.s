@@ -11,14 +11,14 @@ TEXT ·handlerPC(SB), NOSPLIT, $0-8
 	MOV X10, ret+0(FP)
 	RET
 
-// The handler of SIGBUS. It is called as a C function by the kernel, or by a C
-// handler that was put in front of it: X10 signal, X11 siginfo, X12 ucontext,
-// X1 the address in the vDSO that it returns to. It uses registers that a C
-// function may change, X5 to X7, X10 to X17 and X28 to X30, and no stack: a
-// system call changes X10 only. X31 is the assembler's. NOFRAME and the jump to
-// the former handler go together: there, X10, X11, X12, X1 and X2 must be what
-// they were here, and X27, g in Go code, X3 and X4. TOPFRAME, as no Go function
-// called it.
+// handler is the handler of SIGBUS. The kernel, or a C handler that was
+// installed in front of it, calls it as a C function: X10 is the signal, X11
+// the siginfo, X12 the ucontext, X1 the return address in the vDSO. It uses
+// only registers that a C function may change, X5 to X7, X10 to X17 and X28 to
+// X30, and no stack: a system call changes only X10. X31 is reserved for the
+// assembler. It ends with a jump to the former handler, which needs X10, X11,
+// X12, X1, X2, X3, X4, and X27 (g in Go code) as they were on entry, hence
+// NOFRAME. It is TOPFRAME, as no Go function calls it.
 TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOV  $·regions(SB), X13
 	MOV  $const_sigBus, X5
@@ -27,7 +27,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	MOV  $const_busAdrErr, X5
 	BNE  X6, X5, former
 
-	// X14 is the address, X16 the entry, X15 the number of those left.
+	// X14 is the fault's address, X16 an entry, X15 the number of entries left.
 	MOV   siginfo_addr(X11), X14
 	MOVWU table_used(X13), X15
 	FENCE
@@ -36,7 +36,7 @@ TEXT handler<>(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 next:
 	BEQ   X15, X0, former
 	SUB   $1, X15, X15
-	MOVWU entry_live(X16), X6 // before lo and hi: they are this use's if it is the same below
+	MOVWU entry_live(X16), X6 // before lo and hi, which belong to this use if live is unchanged below
 	FENCE
 	AND   $1, X6, X7
 	BEQ   X7, X0, other
@@ -45,8 +45,8 @@ next:
 	MOV   entry_hi(X16), X7
 	BGEU  X14, X7, other
 
-	// If live is still the same behind this and the barrier, leave waits until
-	// busy is lowered.
+	// If live is still the same after the increment and the barrier, leave
+	// waits until busy is lowered.
 	MOV     $1, X7
 	ADD     $entry_busy, X16, X28
 	AMOADDW X7, (X28), X0
@@ -61,15 +61,15 @@ other:
 	JMP next
 
 ours:
-	// Before the zeros, so that nobody can see them without it. It is an OR, as
-	// Closed may be there.
+	// Set Lost before the zeros are mapped, so that they are not seen without
+	// it. It is set by OR, as Closed may be set.
 	MOV    $const_Lost, X7
 	ADD    $entry_state, X16, X5
 	AMOORW X7, (X5), X0
 	FENCE
 
-	// mmap(address &^ (page - 1), hi - that, zeroProt, zeroFlags, -1, 0). X5,
-	// X6 and X7 keep the arguments.
+	// mmap(start = address &^ (page - 1), hi - start, zeroProt, zeroFlags, -1,
+	// 0). X5, X6 and X7 keep the handler's arguments.
 	MOV X10, X5
 	MOV X11, X6
 	MOV X12, X7

@@ -2,7 +2,7 @@
 
 package fault
 
-// sigaction is the kernel's struct sigaction, which is not libc's.
+// sigaction is the kernel's struct sigaction, which differs from libc's.
 type sigaction struct {
 	handler  uintptr
 	flags    uintptr

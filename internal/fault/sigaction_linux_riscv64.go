@@ -2,9 +2,9 @@
 
 package fault
 
-// sigaction is the kernel's struct sigaction, which is not libc's. Handlers
-// return through the vDSO, so there is no restorer, but QEMU's user mode has
-// one, and writes as much.
+// sigaction is the kernel's struct sigaction, which differs from libc's.
+// Handlers return through the vDSO, so the kernel has no restorer. QEMU's user
+// mode has one, and writes that many bytes.
 type sigaction struct {
 	handler uintptr
 	flags   uintptr

@@ -13,45 +13,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The trap is a handler of SIGBUS, in assembly, in front of the Go runtime's.
-// It looks for the fault's address in a table of regions. If it is there, the
-// handler sets Lost in the region's state, maps zeros from the faulting page to
-// the region's end and returns, and the instruction runs again. Any other
-// signal goes to the runtime's handler by a jump, with registers and stack as
-// they came, so that it finds what it would have found without the trap.
+// The trap is a handler of SIGBUS in assembly that is installed in front of the
+// Go runtime's. It looks for the fault's address in a table of regions. If it
+// finds the address, it sets Lost in the region's state, maps zeros from the
+// faulting page to the region's end and returns. The instruction then runs
+// again. For any other signal it jumps to the runtime's handler, with all
+// registers and the stack unchanged, so that this one finds what it would have
+// found without the trap.
 //
-// The handler runs on any thread, with any g or none, between any two
-// instructions of anybody: it calls no Go code, takes no lock, and what it
-// reads is not in the Go heap. An entry is taken out of use in two steps. leave
-// makes live even, and then waits until busy is 0; the handler raises busy, and
-// then looks at live again. So when leave returns, no handler maps anything at
-// the region's addresses, which may become somebody else's.
+// The handler can run on any thread, with any g or none, between any two
+// instructions. So it calls no Go code, takes no lock, and reads nothing in the
+// Go heap. An entry is retired in two steps: leave makes live even and then
+// waits until busy is 0. The handler raises busy and then checks live again. So
+// when leave returns, no handler maps anything at the region's addresses, which
+// may then be reused.
 //
-// If the kernel has no zeros to map, as where memory is not overcommitted or
-// the process has no mappings left, the signal goes to the runtime's handler,
-// and the process ends as it would without the trap.
+// If the kernel cannot map the zeros, because memory is not overcommitted or
+// the process has no mappings left, the signal goes to the runtime's handler.
+// The process then ends as it would without the trap.
 
-// maxRegions is what a process can have mapped: vm.max_map_count is 65530,
-// unless raised.
+// maxRegions is the maximum number of regions. A process cannot have more
+// mappings unless vm.max_map_count has been raised from 65530.
 const maxRegions = 1 << 16
 
-// table is what the handler reads. It has no pointers: it is a global that the
-// garbage collector does not scan, and whose pages cost nothing before they are
-// touched.
+// table is the data of the handler. It has no pointers, so the garbage
+// collector does not scan this global, and its pages cost nothing until they
+// are used.
 type table struct {
-	next     uintptr // the handler that others' signals go to
+	next     uintptr // the handler for all other signals
 	pageMask uintptr
-	used     atomic.Uint32 // entries below are, or were, in use
+	used     atomic.Uint32 // entries below this index are, or were, in use
 	_        [cacheLine - 2*unsafe.Sizeof(uintptr(0)) - 4]byte
 	entries  [maxRegions]entry
 }
 
-// entry is a region in the table, a cache line each, as its state is looked at
-// in each call.
+// entry is a region in the table. It has a cache line to itself, as each call
+// loads its state.
 type entry struct {
-	lo, hi uintptr       // whole pages
-	live   atomic.Uint32 // odd while the entry is in use; each use has other values
-	busy   atomic.Uint32 // handlers that are at work on it
+	lo, hi uintptr       // bounds in whole pages
+	live   atomic.Uint32 // odd while the entry is in use; different for each use
+	busy   atomic.Uint32 // number of handlers that use the entry
 	state  atomic.Uint32
 	_      [cacheLine - 2*unsafe.Sizeof(uintptr(0)) - 12]byte
 }
@@ -64,12 +65,12 @@ type siginfo struct {
 	addr               uintptr
 }
 
-// What the handler compares and passes with. The zeros may be written whatever
-// the region's protection was: some regions are writable in part, and a write
-// to one that is lost must not be another signal.
+// Constants for the handler. The zeros are writable whatever the region's
+// protection was: parts of some regions are writable, and a write to a lost
+// region must not raise another signal.
 const (
 	sigBus    = uintptr(unix.SIGBUS)
-	busAdrErr = 2 // BUS_ADRERR: not kill(2), not the hardware
+	busAdrErr = 2 // BUS_ADRERR: not from kill(2), not a hardware error
 	zeroProt  = unix.PROT_READ | unix.PROT_WRITE
 	zeroFlags = unix.MAP_PRIVATE | unix.MAP_ANON | unix.MAP_FIXED | unix.MAP_NORESERVE
 )
@@ -77,20 +78,19 @@ const (
 var (
 	regions table
 
-	// mu is held to change the table, but for the words that the handler
-	// changes.
+	// mu guards the table, except for the words that the handler changes.
 	mu        sync.Mutex
-	free      []*entry // below regions.used
-	installed uintptr  // the trap's handler, once it has been in place
+	free      []*entry // retired entries below regions.used
+	installed uintptr  // the trap's handler, once it has been installed
 )
 
-// handlerPC is the handler's address. It is taken in assembly, as Go code would
-// get a wrapper's.
+// handlerPC returns the handler's address. It is written in assembly, as Go
+// code would get the address of a wrapper.
 func handlerPC() uintptr
 
 var turnedOff = sync.OnceValue(func() bool { return os.Getenv("SHAREDSEG_TRAP") == "off" })
 
-// enter enters a region in the table. It returns nil if the region cannot be
+// enter adds a region to the table. It returns nil if the region cannot be
 // trapped.
 func enter(lo, hi uintptr) *entry {
 	if turnedOff() {
@@ -116,7 +116,7 @@ func enter(lo, hi uintptr) *entry {
 	return e
 }
 
-// newEntry returns an entry that is not in use, or nil if there is none.
+// newEntry returns an entry that is not in use, or nil if there is none left.
 func newEntry() *entry {
 	if k := len(free); k > 0 {
 		e := free[k-1]
@@ -131,7 +131,7 @@ func newEntry() *entry {
 	return &regions.entries[i]
 }
 
-// leave takes a region out of the table.
+// leave removes a region from the table.
 func leave(e *entry) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -142,19 +142,19 @@ func leave(e *entry) {
 	free = append(free, e)
 }
 
-// verdict is what is to be done with the process's action for SIGBUS.
+// verdict says what to do with the process's action for SIGBUS.
 type verdict int
 
 const (
 	refuse verdict = iota // leave it alone: no trap
 	active                // it is the trap
-	put                   // put the trap in front of it
+	put                   // install the trap in front of it
 )
 
-// judge decides, from the action that is in place now, the trap's handler, or 0
-// if it never was in place, and the one that the trap was put in front of. It
-// is the Go runtime's own handler only: whoever installs another one has plans
-// for SIGBUS that are not known here.
+// judge decides by the action that is in place now, by the trap's handler (0 if
+// it was never in place), and by the handler in front of which the trap was
+// installed. The trap is installed only in front of the Go runtime's handler:
+// the purpose of another handler is not known here.
 func judge(act sigaction, trap, former uintptr) verdict {
 	switch {
 	case act.flags&(saSigInfo|saOnStack|saResetHand) != saSigInfo|saOnStack:
@@ -162,24 +162,25 @@ func judge(act sigaction, trap, former uintptr) verdict {
 	case trap != 0 && act.handler == trap:
 		return active
 	case trap != 0 && act.handler != former:
-		// Who replaced the trap may call it: in front of it again, it would be
-		// a circle.
+		// The handler that replaced the trap may call it. Another trap in front
+		// of that handler would make an endless loop.
 		return refuse
 	case isRuntimes(act.handler):
 		return put
 	}
-	return refuse // SIG_DFL and SIG_IGN included
+	return refuse // also for SIG_DFL and SIG_IGN
 }
 
-// isRuntimes reports whether a handler is the Go runtime's.
+// isRuntimes reports whether a handler is one of the Go runtime's.
 func isRuntimes(handler uintptr) bool {
 	f := runtime.FuncForPC(handler)
 	return f != nil && f.Entry() == handler &&
 		(strings.HasPrefix(f.Name(), "runtime.sigtramp") || strings.HasPrefix(f.Name(), "runtime.cgoSigtramp"))
 }
 
-// install puts the trap in place, or finds that it is, and reports whether it
-// is. It asks the kernel each time, as others may have replaced it.
+// install installs the trap if it is not in place, and reports whether it is in
+// place. It asks the kernel each time, as other code may have replaced the
+// trap.
 func install() bool {
 	var act sigaction
 	if rtSigaction(nil, &act) != nil {
@@ -191,12 +192,12 @@ func install() bool {
 	case refuse:
 		return false
 	}
-	// They are set before the handler can read them, and do not change: the
-	// next time, next is the same.
+	// Both are set before the handler can read them. A later install stores the
+	// same values again.
 	regions.next = act.handler
 	regions.pageMask = ^uintptr(os.Getpagesize() - 1)
-	// The rest stays, so that the runtime's handler has the mask and the stack
-	// that it expects.
+	// The mask and the flags stay, so that the runtime's handler has the mask
+	// and the stack that it expects.
 	act.handler = handlerPC()
 	if rtSigaction(&act, nil) != nil {
 		return false
@@ -205,15 +206,16 @@ func install() bool {
 	return true
 }
 
-// Flags of an action, the same on all platforms that are here.
+// Flags of an action. They are the same on all architectures that have the
+// trap.
 const (
 	saSigInfo   = 0x00000004
 	saOnStack   = 0x08000000
 	saResetHand = 0x80000000
 )
 
-// rtSigaction is rt_sigaction(2) for SIGBUS, without libc, which would put a
-// restorer of its own.
+// rtSigaction is rt_sigaction(2) for SIGBUS. It does not use libc, which would
+// set its own restorer.
 func rtSigaction(act, old *sigaction) error {
 	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sigBus, uintptr(unsafe.Pointer(act)),
 		uintptr(unsafe.Pointer(old)), unsafe.Sizeof(act.mask), 0, 0)

@@ -77,15 +77,15 @@ func trapped(pages int) *file {
 	return f
 }
 
-// vanished is trapped, and then all of the file is cut off.
+// vanished returns a trapped file that was truncated to nothing.
 func vanished(pages int) *file {
 	f := trapped(pages)
 	f.cut(0)
 	return f
 }
 
-// The offsets that the kernel gives, and those that make an entry a cache line.
-// The handler has the rest by name.
+// TestLayout pins the offsets that the kernel gives, and the size of an entry,
+// which is a cache line. The handler refers to the others by name.
 func TestLayout(t *testing.T) {
 	word := unsafe.Sizeof(uintptr(0))
 	for what, c := range map[string]struct{ got, want uintptr }{
@@ -100,7 +100,7 @@ func TestLayout(t *testing.T) {
 		"table.entries": {unsafe.Offsetof(table{}.entries), cacheLine},
 	} {
 		if c.got != c.want {
-			t.Errorf("%s is %d, not %d", what, c.got, c.want)
+			t.Errorf("%s is %d, want %d", what, c.got, c.want)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestJudge(t *testing.T) {
 		runtimes = regions.next
 	}
 	const trap, good = 0x7abc, saSigInfo | saOnStack
-	other := reflect.ValueOf(TestJudge).Pointer() // Go code, but not the runtime's
+	other := reflect.ValueOf(TestJudge).Pointer() // Go code, but not of the runtime
 	for _, c := range []struct {
 		what                         string
 		handler, flags, trap, former uintptr
@@ -144,9 +144,10 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A truncation is noticed in every mapping that is touched behind it, in no
-// other one, and by all who touch it. The same with one processor, and without
-// signals that preempt goroutines.
+// TestReadersAndWriters checks that a truncation is noticed in every mapping
+// that is accessed beyond the end, by all that access it, and in no other
+// mapping. It repeats this with one processor, and without the signals that
+// preempt goroutines.
 func TestReadersAndWriters(t *testing.T) {
 	for _, env := range []string{"GOMAXPROCS=4", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"} {
 		t.Run(env, func(t *testing.T) { passes(t, "readers and writers", env) })
@@ -203,7 +204,8 @@ func truncations(n int) {
 	check(all(other.mem, 7), "another region is affected")
 }
 
-// The collector moves the stacks of those who fault, and scans all memory.
+// TestGarbage faults while the collector moves the stacks of the faulting
+// goroutines and scans all memory.
 func TestGarbage(t *testing.T) { passes(t, "garbage") }
 
 func garbage() {
@@ -243,7 +245,8 @@ func deep(n int) int {
 	return deep(n-1) + int(a[n%256])
 }
 
-// An atomic operation that faults is made on the zeros, once.
+// TestCompareAndSwap checks that an atomic operation that faults is done once,
+// on the zeros.
 func TestCompareAndSwap(t *testing.T) { passes(t, "cas") }
 
 func cas() {
@@ -268,9 +271,9 @@ func cas() {
 		f.close()
 
 		for what, access := range map[string]func(f *file){
-			"CompareAndSwap": func(f *file) { check(atomic.CompareAndSwapUint64(f.word(64), 0, 5), "the zeros are none") },
+			"CompareAndSwap": func(f *file) { check(atomic.CompareAndSwapUint64(f.word(64), 0, 5), "the memory is not zeros") },
 			"Add":            func(f *file) { atomic.AddUint64(f.word(64), 5) },
-			"Swap":           func(f *file) { check(atomic.SwapUint64(f.word(64), 5) == 0, "the zeros are none") },
+			"Swap":           func(f *file) { check(atomic.SwapUint64(f.word(64), 5) == 0, "the memory is not zeros") },
 			"Store":          func(f *file) { atomic.StoreUint64(f.word(64), 5) },
 			"Or":             func(f *file) { atomic.OrUint64(f.word(64), 5) },
 		} {
@@ -282,8 +285,8 @@ func cas() {
 	}
 }
 
-// A copy goes on where it faulted, in whichever direction, and in the runtime's
-// own functions.
+// TestMemmove checks that a copy continues where it faulted, in either
+// direction, also in the runtime's own functions.
 func TestMemmove(t *testing.T) { passes(t, "memmove") }
 
 func memmove() {
@@ -353,7 +356,8 @@ func memmove() {
 	}
 }
 
-// An access that lies across the end of what is left has the rest as zeros.
+// TestStraddle checks that an access across the end of the memory that is left
+// reads the rest as zeros.
 func TestStraddle(t *testing.T) { passes(t, "straddle") }
 
 func straddle() {
@@ -368,7 +372,8 @@ func straddle() {
 	f.close()
 }
 
-// Threads that fault on one page at once all go on.
+// TestThreads checks that threads that fault on one page at the same time all
+// continue.
 func TestThreads(t *testing.T) { passes(t, "threads") }
 
 func threads() {
@@ -397,8 +402,8 @@ func threads() {
 	}
 }
 
-// Regions come and go at the same addresses, beside private memory that no
-// handler may touch.
+// TestChurn watches and forgets regions at the same addresses, beside private
+// memory that no handler may change.
 func TestChurn(t *testing.T) { passes(t, "churn") }
 
 func churn() {
@@ -430,7 +435,7 @@ func churn() {
 				}
 				f.State().Or(Closed)
 				f.close()
-				check(all(canary, mine), "memory of others is changed")
+				check(all(canary, mine), "other memory was changed")
 				must(unix.Munmap(canary))
 			}
 		})
@@ -440,11 +445,11 @@ func churn() {
 	check(entries() <= 6, "%d entries were used for 6 regions at a time", entries())
 }
 
-// entries is how many of the table have ever been in use.
+// entries returns how many entries of the table have ever been used.
 func entries() int { return int(regions.used.Load()) }
 
-// Ten thousand regions, a hundred of each file, are told apart, and their
-// entries are used again.
+// TestMany checks that ten thousand regions, a hundred for each file, are told
+// apart, and that their entries are reused.
 func TestMany(t *testing.T) { passes(t, "many") }
 
 func many() {
@@ -459,7 +464,7 @@ func many() {
 		regions = append(regions, f)
 		for range each - 1 {
 			g := f.again()
-			must(g.File.Close()) // descriptors are few
+			must(g.File.Close()) // a process has few descriptors
 			regions = append(regions, g)
 		}
 	}
@@ -495,7 +500,8 @@ func many() {
 	check(entries() == n, "%d entries were used for %d regions", entries(), n)
 }
 
-// When the table is full, regions are guarded until there is room again.
+// TestFull checks that regions are guarded when the table is full, until an
+// entry is free again.
 func TestFull(t *testing.T) { passes(t, "full") }
 
 func full() {
@@ -513,8 +519,8 @@ func full() {
 	check(trapped(1).State().Load() == 0, "the state is the former region's")
 }
 
-// What was mapped for reading is zeros too. They can be written: a region may
-// be writable in part.
+// TestReadOnly checks that a read-only mapping becomes zeros too. They can be
+// written, as a region may be writable in part.
 func TestReadOnly(t *testing.T) { passes(t, "read-only") }
 
 func readOnly() {
@@ -527,7 +533,8 @@ func readOnly() {
 	f.close()
 }
 
-// System calls answer EFAULT where the memory has vanished: no handler runs.
+// TestSystemCalls checks that system calls return EFAULT where the memory has
+// vanished: no handler runs.
 func TestSystemCalls(t *testing.T) { passes(t, "system calls") }
 
 func systemCalls() {
@@ -546,8 +553,8 @@ func systemCalls() {
 	must(err)
 }
 
-// Who sleeps on a word when it vanishes is woken by nobody, and its time ends;
-// who sleeps on the zeros is woken.
+// TestFutex checks that a thread that sleeps on a word when it vanishes is not
+// woken and times out, and that one that sleeps on the zeros is woken.
 func TestFutex(t *testing.T) { passes(t, "futex") }
 
 func futex() {
@@ -589,7 +596,8 @@ func futex() {
 	check(<-woken == 0, "a sleeper on the zeros was not woken")
 }
 
-// A profiler's signals come between, and what it writes is a profile.
+// TestProfile checks that a profiler's signals do not disturb the trap, and
+// that the profile is written.
 func TestProfile(t *testing.T) { passes(t, "profile") }
 
 func profile() {
@@ -607,8 +615,8 @@ func profile() {
 	check(b.Len() > 0, "there is no profile")
 }
 
-// If there are no zeros to be had, the access is what it is without a trap, and
-// Lost is set all the same.
+// TestNoZeros checks that an access has the same effect as without the trap if
+// no zeros can be mapped, and that Lost is set anyway.
 func TestNoZeros(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	passes(t, "no zeros")
@@ -616,7 +624,7 @@ func TestNoZeros(t *testing.T) {
 
 func noZeros() {
 	f := vanished(1)
-	f.entry.hi = ^uintptr(0) &^ uintptr(page-1) // more than there can be
+	f.entry.hi = ^uintptr(0) &^ uintptr(page-1) // more than can be mapped
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		p, ok := recover().(interface{ Addr() uintptr })
@@ -627,8 +635,8 @@ func noZeros() {
 	check(false, "the access went on")
 }
 
-// When Forget has returned, no handler maps anything at the region's addresses,
-// not even one that was called before.
+// TestLate checks that when Forget has returned, no handler maps anything at
+// the region's addresses, not even one that was called earlier.
 func TestLate(t *testing.T) { passes(t, "late") }
 
 func late() {
@@ -649,7 +657,7 @@ func late() {
 			debug.SetPanicOnFault(true)
 			for !stop.Load() {
 				func() {
-					defer func() { recover() }() // it is not watched just now
+					defer func() { recover() }() // the region may not be watched at this moment
 					nilLoad((*int64)(at))
 				}()
 			}
@@ -666,7 +674,7 @@ func late() {
 		r.Forget()
 		place(there)
 		for start := time.Now(); time.Since(start) < 50*time.Microsecond; {
-			check(mem[0] == 7, "zeros behind Forget")
+			check(mem[0] == 7, "zeros were mapped after Forget")
 		}
 		if r.lost() {
 			losses++
@@ -677,11 +685,11 @@ func late() {
 	fmt.Println(losses, "losses")
 }
 
-// What is not a fault of an access is not the trap's, whatever address it has:
-// a signal that is sent, and memory that is broken.
+// TestForged checks that the trap ignores a SIGBUS that is not the fault of an
+// access, whatever its address: one that was sent, or one for a hardware error.
 func TestForged(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("this emulator does not hand on what comes with a signal")
+		t.Skip("this emulator does not pass on the data of a signal")
 	}
 	passes(t, "forged")
 }
@@ -713,15 +721,15 @@ func forged() {
 		send(busMceerrAr)
 		check(false, "no panic")
 	}()
-	check(!f.lost() && f.mem[0] == 7, "lost, and nothing has vanished")
+	check(!f.lost() && f.mem[0] == 7, "lost, but nothing has vanished")
 
 	// The same call with the code of an access that faulted.
 	send(busAdrErr)
 	check(f.lost() && f.mem[0] == 0, "not lost")
 }
 
-// The user's own SetPanicOnFault has nothing to do with trapped regions, and
-// all to do with other memory.
+// TestOwnSetting checks that the user's own SetPanicOnFault has no effect on
+// trapped regions, and its usual effect on other memory.
 func TestOwnSetting(t *testing.T) { passes(t, "own setting") }
 
 func ownSetting() {
@@ -734,7 +742,7 @@ func ownSetting() {
 	check(false, "the access went on")
 }
 
-// A nil dereference is the panic that it always is.
+// TestNil checks that a nil dereference panics as usual.
 func TestNil(t *testing.T) { passes(t, "nil") }
 
 func nilDereference() {
@@ -754,8 +762,8 @@ func nilDereference() {
 //go:noinline
 func nilLoad(p *int64) { sink.Add(*p) }
 
-// SIGBUS in memory that is not watched is the panic that it always is, with the
-// address of the fault.
+// TestOutsideRecovered checks that SIGBUS in memory that is not watched panics
+// as usual, with the address of the fault.
 func TestOutsideRecovered(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	passes(t, "outside, recovered")
@@ -778,7 +786,8 @@ func outsideRecovered() {
 	check(!f.lost(), "a region is lost by another memory's fault")
 }
 
-// What ends a process ends it as without the trap, and with the same words.
+// TestCrashes checks that a process that crashes does so as without the trap,
+// and with the same message.
 func TestCrashes(t *testing.T) {
 	for _, role := range []string{"kill", "tgkill", "outside", "nil, not recovered"} {
 		t.Run(role, func(t *testing.T) {
@@ -786,7 +795,7 @@ func TestCrashes(t *testing.T) {
 			for o, trapped := range map[*outcome]bool{&with: true, &without: false} {
 				var ok bool
 				if o.out, ok = strings.CutPrefix(o.out, fmt.Sprintf("trapped: %v\n", trapped)); !ok {
-					t.Fatalf("it is not trapped: %v\n%s", trapped, o.out)
+					t.Fatalf("the region is not trapped: %v\n%s", trapped, o.out)
 				}
 			}
 			if with.state.Success() || with.state.Sys() != without.state.Sys() || with.report(role) != without.report(role) {
@@ -799,9 +808,9 @@ func TestCrashes(t *testing.T) {
 
 var numbers = regexp.MustCompile(`0x[0-9a-f]+|\bm=[0-9]+`)
 
-// report is what the runtime says of a crash, and the functions of the
-// goroutine that it is in. The thread that gets a signal sent to a process is
-// any, so that goroutine is any.
+// report returns the runtime's message about a crash and the functions of the
+// goroutine that crashed. A signal that is sent to a process can hit any
+// thread, so that goroutine can be any.
 func (o outcome) report(role string) string {
 	head, rest, _ := strings.Cut(o.out, "\n\n")
 	if role != "kill" {
@@ -811,7 +820,7 @@ func (o outcome) report(role string) string {
 	return numbers.ReplaceAllString(head, "N")
 }
 
-// tell says whether there is a trap, as the baseline must have none.
+// tell prints whether there is a trap, as the baseline must have none.
 func tell() { fmt.Println("trapped:", !open(1).Guarded()) }
 
 func kill() {
@@ -837,11 +846,12 @@ func nilPanic() {
 	nilLoad(nil)
 }
 
-// os/signal has SIGBUS that is sent, and the trap the faults, whichever was
-// first, and whatever the program asks of os/signal.
+// TestNotify checks that os/signal gets each SIGBUS that is sent and the trap
+// gets the faults, in whichever order they are set up, and whatever the program
+// asks of os/signal.
 func TestNotify(t *testing.T) {
 	if proctest.Emulated() && runtime.GOARCH == "riscv64" {
-		t.Skip("this emulator ends a process that uses os/signal with a fault of its own")
+		t.Skip("this emulator crashes in a process that uses os/signal")
 	}
 	passes(t, "notify")
 	passes(t, "notify first")
@@ -881,10 +891,10 @@ func notify(first bool) {
 	signal.Notify(c, unix.SIGBUS)
 	loss("Notify after Ignore")
 	told()
-	check(len(c) == 0, "a fault was told of")
+	check(len(c) == 0, "os/signal received a fault")
 }
 
-// action is the process's action for SIGBUS.
+// action returns the process's action for SIGBUS.
 func action() (act sigaction) {
 	must(rtSigaction(nil, &act))
 	return act
@@ -892,8 +902,9 @@ func action() (act sigaction) {
 
 func handler() uintptr { return action().handler }
 
-// A handler that is not the Go runtime's stays as it is, and regions are
-// guarded. When the runtime's is back, there is a trap.
+// TestForeign checks that a handler other than the Go runtime's is left in
+// place and that regions are then guarded. After the runtime's handler has been
+// restored, regions are trapped.
 func TestForeign(t *testing.T) {
 	for _, role := range []string{"foreign", "default", "ignored"} {
 		t.Run(role, func(t *testing.T) { passes(t, role) })
@@ -906,7 +917,7 @@ func foreign(pc uintptr) {
 	theirs.handler = pc
 	must(rtSigaction(&theirs, nil))
 	f := open(1)
-	check(f.Guarded() && action() == theirs, "the handler was not left alone")
+	check(f.Guarded() && action() == theirs, "the handler was replaced")
 	check(f.Guard(func() error { f.mem[0]++; return nil }) == nil, "a guarded region is lost")
 	must(rtSigaction(&runtimes, nil))
 	g := vanished(1)
@@ -916,9 +927,9 @@ func foreign(pc uintptr) {
 	g.close()
 }
 
-// If the trap was replaced, new regions are guarded, as whoever did it may call
-// the trap's handler. If the runtime's handler was put back, the trap comes
-// back with the next region.
+// TestReplaced checks that new regions are guarded after the trap was replaced,
+// as the handler that did it may call the trap's. If the runtime's handler was
+// put back, the trap returns with the next region.
 func TestReplaced(t *testing.T) { passes(t, "replaced") }
 
 func replaced() {
@@ -927,14 +938,14 @@ func replaced() {
 	trap := action()
 	want := runtimes
 	want.handler = handlerPC()
-	check(trap == want, "the action is %+v, and was %+v", trap, runtimes)
+	check(trap == want, "the action is %+v, was %+v", trap, runtimes)
 
 	for _, pc := range []uintptr{reflect.ValueOf(foreign).Pointer(), sigDfl, sigIgn} {
 		theirs := runtimes
 		theirs.handler = pc
 		must(rtSigaction(&theirs, nil))
 		g := open(1)
-		check(g.Guarded() && action() == theirs, "the handler was not left alone")
+		check(g.Guarded() && action() == theirs, "the handler was replaced")
 		g.close()
 	}
 	must(rtSigaction(&trap, nil))
@@ -943,7 +954,7 @@ func replaced() {
 	g.close()
 	must(rtSigaction(&runtimes, nil))
 	g = vanished(1)
-	check(action() == trap, "the action is %+v, and was %+v", action(), trap)
+	check(action() == trap, "the action is %+v, was %+v", action(), trap)
 	check(g.mem[0] == 0 && g.lost(), "not lost")
 	g.close()
 	f.cut(0)
@@ -951,7 +962,8 @@ func replaced() {
 	f.close()
 }
 
-// The environment turns the trap off: the action stays the runtime's.
+// TestTurnedOff checks that the environment turns the trap off, and that the
+// action is then the runtime's.
 func TestTurnedOff(t *testing.T) {
 	passes(t, "turned off", off)
 	passes(t, "turned on", "SHAREDSEG_TRAP=")
@@ -964,8 +976,8 @@ func isOff() {
 	f.close()
 }
 
-// Children begin with the default action, and losses while there are children
-// that have not called exec yet are as others.
+// TestExec checks that children start with the default action, and that memory
+// can vanish while there are children that have not called exec yet.
 func TestExec(t *testing.T) { passes(t, "exec") }
 
 func execs() {
@@ -999,8 +1011,8 @@ func execs() {
 	check(!f.lost(), "another region is lost")
 }
 
-// The owner of a region replaces all of it by zeros when it closes its handle,
-// while others use it, and while it vanishes.
+// TestRetire replaces a whole region by zeros, as Close of a handle does, while
+// others use it and while it vanishes.
 func TestRetire(t *testing.T) { passes(t, "retire") }
 
 func retire() {

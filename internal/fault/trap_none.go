@@ -4,7 +4,7 @@ package fault
 
 import "sync/atomic"
 
-// entry is never made here: all regions are guarded.
+// entry is never used here, as all regions are guarded.
 type entry struct{ state atomic.Uint32 }
 
 func enter(lo, hi uintptr) *entry { return nil }

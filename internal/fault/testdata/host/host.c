@@ -1,11 +1,11 @@
-// A C program that uses the shared library, and may have a handler of SIGBUS of
-// its own:
+// A C program that uses the shared library, and can have its own handler of
+// SIGBUS:
 //
 //	host LIBRARY none         no handler
 //	host LIBRARY before       installed before the library is loaded
 //	host LIBRARY between      installed before the first region is watched
-//	host LIBRARY after        installed later; it ends the process
-//	host LIBRARY after-chain  installed later; it calls the former handler
+//	host LIBRARY after        installed after it, ends the process
+//	host LIBRARY after-chain  installed after it, calls the former handler
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
 		printf("C read: %ld, state: %d, calls: %d\n", (long)read, State(), calls);
 	}
 
-	// Memory of the host's own.
+	// Memory that belongs to the host.
 	int fd2 = file(page);
 	volatile char *q = mmap(0, page, PROT_READ, MAP_SHARED, fd2, 0);
 	cut(fd2);

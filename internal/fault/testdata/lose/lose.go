@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is a file that can be truncated, its memory, and the region.
+// File is a file that can be truncated, its memory and its region.
 type File struct {
 	*os.File
 	Mem    []byte
 	Region *fault.Region
 }
 
-// Open makes a file of n bytes, maps and watches it.
+// Open creates a file of n bytes, maps it and watches it.
 func Open(n int) *File {
 	f, err := os.CreateTemp("", "fault")
 	must(err)
@@ -25,7 +25,7 @@ func Open(n int) *File {
 	return Watch(f, n)
 }
 
-// Watch maps n bytes of a file, and watches them.
+// Watch maps n bytes of a file and watches them.
 func Watch(f *os.File, n int) *File {
 	mem, err := unix.Mmap(int(f.Fd()), 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	must(err)
@@ -42,7 +42,7 @@ func (f *File) Close() {
 	must(f.File.Close())
 }
 
-// Lose loses some regions, and says how.
+// Lose loses some regions and describes the result.
 func Lose() (s string) {
 	for range 20 {
 		f := Open(os.Getpagesize())

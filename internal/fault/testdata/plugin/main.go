@@ -1,4 +1,5 @@
-// Plugin loses regions in a plugin, and then itself. They have one trap.
+// Plugin loses regions in a plugin, and then in the program. Both share one
+// trap.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Program loses regions in Go code alone.
+// Program loses regions in Go code only.
 package main
 
 import (

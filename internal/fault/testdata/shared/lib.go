@@ -20,12 +20,12 @@ func Watch(fd, n C.int) unsafe.Pointer {
 	return unsafe.Pointer(&file.Mem[0])
 }
 
-// Trapped is whether the host's file is trapped.
+// Trapped reports whether the host's file is trapped.
 //
 //export Trapped
 func Trapped() C.int { return truth(!file.Region.Guarded()) }
 
-// WouldTrap is whether another region would be trapped now.
+// WouldTrap reports whether another region would be trapped now.
 //
 //export WouldTrap
 func WouldTrap() C.int {
@@ -34,12 +34,12 @@ func WouldTrap() C.int {
 	return truth(!f.Region.Guarded())
 }
 
-// Read reads a byte of the host's file, in Go.
+// Read reads a byte of the host's file in Go.
 //
 //export Read
 func Read(at C.int) C.int { return C.int(file.Mem[at]) }
 
-// State is the state of the host's file.
+// State returns the state of the host's file.
 //
 //export State
 func State() C.int { return C.int(file.Region.State().Load()) }
