@@ -2,6 +2,6 @@ package mapping
 
 import "strconv"
 
-// AddressesLimited reports whether a process may run out of addresses. There is
-// no RLIMIT_AS.
+// AddressesLimited reports whether a process may run out of addresses. OpenBSD
+// has no RLIMIT_AS.
 func AddressesLimited() bool { return strconv.IntSize == 32 }

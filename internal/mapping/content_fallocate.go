@@ -8,15 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
-// error.
+// ReadAt reads like io.ReaderAt, but a short read is not an error.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	var n int
 	err := again(func() (err error) { n, err = unix.Pread(o.fd, b, off); return err })
 	return max(n, 0), err
 }
 
-// reserve is Reserve without the question whether it fits.
+// reserve is Reserve without the check that there is enough space.
 func (o *Object) reserve(from, to int64) error {
 	at, err := o.fallocate(from, to)
 	if errors.Is(err, unix.EOPNOTSUPP) {
@@ -25,9 +24,9 @@ func (o *Object) reserve(from, to int64) error {
 	return full(err)
 }
 
-// reserveHoles is ReserveHoles without the question whether it fits. A file
-// system without the call keeps its holes: to fill them with zeros is to
-// overwrite what others have stored meanwhile.
+// reserveHoles is ReserveHoles without the check that there is enough space. If
+// the file system does not support fallocate, the holes stay: writing zeros
+// would overwrite what other processes have stored meanwhile.
 func (o *Object) reserveHoles(n int64) error {
 	_, err := o.fallocate(0, n)
 	if errors.Is(err, unix.EOPNOTSUPP) {
@@ -36,12 +35,12 @@ func (o *Object) reserveHoles(n int64) error {
 	return full(err)
 }
 
-// fallocate takes memory for what lies between from and to. After an error it
-// has come to at.
+// fallocate allocates the file's bytes from from to to. After an error, the
+// bytes before at are allocated.
 func (o *Object) fallocate(from, to int64) (at int64, err error) {
 	for at = from; at < to; {
-		// A signal undoes a whole call on some kernels, so that a long one
-		// might never end.
+		// Some kernels undo a whole call when a signal arrives, so a long call
+		// might never finish.
 		n := min(to-at, 16<<20)
 		if err = again(func() error { return unix.Fallocate(o.fd, 0, at, n) }); err != nil {
 			return at, err

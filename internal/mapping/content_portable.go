@@ -8,9 +8,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
-// error. It reads through a mapping: where files and mappings are cached apart,
-// as on OpenBSD, read(2) does not show what others have stored in theirs.
+// ReadAt reads like io.ReaderAt, but a short read is not an error. It reads
+// through a mapping: on systems with separate caches for files and mappings,
+// such as OpenBSD, read(2) does not see stores to a mapping.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	info, err := o.Info()
 	n := min(int64(len(b)), info.Size-off)
@@ -24,15 +24,15 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	defer view.Unmap()
 	err = view.Guard(func() error { copy(b, view.Mem[off:]); return nil })
 	if errors.Is(err, fault.ErrLost) {
-		return 0, nil // another process has shortened it just now, maybe to begin it anew
+		return 0, nil // another process has just truncated the file, perhaps to initialise it
 	}
 	return int(n), err
 }
 
-// reserve is Reserve without the question whether it fits. There is no call for
-// it that all systems have.
+// reserve is Reserve without the check that there is enough space. There is no
+// system call for it that all systems have.
 func (o *Object) reserve(from, to int64) error { return o.fill(from, to) }
 
-// reserveHoles does nothing. To write zeros is to overwrite what others have
-// stored meanwhile.
+// reserveHoles does nothing. Writing zeros would overwrite what other processes
+// have stored meanwhile.
 func (o *Object) reserveHoles(int64) error { return nil }

@@ -2,13 +2,13 @@
 
 package mapping
 
-// defaultDir is where segments are unless a Place says otherwise: a tmpfs that
-// all users share.
+// defaultDir returns the directory of segments whose Place has none: a tmpfs
+// that all users share.
 func defaultDir() string { return "/dev/shm" }
 
-// vetDir has nothing to refuse: the system made the directory, and each file in
-// it is checked.
+// vetDir refuses nothing: the system created the directory, and each file in it
+// is checked.
 func (p *Place) vetDir() error { return nil }
 
-// makeDir has nothing to make.
+// makeDir does nothing.
 func (p *Place) makeDir() error { return nil }

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Leavings are the names at a place, of the first n entries there, whose files
-// could be objects that a dead process of this user left. It opens none of
-// them: to open a device or a FIFO may do something, and to close any file
-// drops the POSIX locks that this process has on it through other descriptors,
-// such as those of a database.
+// Leavings returns names at a place whose files could be objects that dead
+// processes of this user have left. It looks at the first n entries there. It
+// opens no file: opening a device or a FIFO can have an effect, and closing a
+// file drops the POSIX locks that this process has on it through other
+// descriptors, such as those of a database.
 func Leavings(p *Place, n int) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if p.vetDir() != nil {
@@ -41,8 +41,8 @@ func Leavings(p *Place, n int) iter.Seq[string] {
 	}
 }
 
-// couldBeLeft reports whether a file looks like an object of this user's, from
-// outside, that this process does not use.
+// couldBeLeft reports whether a file, seen from outside, looks like an object
+// of this user that this process does not use.
 func couldBeLeft(dir string, e fs.DirEntry) bool {
 	if !e.Type().IsRegular() || CheckName(e.Name()) != nil {
 		return false

@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 )
 
-// openHere reports whether this process has the file of that path open, or may
-// have. It looks at the names of its descriptors only, as to ask a file itself
-// may hang.
+// openHere reports whether this process has the file at path open, or may have.
+// It looks only at the names of the process's descriptors, as an inquiry about
+// a file itself may hang.
 func openHere(path string) bool {
 	const fds = "/proc/self/fd"
 	dir, err := os.Open(fds)

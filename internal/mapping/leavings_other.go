@@ -2,6 +2,7 @@
 
 package mapping
 
-// openHere reports whether this process has the file of that path open. It is
-// not known here, where files of other programs are not in the same directory.
+// openHere reports whether this process has the file at path open. It always
+// returns false: it cannot tell here, but files of other programs are not in
+// the same directory.
 func openHere(path string) bool { return false }

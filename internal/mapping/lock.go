@@ -15,35 +15,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The registry byte is waited for in a queue. Byte-range locks have none: the
-// kernel gives a byte to whoever asks while it is free, so a stream of handles
-// that come and go could keep one that waits from it for ever. So a waiter that
-// has looked a few times takes a ticket, a lock on a byte of its own that is
-// higher than all that others have, as in Lamport's bakery (1974), and asks for
-// the registry once nobody has a lower one. No other handle asks for the
-// registry while anybody has a ticket. So each of the others has one turn at
-// most while a handle waits with its ticket. The kernel drops the ticket of a
-// process that dies. Two that choose at the same time may choose the same
-// ticket, which is why it is shared, as all locks of a file that is open
-// read-only are; then both have the same turn. The first looks are for speed:
-// nobody who takes turns with a few others has to take a ticket, and to be
-// woken for its turn.
+// Handles wait for the registry byte in a queue.
+//
+// Byte-range locks have no queue: the kernel gives a byte to whichever process
+// asks while it is free. A stream of handles that open and close could keep a
+// waiter out for ever. So a waiter that has tried a few times takes a ticket: a
+// lock on a byte of its own, higher than the tickets of all others, as in
+// Lamport's bakery (1974). It tries the registry once there is no lower ticket.
+// A handle without a ticket does not try the registry while there is any
+// ticket. So while a handle waits with its ticket, each other handle has at
+// most one turn.
+//
+// The kernel drops the ticket of a process that dies. Two handles that choose
+// at the same time may choose the same ticket, and then have the same turn.
+// Therefore tickets are shared locks, the only ones that a file opened
+// read-only can have. The tries without a ticket are for speed: a handle that
+// competes with few others does not have to take a ticket and then sleep until
+// its turn.
 //
 // A process that is stopped while it waits does not take its turn. It is passed
-// after overdue, as nothing rests on the order.
+// over after overdue, as only fairness depends on the order.
+//
+// The protocol is described in docs/format.md, "To take the registry lock", and
+// modelled in docs/models/turns.pml.
 
 const (
-	firstLook = 10 * time.Microsecond  // the pause after a look, doubled up to
-	lastLook  = time.Millisecond       // this; whoever comes to it without a ticket takes one
-	perTurn   = 100 * time.Microsecond // the pause in the queue, for each ticket that is lower
-	overdue   = 20 * time.Millisecond  // how long the registry may be free before a ticket is passed
+	firstLook = 10 * time.Microsecond  // the first pause between tries; it is doubled
+	lastLook  = time.Millisecond       // the longest pause; a handle that gets here takes a ticket
+	perTurn   = 100 * time.Microsecond // the pause in the queue for each lower ticket
+	overdue   = 20 * time.Millisecond  // how long the registry may be free before a ticket is passed over
 )
 
-// LockRegistry takes the registry byte: shared if the file is open read-only,
-// else exclusively. A holder needs it for microseconds, or for as long as it
-// takes to reserve memory, when the file grows. If it does neither, it is
-// stopped, and LockRegistry fails at the limit, of which only time counts that
-// this process was running. With no limit it tries once.
+// LockRegistry locks the registry byte: shared if the file is open read-only,
+// else exclusively. The holder needs it for microseconds or, if it reserves
+// memory, for as long as the file grows. If the holder does neither, its
+// process is stopped, and LockRegistry returns an error wrapping
+// os.ErrDeadlineExceeded at the limit. Only time in which this process runs
+// counts towards the limit. With a limit of 0 it tries once.
 func (o *Object) LockRegistry(limit time.Duration) error {
 	budget := wait.NewBudget(limit)
 	return o.lockRegistry(&budget)
@@ -73,9 +81,10 @@ func (o *Object) lockRegistry(budget *wait.Budget) error {
 	return o.awaitTurn(ticket, budget)
 }
 
-// takeTicket takes a ticket that is higher than all that others have.
+// takeTicket takes a ticket that is higher than all others and returns it.
 func (o *Object) takeTicket() (int64, error) {
-	lowest, ticket := int64(0), int64(layout.Tickets) // somebody has the one, or it is 0; nobody has the other, or a higher one
+	// The ticket lowest is taken, or 0. None is taken from ticket up.
+	lowest, ticket := int64(0), int64(layout.Tickets)
 	for step := int64(1); lowest+1 < ticket; {
 		middle := lowest + (ticket-lowest)/2
 		if step > 0 { // most queues are short
@@ -100,9 +109,9 @@ func (o *Object) takeTicket() (int64, error) {
 	return ticket, err
 }
 
-// awaitTurn takes the registry byte once nobody has a lower ticket.
+// awaitTurn locks the registry byte once there is no lower ticket.
 func (o *Object) awaitTurn(ticket int64, budget *wait.Budget) error {
-	var passed int64 // the ticket up to which all are passed
+	var passed int64 // tickets up to this one are passed over
 	var idle time.Duration
 	look := firstLook
 	grown, err := o.grown()
@@ -153,7 +162,8 @@ func (o *Object) awaitTurn(ticket int64, budget *wait.Budget) error {
 	}
 }
 
-// tryRegistry takes the registry byte if it is free.
+// tryRegistry locks the registry byte if it is free, and reports whether it
+// did.
 func (o *Object) tryRegistry() (bool, error) {
 	kind := int16(unix.F_WRLCK)
 	if o.readOnly {
@@ -162,7 +172,8 @@ func (o *Object) tryRegistry() (bool, error) {
 	return o.set(kind, layout.RegistryByte)
 }
 
-// grown is what changes while somebody reserves memory for the file.
+// grown returns values that change while another process reserves memory for
+// the file.
 func (o *Object) grown() ([2]int64, error) {
 	st, err := fstat(o.fd)
 	return [2]int64{st.size, st.held}, err
@@ -173,8 +184,8 @@ func (o *Object) busy(budget *wait.Budget) error {
 		o.path, budget.Limit(), os.ErrDeadlineExceeded)
 }
 
-// TryEnter opens the object that the name leads to, as Enter does, but does not
-// wait: busy says that somebody opens or closes it.
+// TryEnter opens the object at p, as Enter does, but does not wait. busy
+// reports that another handle is opening or closing it.
 func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	if o, err = Open(p, false); err != nil {
 		return nil, false, err
@@ -192,25 +203,26 @@ func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	return nil, err == nil, err
 }
 
-// UnlockRegistry lets the registry byte go.
+// UnlockRegistry unlocks the registry byte.
 func (o *Object) UnlockRegistry() {
 	step.At(step.RegistryUnlocking)
 	o.set(unix.F_UNLCK, layout.RegistryByte)
 	step.At(step.RegistryUnlocked)
 }
 
-// Hold takes the byte of a member slot, and reports whether it was free.
+// Hold locks the byte of a member slot, and reports whether it was free.
 func (o *Object) Hold(slot int) (bool, error) {
 	return o.set(unix.F_WRLCK, layout.MemberByte+int64(slot))
 }
 
-// Drop lets the byte of a member slot go.
+// Drop unlocks the byte of a member slot.
 func (o *Object) Drop(slot int) { o.set(unix.F_UNLCK, layout.MemberByte+int64(slot)) }
 
-// HoldReader takes a share of the readers' byte, and a place of its own by
-// which it is counted. A shared lock is all that a file gives that is open
-// read-only, and the system names one of those who share a byte, so each has
-// another byte. Two may have the same, and then count as one.
+// HoldReader takes a share of the readers' byte, and of another byte by which
+// the reader is counted. A file that is open read-only can only have shared
+// locks, and the system names only one of those that share a byte. So each
+// reader has another byte, chosen at random. Two readers that choose the same
+// one count as one.
 func (o *Object) HoldReader() error {
 	ok, err := o.set(unix.F_RDLCK, layout.ReaderByte)
 	if err == nil && !ok {
@@ -241,7 +253,7 @@ func (o *Object) Held(slot int) (bool, error) {
 }
 
 // Holders returns the member slots that other Objects hold, in ascending order.
-// It costs two questions for each holder, and one if there is none.
+// It takes two system calls for each holder, and one if there is none.
 func (o *Object) Holders() (slots []int, err error) {
 	_, err = o.held(layout.MemberByte, layout.Members, func(first, n int64) bool {
 		for at := first; at < first+n; at++ {
@@ -252,11 +264,11 @@ func (o *Object) Holders() (slots []int, err error) {
 	return slots, err
 }
 
-// maxReaders is where Readers stops to count.
+// maxReaders is the number at which Readers stops counting.
 const maxReaders = 10000
 
-// Readers returns the number of other Objects that hold the readers' byte, up
-// to maxReaders. Readers of other programs need not have a place by which they
+// Readers returns the number of other Objects that hold the readers' byte, at
+// most maxReaders. Readers of other programs need not hold a byte by which they
 // are counted.
 func (o *Object) Readers() (n int, err error) {
 	if any, err := o.taken(layout.ReaderByte, 1); err != nil || !any {
@@ -266,10 +278,10 @@ func (o *Object) Readers() (n int, err error) {
 	return max(n, 1), err
 }
 
-// held calls f for each range of those of n bytes that other Objects hold, in
-// ascending order, until f returns false. Which of several locks the system
-// names first is up to it: Linux sorts them by owner. So it is asked again on
-// both sides of its answer.
+// held calls f for each range of the n bytes that other Objects hold, in
+// ascending order, until f returns false. If several locks match, the system
+// may name any one first (Linux sorts them by owner), so held asks again on
+// both sides of the answer.
 func (o *Object) held(at, n int64, f func(first, n int64) bool) (more bool, err error) {
 	for end := at + n; at < end; {
 		first, count, err := o.locked(at, end-at)
@@ -290,13 +302,14 @@ func (o *Object) held(at, n int64, f func(first, n int64) bool) (more bool, err 
 	return true, nil
 }
 
-// AnyHeld reports whether another Object holds any slot or the readers' byte.
+// AnyHeld reports whether another Object holds any member slot or the readers'
+// byte.
 func (o *Object) AnyHeld() (bool, error) {
 	return o.taken(layout.ReaderByte, 1+layout.Members)
 }
 
-// set locks or unlocks a byte for the Object, and reports false if another
-// holds it so that this cannot be.
+// set locks or unlocks a byte for the Object. It returns false if another
+// Object's lock prevents that.
 func (o *Object) set(kind int16, at int64) (bool, error) {
 	ok, err := o.lock(kind, at)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
@@ -314,7 +327,7 @@ func (o *Object) taken(at, n int64) (bool, error) {
 	return found, err
 }
 
-// first returns one of n bytes that another Object holds, if any does. That
+// first returns one of n bytes that another Object holds, if there is one. It
 // need not be the lowest.
 func (o *Object) first(at, n int64) (first int64, found bool, err error) {
 	first, count, err := o.locked(at, n)
@@ -325,7 +338,7 @@ func (o *Object) first(at, n int64) (first int64, found bool, err error) {
 }
 
 func (o *Object) unanswered(err error) error {
-	return fmt.Errorf("ask for the locks of %s: %w", o.path, err)
+	return fmt.Errorf("query the locks of %s: %w", o.path, err)
 }
 
 // setLock asks the kernel for a lock of one byte, by F_SETLK or F_OFD_SETLK.
@@ -334,9 +347,9 @@ func setLock(fd, cmd int, kind int16, at int64) error {
 	return again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })
 }
 
-// getLock asks the kernel for a lock that somebody else has on any of n bytes,
-// by F_GETLK or F_OFD_GETLK. It returns those of the n bytes that the lock
-// covers: count is 0 if there is none.
+// getLock asks the kernel whether any of n bytes is locked by another owner, by
+// F_GETLK or F_OFD_GETLK. It returns the range of these bytes that one such
+// lock covers. count is 0 if there is no such lock.
 func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
 	err = again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })
@@ -344,10 +357,10 @@ func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 		return 0, 0, err
 	}
 	first, end := max(at, lock.Start), at+n
-	if lock.Len > 0 { // else it has no end
+	if lock.Len > 0 { // else the lock has no end
 		end = min(end, lock.Start+lock.Len)
 	}
-	if first >= end { // the answer is to another question
+	if first >= end { // the kernel answered another question
 		return at, n, nil
 	}
 	return first, end - first, nil

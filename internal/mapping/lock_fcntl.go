@@ -10,20 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// POSIX record locks (fcntl(2), F_SETLK) belong to the process: they do not
-// conflict between two open files of one process, and go as soon as the process
-// closes any descriptor of the file, be it one that never locked anything. So
-// the Objects of one process that have the same file open share its
-// descriptors, none of which is closed before the last Object is, and a table
-// says who of them holds what. The kernel's locks are the sum of the table, for
-// other processes to see, and go with the process, however it ends.
+// POSIX record locks (fcntl(2), F_SETLK) belong to the process. They do not
+// conflict between two open files of one process, and they are dropped as soon
+// as the process closes any descriptor of the file, even one that never locked
+// anything.
 //
-// That breaks if something else in the process opens and closes the file, to
-// copy it for example. Nothing here can prevent it.
+// So the Objects of one process that have the same file open share its
+// descriptors. None of these is closed before the last Object is. A table
+// records which Object holds which lock. In the kernel the process holds what
+// any of its Objects holds. Other processes see these locks, and the kernel
+// drops them when the process ends, however it ends.
+//
+// That breaks if something else in the process opens and closes the file, for
+// example to copy it. Nothing here can prevent that.
 
-// files are what this process has open. The mutex guards all of them, and is
-// held over the system calls: what they say of a file is then true until the
-// table has it.
+// files are the files that this process has open. filesMu guards all of them.
+// It is held during system calls, so that a call's answer is still true when
+// the table is updated.
 var (
 	filesMu sync.Mutex
 	files   = map[inode]*file{}
@@ -34,7 +37,7 @@ type file struct {
 	id          inode
 	users       int
 	descriptors []descriptor
-	locks       map[int64]map[*openFile]int16 // by byte, then holder: F_RDLCK or F_WRLCK
+	locks       map[int64]map[*openFile]int16 // by byte, then by holder: F_RDLCK or F_WRLCK
 }
 
 type descriptor struct {
@@ -44,13 +47,13 @@ type descriptor struct {
 
 // openFile is an Object's share of a file.
 type openFile struct {
-	fd   int // one of the file's
+	fd   int // one of the file's descriptors
 	file *file
 }
 
-// open opens the file of a path, with a descriptor that the process has of it
-// if there is one. A descriptor for both reading and writing does not serve one
-// who wants to read: the mappings could be made writable.
+// open opens the file at path. It uses a descriptor that the process already
+// has if its access mode is the same. A descriptor for reading and writing is
+// not used for a reader, whose mapping could then be made writable.
 func (o *openFile) open(path string, flags int, mode uint32) error {
 	filesMu.Lock()
 	defer filesMu.Unlock()
@@ -115,7 +118,8 @@ func (o *openFile) lock(kind int16, at int64) (bool, error) {
 	return true, nil
 }
 
-// unlock lets a byte go, in the kernel if nobody else in this process holds it.
+// unlock unlocks a byte. It does so in the kernel only if no other Object of
+// this process holds the byte.
 func (f *file) unlock(o *openFile, at int64) error {
 	if _, held := f.locks[at][o]; !held {
 		return nil

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open file description locks (fcntl(2), F_OFD_SETLK) belong to the open file,
-// conflict between two open files of one process, and go with the last
-// descriptor, however its process ends. No process ID is involved.
+// Open file description locks (fcntl(2), F_OFD_SETLK) belong to the open file.
+// They conflict between two open files of one process. The kernel drops them
+// with the last descriptor, however its process ends. They do not involve
+// process IDs.
 
-// openFile is a descriptor of an Object's own, and the locks that the kernel
-// keeps for it.
+// openFile is an Object's own descriptor. The kernel keeps its locks.
 type openFile struct{ fd int }
 
 func (f *openFile) open(path string, flags int, mode uint32) (err error) {

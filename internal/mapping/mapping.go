@@ -1,50 +1,59 @@
-// Package mapping is the seam to the platform's named shared memory: it opens
-// and creates a named object, gives it a size, maps it, tells whether its name
-// still leads to it, and keeps the locks that the kernel drops when their
-// holder dies. It knows nothing of what the bytes mean but the positions of the
-// lock bytes.
+// Package mapping is the seam to the platform's named shared memory. It opens
+// and creates named objects, sets their size, maps them, tells whether a name
+// still refers to an object, and holds the locks that the kernel drops when
+// their holder dies. It knows nothing about the content of an object except the
+// positions of the lock bytes.
 //
 // A platform has one type, Object, with these functions:
 //
 //	Open(p *Place, readOnly bool) (*Object, error)   an existing object, to look at it; fs.ErrNotExist
-//	Enter(p, create, readOnly, limit)                the same to attach or detach, with the registry locked; a new,
-//	                                                 empty one if there is none and create says so
-//	TryEnter(p) (o, busy, err)                       an existing one, with the registry locked, without a wait for it
+//	Enter(p, create, readOnly, limit)                the same, to attach or detach, with the registry locked;
+//	                                                 if create is set, a new, empty object if there is none
+//	TryEnter(p) (o, busy, err)                       an existing object with the registry locked, without waiting
 //	Leavings(p *Place, n int) iter.Seq[string]       names that dead processes of this user may have left
-//	Names(p *Place) ([]string, error)                the names where the place is
-//	(*Place) Lasting() bool                          an object there outlives those who have it open
-//	Path(p *Place) string                            what people call it
-//	AddressesLimited() bool                          what Retire keeps, others may want
-//	Revocable                                        Retire does no harm to calls that use the view
+//	Names(p *Place) ([]string, error)                the names in the place's directory
+//	(*Place) Lasting() bool                          whether objects there outlive their handles
+//	Path(p *Place) string                            the object's name for messages
+//	AddressesLimited() bool                          whether the addresses that Retire keeps may be needed
+//	Revocable                                        whether Retire may be called while calls use the view
 //
-//	(*Object) ReadOnly() bool                        as it was opened
-//	(*Object) Current() (bool, error)                its name still leads to it
+//	(*Object) ReadOnly() bool                        whether it was opened read-only
+//	(*Object) Current() (bool, error)                whether its name still refers to it
 //	(*Object) Info() (Info, error)                   size, mode
 //	(*Object) ReadAt(b, off) (int, error)
-//	(*Object) Created() bool                         by Enter
+//	(*Object) Created() bool                         whether Enter created it
 //	(*Object) Reset(p, mark, size) error             sets its mode, empties it, marks it, reserves size bytes
-//	(*Object) Reserve(from, to) error                makes it longer, with zeros; all of it or nothing
-//	(*Object) ReserveHoles(n, info) error            takes memory for what of the first n bytes has none
+//	(*Object) Reserve(from, to) error                makes it longer, with zeros; all or nothing
+//	(*Object) ReserveHoles(n, info) error            allocates what is missing of the first n bytes
 //	(*Object) Map(n, writable) (*View, error)
-//	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, swap for private zeros, release
-//	(*View) Populate()                               makes its pages present, where the system can be asked to
-//	(*Object) Family() *kernel.Family                what processes wait on, where memory alone does not do
-//	(*Object) Unlink() error                         takes the name away
+//	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, replace by private zeros, release
+//	(*View) Populate()                               makes its pages present, where the system can do that
+//	(*Object) Family() *kernel.Family                the kernel objects to wait on, where memory is not enough
+//	(*Object) Unlink() error                         removes the name
 //	(*Object) Close() error                          drops all its locks
 //
-//	(*Object) LockRegistry(limit) error              among all that open or close the object, shared
-//	                                                 by read-only ones; os.ErrDeadlineExceeded
+//	(*Object) LockRegistry(limit) error              excludes all others that open or close the object; shared
+//	                                                 among read-only handles; os.ErrDeadlineExceeded
 //	(*Object) UnlockRegistry()
 //	(*Object) Hold(slot) (bool, error), Drop(slot)   a member slot, for as long as the object is open
 //	(*Object) HoldReader() error, DropReader()       the place that all readers share
-//	(*Object) Held(slot) (bool, error)               by any other object
-//	(*Object) Holders() ([]int, error)               the slots that any other object holds
+//	(*Object) Held(slot) (bool, error)               whether another object holds the slot
+//	(*Object) Holders() ([]int, error)               the slots that other objects hold
 //	(*Object) Readers() (int, error)                 how many other objects hold the readers' place; 1 for any
 //	                                                 number where the system does not tell
-//	(*Object) AnyHeld() (bool, error)                any slot or the readers' place; asked by those who hold none
+//	(*Object) AnyHeld() (bool, error)                whether another object holds any slot or the readers' place
 //
-// Locks belong to the Object, not to the process: two Objects of one process
-// exclude each other.
+// Invariants: locks belong to an Object, not to the process, so two Objects of
+// one process exclude each other. The kernel drops the locks of a process that
+// dies, at whatever point. An object that is not empty and does not begin with
+// this module's mark is never changed. All memory is reserved before it is
+// used. A View is watched by internal/fault from before its first access until
+// it is unmapped.
+//
+// docs/format.md describes the protocol ("Where it is", "States of a file",
+// "Lock bytes", "Opening and closing", "On Windows", "On other Unixes").
+// docs/design.md gives the reasons ("Who is alive", "One initialiser, and freed
+// by itself", "Close without waiting for readers").
 package mapping
 
 import (
@@ -56,30 +65,30 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
-// ErrNoSpace means that the memory or disk behind the place is full. The root
-// package exports it.
+// ErrNoSpace is returned when the memory or disk behind a place is full. The
+// root package exports it.
 var ErrNoSpace = errors.New("no space for the segment")
 
-// ErrAbsent means that nothing has the name, or nothing that its users left
-// behind by dying. It is fs.ErrNotExist.
+// ErrAbsent is returned when the name does not exist, or when all users of its
+// object have died. It wraps fs.ErrNotExist.
 var ErrAbsent = fmt.Errorf("there is none in use, nor one that persists: %w", fs.ErrNotExist)
 
-// DefaultMode is the permission of a new object if its Place asks for none: the
-// owner only.
+// DefaultMode is the permission of a new object if its Place has none: only the
+// owner has access.
 const DefaultMode fs.FileMode = 0o600
 
-// MaxName is the length of the longest name, in bytes.
+// MaxName is the maximum length of a name, in bytes.
 const MaxName = 200
 
-// Place says where a named object is, and who may use it.
+// Place says where a named object is, and which users may open it.
 type Place struct {
 	Name               string
-	Dir                string      // "": the platform's shared memory; relative to the current directory, if relative
-	Mode               fs.FileMode // 0: DefaultMode, and a file of another user is refused
+	Dir                string      // "" is the platform's shared memory; may be relative to the current directory
+	Mode               fs.FileMode // 0 is DefaultMode, and refuses files of other users
 	SecurityDescriptor string
 	Global             bool
-	// Others has root's processes open the files of all users on Unix. It is
-	// for those that look at names and sweep, not for those that attach.
+	// Others lets processes of root open the files of all users on Unix. It is
+	// for looking at names and for sweeping, not for attaching.
 	Others bool
 }
 
@@ -90,8 +99,8 @@ func (p *Place) mode() fs.FileMode {
 	return p.Mode
 }
 
-// Check refuses a name or a mode that no object can have, before any system
-// call.
+// Check returns an error wrapping fs.ErrInvalid if no object can have the
+// place's name, directory or mode. It makes no system call.
 func (p *Place) Check() error {
 	if err := CheckName(p.Name); err != nil {
 		return err
@@ -103,16 +112,16 @@ func (p *Place) Check() error {
 		return fmt.Errorf("%w: mode %v has bits other than read and write", fs.ErrInvalid, p.Mode)
 	}
 	if p.Mode != 0 && p.Mode&DefaultMode != DefaultMode {
-		return fmt.Errorf("%w: mode %v keeps its own owner from reading and writing", fs.ErrInvalid, p.Mode)
+		return fmt.Errorf("%w: mode %v denies its owner reading or writing", fs.ErrInvalid, p.Mode)
 	}
 	return nil
 }
 
-// checkDir refuses a directory that no system has.
+// checkDir refuses a directory that no system can have.
 func (p *Place) checkDir() error {
-	const longest = 1<<15 - 1 // of Windows, in characters; others have less, and say so
+	const longest = 1<<15 - 1 // of Windows, in characters; the limits of other systems are lower, and reported by them
 	if strings.IndexByte(p.Dir, 0) >= 0 {
-		return fmt.Errorf("%w: Options.Dir has a NUL in it", fs.ErrInvalid)
+		return fmt.Errorf("%w: Options.Dir contains a NUL", fs.ErrInvalid)
 	}
 	if len(p.Dir) > longest {
 		return fmt.Errorf("%w: Options.Dir has %d bytes, more than any system allows", fs.ErrInvalid, len(p.Dir))
@@ -120,8 +129,8 @@ func (p *Place) checkDir() error {
 	return nil
 }
 
-// CheckName refuses a name that is not 1 to MaxName of [A-Za-z0-9._-] or that
-// starts with a dot.
+// CheckName returns an error wrapping fs.ErrInvalid unless name has 1 to
+// MaxName of the characters [A-Za-z0-9._-] and does not start with a dot.
 func CheckName(name string) error {
 	if name == "" || len(name) > MaxName {
 		return fmt.Errorf("%w: a name has 1 to %d characters, this one has %d", fs.ErrInvalid, MaxName, len(name))
@@ -137,17 +146,17 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Info is what the platform knows of an object.
+// Info is what the platform knows about an object.
 type Info struct {
 	Size int64
-	Held int64 // bytes of memory or disk behind it; less than Size if it has holes
+	Held int64 // bytes of memory or disk allocated; less than Size if there are holes
 	Mode fs.FileMode
-	UID  int    // of the user to whom it belongs; -1 on Windows
-	ID   uint64 // the same for all Objects of one process that share memory, as good as unique
+	UID  int    // the owner's user ID; -1 on Windows
+	ID   uint64 // the same for all Objects of one process that share memory; practically unique
 }
 
-// View is mapped memory of an object, and what keeps the process alive if that
-// memory vanishes: no mapping is without it.
+// View is mapped memory of an object. Its Region keeps the process alive if the
+// memory vanishes.
 type View struct {
 	*fault.Region
 	Mem []byte

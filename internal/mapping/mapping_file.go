@@ -18,19 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Object is an open file. Its methods may be called concurrently, but for
-// Close.
+// Object is an open file. Its methods except Close may be called concurrently.
 type Object struct {
 	openFile
-	reader   int64 // the place by which it is counted as a reader, 0 if it is none
+	reader   int64 // the byte by which it is counted as a reader; 0 if it is not a reader
 	path     string
 	id       inode
 	readOnly bool
 	created  bool
 }
 
-// Path is the file of a place. It is absolute, as the current directory may
-// change before the object is closed.
+// Path returns the path of a place's file. It is absolute, as the current
+// directory may change before the object is closed.
 func Path(p *Place) string {
 	path := filepath.Join(p.dir(), p.Name)
 	if abs, err := filepath.Abs(path); err == nil {
@@ -46,14 +45,14 @@ func (p *Place) dir() string {
 	return p.Dir
 }
 
-// Names lists the regular files of a directory that could be objects, that of
-// the place.
+// Names returns the names of the regular files in the place's directory that
+// could be objects.
 func Names(p *Place) ([]string, error) {
 	if err := p.checkDir(); err != nil {
 		return nil, err
 	}
 	if err := p.vetDir(); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // Create makes it
+		return nil, nil // Create makes the directory
 	} else if err != nil {
 		return nil, err
 	}
@@ -70,9 +69,9 @@ func Names(p *Place) ([]string, error) {
 	return names, nil
 }
 
-// Enter opens the object that the name leads to, creates it if that is wanted,
-// and takes its registry lock. Between the opening and the lock the name may
-// come to lead elsewhere; then Enter starts again.
+// Enter opens the object at p, or creates it if create is set and it does not
+// exist. It then locks the object's registry. If the name refers to another
+// file by the time the registry is locked, Enter starts again.
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	refusals := 10
 	for budget := wait.NewBudget(limit); ; {
@@ -95,22 +94,22 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 		switch {
 		case err == nil || create && errors.Is(err, fs.ErrExist):
 		case errors.Is(err, fs.ErrPermission) && create && p.Mode&^DefaultMode != 0 && refusals > 0:
-			// Another user, who creates it now, may be about to give back what
-			// the umask took from its mode.
+			// Another user may just be creating the file, and be about to
+			// restore the mode bits that the umask has removed.
 			refusals--
 			time.Sleep(time.Millisecond)
 		default:
 			return nil, err
 		}
 		if !budget.Sleep(10 * time.Microsecond) {
-			return nil, fmt.Errorf("%s has kept changing what it leads to for %v: %w", Path(p), limit, os.ErrDeadlineExceeded)
+			return nil, fmt.Errorf("%s kept referring to different files for %v: %w", Path(p), limit, os.ErrDeadlineExceeded)
 		}
 	}
 }
 
-// Open opens an existing object. It never creates: O_CREAT on another user's
-// file in a sticky directory is refused by fs.protected_regular, even if the
-// file's mode permits the access.
+// Open opens an existing object. It never creates one: in a sticky directory,
+// fs.protected_regular makes the kernel refuse O_CREAT for another user's file,
+// even if the file's mode permits the access.
 func Open(p *Place, readOnly bool) (*Object, error) {
 	flags := unix.O_RDWR
 	if readOnly {
@@ -120,7 +119,8 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 		return nil, err
 	}
 	o := &Object{path: Path(p), readOnly: readOnly}
-	// O_NONBLOCK: a FIFO planted in the name's place must not block us.
+	// O_NONBLOCK, as a FIFO that was planted under the name must not block the
+	// call.
 	if err := o.open(o.path, flags|unix.O_NONBLOCK, 0); err != nil {
 		return nil, refusal(o.path, err)
 	}
@@ -131,8 +131,8 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	return o, nil
 }
 
-// refusal says why a path could not be opened. What the system says of a
-// symbolic link, say, differs between systems.
+// refusal returns an error that says why a path could not be opened. The
+// systems' own errors differ, for example about symbolic links.
 func refusal(path string, err error) error {
 	st, e := lstat(path)
 	switch {
@@ -149,24 +149,24 @@ func refusal(path string, err error) error {
 	return advise(filepath.Dir(path), err)
 }
 
-// advise adds to an error of the system's, about a file in dir, what to do.
+// advise adds advice to a system's error about a file in dir.
 func advise(dir string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return noDir(dir, err)
 	case errors.Is(err, unix.ENAMETOOLONG):
-		return fmt.Errorf("%w: %.60q… is too long a path: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
+		return fmt.Errorf("%w: the path %.60q… is too long: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
 	case errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w: %s is not a directory: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("user %d may not use %s: change its permissions, or set Options.Dir to another: %w", os.Geteuid(), dir, err)
 	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("%w: nothing can be written in %s: set Options.Dir to another; OpenReader reads what is there: %w",
+		return fmt.Errorf("%w: nothing can be written in %s: set Options.Dir to another; OpenReader can read what exists: %w",
 			fs.ErrPermission, dir, err)
 	case errors.Is(err, unix.EMFILE):
-		return fmt.Errorf("each handle takes a file descriptor: close some, or raise RLIMIT_NOFILE (ulimit -n): %w", err)
+		return fmt.Errorf("each handle needs a file descriptor: close some, or raise RLIMIT_NOFILE (ulimit -n): %w", err)
 	case errors.Is(err, unix.ENFILE):
-		return fmt.Errorf("each handle takes a file descriptor: close some, or raise the system's limit (sysctl fs.file-max): %w", err)
+		return fmt.Errorf("each handle needs a file descriptor: close some, or raise the system's limit (sysctl fs.file-max): %w", err)
 	}
 	return full(err)
 }
@@ -183,7 +183,7 @@ func Create(p *Place) (*Object, error) {
 		return nil, advise(filepath.Dir(o.path), err)
 	}
 	step.At(step.FileCreated)
-	err = o.chmod(mode) // whatever the umask
+	err = o.chmod(mode) // the umask may have removed bits
 	step.At(step.FileModeSet)
 	if err == nil {
 		err = o.identify(p)
@@ -207,8 +207,8 @@ func (o *Object) chmod(mode uint32) error {
 	return again(func() error { return unix.Fchmod(o.fd, mode) })
 }
 
-// identify remembers which file this is, and refuses what is not a plain file
-// of a user that p trusts.
+// identify records which file the object is. It refuses anything but a regular
+// file with one name, of a user that p trusts.
 func (o *Object) identify(p *Place) error {
 	st, err := fstat(o.fd)
 	if err != nil {
@@ -218,7 +218,7 @@ func (o *Object) identify(p *Place) error {
 		return notRegular(o.path)
 	}
 	if st.links > 1 {
-		return fmt.Errorf("%w: %s is one of several names of its file, which may be another's doing: remove this one",
+		return fmt.Errorf("%w: %s is one of several names of its file, which another user may have created: remove it",
 			layout.ErrIncompatible, o.path)
 	}
 	if uid := os.Geteuid(); st.uid != uid && p.Mode&0o066 == 0 && !(p.Others && uid == 0) {
@@ -230,8 +230,8 @@ func (o *Object) identify(p *Place) error {
 	return nil
 }
 
-// status is what the system knows of a file, in types that are the same
-// everywhere.
+// status is what the system knows about a file, in the same types on all
+// systems.
 type status struct {
 	id   inode
 	kind uint32 // S_IFREG …
@@ -240,10 +240,10 @@ type status struct {
 	// links is the number of names.
 	links uint64
 	size  int64
-	held  int64 // bytes of memory or disk that it has
+	held  int64 // bytes of memory or disk allocated
 }
 
-// inode tells a file from all others that exist at the same time.
+// inode distinguishes a file from all others that exist at the same time.
 type inode struct{ dev, ino uint64 }
 
 func fstat(fd int) (status, error) {
@@ -281,7 +281,7 @@ func noDir(dir string, err error) error {
 	return ErrAbsent
 }
 
-// full turns the errors of a full place into ErrNoSpace.
+// full wraps the errors of a full place in ErrNoSpace.
 func full(err error) error {
 	for _, no := range []unix.Errno{unix.ENOSPC, unix.EDQUOT} {
 		if errors.Is(err, no) {
@@ -294,13 +294,13 @@ func full(err error) error {
 	return err
 }
 
-// Created reports whether the object was made by Create.
+// Created reports whether Create created the object.
 func (o *Object) Created() bool { return o.created }
 
 // ReadOnly reports whether the object is open for reading only.
 func (o *Object) ReadOnly() bool { return o.readOnly }
 
-// Current reports whether the path still leads to this file.
+// Current reports whether the path still refers to this file.
 func (o *Object) Current() (bool, error) {
 	st, err := lstat(o.path)
 	if errors.Is(err, unix.ENOENT) {
@@ -309,7 +309,7 @@ func (o *Object) Current() (bool, error) {
 	return err == nil && st.id == o.id, err
 }
 
-// Info returns the file's size and mode.
+// Info returns the file's size, mode, owner and identity.
 func (o *Object) Info() (Info, error) {
 	st, err := fstat(o.fd)
 	if err != nil {
@@ -318,12 +318,13 @@ func (o *Object) Info() (Info, error) {
 	return Info{Size: st.size, Held: st.held, Mode: st.mode, UID: st.uid, ID: st.id.dev<<48 ^ st.id.ino}, nil
 }
 
-// Reset writes mark over what there is, cuts the file to it and reserves size
-// bytes, all zero but the mark. So there is no moment at which the file is
-// longer than nothing and has no mark, nor one at which neither the old content
-// nor the mark says that an owner died. All its memory is taken now: a sparse
-// file in a full place would kill its users with SIGBUS later. The caller holds
-// the registry and nobody is attached.
+// Reset writes mark over the content, truncates the file to the mark's length
+// and reserves size bytes, which are zero except for the mark. The caller must
+// hold the registry, and no handle may be attached.
+//
+// So at every moment a file that is not empty has a mark, and either the old
+// content or the mark says that an owner died. All memory is reserved now, as a
+// sparse file in a full place would later kill its users with SIGBUS.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	info, err := o.Info()
 	if err != nil {
@@ -347,7 +348,7 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	return err
 }
 
-// fill reserves what lies between from and to by writing zeros.
+// fill reserves the bytes from from to to by writing zeros.
 func (o *Object) fill(from, to int64) error {
 	zeros := make([]byte, min(to-from, 1<<20))
 	for from < to {
@@ -375,14 +376,15 @@ func (o *Object) write(b []byte, off int64) error {
 	return nil
 }
 
-// Lasting reports that what is at the place outlives those who have it open,
-// until it is unlinked.
+// Lasting reports whether objects at the place outlive their handles until they
+// are unlinked.
 func (p *Place) Lasting() bool { return true }
 
-// Family returns nothing: files need no kernel objects beside them.
+// Family returns nil: files need no kernel objects.
 func (o *Object) Family() *kernel.Family { return nil }
 
-// Unlink takes the name away. The caller knows that it is Current.
+// Unlink removes the name. The caller must have checked that the object is
+// Current.
 func (o *Object) Unlink() error {
 	step.At(step.Unlinking)
 	err := again(func() error { return unix.Unlink(o.path) })
@@ -393,11 +395,11 @@ func (o *Object) Unlink() error {
 // Close closes the file, which drops its locks. Mappings stay.
 func (o *Object) Close() error { return o.close() }
 
-// again repeats a system call for as long as signals interrupt it. SA_RESTART,
-// which the Go runtime sets for all of them, does not help with every call, nor
-// on every file system: those in user space return EINTR from any. The runtime
-// sends itself signals to preempt. Every system call of this package is made
-// through again, except that of closeFile.
+// again repeats a system call until no signal interrupts it. The Go runtime
+// sets SA_RESTART for all signals, but that has no effect on some calls and on
+// some file systems: those in user space can return EINTR from any call. The
+// runtime sends itself signals to preempt goroutines. Every system call of this
+// package is made through again, except that of closeFile.
 func again(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
@@ -406,8 +408,8 @@ func again(call func() error) error {
 	}
 }
 
-// closeFile closes a descriptor. If a signal interrupts that, the descriptor is
-// released all the same, and a second call would close whatever another
+// closeFile closes a descriptor. If a signal interrupts the call, the
+// descriptor is released anyway. A second call would close whatever another
 // goroutine has opened meanwhile.
 func closeFile(fd int) error {
 	if err := unix.Close(fd); !errors.Is(err, unix.EINTR) {

@@ -15,7 +15,7 @@ import (
 
 var errNone = fmt.Errorf("shared memory on %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
 
-// Object does not exist on this platform: Open and Create fail with an error
+// Object is never created on this platform: Open and Enter return an error
 // wrapping errors.ErrUnsupported.
 type Object struct{}
 

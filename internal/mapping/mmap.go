@@ -18,10 +18,10 @@ import (
 // Revocable says that Retire may be called while others use the memory.
 const Revocable = true
 
-// PageSize is the unit of Unprotect.
+// PageSize returns the unit of Unprotect, in bytes.
 func PageSize() int { return os.Getpagesize() }
 
-// Map maps the first n bytes, shared with all who map them.
+// Map maps the first n bytes, shared with all other mappings of the object.
 func (o *Object) Map(n int, writable bool) (*View, error) {
 	prot := unix.PROT_READ
 	if writable {
@@ -39,18 +39,19 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	return &View{Region: fault.Watch(mem), Mem: mem}, nil
 }
 
-// addresses are a view's.
+// addresses is the state of a view's addresses.
 type addresses struct {
-	retired bool // they are kept, and hold private zeros
+	retired bool // the memory was replaced by private zeros
 }
 
-// retired counts the views that are retired and still have their addresses.
+// retired counts the views that are retired but not yet unmapped.
 var retired atomic.Int64
 
-// withAddresses makes a system call that needs addresses, or mappings, of which
-// a process has a limited number. Those of closed handles come back with the
-// garbage collector. It needs mappings itself, and may end a process that has
-// none left, so it runs only if there is something to gain.
+// withAddresses makes a system call that needs addresses or mappings, of which
+// a process has a limited number. If there are none left, it runs the garbage
+// collector, which releases those of closed handles, and tries again. The
+// collector needs mappings itself and may end a process that has none left, so
+// it runs only if there are retired views.
 func withAddresses(call func() error) error {
 	err := call()
 	for tries := 0; errors.Is(err, unix.ENOMEM) && retired.Load() > 0 && tries < 5; tries++ {
@@ -59,14 +60,15 @@ func withAddresses(call func() error) error {
 		err = call()
 	}
 	if errors.Is(err, unix.ENOMEM) {
-		return fmt.Errorf("no addresses or no mappings are left to this process: close handles, or raise RLIMIT_AS (ulimit -v)%s: %w",
+		return fmt.Errorf("this process has no addresses or no mappings left: close handles, or raise RLIMIT_AS (ulimit -v)%s: %w",
 			mappingsLimit, err)
 	}
 	return err
 }
 
-// Unprotect makes part of a read-only view, whole pages, writable. It returns
-// fs.ErrPermission if the object is open for reading only.
+// Unprotect makes part of a read-only view writable. The part must consist of
+// whole pages. Unprotect returns an error matching fs.ErrPermission if the
+// object is open for reading only.
 func (v *View) Unprotect(off, n int) error {
 	err := withAddresses(func() error {
 		return again(func() error { return unix.Mprotect(v.Mem[off:off+n], unix.PROT_READ|unix.PROT_WRITE) })
@@ -77,9 +79,10 @@ func (v *View) Unprotect(off, n int) error {
 	return nil
 }
 
-// Retire replaces the view's memory, in place and at one stroke, by private
-// zeros: the shared memory is released, and a call that still reads or writes
-// the view touches nothing that matters. Unmap releases the addresses later.
+// Retire atomically replaces the view's memory by private zeros, at the same
+// addresses. The shared memory is released. A call that still uses the view
+// then reads zeros, and its writes have no effect on others. Unmap releases the
+// addresses later.
 func (v *View) Retire() error {
 	_, err := mmap(-1, unsafe.Pointer(unsafe.SliceData(v.Mem)), uintptr(len(v.Mem)),
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_FIXED|noReserve)
@@ -90,7 +93,7 @@ func (v *View) Retire() error {
 	return err
 }
 
-// Unmap releases the addresses of the view. No call may touch it any more.
+// Unmap releases the addresses of the view. No call may use the view any more.
 func (v *View) Unmap() error {
 	v.Forget()
 	if v.retired {

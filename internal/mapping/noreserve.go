@@ -4,6 +4,6 @@ package mapping
 
 import "golang.org/x/sys/unix"
 
-// noReserve keeps a mapping that will hardly be touched from being counted as
-// if all of it were.
+// noReserve keeps the system from reserving memory for a mapping most of which
+// is never used.
 const noReserve = unix.MAP_NORESERVE

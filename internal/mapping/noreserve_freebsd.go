@@ -1,4 +1,4 @@
 package mapping
 
-// noReserve is what FreeBSD does without being asked.
+// noReserve is 0, as FreeBSD never reserves memory for such a mapping.
 const noReserve = 0

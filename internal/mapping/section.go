@@ -26,46 +26,48 @@ const (
 	readersPart  = "readers"  // event: exists while the readers' place is held
 )
 
-// Object is a section and the kernel objects beside it. It may be one that has
-// no memory yet: a section gets its size when it is created, so that is left to
-// Reset and Reserve. Its methods may be called concurrently, but for Close.
+// Object is a section and its kernel objects. It may not have memory yet: a
+// section's size is given when it is created, so Reset or Reserve creates it.
+// The methods of an Object except Close may be called concurrently.
 type Object struct {
 	store    store
 	family   *kernel.Family
-	section  windows.Handle // 0: none yet
+	section  windows.Handle // 0: not created yet
 	size     int64
 	registry windows.Handle
 	writers  windows.Handle // 0: no slot is held
 	readers  windows.Handle // 0: the readers' place is not held
-	slot     int            // -1: none
+	slot     int            // -1: no slot is held
 	readOnly bool
 	created  bool
 
 	looking   bool // the registry is locked until Close
-	abandoned bool // the last holder of the registry died with it
+	abandoned bool // the last holder of the registry died while it held it
 }
 
-// store is where the memory of a section is: in the page file or in a file.
+// store is the memory behind a section: the page file or a file.
 type store interface {
-	// open opens the section and returns its size, 0 for both if there is no
-	// memory yet; fs.ErrNotExist.
+	// open opens the section and returns its size. Both are 0 if there is no
+	// memory yet. It returns an error matching fs.ErrNotExist if the store does
+	// not exist.
 	open(readOnly bool) (section windows.Handle, size int64, err error)
-	// create makes the store that open did not find, or takes notice that the
-	// section will make it.
+	// create creates a store that open did not find, if that is not left to the
+	// creation of the section.
 	create() error
-	// reset gives the store size bytes, zero but the mark, whatever there was.
+	// reset gives the store size bytes, which are zero except for the mark,
+	// whatever its content was.
 	reset(mark []byte, size int64) (section windows.Handle, err error)
 	// reserve gives a store without memory at least size bytes.
 	reserve(size int64) (section windows.Handle, has int64, err error)
 	unlink() error
-	// canFail reports whether mapped memory may cease to be readable: its
-	// medium may fail.
+	// canFail reports whether mapped memory may become unreadable because its
+	// medium fails.
 	canFail() bool
 	close() error
 }
 
-// Path is the name of the section, or its file. That is absolute, as the
-// current directory may change before the object is closed.
+// Path returns the name of the section, or the path of its file. The path is
+// absolute, as the current directory may change before the object is closed.
 func Path(p *Place) string {
 	if p.Dir != "" {
 		path := filepath.Join(p.Dir, p.Name)
@@ -80,11 +82,11 @@ func Path(p *Place) string {
 	return `Local\` + p.Name
 }
 
-// Lasting reports whether what is at the place outlives those who have it open,
-// until it is unlinked.
+// Lasting reports whether objects at the place outlive their handles until they
+// are unlinked.
 func (p *Place) Lasting() bool { return p.Dir != "" }
 
-// full turns the errors of a full place into ErrNoSpace.
+// full wraps the errors of a full place in ErrNoSpace.
 func full(err error) error {
 	for _, no := range []windows.Errno{
 		windows.ERROR_COMMITMENT_LIMIT, windows.ERROR_NOT_ENOUGH_MEMORY, windows.ERROR_NO_SYSTEM_RESOURCES,
@@ -109,10 +111,10 @@ func newObject(p *Place, readOnly bool) (*Object, error) {
 	return o, err
 }
 
-// Open opens an existing section, to look at it, until Close in the same
-// goroutine. To look is to have things open for a moment that others take for
-// signs of life, so it is done under the registry lock; without, if a process
-// has been stopped that has it.
+// Open opens an existing section to look at it, until Close in the same
+// goroutine. Looking keeps objects open for a moment, which other processes
+// take for signs of life. So Open locks the registry. If a process that holds
+// the registry is stopped, Open looks without it.
 func Open(p *Place, readOnly bool) (*Object, error) {
 	o, err := newObject(p, readOnly)
 	if err != nil {
@@ -128,9 +130,10 @@ func Open(p *Place, readOnly bool) (*Object, error) {
 	return o, nil
 }
 
-// Enter opens the section that the name leads to, or readies one to be created
-// if that is wanted, with the registry lock held. The lock has a name of its
-// own, so it is taken first, and no section comes or goes under it.
+// Enter opens the section at p with the registry locked. If create is set and
+// the section does not exist, Enter prepares its creation. The registry lock
+// has a name of its own, so it is taken first, and no section is created or
+// removed while it is held.
 func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error) {
 	o, err := newObject(p, readOnly)
 	if err != nil {
@@ -156,12 +159,13 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 	return o, nil
 }
 
-// Leavings are none: the system frees page-file sections with the last process
-// that has them open.
+// Leavings returns nothing: the system frees page-file sections with the last
+// process that has them open.
 func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
 
-// TryEnter is Enter for a section that exists, but waits no longer than those
-// need who only look. busy says that somebody opens or closes it.
+// TryEnter is Enter for an existing section, but waits only as long as a
+// process needs that looks. busy reports that another handle is opening or
+// closing the section.
 func TryEnter(p *Place) (o *Object, busy bool, err error) {
 	o, err = Enter(p, false, false, 100*time.Millisecond)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -171,8 +175,8 @@ func TryEnter(p *Place) (o *Object, busy bool, err error) {
 }
 
 // open opens the section. If the last holder of the registry died, a section
-// without a mark may be one that it was about to initialise: such a one goes
-// with that process, and is waited for.
+// without a mark may be one that it was about to initialise. Such a section
+// ends with that process, so open waits for that.
 func (o *Object) open(p *Place) error {
 	for budget := wait.NewBudget(200 * time.Millisecond); ; {
 		var err error
@@ -191,18 +195,18 @@ func (o *Object) open(p *Place) error {
 }
 
 // identify refuses an object of a user that p does not trust. Any user of a
-// session can create a name in it.
+// session can create any name in it.
 func identify(p *Place, h windows.Handle, kind windows.SE_OBJECT_TYPE) error {
 	if p.SecurityDescriptor != "" {
 		return nil
 	}
 	sd, err := windows.GetSecurityInfo(h, kind, windows.OWNER_SECURITY_INFORMATION)
 	if err != nil {
-		return fmt.Errorf("ask for the owner of %s: %w", Path(p), err)
+		return fmt.Errorf("get the owner of %s: %w", Path(p), err)
 	}
 	owner, _, err := sd.Owner()
 	if err != nil {
-		return fmt.Errorf("ask for the owner of %s: %w", Path(p), err)
+		return fmt.Errorf("get the owner of %s: %w", Path(p), err)
 	}
 	mine, err := kernel.Owns(owner)
 	if err != nil {
@@ -215,7 +219,7 @@ func identify(p *Place, h windows.Handle, kind windows.SE_OBJECT_TYPE) error {
 	return nil
 }
 
-// Created reports whether the object has been, or is to be, created by Enter.
+// Created reports whether Enter created the object, or prepared its creation.
 func (o *Object) Created() bool { return o.created }
 
 // ReadOnly reports whether the object is open for reading only.
@@ -224,19 +228,18 @@ func (o *Object) ReadOnly() bool { return o.readOnly }
 // Family returns the section's family.
 func (o *Object) Family() *kernel.Family { return o.family }
 
-// Current reports that the name leads to this section, as it does for as long
-// as it is open.
+// Current reports whether the name refers to this section. It does as long as
+// the section is open.
 func (o *Object) Current() (bool, error) { return true, nil }
 
-// Info returns the section's size, in whole pages.
+// Info returns the section's size in bytes, a multiple of the page size.
 func (o *Object) Info() (Info, error) {
 	id := fnv.New64a()
 	id.Write([]byte(o.family.Base()))
 	return Info{Size: o.size, Held: o.size, UID: -1, ID: id.Sum64()}, nil
 }
 
-// ReadAt reads as io.ReaderAt does, but fewer bytes than asked for are no
-// error.
+// ReadAt reads like io.ReaderAt, but a short read is not an error.
 func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	n := min(int64(len(b)), o.size-off)
 	if n <= 0 {
@@ -250,8 +253,8 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	return copy(b, bytes(addr, int(off+n))[off:]), nil
 }
 
-// Reset gives the section size bytes, all zero but the mark. The caller holds
-// the registry and nobody is attached.
+// Reset gives the section size bytes, which are zero except for the mark. The
+// caller must hold the registry, and no handle may be attached.
 func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	if o.section != 0 && o.size == size && !p.Lasting() {
 		return clean(o.section, mark, size)
@@ -268,7 +271,7 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	return nil
 }
 
-// Reserve gives an object without memory to bytes, all zero.
+// Reserve gives an object without memory at least to bytes, all zero.
 func (o *Object) Reserve(from, to int64) error {
 	if o.section != 0 {
 		return nil
@@ -281,11 +284,10 @@ func (o *Object) Reserve(from, to int64) error {
 	return nil
 }
 
-// ReserveHoles does nothing: what a section has, the system has reserved.
+// ReserveHoles does nothing: the system has reserved all memory of a section.
 func (o *Object) ReserveHoles(n int64, info Info) error { return nil }
 
-// Unlink takes the name away, with the memory. The object is then of no use but
-// to be closed.
+// Unlink removes the name and the memory. The object can then only be closed.
 func (o *Object) Unlink() error {
 	if o.section != 0 {
 		windows.CloseHandle(o.section)
@@ -294,8 +296,8 @@ func (o *Object) Unlink() error {
 	return o.store.unlink()
 }
 
-// Close closes the section and drops what the object holds. Mappings stay, and
-// keep the memory. A second Close does nothing.
+// Close closes the section and drops all that the object holds. Mappings stay,
+// and keep the memory. A second Close does nothing.
 func (o *Object) Close() error {
 	if o.looking {
 		o.looking = false
@@ -315,12 +317,13 @@ func (o *Object) Close() error {
 	return errors.Join(err, o.store.close())
 }
 
-// LockRegistry takes the registry lock, which belongs to the thread: the
-// goroutine stays on its own until UnlockRegistry. One whose holder died is
-// taken like a free one, as the header tells how far that came. The kernel has
-// a queue of those that wait. They wait for a part of the limit at a time, as a
-// process may be suspended for as long as all of it. With no limit it tries
-// once.
+// LockRegistry locks the registry. The lock belongs to the thread, so the
+// goroutine stays on its thread until UnlockRegistry. A lock whose holder died
+// is taken like a free one, as the header tells what the holder did. The kernel
+// keeps the waiters in a queue. LockRegistry returns an error wrapping
+// os.ErrDeadlineExceeded at the limit. It waits for a part of the limit at a
+// time, as the process may be suspended during a wait. With a limit of 0 it
+// tries once.
 func (o *Object) LockRegistry(limit time.Duration) error {
 	runtime.LockOSThread()
 	var err error
@@ -345,14 +348,14 @@ func (o *Object) LockRegistry(limit time.Duration) error {
 		o.family.Base(), limit, os.ErrDeadlineExceeded)
 }
 
-// UnlockRegistry lets the registry lock go.
+// UnlockRegistry unlocks the registry.
 func (o *Object) UnlockRegistry() {
 	windows.ReleaseMutex(o.registry)
 	runtime.UnlockOSThread()
 }
 
-// Hold takes a member slot, and reports whether it was free. An object holds
-// one at most.
+// Hold acquires a member slot, and reports whether it was free. An object holds
+// at most one.
 func (o *Object) Hold(slot int) (bool, error) {
 	free, err := o.family.Hold(kernel.MemberPart(slot))
 	if err != nil || !free {
@@ -366,7 +369,7 @@ func (o *Object) Hold(slot int) (bool, error) {
 	return true, nil
 }
 
-// Drop lets a member slot go.
+// Drop releases a member slot.
 func (o *Object) Drop(slot int) {
 	o.family.Drop(kernel.MemberPart(slot))
 	windows.CloseHandle(o.writers)
@@ -379,7 +382,7 @@ func (o *Object) HoldReader() (err error) {
 	return err
 }
 
-// DropReader lets the share of the readers' place go.
+// DropReader releases the share of the readers' place.
 func (o *Object) DropReader() {
 	if o.readers != 0 {
 		windows.CloseHandle(o.readers)
@@ -396,7 +399,7 @@ func (o *Object) Held(slot int) (bool, error) {
 }
 
 // Holders returns the member slots that other Objects hold, in ascending order.
-// Only if there is a writer each slot is asked after.
+// It checks each slot, but only if there is a writer.
 func (o *Object) Holders() (slots []int, err error) {
 	if held, err := o.family.HasEvent(writersPart); err != nil || !held {
 		return nil, err
@@ -413,8 +416,8 @@ func (o *Object) Holders() (slots []int, err error) {
 	return slots, nil
 }
 
-// Readers is 1 if any Object holds the readers' place: an event does not tell
-// how many have it open. An Object asks that does not.
+// Readers returns 1 if any Object holds the readers' place, as an event does
+// not tell how many have it open. The Object that asks must not hold it.
 func (o *Object) Readers() (int, error) {
 	held, err := o.family.HasEvent(readersPart)
 	if !held || err != nil {
@@ -423,8 +426,8 @@ func (o *Object) Readers() (int, error) {
 	return 1, nil
 }
 
-// AnyHeld reports whether any Object holds a slot or the readers' place. An
-// Object asks that does not.
+// AnyHeld reports whether any Object holds a slot or the readers' place. The
+// Object that asks must not hold one.
 func (o *Object) AnyHeld() (bool, error) {
 	for _, part := range []string{writersPart, readersPart} {
 		if held, err := o.family.HasEvent(part); held || err != nil {

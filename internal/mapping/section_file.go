@@ -19,8 +19,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// file is a file, for those who set a directory. Nobody can rename, remove or
-// cut it while it is open: it is not shared for that.
+// file is the file behind a section if the Place has a directory. While it is
+// open, no process can rename, remove or truncate it, as it is not shared for
+// that.
 type file struct {
 	place *Place
 	path  string
@@ -28,14 +29,14 @@ type file struct {
 	h     windows.Handle // InvalidHandle: not open
 }
 
-// newFile returns a file that is not open yet. The kernel objects beside it are
-// called by the identity of its directory and its name, so that all ways that
-// lead to it meet: two families for one file would be two owners of one lock.
-// They are those of all sessions, as the file is. The '!' keeps them apart from
-// those of page-file sections.
+// newFile returns a file that is not open yet. The names of its kernel objects
+// are made of the identity of its directory and its name, so that all paths to
+// the file lead to the same objects: two families for one file would give its
+// lock two owners. The objects belong to all sessions, as the file does. The
+// '!' keeps their names apart from those of page-file sections.
 func newFile(p *Place) (store, *kernel.Family, error) {
 	if strings.HasSuffix(p.Name, ".") || !filepath.IsLocal(p.Name) {
-		return nil, nil, fmt.Errorf("%w: Windows has no file of the name %q: it takes it for a device, or drops the dots at its end",
+		return nil, nil, fmt.Errorf("%w: Windows cannot have a file named %q: it is a device's name, or ends in dots, which Windows drops",
 			fs.ErrInvalid, p.Name)
 	}
 	id := fnv.New128a()
@@ -50,8 +51,8 @@ func newFile(p *Place) (store, *kernel.Family, error) {
 	return &file{place: p, path: Path(p), sa: family.Attributes(), h: windows.InvalidHandle}, family, nil
 }
 
-// identifyDir writes the identity of a directory of this machine: a
-// FILE_ID_INFO, whatever path leads to it.
+// identifyDir writes the identity of a directory of this machine, a
+// FILE_ID_INFO. It is the same for all paths to the directory.
 func identifyDir(w io.Writer, dir string) error {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
@@ -63,7 +64,7 @@ func identifyDir(w io.Writer, dir string) error {
 		return fmt.Errorf("directory %s does not exist: create it, or set Options.Dir to another: %w", dir, fs.ErrNotExist)
 	}
 	if errors.Is(err, windows.ERROR_INVALID_NAME) || errors.Is(err, windows.ERROR_FILENAME_EXCED_RANGE) {
-		return fmt.Errorf("%w: Windows has no directory of the name %.60q: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
+		return fmt.Errorf("%w: Windows cannot have a directory named %.60q: set Options.Dir to another: %w", fs.ErrInvalid, dir, err)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: dir, Err: err}
@@ -77,7 +78,7 @@ func identifyDir(w io.Writer, dir string) error {
 	if strings.HasPrefix(windows.UTF16ToString(path[:n]), `\\?\UNC\`) {
 		return fmt.Errorf("%w: %s is on another machine, whose locks this one does not see", errors.ErrUnsupported, dir)
 	}
-	var id [24]byte // a volume's serial number, and a file's
+	var id [24]byte // the volume's serial number and the file's ID
 	if err := windows.GetFileInformationByHandleEx(h, windows.FileIdInfo, &id[0], uint32(len(id))); err != nil {
 		return &fs.PathError{Op: "identify", Path: dir, Err: err}
 	}
@@ -99,7 +100,7 @@ func (f *file) open(readOnly bool) (windows.Handle, int64, error) {
 	}
 	h, err := f.section(readOnly)
 	if errors.Is(err, windows.ERROR_FILE_INVALID) {
-		return 0, 0, nil // it was emptied since
+		return 0, 0, nil // it was truncated to nothing meanwhile
 	}
 	return h, size, err
 }
@@ -121,7 +122,7 @@ func (f *file) openFile(readOnly bool, how uint32) error {
 		if i, e := os.Lstat(f.path); e == nil && !i.Mode().IsRegular() {
 			return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
 		}
-		if errors.Is(err, fs.ErrNotExist) { // newFile has found the directory
+		if errors.Is(err, fs.ErrNotExist) { // newFile found the directory
 			return ErrAbsent
 		}
 		return full(err)
@@ -133,7 +134,8 @@ func (f *file) openFile(readOnly bool, how uint32) error {
 	return err
 }
 
-// check refuses what is not a plain file of a user that the place trusts.
+// check refuses anything but a regular file with one name, of a user that the
+// place trusts.
 func (f *file) check() error {
 	info, err := f.info()
 	if err != nil {
@@ -144,7 +146,7 @@ func (f *file) check() error {
 		return fmt.Errorf("%w: %s is not a regular file", layout.ErrIncompatible, f.path)
 	}
 	if info.NumberOfLinks > 1 {
-		return fmt.Errorf("%w: %s has %d names, so that nobody can say who else has it open", layout.ErrIncompatible, f.path, info.NumberOfLinks)
+		return fmt.Errorf("%w: %s has %d names, so it is not known which processes have it open", layout.ErrIncompatible, f.path, info.NumberOfLinks)
 	}
 	return identify(f.place, f.h, windows.SE_FILE_OBJECT)
 }
@@ -166,10 +168,10 @@ func (f *file) section(readOnly bool) (windows.Handle, error) {
 	return h, nil
 }
 
-// reset writes the mark over what there is, cuts the file to it and makes it
-// size bytes long. So there is no moment at which it is longer than nothing and
-// has no mark, nor one at which neither the old content nor the mark says that
-// an owner died. The system reserves the space now.
+// reset writes the mark over the content, truncates the file to the mark's
+// length and makes it size bytes long. So at every moment a file that is not
+// empty has a mark, and either the old content or the mark says that an owner
+// died. The system reserves the space now.
 func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
 	if _, err := windows.Seek(f.h, 0, 0); err != nil {
 		return 0, err
@@ -185,8 +187,8 @@ func (f *file) reset(mark []byte, size int64) (windows.Handle, error) {
 	return h, err
 }
 
-// cut cuts the file. It waits for processes that are ending to release their
-// mappings of it.
+// cut truncates the file. It waits until processes that are ending have
+// released their mappings of it.
 func (f *file) cut(size int64) error {
 	for budget := wait.NewBudget(5 * time.Second); ; {
 		err := f.resize(size)
@@ -194,7 +196,7 @@ func (f *file) cut(size int64) error {
 			return err
 		}
 		if !budget.Sleep(time.Millisecond) {
-			return fmt.Errorf("a program keeps %s, whose users are gone, mapped; end it: %w: %w", f.path, os.ErrDeadlineExceeded, err)
+			return fmt.Errorf("a program still maps %s, whose users are gone; end it: %w: %w", f.path, os.ErrDeadlineExceeded, err)
 		}
 	}
 }
@@ -214,8 +216,8 @@ func (f *file) reserve(size int64) (windows.Handle, int64, error) {
 	return h, size, err
 }
 
-// unlink removes the file. Its handle is closed before, as it is not shared for
-// that; another process may have it open for a moment, to look at it.
+// unlink removes the file. It closes the handle first, as that does not permit
+// it. Another process may have the file open for a moment to look at it.
 func (f *file) unlink() error {
 	f.close()
 	for budget := wait.NewBudget(100 * time.Millisecond); ; {
@@ -224,7 +226,7 @@ func (f *file) unlink() error {
 			continue
 		}
 		if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
-			err = fmt.Errorf("%w: Windows removes no file that a process has open: %w", errors.ErrUnsupported, err)
+			err = fmt.Errorf("%w: Windows does not remove a file that a process has open: %w", errors.ErrUnsupported, err)
 		}
 		return err
 	}
@@ -241,7 +243,8 @@ func (f *file) close() error {
 	return windows.CloseHandle(h)
 }
 
-// fileNames lists the regular files of a directory that could be objects.
+// fileNames returns the names of the regular files in a directory that could be
+// objects.
 func fileNames(dir string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Clean(dir))
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// What x/sys/windows does not have. NtOpenDirectoryObject and
-// NtQueryDirectoryObject are documented for user programs (winternl.h); nothing
-// else lists names.
+// Functions that x/sys/windows does not have. NtOpenDirectoryObject and
+// NtQueryDirectoryObject are documented for user programs (winternl.h). There
+// is no other way to list names.
 var (
 	kernel32             = windows.NewLazySystemDLL("kernel32.dll")
 	ntdll                = windows.NewLazySystemDLL("ntdll.dll")
@@ -41,8 +41,8 @@ func openFileMapping(access uint32, name string) (windows.Handle, error) {
 	return windows.Handle(h), nil
 }
 
-// Names lists the sections of a namespace, or the files of a directory, that
-// could be objects.
+// Names returns the names of the sections in a namespace, or of the files in a
+// directory, that could be objects.
 func Names(p *Place) ([]string, error) {
 	if err := p.checkDir(); err != nil {
 		return nil, err
@@ -60,7 +60,8 @@ func Names(p *Place) ([]string, error) {
 	return all, nil
 }
 
-// directory is where the system keeps the names of Local\ and of Global\.
+// directory returns the object directory that has the names of Local\ or
+// Global\.
 func directory(global bool) string {
 	const root = `\BaseNamedObjects`
 	if global || session() == 0 {
@@ -69,11 +70,11 @@ func directory(global bool) string {
 	return fmt.Sprintf(`\Sessions\%d`+root, session())
 }
 
-// session is the number of this process's session. In that of the services, 0,
-// Local\ is Global\.
+// session returns the number of this process's session. In session 0, that of
+// the services, Local\ is the same as Global\.
 var session = sync.OnceValue(func() (id uint32) {
 	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &id); err != nil {
-		panic(err) // there is always a session of one's own
+		panic(err) // impossible: each process has a session
 	}
 	return id
 })
@@ -83,7 +84,8 @@ type objectEntry struct {
 	name, kind windows.NTUnicodeString
 }
 
-// sections lists the sections of a directory of the object manager.
+// sections returns the names of the sections in a directory of the object
+// manager.
 func sections(dir string) ([]string, error) {
 	path, err := windows.NewNTUnicodeString(dir)
 	if err != nil {
@@ -99,10 +101,12 @@ func sections(dir string) ([]string, error) {
 	defer windows.CloseHandle(h)
 
 	var names []string
-	buf := make([]uint64, 8<<10) // one entry, and its strings behind it; no pointers for the garbage collector
+	// room for one entry and the strings that follow it; it has no pointers for
+	// the garbage collector
+	buf := make([]uint64, 8<<10)
 	entry := (*objectEntry)(unsafe.Pointer(&buf[0]))
 	for at := uint32(0); ; {
-		const one = 1 // several at a time are more than Wine does
+		const one = 1 // Wine does not support several at a time
 		status, _, _ := procNtQueryDirectory.Call(uintptr(h), uintptr(unsafe.Pointer(&buf[0])), uintptr(8*len(buf)),
 			one, 0, uintptr(unsafe.Pointer(&at)), 0)
 		switch s := windows.NTStatus(status); s {

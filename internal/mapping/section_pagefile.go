@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// pageFile is a named section of the page file: memory that the system frees,
-// name and all, with its last handle.
+// pageFile is a named section of the page file. The system frees its memory and
+// its name with its last handle.
 type pageFile struct {
 	place  *Place
 	family *kernel.Family
@@ -59,9 +59,9 @@ func (s *pageFile) otherKind() error {
 
 func (s *pageFile) create() error { return nil }
 
-// reset creates the section. One of another size, which nobody is attached to,
-// belongs to processes that are ending: reset waits for it to go. The memory is
-// committed now, so a full page file is no error later.
+// reset creates the section. An existing section to which no handle is attached
+// belongs to processes that are ending, so reset waits for its end. The memory
+// is committed now, so a full page file is not an error later.
 func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
 	if err := s.awaitEnd(); err != nil {
 		return 0, err
@@ -82,7 +82,7 @@ func (s *pageFile) reset(mark []byte, size int64) (windows.Handle, error) {
 	return h, nil
 }
 
-// awaitEnd waits until nobody has the section open any more.
+// awaitEnd waits until no process has the section open.
 func (s *pageFile) awaitEnd() error {
 	budget := wait.NewBudget(5 * time.Second)
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
@@ -95,14 +95,14 @@ func (s *pageFile) awaitEnd() error {
 		}
 		windows.CloseHandle(h)
 		if !budget.Sleep(pause) {
-			return fmt.Errorf("a program keeps %s, whose users are gone, from being freed; end it: %w",
+			return fmt.Errorf("a program still has %s open, whose users are gone; end it: %w",
 				s.family.Base(), os.ErrDeadlineExceeded)
 		}
 	}
 }
 
-// reserve creates the section. One that a program that knows no registry has
-// created meanwhile is as good.
+// reserve creates the section. A section that a program without the registry
+// has created meanwhile will do, too.
 func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 	h, existed, err := s.section(size)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 		err = identify(s.place, h, windows.SE_KERNEL_OBJECT)
 	}
 	if err == nil && has < size {
-		err = fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, has, size)
+		err = fmt.Errorf("%w: it has %d bytes, but %d are wanted", layout.ErrIncompatible, has, size)
 	}
 	if err != nil {
 		windows.CloseHandle(h)
@@ -122,7 +122,7 @@ func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 	return h, has, nil
 }
 
-// section creates the section, or opens it if it existed.
+// section creates the section, or opens an existing one.
 func (s *pageFile) section(size int64) (h windows.Handle, existed bool, err error) {
 	name, err := windows.UTF16PtrFromString(s.family.Base())
 	if err != nil {
@@ -136,17 +136,17 @@ func (s *pageFile) section(size int64) (h windows.Handle, existed bool, err erro
 	case errors.Is(err, windows.ERROR_INVALID_HANDLE):
 		err = s.otherKind()
 	case errors.Is(err, fs.ErrPermission) && s.place.Global:
-		err = fmt.Errorf("create %s, for which a process needs the right SeCreateGlobalPrivilege: %w", s.family.Base(), err)
+		err = fmt.Errorf("create %s, which requires the privilege SeCreateGlobalPrivilege: %w", s.family.Base(), err)
 	default:
 		err = full(fmt.Errorf("create %s with %d bytes: %w", s.family.Base(), size, err))
 	}
 	return 0, false, err
 }
 
-// unlink fails: the system has no way to take the name away while somebody has
-// the section open.
+// unlink fails: Windows cannot remove the name while any process has the
+// section open.
 func (s *pageFile) unlink() error {
-	return fmt.Errorf("%w: Windows removes this name when its last handle is closed, and not before", errors.ErrUnsupported)
+	return fmt.Errorf("%w: Windows removes this name only when its last handle is closed", errors.ErrUnsupported)
 }
 
 func (s *pageFile) canFail() bool { return false }

@@ -12,26 +12,26 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Revocable says that Retire may be called while others use the memory. Here it
-// may not: a view cannot be replaced at one stroke.
+// Revocable says that Retire may be called while others use the memory. On
+// Windows it may not, as a view cannot be replaced atomically.
 const Revocable = false
 
-// PageSize is the unit of Unprotect.
+// PageSize returns the unit of Unprotect, in bytes.
 func PageSize() int { return os.Getpagesize() }
 
-// AddressesLimited reports whether closed handles may keep others from the
-// addresses that they need. Here they keep none.
+// AddressesLimited reports whether the addresses that closed handles keep may
+// be needed. On Windows they keep none.
 func AddressesLimited() bool { return false }
 
-// Map maps the first n bytes, shared with all who map them.
+// Map maps the first n bytes, shared with all other mappings of the object.
 func (o *Object) Map(n int, writable bool) (*View, error) {
 	if writable && o.readOnly {
 		return nil, fmt.Errorf("map %s: %w: it is open for reading only", o.family.Base(), fs.ErrPermission)
 	}
 	access := uint32(windows.FILE_MAP_READ)
 	if !o.readOnly {
-		// A view that is to be made writable later, in parts, has to be so at
-		// first.
+		// A view of which parts are made writable later must be writable when
+		// it is created.
 		access |= windows.FILE_MAP_WRITE
 	}
 	addr, err := windows.MapViewOfFile(o.section, access, 0, 0, uintptr(n))
@@ -51,11 +51,12 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	return &View{Region: fault.Stable(), Mem: mem}, nil
 }
 
-// addresses are released with the memory.
+// addresses is empty, as addresses are released with the memory.
 type addresses struct{}
 
-// Unprotect makes part of a read-only view, whole pages, writable. It returns
-// fs.ErrPermission if the object is open for reading only.
+// Unprotect makes part of a read-only view writable. The part must consist of
+// whole pages. Unprotect returns an error matching fs.ErrPermission if the
+// object is open for reading only.
 func (v *View) Unprotect(off, n int) error {
 	if err := protect(v.Mem[off:off+n], windows.PAGE_READWRITE); err != nil {
 		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
@@ -63,17 +64,18 @@ func (v *View) Unprotect(off, n int) error {
 	return nil
 }
 
-// Retire releases the shared memory. No call may touch the view any more, and
-// Unmap must not follow.
+// Retire releases the shared memory. No call may use the view any more, and
+// Unmap must not be called afterwards.
 func (v *View) Retire() error { return v.Unmap() }
 
-// Unmap releases the shared memory. No call may touch the view any more.
+// Unmap releases the shared memory. No call may use the view any more.
 func (v *View) Unmap() error {
 	v.Forget()
 	return windows.UnmapViewOfFile(uintptr(unsafe.Pointer(unsafe.SliceData(v.Mem))))
 }
 
-// sectionSize is the size of a section in bytes, whole pages.
+// sectionSize returns the size of a section in bytes, a multiple of the page
+// size.
 func sectionSize(h windows.Handle) (int64, error) {
 	addr, err := windows.MapViewOfFile(h, windows.FILE_MAP_READ, 0, 0, 0)
 	if err != nil {
@@ -85,8 +87,8 @@ func sectionSize(h windows.Handle) (int64, error) {
 	return int64(info.RegionSize), err
 }
 
-// bytes is the memory at an address that the system gave, which is none of the
-// garbage collector's.
+// bytes returns the memory at an address that the system gave. It does not
+// belong to the garbage collector.
 func bytes(addr uintptr, n int) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&addr))), n)
 }
@@ -96,7 +98,8 @@ func protect(mem []byte, protection uint32) error {
 	return windows.VirtualProtect(uintptr(unsafe.Pointer(unsafe.SliceData(mem))), uintptr(len(mem)), protection, &old)
 }
 
-// clean makes a section of size bytes zero but the mark, which it writes first.
+// clean clears a section of size bytes and writes the mark. It writes the mark
+// first.
 func clean(h windows.Handle, mark []byte, size int64) error {
 	addr, err := windows.MapViewOfFile(h, windows.FILE_MAP_WRITE, 0, 0, uintptr(size))
 	if err != nil {
@@ -107,7 +110,7 @@ func clean(h windows.Handle, mark []byte, size int64) error {
 	return windows.UnmapViewOfFile(addr)
 }
 
-// write writes to the beginning of a section.
+// write writes b to the beginning of a section.
 func write(h windows.Handle, b []byte) error {
 	addr, err := windows.MapViewOfFile(h, windows.FILE_MAP_WRITE, 0, 0, uintptr(len(b)))
 	if err != nil {

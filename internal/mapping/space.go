@@ -9,25 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory is taken whole, before it is used. What would not fit is refused
-// before any of it is taken: by the time that the system refuses, all others
-// have none left either, and some of them have been killed.
+// Memory is reserved as a whole before it is used. A request that does not fit
+// is refused before any memory is taken. By the time the system would refuse
+// it, other processes could get no memory either, and some of them would have
+// been killed.
 
-// reserveStep is how many bytes are taken before the question whether the rest
-// fits is asked again, as others take memory at the same time.
+// reserveStep is how many bytes are reserved before free memory is checked
+// again, as other processes take memory at the same time.
 const reserveStep = 256 << 20
 
-// room is where memory comes from, and how much of it there is.
+// room is a source of memory, and how much of it is free.
 type room struct {
 	free   int64
-	kept   int64 // of that, for others
+	kept   int64 // the part of free that is kept for others
 	said   string
 	advice string
 }
 
-// Reserve makes the file to bytes long, if it is shorter, and takes memory for
-// what lies between from, its length, and that: all of it or none. An error is
-// ErrNoSpace if it does not fit.
+// Reserve makes the file to bytes long if it is shorter, and reserves memory
+// from its length from up to to: all or nothing. It returns an error wrapping
+// ErrNoSpace if the memory does not fit.
 func (o *Object) Reserve(from, to int64) error {
 	before, err := fstat(o.fd)
 	if err != nil {
@@ -41,17 +42,17 @@ func (o *Object) Reserve(from, to int64) error {
 	if err == nil {
 		return nil
 	}
-	// A length that is not between the two is somebody else's doing.
+	// If the length is not between the two, another process has changed it.
 	if now, e := fstat(o.fd); e == nil && before.size < now.size && now.size < to {
 		again(func() error { return unix.Ftruncate(o.fd, before.size) })
 	}
 	return err
 }
 
-// ReserveHoles takes memory for what of the first n bytes has none, if info
-// says that there are such: of a file that was copied as a sparse one, or made
-// by a program that reserves nothing. In a full place its users would meet the
-// holes when it is too late. A value that is there stays.
+// ReserveHoles reserves memory for the holes in the first n bytes, if info says
+// that there are any. A file has holes if it was copied as a sparse file, or
+// created by a program that reserves nothing. In a full place, its users would
+// fault on the holes later. The content is kept.
 func (o *Object) ReserveHoles(n int64, info Info) error {
 	if o.readOnly || info.Held >= info.Size {
 		return nil
@@ -62,8 +63,9 @@ func (o *Object) ReserveHoles(n int64, info Info) error {
 	return o.reserveHoles(n)
 }
 
-// fits returns ErrNoSpace, with the figures of where there is the least, if
-// there is no room for n bytes more of the file.
+// fits returns an error wrapping ErrNoSpace if there is no room for n more
+// bytes of the file. The error has the figures of the source with the least
+// room.
 func (o *Object) fits(n int64) error {
 	rooms, err := o.rooms(n)
 	if err != nil {
@@ -91,7 +93,7 @@ func fit(n int64, rooms []room) error {
 		ErrNoSpace, sizeText(n), sizeText(least.free), least.said, kept, least.advice, unix.ENOSPC)
 }
 
-// sizeText is a number of bytes for people: "512 bytes", "22.9 GiB".
+// sizeText formats a number of bytes for people: "512 bytes", "22.9 GiB".
 func sizeText(n int64) string {
 	if n < 1<<10 {
 		return strconv.FormatInt(n, 10) + " bytes"

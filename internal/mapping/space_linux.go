@@ -15,20 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askMemoryFrom is how many bytes make it worth to ask how much memory there
-// is, which takes as long as it takes to find memory for 1 MiB.
+// askMemoryFrom is the minimum number of bytes for which it is worth to ask how
+// much memory is free. The question takes as long as reserving 1 MiB.
 const askMemoryFrom = 1 << 20
 
 const toDisk = "ask for less (Options.Capacity, Slots), free some, or set Options.Dir to a directory on a disk"
 
-// mappingsLimit is how else people raise the number of mappings. A Reader's
+// mappingsLimit is advice on how to raise the number of mappings. A Reader's
 // handle has three.
 const mappingsLimit = " or the number of mappings (sysctl vm.max_map_count)"
 
-// rooms are where the memory for n bytes more of the file has to come from: its
-// file system, and if that is in memory, the machine's memory and the memory
-// control groups of the process. What cannot be asked is left out: the system
-// has the last word.
+// rooms returns the sources of memory for n more bytes of the file: its file
+// system and, if that is in memory, the machine's memory and the memory control
+// groups of the process. A source that cannot be queried is left out. The
+// system may still refuse the memory.
 func (o *Object) rooms(n int64) (rooms []room, err error) {
 	var st unix.Statfs_t
 	if err := again(func() error { return unix.Fstatfs(o.fd, &st) }); err != nil {
@@ -63,11 +63,12 @@ func (o *Object) rooms(n int64) (rooms []room, err error) {
 }
 
 func notHugetlbfs(path string) error {
-	return fmt.Errorf("%w: %s is on a file system of huge pages (hugetlbfs), which has no files of other lengths, nor write: "+
+	return fmt.Errorf("%w: %s is on a file system of huge pages (hugetlbfs), which supports neither write nor files of any length: "+
 		"set Options.Dir to a directory of another file system", errors.ErrUnsupported, path)
 }
 
-// explain says what an error of a write means on a file system that has none.
+// explain replaces the error of a write on a file system that does not support
+// write.
 func (o *Object) explain(err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
@@ -79,8 +80,8 @@ func (o *Object) explain(err error) error {
 	return err
 }
 
-// memoryRooms are the machine's memory and that of the memory control groups,
-// for n bytes. The tree is the root of the file system.
+// memoryRooms returns the machine's memory and that of the memory control
+// groups, for n bytes. tree is the root of the file system.
 func memoryRooms(tree fs.FS, n int64) []room {
 	var rooms []room
 	if free, ok := field(tree, "proc/meminfo", "MemAvailable:"); ok {
@@ -93,26 +94,26 @@ func memoryRooms(tree fs.FS, n int64) []room {
 	return rooms
 }
 
-// memoryKept is how much of the memory that is free a segment does not take:
-// processes need some to go on.
+// memoryKept returns how much of the free memory is kept for other processes,
+// which need some to go on.
 func memoryKept(free int64) int64 { return min(free/4, max(free/32, 16<<20)) }
 
-// A groupDir is the directory of a memory control group, or of one that
-// contains it.
+// A groupDir is the directory of a memory control group of this process, or of
+// a group that contains it.
 type groupDir struct {
 	path  string // in the tree
-	first bool   // it is of version 1
+	first bool   // the group is of version 1
 }
 
-// rooms are what the limits of a group leave for n bytes. Page cache that is
-// not in active use is given back by the system when memory is asked for, and
-// counts as free. It takes long to ask for, so only where that matters.
+// rooms returns what a group's limits leave for n bytes. Inactive page cache
+// counts as free, as the system gives it back on demand. To query it takes
+// long, so that is done only where it matters.
 func (g *groupDir) rooms(tree fs.FS, n int64) []room {
 	limits, usage, cache := []string{"memory.max", "memory.high"}, "memory.current", "inactive_file"
 	if g.first {
 		limits, usage, cache = []string{"memory.limit_in_bytes"}, "memory.usage_in_bytes", "total_inactive_file"
 	}
-	const unlimited = math.MaxInt64 / 2 // version 1 has a large number for that
+	const unlimited = math.MaxInt64 / 2 // version 1 uses a large number for "unlimited"
 	limit := int64(unlimited)
 	for _, name := range limits {
 		if n, ok := field(tree, path.Join(g.path, name), ""); ok {
@@ -138,9 +139,9 @@ func (g *groupDir) rooms(tree fs.FS, n int64) []room {
 	}}
 }
 
-// groupDirs are the directories of the memory control groups of this process,
-// of version 2 and of version 1, whichever there are, from its own up to the
-// root of what can be seen of them; see cgroups(7) and proc(5).
+// groupDirs returns the directories of this process's memory control groups, of
+// version 1 and version 2, from its own group up to the root, as far as they
+// are visible. See cgroups(7) and proc(5).
 func groupDirs(tree fs.FS) []groupDir {
 	groups, err := fs.ReadFile(tree, "proc/self/cgroup")
 	if err != nil {
@@ -173,10 +174,10 @@ func groupDirs(tree fs.FS) []groupDir {
 	return dirs
 }
 
-// groupMount finds where a hierarchy of control groups is mounted, and the path
-// of a group of it below that. Of several mounts, that which shows most of the
-// way up is taken. If none shows the group, as in a container that does not see
-// its own path, then the container's root is all that can be asked.
+// groupMount returns where a hierarchy of control groups is mounted, and the
+// path of a group below that. Of several mounts it takes the one that shows
+// most of the group's ancestors. If none shows the group, as in a container
+// that does not see its own path, it returns the root of what is mounted.
 func groupMount(mounts string, first bool, group string) (at, below string, ok bool) {
 	longest := -1
 	for line := range strings.Lines(mounts) {
@@ -212,7 +213,7 @@ func hasWord(list, word string) bool {
 	return false
 }
 
-// unescape undoes what mountinfo does to white space and backslashes: \040.
+// unescape decodes white space and backslashes in mountinfo, such as \040.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -228,9 +229,9 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// field reads the number that follows a key at the beginning of a line of a
-// file, or the first number of the file if the key is "". It is not ok if there
-// is none, as in "max".
+// field returns the number that follows key at the beginning of a line of a
+// file, or the first number of the file if key is "". ok is false if there is
+// no number, as in "max".
 func field(tree fs.FS, name, key string) (n int64, ok bool) {
 	text, err := fs.ReadFile(tree, name)
 	if err != nil {
@@ -253,7 +254,7 @@ func field(tree fs.FS, name, key string) (n int64, ok bool) {
 	return 0, false
 }
 
-// multiply is a*b, or what is closest to it.
+// multiply returns a*b, or the closest int64.
 func multiply(a, b uint64) int64 {
 	if high, low := bits.Mul64(a, b); high == 0 && low <= math.MaxInt64 {
 		return int64(low)

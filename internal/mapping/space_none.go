@@ -2,5 +2,5 @@
 
 package mapping
 
-// rooms are not known: the system refuses what does not fit.
+// rooms returns nothing: what does not fit is refused by the system.
 func (o *Object) rooms(int64) ([]room, error) { return nil, nil }

@@ -2,8 +2,8 @@
 
 package mapping
 
-// explain is for Linux.
+// explain returns err. It does more only on Linux.
 func (o *Object) explain(err error) error { return err }
 
-// mappingsLimit is for Linux.
+// mappingsLimit is empty except on Linux.
 const mappingsLimit = ""

@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rooms is the file system of the file. How much memory there is, these systems
-// do not tell in one way.
+// rooms returns the file system of the file. These systems have no common way
+// to ask how much memory is free.
 func (o *Object) rooms(int64) ([]room, error) {
 	var st unix.Statfs_t
 	if err := again(func() error { return unix.Fstatfs(o.fd, &st) }); err != nil || st.Blocks == 0 {
 		return nil, nil
 	}
-	// Some count down to less than 0 what only the superuser may have.
+	// On some systems it is negative when only the superuser may use more.
 	free, unit := max(int64(st.Bavail), 0), int64(st.Bsize)
 	if unit <= 0 || free > math.MaxInt64/unit {
 		return nil, nil
