@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Every system call of the files for Unix is made through again, on whatever
-// platform. Those of package os are made again by that.
+// TestInterruptedCallsAreMadeAgain checks that every system call in the files
+// for Unix is made through again. Package os repeats its own calls.
 func TestInterruptedCallsAreMadeAgain(t *testing.T) {
 	const noAgain = "Close" // see closeFile
 	names, err := filepath.Glob("*.go")

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file with holes gets its memory when it is attached to, and what is in it
-// stays.
+// TestReserveHoles checks that a file with holes gets its memory when a handle
+// attaches, and that its content is kept.
 func TestReserveHoles(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the emulator need not have fallocate")
+		t.Skip("the emulator may not have fallocate")
 	}
 	dir := mount(t, "tmpfs", "size=8m")
 	o, err := Create(&Place{Name: "x", Dir: dir})
@@ -49,6 +49,6 @@ func TestReserveHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := o.ReserveHoles(info.Size, info); !errors.Is(err, ErrNoSpace) {
-		t.Errorf("in a place that is too small: %v", err)
+		t.Errorf("ReserveHoles in a place that is too small: %v", err)
 	}
 }

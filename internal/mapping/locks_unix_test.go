@@ -21,8 +21,8 @@ import (
 
 func init() { roles["peer"] = peer }
 
-// peer is another process that has the object NAME in DIR open. It answers what
-// the test asks it, and does what it is told to.
+// peer is another process that has the object args[0] in the directory args[1]
+// open. It answers questions and obeys commands.
 func peer(args []string) error {
 	o, err := Open(&Place{Name: args[0], Dir: args[1]}, false)
 	if err != nil {
@@ -61,8 +61,8 @@ func peer(args []string) error {
 	return nil
 }
 
-// startPeer starts a peer, and returns how to talk to it: ask fails the test if
-// it answers otherwise.
+// startPeer starts a peer. ask asks it a question, and fails the test if the
+// answer is not want.
 func startPeer(t *testing.T, p *Place) (proc *proctest.Proc, ask func(what string, want bool)) {
 	proc = proctest.Start(t, "peer", p.Name, p.Dir)
 	return proc, func(what string, want bool) {
@@ -74,8 +74,9 @@ func startPeer(t *testing.T, p *Place) (proc *proctest.Proc, ask func(what strin
 	}
 }
 
-// What an Object of this process holds, other processes see until it lets go,
-// whatever other Objects of this process do meanwhile.
+// TestLocksAcrossProcesses checks that other processes see what an Object of
+// this process holds until it is released, whatever other Objects of this
+// process do meanwhile.
 func TestLocksAcrossProcesses(t *testing.T) {
 	a, p := create(t)
 	_, ask := startPeer(t, p)
@@ -95,7 +96,7 @@ func TestLocksAcrossProcesses(t *testing.T) {
 		ask("AnyHeld", true)
 		ask("ReaderHeld", true)
 		ask("LockRegistry", false)
-		// As somebody does who only looks, and somebody who opens it in vain.
+		// Opens as an observer does, and as a handle whose opening fails.
 		for _, readOnly := range []bool{true, false} {
 			o, err := Open(p, readOnly)
 			must(t, err)
@@ -131,8 +132,8 @@ func TestLocksAcrossProcesses(t *testing.T) {
 	ask("LockRegistry", true)
 }
 
-// Holders are all that hold a slot, and no other byte: those of this process
-// and of others, but not the one that asks.
+// TestHolders checks that Holders returns all slots, and no other bytes, that
+// other Objects of this process and of others hold.
 func TestHolders(t *testing.T) {
 	a, p := create(t)
 	_, ask := startPeer(t, p)
@@ -173,7 +174,7 @@ func TestHolders(t *testing.T) {
 		check("none again", nil)
 	}
 
-	// Every other of many, taken in any order.
+	// Every other one of many slots, taken in random order.
 	held := map[int]bool{}
 	for _, slot := range rand.Perm(64) {
 		o := reopen(t, p)
@@ -183,8 +184,9 @@ func TestHolders(t *testing.T) {
 	check("many", held)
 }
 
-// Readers are counted, those of this process and of others, and a lock that no
-// reader takes, on all places at once, counts as one more.
+// TestReaders checks that the readers of this process and of others are
+// counted. A lock on all readers' bytes at once, which no reader takes, counts
+// as one more.
 func TestReaders(t *testing.T) {
 	a, p := create(t)
 	proc, ask := startPeer(t, p)
@@ -221,7 +223,8 @@ func TestReaders(t *testing.T) {
 	readers(1)
 }
 
-// The locks of a process go when it is killed.
+// TestKilledHolder checks that the locks of a process are dropped when it is
+// killed.
 func TestKilledHolder(t *testing.T) {
 	a, p := create(t)
 	proc, ask := startPeer(t, p)
@@ -237,8 +240,8 @@ func TestKilledHolder(t *testing.T) {
 	must(t, a.LockRegistry(0))
 }
 
-// An Object that only reads, and was there first, takes nothing from one that
-// writes, nor becomes one.
+// TestReadOnlyFirst checks that a read-only Object that was opened first does
+// not keep a later one from writing, and does not become writable.
 func TestReadOnlyFirst(t *testing.T) {
 	a, p := create(t)
 	must(t, a.Reset(p, nil, int64(PageSize())))
@@ -270,8 +273,8 @@ func TestReadOnlyFirst(t *testing.T) {
 	ask("LockRegistry", false)
 }
 
-// Objects that open, lock and close the same file all the time, exclude each
-// other.
+// TestLocksUnderLoad checks that Objects that keep opening, locking and closing
+// the same file exclude each other.
 func TestLocksUnderLoad(t *testing.T) {
 	_, p := create(t)
 	deadline := time.Now().Add(200 * time.Millisecond)

@@ -9,7 +9,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// roles are the parts that tests play in processes of their own.
+// roles are the functions that tests run in processes of their own.
 var roles = map[string]func([]string) error{}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
@@ -28,7 +28,7 @@ func want(t *testing.T, err, target error) {
 	}
 }
 
-// is fails the test if a question to an object is not answered by want.
+// is fails the test unless ask returns want and no error.
 func is(t *testing.T, what string, ask func() (bool, error), want bool) {
 	t.Helper()
 	if got, err := ask(); got != want || err != nil {

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// create creates an object of the test's own and closes it at the test's end,
-// unless the test does.
+// create creates an object for the test. It is closed at the test's end unless
+// the test has closed it.
 func create(t *testing.T) (*Object, *Place) {
 	t.Helper()
 	p := &Place{Name: "o", Dir: t.TempDir()}
@@ -58,8 +58,8 @@ func TestCreateIsExclusive(t *testing.T) {
 	want(t, err, fs.ErrNotExist)
 }
 
-// The locks belong to the Object: two of one process exclude each other, and
-// none sees its own.
+// TestLockBytes checks that locks belong to the Object: two Objects of one
+// process exclude each other, and neither sees its own locks.
 func TestLockBytes(t *testing.T) {
 	a, p := create(t)
 	b := reopen(t, p)
@@ -125,7 +125,7 @@ func TestRegistry(t *testing.T) {
 	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
 	b.UnlockRegistry()
 
-	// Read-only objects share it.
+	// Read-only Objects share the registry.
 	r, err := Open(p, true)
 	must(t, err)
 	defer r.Close()
@@ -137,8 +137,8 @@ func TestRegistry(t *testing.T) {
 	want(t, a.LockRegistry(0), os.ErrDeadlineExceeded)
 }
 
-// Reset takes all the memory at once, so that no access fails for want of it
-// later, and begins with zeros.
+// TestReset checks that Reset reserves all memory, so that no access fails for
+// lack of it later, and that the content is zero.
 func TestReset(t *testing.T) {
 	o, p := create(t)
 	const size = 1 << 20
@@ -158,11 +158,12 @@ func TestReset(t *testing.T) {
 		t.Errorf("ReadAt across the end = %d, %v", n, err)
 	}
 	if n, err := o.ReadAt(make([]byte, 16), size+4); n != 0 || err != nil {
-		t.Errorf("ReadAt behind the end = %d, %v", n, err)
+		t.Errorf("ReadAt beyond the end = %d, %v", n, err)
 	}
 }
 
-// fill is what Reset does where a file system cannot reserve.
+// TestFill checks fill, which Reset uses where a file system cannot reserve
+// memory.
 func TestFill(t *testing.T) {
 	o, p := create(t)
 	const size = 3<<20 + 5
@@ -190,7 +191,7 @@ func TestCurrent(t *testing.T) {
 	is(t, "Current through a symbolic link", other.Current, false)
 }
 
-// The current directory may change before an object is closed.
+// TestRelativeDir changes the current directory before an object is closed.
 func TestRelativeDir(t *testing.T) {
 	t.Chdir(t.TempDir())
 	o, err := Create(&Place{Name: "o", Dir: "."})
@@ -201,9 +202,10 @@ func TestRelativeDir(t *testing.T) {
 	must(t, o.Unlink())
 }
 
-// What is planted in a name's place is refused, and blocks nobody.
+// TestPlanted checks that a file of another type under the name is refused, and
+// blocks no call.
 func TestPlanted(t *testing.T) {
-	// A socket's address is too short for some paths.
+	// A socket's address is too short for some absolute paths.
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for what, plant := range map[string]func(path string) error{
@@ -226,7 +228,7 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// listen leaves a socket of a path in the current directory.
+// listen creates a socket, and leaves it, in the current directory.
 func listen(path string) error {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Base(path), Net: "unix"})
 	if err != nil {
@@ -250,7 +252,7 @@ func TestNames(t *testing.T) {
 	want(t, err, fs.ErrNotExist)
 }
 
-// Two mappings of one object are the same memory.
+// TestMap checks that two mappings of one object are the same memory.
 func TestMap(t *testing.T) {
 	o, p := create(t)
 	page := PageSize()
@@ -267,7 +269,7 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// Retire lets the memory go at one stroke, under the hands of a goroutine that
+// TestRetire checks that Retire replaces the memory at once, while a goroutine
 // reads and writes it.
 func TestRetire(t *testing.T) {
 	o, p := create(t)
@@ -277,13 +279,13 @@ func TestRetire(t *testing.T) {
 	must(t, err)
 	mem := view.Mem
 	if lines, known := proctest.Mappings(Path(p)); known && lines == nil {
-		t.Fatal("the mapping cannot be seen")
+		t.Fatal("the system does not list the mapping")
 	}
 	var stop atomic.Bool
 	used := make(chan bool)
 	go func() {
 		for i := 2; !stop.Load(); i = (i+4099)%(size-2) + 2 {
-			mem[i] = mem[1] // 1 from the object, 0 afterwards
+			mem[i] = mem[1] // 1 from the object, then 0
 		}
 		close(used)
 	}()

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// However often a file is opened and closed while an Object has it open, the
-// process has two descriptors of it at most, and none when all are closed.
+// TestDescriptors checks that a process has at most two descriptors of a file
+// that an Object has open, however often others open and close it, and none
+// when all Objects are closed.
 func TestDescriptors(t *testing.T) {
 	a, p := create(t)
 	f := a.file
@@ -34,8 +35,8 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
-// A file that was removed is another than that which took its place, be it open
-// under the same name.
+// TestReplaced checks that a removed file and its successor of the same name
+// are kept apart, even if both are open.
 func TestReplaced(t *testing.T) {
 	a, p := create(t)
 	is(t, "Hold", func() (bool, error) { return a.Hold(0) }, true)
@@ -58,7 +59,7 @@ func TestPrivateDir(t *testing.T) {
 		t.Errorf("the default directory is %s", dir)
 	}
 
-	// Who looks makes nothing.
+	// Looking creates nothing.
 	_, err := Open(p, false)
 	want(t, err, fs.ErrNotExist)
 	if names, err := Names(p); names != nil || err != nil {
@@ -114,7 +115,7 @@ func TestPrivateDir(t *testing.T) {
 	must(t, os.WriteFile(dir, nil, 0o600))
 	refused("is not a directory")
 
-	// A directory that is asked for may be anybody's.
+	// A directory that the Place names may belong to any user.
 	must(t, os.Chmod(tmp, 0o755))
 	o, err = Create(&Place{Name: "o", Dir: tmp})
 	must(t, err)

@@ -25,7 +25,7 @@ func init() {
 
 const size = 1 << 16
 
-// sectionOf enters a section of that name and gives it memory if it has none.
+// sectionOf enters the section of a place, and reserves memory if it has none.
 func sectionOf(p *Place) (*Object, error) {
 	o, err := Enter(p, true, false, proctest.Patience)
 	if err != nil {
@@ -50,7 +50,7 @@ func section(t *testing.T, p *Place) *Object {
 	return o
 }
 
-// there fails the test if the name of a place leads to a section, or does not.
+// there fails the test unless the existence of a place's section is want.
 func there(t *testing.T, p *Place, want bool) {
 	t.Helper()
 	h, err := openFileMapping(windows.FILE_MAP_READ, Path(p))
@@ -62,8 +62,8 @@ func there(t *testing.T, p *Place, want bool) {
 	}
 }
 
-// The system has the section for as long as somebody has it open, and no
-// longer.
+// TestSectionLives checks that the section exists exactly as long as any
+// process has it open.
 func TestSectionLives(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	there(t, p, false)
@@ -83,7 +83,7 @@ func TestSectionLives(t *testing.T) {
 	want(t, section(t, p).Unlink(), errors.ErrUnsupported)
 }
 
-// sectioner has the section NAME open.
+// sectioner has the section args[0] open.
 func sectioner(args []string) error {
 	o, err := sectionOf(&Place{Name: args[0]})
 	if err != nil {
@@ -94,7 +94,8 @@ func sectioner(args []string) error {
 	return nil
 }
 
-// In the place of a section may be an object of another kind.
+// TestOtherKind checks that an object of another kind under the name is
+// refused.
 func TestOtherKind(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	name, err := windows.UTF16PtrFromString(Path(p))
@@ -126,7 +127,7 @@ func TestSecurityDescriptor(t *testing.T) {
 	}
 }
 
-// Global names and local ones are different.
+// TestGlobal checks that global and local names are different.
 func TestGlobal(t *testing.T) {
 	p := &Place{Name: proctest.Name(t), Global: true}
 	o := section(t, p)
@@ -141,7 +142,8 @@ func TestGlobal(t *testing.T) {
 	must(t, o.Close())
 }
 
-// Whatever sections others name, to list them does no harm.
+// TestForeignNames checks that arbitrary names of other programs' sections do
+// not disturb Names.
 func TestForeignNames(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	section(t, p)
@@ -173,7 +175,8 @@ func TestForeignNames(t *testing.T) {
 	}
 }
 
-// An impossible size is a matter of space, found when the section is created.
+// TestNoSpace checks that an impossible size is reported as ErrNoSpace when the
+// section is created.
 func TestNoSpace(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	o, err := Enter(p, true, false, proctest.Patience)
@@ -183,8 +186,8 @@ func TestNoSpace(t *testing.T) {
 	must(t, o.Close())
 }
 
-// What is left of a section of the right size is used again, even if a stranger
-// has it open.
+// TestResetInPlace checks that a left-over section of the right size is reused,
+// even if another program has it open.
 func TestResetInPlace(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	stranger := section(t, p)
@@ -203,8 +206,8 @@ func TestResetInPlace(t *testing.T) {
 	}
 }
 
-// What an ending process still has open of a section of another size is waited
-// for.
+// TestResetWaits checks that Reset waits for a process that is ending and still
+// has a section of another size open.
 func TestResetWaits(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	corpse := section(t, p)
@@ -219,8 +222,9 @@ func TestResetWaits(t *testing.T) {
 	}
 }
 
-// The registry of one who died with it is free, and what it was about to create
-// is waited for.
+// TestAbandonedRegistry checks that a registry is free after its holder died,
+// and that Enter waits for the end of the section that the holder was about to
+// initialise.
 func TestAbandonedRegistry(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}
 	for _, made := range []string{"nothing", "unmarked", "marked", "file"} {
@@ -244,7 +248,8 @@ func TestAbandonedRegistry(t *testing.T) {
 	}
 }
 
-// registrar dies with the registry of NAME, having MADE some of its section.
+// registrar dies while it holds the registry of the place, after it has made
+// part of its section.
 func registrar(args []string) error {
 	p := &Place{Name: args[0], Dir: args[2]}
 	o, err := Enter(p, true, false, proctest.Patience)
@@ -265,8 +270,8 @@ func registrar(args []string) error {
 	return nil
 }
 
-// A section of a file is there for as long as the file; nobody can remove or
-// cut it under those who have it open.
+// TestFileSection checks that a section of a file exists as long as the file,
+// and that the file cannot be removed or truncated while it is open.
 func TestFileSection(t *testing.T) {
 	p := &Place{Name: "o", Dir: proctest.TempDir(t)}
 	a := section(t, p)
@@ -285,7 +290,7 @@ func TestFileSection(t *testing.T) {
 		t.Error("the file was removed while it was open")
 	}
 	if err := os.Truncate(Path(p), 10); err == nil {
-		t.Error("the file was cut while it was mapped")
+		t.Error("the file was truncated while it was mapped")
 	}
 	if names, err := Names(p); err != nil || !slices.Equal(names, []string{"o"}) {
 		t.Errorf("Names = %q, %v", names, err)
@@ -319,8 +324,8 @@ func TestFileSection(t *testing.T) {
 	want(t, err, layout.ErrIncompatible)
 }
 
-// The registry and the slots are the same for all paths that lead to a file,
-// and others than those of other files.
+// TestFileFamily checks that all paths to a file lead to the same registry and
+// slots, and that those of other files are different.
 func TestFileFamily(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a, b, other := section(t, &Place{Name: "o", Dir: dir}), section(t, &Place{Name: "O", Dir: dir}), section(t, &Place{Name: "p", Dir: dir})
@@ -342,7 +347,7 @@ func TestFileFamily(t *testing.T) {
 	is(t, "Hold after Drop", hold(b), true)
 }
 
-// A view that is mapped for reading can be made writable in parts, if its
+// TestViews checks that parts of a read-only view can be made writable if its
 // object may write.
 func TestViews(t *testing.T) {
 	p := &Place{Name: proctest.Name(t)}

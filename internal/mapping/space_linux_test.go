@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree is a file system of the given files.
+// tree returns a file system with the given files.
 func tree(files map[string]string) fs.FS {
 	m := fstest.MapFS{}
 	for name, text := range files {
@@ -28,12 +28,13 @@ const (
 	secondMount = "30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 	hybridMount = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
 
-	unlimited = "9223372036854771712\n" // of version 1, where pages have 4096 bytes
+	unlimited = "9223372036854771712\n" // the value of version 1 with pages of 4096 bytes
 )
 
-// What /proc and the control groups say, in all the ways in which they say it.
+// TestMemoryRooms checks what is read from /proc and the control groups, in all
+// their formats.
 func TestMemoryRooms(t *testing.T) {
-	// left is what a group has left: its directory, and bytes.
+	// left is a group's directory and the bytes that its limits leave.
 	type left struct {
 		Group string
 		Free  int64
@@ -84,7 +85,7 @@ func TestMemoryRooms(t *testing.T) {
 				"proc/self/cgroup":             "0::/\n",
 				"proc/self/mountinfo":          "700 690 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n",
 				"sys/fs/cgroup/memory.max":     "4096\n",
-				"sys/fs/cgroup/memory.current": "8192\n", // the limit was lowered
+				"sys/fs/cgroup/memory.current": "8192\n", // the limit was lowered later
 			},
 			want: []left{{"/sys/fs/cgroup", 0}},
 		},
@@ -191,8 +192,9 @@ func TestMemoryRooms(t *testing.T) {
 	}
 }
 
-// What a segment does not take grows with what there is, so that one that fits
-// goes on fitting while it is taken step by step.
+// TestMemoryKept checks that the memory that is kept for others grows with the
+// free memory, so that a segment that fits still fits while it is reserved step
+// by step.
 func TestMemoryKept(t *testing.T) {
 	last := int64(0)
 	for _, c := range []struct{ free, kept int64 }{
@@ -222,7 +224,7 @@ func TestFit(t *testing.T) {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}
 	if err := fit(22<<30, rooms); !errors.Is(err, ErrNoSpace) {
-		t.Errorf("into what is kept for others: %v", err)
+		t.Errorf("fit in the memory that is kept for others: %v", err)
 	}
 	if err := fit(math.MaxInt64, nil); err != nil {
 		t.Errorf("nothing known: %v", err)
@@ -239,12 +241,13 @@ func TestSizeText(t *testing.T) {
 	}
 }
 
-// mount mounts a file system of the test's own, which takes a user who may.
+// mount mounts a file system for the test. It skips the test if the user may
+// not.
 func mount(t *testing.T, kind, options string) string {
 	t.Helper()
 	dir := proctest.TempDir(t)
 	if err := unix.Mount("sharedseg-test", dir, kind, 0, options); err != nil {
-		t.Skipf("this user may not mount a %s: %v", kind, err)
+		t.Skipf("this user may not mount %s: %v", kind, err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, 0); err != nil {
@@ -255,7 +258,7 @@ func mount(t *testing.T, kind, options string) string {
 	return dir
 }
 
-// used is how much of a file system is in use.
+// used returns how many bytes of a file system are in use.
 func used(t *testing.T, dir string) int64 {
 	t.Helper()
 	var st unix.Statfs_t
@@ -265,10 +268,11 @@ func used(t *testing.T, dir string) int64 {
 	return int64(st.Blocks-st.Bfree) * int64(st.Bsize)
 }
 
-// A reservation that the system refuses half-way takes back what it took.
+// TestReserveAllOrNothing checks that a reservation that the system refuses
+// half-way returns what it took.
 func TestReserveAllOrNothing(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	dir := mount(t, "tmpfs", "size=64m")
 	o, err := Create(&Place{Name: "x", Dir: dir})

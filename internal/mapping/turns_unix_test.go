@@ -21,9 +21,9 @@ func init() {
 	roles["opener"] = opener
 }
 
-// passer opens and closes the object NAME in DIR, for writing or for reading
-// only, until its input ends, and says how often it did. Each time it takes the
-// registry twice, as a handle does.
+// passer opens and closes the object args[0] in the directory args[1], for
+// writing or read-only, until its input ends. It then prints how often it did.
+// Each time it locks the registry twice, as a handle does.
 func passer(args []string) error {
 	over := make(chan struct{})
 	go func() {
@@ -50,13 +50,13 @@ func pass(p *Place, readOnly bool) error {
 		return err
 	}
 	defer o.Close()
-	time.Sleep(200 * time.Microsecond) // so that some reader has it at any time
+	time.Sleep(200 * time.Microsecond) // so that some reader holds it at any time
 	o.UnlockRegistry()
 	return o.LockRegistry(proctest.Patience)
 }
 
-// A handle gets its turn whatever streams of other handles come and go beside
-// it, those that share the registry and those that do not.
+// TestTurnsOfProcesses checks that a handle gets its turn however many other
+// handles open and close, whether they share the registry or not.
 func TestTurnsOfProcesses(t *testing.T) {
 	each := 24
 	if testing.Short() {
@@ -94,8 +94,8 @@ func TestTurnsOfProcesses(t *testing.T) {
 	}
 }
 
-// While a handle waits with its ticket, each of the others has a turn, and not
-// many more.
+// TestTurnsAreCounted checks that while a handle waits with its ticket, each
+// other handle has one turn, and not many more.
 func TestTurnsAreCounted(t *testing.T) {
 	const others = 24
 	o, p := create(t)
@@ -134,8 +134,8 @@ func TestTurnsAreCounted(t *testing.T) {
 	wg.Wait()
 }
 
-// Tickets follow each other, wherever the highest is, and whatever Objects of
-// this process and others do.
+// TestTickets checks that tickets follow each other wherever the highest one
+// is, and whatever Objects of this process and of others do.
 func TestTickets(t *testing.T) {
 	a, p := create(t)
 	objects := []*Object{a, reopen(t, p), reopen(t, p), reopen(t, p)}
@@ -159,7 +159,7 @@ func TestTickets(t *testing.T) {
 		drop(objects[2], ticket+1)
 		drop(objects[1], ticket)
 	}
-	// A peer that takes the last is no reason for anything but a tie.
+	// A peer that takes the last ticket only causes a tie.
 	is(t, "the last ticket", func() (bool, error) { return objects[1].set(unix.F_RDLCK, layout.QueueByte+layout.Tickets-1) }, true)
 	take(objects[2], layout.Tickets-1)
 	is(t, "AnyHeld", a.AnyHeld, false)
@@ -169,7 +169,8 @@ func TestTickets(t *testing.T) {
 	take(reopen(t, p), 1)
 }
 
-// One that is stopped while it waits is passed, and does not come too late.
+// TestStoppedInQueue checks that a process that is stopped while it waits is
+// passed over, and takes its turn when it continues.
 func TestStoppedInQueue(t *testing.T) {
 	a, p := create(t)
 	must(t, a.LockRegistry(0))
@@ -193,7 +194,7 @@ func TestStoppedInQueue(t *testing.T) {
 	must(t, a.LockRegistry(proctest.Patience))
 }
 
-// waits waits until somebody waits for the registry that o has.
+// waits waits until another process waits for the registry that o holds.
 func waits(t *testing.T, o *Object) {
 	t.Helper()
 	proctest.Gone(t, func() bool {
@@ -202,8 +203,8 @@ func waits(t *testing.T, o *Object) {
 	})
 }
 
-// opener opens the object NAME in DIR, and says when it begins to and when it
-// has the registry, which it keeps until its input ends.
+// opener opens the object args[0] in the directory args[1]. It prints when it
+// begins and when it has the registry, which it holds until its input ends.
 func opener(args []string) error {
 	fmt.Println("opening")
 	o, err := Enter(&Place{Name: args[0], Dir: args[1]}, false, false, limit)
@@ -216,11 +217,12 @@ func opener(args []string) error {
 	return nil
 }
 
-// limit is that of the openers, shorter than the library's so that the tests
-// are.
+// limit is the limit of the openers. It is shorter than the library's, to keep
+// the tests short.
 const limit = 500 * time.Millisecond
 
-// Only time that the waiter was running counts for its limit.
+// TestStoppedWhileWaiting checks that only time in which the waiter runs counts
+// towards its limit.
 func TestStoppedWhileWaiting(t *testing.T) {
 	a, p := create(t)
 	must(t, a.LockRegistry(0))
@@ -230,13 +232,13 @@ func TestStoppedWhileWaiting(t *testing.T) {
 	waiter.Signal(unix.SIGSTOP)
 	time.Sleep(2 * limit)
 	waiter.Signal(unix.SIGCONT)
-	time.Sleep(limit / 20) // it is still running, and waits
+	time.Sleep(limit / 20) // it is still running and waits
 	a.UnlockRegistry()
 	waiter.Expect("opened")
 }
 
-// A holder that makes the file grow is waited for. One that does not is given
-// up at the limit.
+// TestHolderThatReserves checks that a waiter waits for a holder that makes the
+// file grow, and gives up at the limit if it does not.
 func TestHolderThatReserves(t *testing.T) {
 	a, p := create(t)
 	must(t, a.LockRegistry(0))
@@ -253,7 +255,8 @@ func TestHolderThatReserves(t *testing.T) {
 	want(t, reopen(t, p).LockRegistry(limit), os.ErrDeadlineExceeded)
 }
 
-// A name that always leads elsewhere is given up, too, with the same error.
+// TestNameThatKeepsChanging checks that a waiter gives up, with the same error,
+// if the name keeps referring to other files.
 func TestNameThatKeepsChanging(t *testing.T) {
 	_, p := create(t)
 	var over atomic.Bool
@@ -279,7 +282,7 @@ func TestNameThatKeepsChanging(t *testing.T) {
 		}
 		o.Close()
 		if time.Since(begun) > proctest.Patience {
-			t.Error("the name never changed between two looks")
+			t.Error("the name never changed between two checks")
 			break
 		}
 	}
