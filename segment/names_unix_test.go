@@ -319,7 +319,7 @@ func TestRemoveForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := sharedseg.Remove("notes", o.Place())
-	if !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "it is no segment and no lock") || !strings.Contains(err.Error(), "segment.RemoveBare") {
+	if !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "it is neither a segment nor a lock") || !strings.Contains(err.Error(), "segment.RemoveBare") {
 		t.Errorf("Remove of a file of notes: %v", err)
 	}
 	if b, err := os.ReadFile(path); string(b) != "what I did today" || err != nil {

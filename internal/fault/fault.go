@@ -5,8 +5,11 @@
 //
 // Watch decides whether a region is trapped or guarded.
 //
-//   - In a trapped region accesses need no care. A signal handler sets Lost in the region's state, maps private zeros over the memory that has vanished, and lets the access run again.
-//   - In a guarded region each access must be inside Guard, where a fault is a panic that is recovered.
+//   - In a trapped region accesses need no care. A signal handler sets Lost in
+//     the region's state, maps private zeros over the memory that has vanished,
+//     and lets the access run again.
+//   - In a guarded region each access must be inside Guard, where a fault is a
+//     panic that is recovered.
 //
 // In both cases a caller loads the state once, after its last access. If Lost
 // is set, what it read may have been zeros, and what it wrote is gone.

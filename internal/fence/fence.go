@@ -5,8 +5,10 @@
 // those before it (LDAR and STLR on arm64). So a copy between two of them may
 // be reordered with either.
 //
-//   - LoadLoad goes between a reader's copy and its recheck: loads before it are done before loads after it.
-//   - StoreStore goes between a writer's announcement and its copy: stores before it are seen before stores after it.
+//   - LoadLoad goes between a reader's copy and its recheck: loads before it
+//     are done before loads after it.
+//   - StoreStore goes between a writer's announcement and its copy: stores
+//     before it are seen before stores after it.
 //   - Publish is a store that is seen after all earlier stores.
 //
 // amd64, 386 and s390x keep loads in order and stores in order (Intel SDM vol.

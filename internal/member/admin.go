@@ -12,47 +12,48 @@ import (
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
-// Status is what can be told of a mapping without attaching to it.
+// Status describes a mapping. It is read without attaching to the mapping.
 type Status struct {
 	Geometry *layout.Geometry
 	Path     string
 	Mode     fs.FileMode
-	UID      int // of the file's owner; -1 on Windows
+	UID      int // the file owner's user ID; -1 on Windows
 	Version  uint64
 	Counts   [layout.Counters]uint64 // by layout.Counter
-	Holders  []Holder                // handles that are open and may write, by member slot
-	Readers  int                     // readers that are open, as mapping.Object.Readers
+	Holders  []Holder                // open handles that may write, by member slot
+	Readers  int                     // open readers, as counted by mapping.Object.Readers
 	Lock     Lock
 	Queue    Queue
 	Users    Users
 }
 
-// Holder is a handle that is open and holds a member slot.
+// Holder is an open handle that holds a member slot.
 type Holder struct {
-	Slot int // the member slot that it holds
-	PID  int // of its process, as layout.Words.HolderPID: a hint
+	Slot int // its member slot
+	PID  int // ID of its process, see layout.Words.HolderPID; a hint
 }
 
 // Lock is the state of a mapping's mutex.
 type Lock struct {
-	Held    bool // by a handle that is open
+	Held    bool // by an open handle
 	Died    bool // an owner died, and what the mutex guards has not been repaired since
-	Waiters bool // somebody is parked, or may be
-	PID     int  // of the owner's process, 0 if there is none or it is not known: a hint
+	Waiters bool // a waiter is parked, or may be
+	PID     int  // ID of the owner's process; 0 if there is no owner or it is not known; a hint
 }
 
-// live reports whether anybody is attached.
+// live reports whether any handle is attached.
 func (s *Status) live() bool { return len(s.Holders) > 0 || s.Readers > 0 }
 
-// maxLooks bounds how often Stat looks again at a mapping that changes under
-// its eyes. Two looks in a row are more than most need.
+// maxLooks is the maximum number of times that Stat looks at a mapping that
+// keeps changing. Most mappings need one or two.
 const maxLooks = 1000
 
-// Stat looks at a mapping. One that is not initialised is fs.ErrNotExist.
+// Stat describes a mapping. It returns an error matching fs.ErrNotExist if the
+// mapping is not initialised.
 //
-// It takes no lock, so that it holds nobody up and needs no more than read
-// permission. What it says is true of one moment all the same: it looks again
-// if the mapping was begun anew meanwhile, or lost its name.
+// Stat takes no lock, so it delays no other process and needs only read
+// permission. Its result is still true of one moment: if the mapping was
+// initialised again meanwhile, or lost its name, Stat looks again.
 func Stat(p *mapping.Place) (*Status, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -68,8 +69,8 @@ func Stat(p *mapping.Place) (*Status, error) {
 	}
 }
 
-// look is one look of Stat. It is settled if the mapping that it describes, or
-// complains of, was the same at its end.
+// look is one attempt of Stat. settled reports whether the mapping that the
+// result describes was the same at the end.
 func look(p *mapping.Place) (s *Status, settled bool, err error) {
 	obj, err := mapping.Open(p, true)
 	if err != nil {
@@ -85,7 +86,7 @@ func look(p *mapping.Place) (s *Status, settled bool, err error) {
 	}
 	s, err = describe(obj, mapping.Path(p), head, info)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, true, err // it was so when it was read
+		return nil, true, err // it did not exist when it was read
 	}
 	again, infoAgain, e := readBeginning(obj, after[:])
 	if e != nil {
@@ -95,14 +96,15 @@ func look(p *mapping.Place) (s *Status, settled bool, err error) {
 		return s, false, err
 	}
 	if err == nil && !s.live() && !s.Geometry.Persist {
-		// The last to close it may have removed it since it was opened.
+		// The last handle to close it may have removed the name since obj was
+		// opened.
 		settled, err = obj.Current()
 		return s, settled || err != nil, err
 	}
 	return s, true, err
 }
 
-// describe is what look finds out about an object whose beginning is head.
+// describe returns the status of an object whose first bytes are head.
 func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) (*Status, error) {
 	ready, err := layout.Ready(head)
 	if err != nil {
@@ -123,8 +125,8 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	if err != nil {
 		return nil, err
 	}
-	// Read after the question who holds a slot, so that a process ID is not
-	// that of somebody before.
+	// The table is read after the slots' holders, so that it does not have the
+	// process ID of an earlier holder.
 	off, n := layout.MemberTable()
 	table := make([]byte, n)
 	if n, err = obj.ReadAt(table, int64(off)); err != nil {
@@ -152,10 +154,10 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 	return s, err
 }
 
-// lockState is the state of the mutex of an object. The word is read again
-// after the question whether its owner lives, as another may have taken the
-// mutex, and the owner left, in between: nobody is said to have died that has
-// not.
+// lockState returns the state of an object's mutex. If the owner is found dead,
+// lockState reads the word again: another handle may have acquired the mutex
+// before the owner's handle was closed. So no owner is said to have died that
+// has not.
 func lockState(obj *mapping.Object) (l Lock, err error) {
 	for range maxLooks {
 		word, err := readWord(obj, layout.MutexOff)
@@ -193,10 +195,10 @@ func lockState(obj *mapping.Object) (l Lock, err error) {
 			return l, err
 		}
 	}
-	return Lock{Held: true}, nil // by one after the other
+	return Lock{Held: true}, nil // by a different owner at each look
 }
 
-// readWord is a word of an object, 0 beyond its end.
+// readWord returns a word of an object, 0 if it is beyond the end.
 func readWord(obj *mapping.Object, off int) (uint32, error) {
 	var b [4]byte
 	if n, err := obj.ReadAt(b[:], int64(off)); n < len(b) {
@@ -205,13 +207,13 @@ func readWord(obj *mapping.Object, off int) (uint32, error) {
 	return binary.NativeEndian.Uint32(b[:]), nil
 }
 
-// Remove takes the name away from a segment or lock. Those attached go on with
-// it among themselves. Another's file is layout.ErrIncompatible; an empty one,
-// which nobody has begun yet, is fs.ErrNotExist.
+// Remove removes the name of a segment or lock. Handles that are attached keep
+// the mapping. Remove returns layout.ErrIncompatible for a file of another
+// program, and fs.ErrNotExist for an empty file, which is not initialised yet.
 func Remove(p *mapping.Place) error {
 	return remove(p, func(head []byte) error {
 		if len(head) > 0 && !layout.IsMarked(head) {
-			return fmt.Errorf("%w: it is no segment and no lock, as it does not begin with %q; segment.RemoveBare removes it if it is a bare mapping",
+			return fmt.Errorf("%w: it is neither a segment nor a lock, as it does not begin with %q; segment.RemoveBare removes it if it is a bare mapping",
 				layout.ErrIncompatible, layout.Magic)
 		}
 		if len(head) == 0 {
@@ -221,8 +223,8 @@ func Remove(p *mapping.Place) error {
 	})
 }
 
-// RemoveBare is Remove for a bare mapping: any file that is not a segment or
-// lock.
+// RemoveBare is Remove for a bare mapping, which is any file except a segment
+// or lock.
 func RemoveBare(p *mapping.Place) error {
 	return remove(p, func(head []byte) error {
 		if layout.IsMarked(head) {
@@ -232,7 +234,7 @@ func RemoveBare(p *mapping.Place) error {
 	})
 }
 
-// remove unlinks an object if check has nothing against its beginning.
+// remove unlinks an object if check returns nil for its first bytes.
 func remove(p *mapping.Place, check func(head []byte) error) error {
 	obj, err := enter(p, false, false)
 	if err != nil {
@@ -268,8 +270,9 @@ func readMagic(obj *mapping.Object) ([]byte, error) {
 	return head[:n], err
 }
 
-// leave undoes enter. Closing alone would leave the lock to a child process
-// that is about to start a program.
+// leave undoes enter. It unlocks the registry before it closes the object, as a
+// child process that is about to execute a program may still have the
+// descriptor, and with it the lock.
 func leave(obj *mapping.Object) {
 	obj.UnlockRegistry()
 	obj.Close()

@@ -14,16 +14,17 @@ type Bare struct {
 	*mapping.View
 	obj     *mapping.Object
 	persist bool
-	lasting bool // as the place is
-	created bool // by this handle: then it takes the name away, unless others are attached
-	began   bool // nobody gave it a size before
+	lasting bool // whether objects at the place are lasting
+	created bool // this handle created the mapping, and removes its name unless others are attached
+	began   bool // the mapping had no size before
 }
 
 var errNotBare = fmt.Errorf("%w: it is a segment or lock, with a header, not a bare mapping", layout.ErrIncompatible)
 
-// JoinBare attaches to an object of any content, or creates one of size zero
-// bytes. An existing one must be at least that long. An empty file that was
-// there is another's, who may be about to give it a size.
+// JoinBare attaches to an object with arbitrary content, or creates one of size
+// zero bytes. An existing object must have at least size bytes. An empty file
+// belongs to another program, which may be about to give it a size, so a handle
+// that fills it does not remove it.
 func JoinBare(p *mapping.Place, size int, persist bool) (*Bare, error) {
 	obj, err := enter(p, true, false)
 	if err != nil {
@@ -64,9 +65,9 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 			return err
 		}
 	} else if info.Size < int64(size) {
-		return fmt.Errorf("%w: it has %d bytes, asked for are %d", layout.ErrIncompatible, info.Size, size)
+		return fmt.Errorf("%w: it has %d bytes, but %d are wanted", layout.ErrIncompatible, info.Size, size)
 	} else if p.Mode != 0 && info.Mode != 0 && info.Mode != p.Mode {
-		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, info.Mode, p.Mode)
+		return fmt.Errorf("%w: its mode is %v, not %v as requested", layout.ErrIncompatible, info.Mode, p.Mode)
 	} else if err := b.obj.ReserveHoles(int64(size), info); err != nil {
 		return err
 	}
@@ -74,14 +75,15 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 		return err
 	}
 	if b.View, err = b.obj.Map(size, true); err != nil {
-		b.obj.DropReader() // under the registry, for those who leave ask whether anybody is there
+		b.obj.DropReader() // with the registry held, as leaving handles check whether others are attached
 	}
 	return err
 }
 
-// Use is the door through which every call enters that touches the memory. It
-// runs f, and returns its error, or ErrCorrupt or ErrNoSpace, as Member.Loss,
-// if some of the memory vanished. No call may use it once Leave has begun.
+// Use runs f, which accesses the memory, and returns its error. If some of the
+// memory has vanished it returns an error matching ErrCorrupt or ErrNoSpace,
+// see Member.Loss. Every access to the memory must be inside Use. Use must not
+// be called once Leave has begun.
 func (b *Bare) Use(f func(mem []byte) error) error {
 	err := b.Guard(func() error { return f(b.Mem) })
 	if errors.Is(err, fault.ErrLost) {
@@ -90,10 +92,10 @@ func (b *Bare) Use(f func(mem []byte) error) error {
 	return err
 }
 
-// Leave detaches. If this handle created the mapping, which is not to persist,
-// and no other Bare is attached, it takes the name away. One that only attached
-// never does: the mapping may belong to a program that no lock tells of. No
-// call may use Mem any more.
+// Leave detaches. If this handle created a mapping that does not persist, and
+// no other Bare is attached, Leave removes the name. A handle that only
+// attached never does: the mapping may belong to a program that holds no lock.
+// No call may use Mem any more.
 func (b *Bare) Leave() error {
 	err := b.Unmap()
 	if b.created && !b.persist && b.lasting {

@@ -13,9 +13,10 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// Whatever of a mutex whose owner died, and of the processes that began it
-// anew, is left, the next to join finds out. What is to become something else
-// is refused, what fails leaves it there, and so does Sweep.
+// TestDirty checks that the next handle to join learns of the death of a
+// mutex's owner, whatever the owner and the initialisers after it have left. A
+// mapping of another kind is refused. A failed join, and Sweep, leave the file
+// as it is.
 func TestDirty(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
@@ -95,7 +96,7 @@ func TestDirty(t *testing.T) {
 				must(t, err)
 				defer again.Free()
 				if again.Words.Mutex().Load() != layout.InconsistentBit {
-					t.Error("it was forgotten")
+					t.Error("the owner's death was forgotten")
 				}
 				again.Words.Mutex().Store(0)
 				must(t, again.Leave(false))

@@ -10,13 +10,14 @@ import (
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
-// Pinning says that the platform cannot replace memory while a call uses it,
-// so that each call is counted in and out.
+// Pinning says that the platform cannot replace memory while a call uses it.
+// Each call is then counted in and out.
 const Pinning = !mapping.Revocable
 
-// Use is the door through which every call enters that touches Mem, except the
-// fast paths of a Direct handle. It runs f, and returns its error, fs.ErrClosed
-// if Leave has begun and f was not run, or what Loss says.
+// Use is the door of the mapping: every access to Mem must be inside Use,
+// except on the fast paths of a Direct handle. Use runs f and returns its
+// error, or that of Loss. If Leave has begun, Use does not run f and returns
+// fs.ErrClosed.
 func (m *Member) Use(f func() error) error {
 	if Pinning {
 		if !m.pin() {
@@ -27,9 +28,10 @@ func (m *Member) Use(f func() error) error {
 	return m.Loss(m.view.Guard(f))
 }
 
-// Verdict is the error of a call that ends with err, if what it loaded from Mem
-// is void in a closed handle. It stands after the last access to Mem. A call
-// that finds State to be 0 there has no need of it.
+// Verdict returns the error of a call whose other outcome is err: fs.ErrClosed
+// if the handle was closed, as what the call loaded from Mem is then void, or
+// else that of Loss. It must be called after the last access to Mem. It need
+// not be called if State is 0 then.
 func (m *Member) Verdict(err error) error {
 	if m.State.Load()&fault.Closed != 0 {
 		return fs.ErrClosed
@@ -37,8 +39,8 @@ func (m *Member) Verdict(err error) error {
 	return m.Loss(err)
 }
 
-// Loss is err, or why some of Mem is private zeros, if it is. Whatever a call
-// then did, it did to those.
+// Loss returns err, or the reason why some of Mem has become private zeros.
+// What the call did then had no effect on others.
 func (m *Member) Loss(err error) error {
 	if m.State.Load()&fault.Lost == 0 {
 		return err
@@ -51,7 +53,7 @@ func (m *Member) Loss(err error) error {
 	return loss(m.obj, len(m.Mem))
 }
 
-// loss says why n bytes of an object that were mapped are there no longer.
+// loss returns the reason why n mapped bytes of an object have vanished.
 func loss(obj *mapping.Object, n int) error {
 	if info, err := obj.Info(); err == nil && info.Size >= int64(n) {
 		return errStorage
@@ -62,19 +64,19 @@ func loss(obj *mapping.Object, n int) error {
 var errStorage = fmt.Errorf("%w: the file system behind it is full, or its storage failed, or it was truncated and then made longer; free some space, close this handle and open the name again",
 	mapping.ErrNoSpace)
 
-var errTruncated = fmt.Errorf("%w: the file was truncated under the mapping; close this handle and open the name again", layout.ErrCorrupt)
+var errTruncated = fmt.Errorf("%w: the file was truncated while it was mapped; close this handle and open the name again", layout.ErrCorrupt)
 
 // BeginClose marks the handle as closed, and reports whether it was open.
 func (m *Member) BeginClose() bool { return m.State.Or(fault.Closed)&fault.Closed == 0 }
 
-// Closed reports whether the handle was closed.
+// Closed reports whether the handle is closed.
 func (m *Member) Closed() bool { return m.State.Load()&fault.Closed != 0 }
 
-// InPlace reports whether the user may be handed Mem: nothing of it can vanish
-// without the process living on.
+// InPlace reports whether the user may access Mem outside of Use: if some of it
+// vanishes, the process survives.
 func (m *Member) InPlace() bool { return !m.view.Guarded() }
 
-// pin keeps Mem in place until unpin. It reports false once Leave has begun.
+// pin keeps Mem in place until unpin. It returns false once Leave has begun.
 func (m *Member) pin() bool {
 	m.pins.Add(1)
 	if m.leaving.Load() {
@@ -86,7 +88,8 @@ func (m *Member) pin() bool {
 
 func (m *Member) unpin() { m.pins.Add(-1) }
 
-// unpinned waits until no call uses Mem any more, and none can begin to.
+// unpinned waits until no call uses Mem. No call can begin to use it
+// afterwards.
 func (m *Member) unpinned() {
 	m.leaving.Store(true)
 	for pause := 10 * time.Microsecond; m.pins.Load() != 0; pause = min(2*pause, time.Millisecond) {

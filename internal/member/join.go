@@ -16,29 +16,32 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// registryLimit bounds the wait for the registry lock. Its holders need
-// microseconds each, so a thousand that open at once are no reason to give up.
+// registryLimit is the limit of the wait for the registry lock. A holder needs
+// microseconds, so even a thousand handles that open at the same time stay
+// below it.
 const registryLimit = 5 * time.Second
 
-// How says what to do if there is no live mapping, and if there is one.
+// How says what to do if there is a live mapping, and if there is none.
 type How int
 
 const (
 	OpenOrCreate How = iota
-	CreateOnly       // fs.ErrExist if there is one
+	CreateOnly       // fs.ErrExist if there is a live mapping
 	AttachOnly       // fs.ErrNotExist if there is none
 )
 
-// Spec says what a handle wants.
+// Spec is the mapping that a handle asks for.
 type Spec struct {
 	Place mapping.Place
-	// New is the geometry of a new mapping, for memory pages of the given size.
+	// New returns the geometry of a new mapping, for the given page size.
 	New func(page int) (*layout.Geometry, error)
-	// Check says whether an existing mapping is what the caller wants.
+	// Check returns an error if an existing mapping is not what the caller
+	// wants.
 	Check func(*layout.Geometry) error
 }
 
-// Join attaches to the mapping of a spec with a writable handle, or creates it.
+// Join attaches to the mapping of a spec with a writable handle, or creates the
+// mapping.
 func Join(how How, s *Spec) (*Member, error) {
 	obj, err := enter(&s.Place, how != AttachOnly, false)
 	if err != nil {
@@ -53,8 +56,8 @@ func Join(how How, s *Spec) (*Member, error) {
 }
 
 // JoinReader attaches to the live mapping of a spec with a handle that maps it
-// read-only. The file is opened for writing where its permissions allow that,
-// for the sake of the wait page and of the last one to leave.
+// read-only. It opens the file for writing if the permissions allow that: the
+// wait page is then writable, and the last handle can remove the name.
 func JoinReader(s *Spec) (*Member, error) {
 	obj, err := enter(&s.Place, false, false)
 	if isPermission(err) {
@@ -67,7 +70,7 @@ func JoinReader(s *Spec) (*Member, error) {
 	return m.settle(m.joinReader(s))
 }
 
-// settle ends a join, which began with enter, with its outcome.
+// settle ends a join that began with enter and had the outcome err.
 func (m *Member) settle(err error) (*Member, error) {
 	m.obj.UnlockRegistry()
 	if err == nil {
@@ -78,8 +81,7 @@ func (m *Member) settle(err error) (*Member, error) {
 	return nil, err
 }
 
-// enter opens the object that a place's name leads to, with its registry lock
-// held.
+// enter opens the object at a place with its registry locked.
 func enter(p *mapping.Place, create, readOnly bool) (*mapping.Object, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -102,8 +104,8 @@ func (m *Member) join(how How, s *Spec) error {
 	}
 	if g == nil {
 		if err := m.initialise(s); err != nil {
-			// Nobody is attached, so what there is of the mapping is of use to
-			// nobody, except to say that an owner died.
+			// No handle is attached, so the mapping is useless, except to tell
+			// that an owner died.
 			if !m.dirty {
 				m.obj.Unlink()
 			}
@@ -146,11 +148,10 @@ func (m *Member) joinReader(s *Spec) error {
 	return err
 }
 
-// inspect returns the geometry of the live mapping that m is about to attach
-// to. It is nil if there is none: if the initialisation has not been finished,
-// or if nobody is attached and the mapping is not there to persist. The
-// registry lock is held. If there is none, m.dirty says whether a dead owner is
-// to be remembered.
+// inspect returns the geometry of the live mapping to which m is about to
+// attach. It returns nil if there is none: if the initialisation has not
+// finished, or if no handle is attached and the mapping does not persist. In
+// that case m.dirty says whether an owner died. The registry must be locked.
 func (m *Member) inspect() (*layout.Geometry, error) {
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
@@ -164,7 +165,7 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 		return nil, err
 	}
 	if head == nil && attached {
-		return nil, fmt.Errorf("%w: its header is gone although it is in use; it begins anew once all who have it open have closed it", layout.ErrCorrupt)
+		return nil, fmt.Errorf("%w: its header is gone although it is in use; it is initialised again when all its users have closed it", layout.ErrCorrupt)
 	}
 	if head == nil || !attached && !layout.Persists(head) {
 		m.dirty, m.was, err = isDirty(m.obj)
@@ -173,19 +174,19 @@ func (m *Member) inspect() (*layout.Geometry, error) {
 	return layout.Read(head, info.Size)
 }
 
-// isDirty reports what [layout.Dirty] and [layout.WasKind] do of an object that
-// nobody is attached to. The registry lock is held.
+// isDirty returns the results of [layout.Dirty] and [layout.WasKind] for an
+// object. No handle may be attached, and the registry must be locked.
 func isDirty(obj *mapping.Object) (dirty bool, was layout.Kind, err error) {
 	var head [layout.DirtySize]byte
 	n, err := obj.ReadAt(head[:], 0)
 	return layout.Dirty(head[:n]), layout.WasKind(head[:n]), err
 }
 
-// heads are buffers for readHead: one takes longer to allocate than to fill.
+// heads has buffers for readHead. To allocate one takes longer than to fill it.
 var heads = sync.Pool{New: func() any { return new([layout.HeadSize]byte) }}
 
-// readHead returns a copy of the header and texts of a mapping, nil if its
-// initialisation has not been finished. The copy is in buf if that is large
+// readHead returns a copy of a mapping's header and texts. It returns nil if
+// the initialisation has not finished. The copy is in buf if that is large
 // enough.
 func readHead(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	head, info, err := readBeginning(obj, buf)
@@ -199,7 +200,7 @@ func readHead(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	return head, info, nil
 }
 
-// readBeginning is readHead for whatever there is.
+// readBeginning is readHead for any content.
 func readBeginning(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error) {
 	info, err := obj.Info()
 	if err != nil {
@@ -216,7 +217,8 @@ func readBeginning(obj *mapping.Object, buf []byte) ([]byte, mapping.Info, error
 	return buf[:n], info, err
 }
 
-// initialise makes the mapping anew and marks it ready last.
+// initialise makes a new mapping, whatever the content was. It stores the ready
+// word last.
 func (m *Member) initialise(s *Spec) error {
 	g, err := s.New(mapping.PageSize())
 	if err != nil {
@@ -241,25 +243,25 @@ func (m *Member) initialise(s *Spec) error {
 	return err
 }
 
-// errDirty is the answer to those who want a name for something else that is
-// there to say that an owner died.
+// errDirty is returned when a name is wanted for something else, but its
+// mapping must tell that an owner died.
 var errDirty = fmt.Errorf("%w: it is a lock whose owner died, and what it guards has not been repaired since: open it "+
-	"with Options.Repair set and lock it, or have Remove forget it", layout.ErrIncompatible)
+	"with Options.Repair set and lock it, or remove it with Remove", layout.ErrIncompatible)
 
-// errPersist is the answer to those who ask for what the mapping cannot do.
-var errPersist = fmt.Errorf("%w: here the system frees shared memory with its last handle; to make it persist in a "+
+// errPersist is returned when a mapping that cannot persist is asked to.
+var errPersist = fmt.Errorf("%w: this system frees shared memory with its last handle; to make it persist in a "+
 	"file, set Options.Dir", errors.ErrUnsupported)
 
-// attach maps a live mapping if it is what the spec wants.
+// attach maps a live mapping if it is what the spec asks for.
 func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 	if err := s.Check(g); err != nil {
 		return err
 	}
 	if page := mapping.PageSize(); g.PageSize()%page != 0 {
-		return fmt.Errorf("%w: it is made for memory pages of %d bytes, here they have %d", layout.ErrIncompatible, g.PageSize(), page)
+		return fmt.Errorf("%w: it was made for memory pages of %d bytes, but here they have %d", layout.ErrIncompatible, g.PageSize(), page)
 	}
 	if g.Size() > math.MaxInt {
-		return fmt.Errorf("%w: it has %d bytes, more than this process of %d bits can address: use a 64-bit program",
+		return fmt.Errorf("%w: it has %d bytes, more than this %d-bit process can address: use a 64-bit program",
 			layout.ErrIncompatible, g.Size(), strconv.IntSize)
 	}
 	if err := m.obj.ReserveHoles(g.Size(), m.info); err != nil {
@@ -269,7 +271,7 @@ func (m *Member) attach(g *layout.Geometry, s *Spec, writable bool) error {
 		return err
 	}
 	if mode := s.Place.Mode; mode != 0 && m.info.Mode != 0 && mode != m.info.Mode {
-		return fmt.Errorf("%w: its mode is %v, asked for is %v", layout.ErrIncompatible, m.info.Mode, mode)
+		return fmt.Errorf("%w: its mode is %v, not %v as requested", layout.ErrIncompatible, m.info.Mode, mode)
 	}
 	return nil
 }
@@ -286,12 +288,13 @@ func (m *Member) mapView(g *layout.Geometry, writable bool) error {
 	return nil
 }
 
-// claim takes a free member slot and begins a new generation of it, one that
-// neither the mutex word nor the slot's row names: its owner may be dead since
-// a time when the slot last had that generation. What the slot's last holder
-// left in its row is cleared first, by nobody else and at no other time, so
-// that no writer can clear what the next holder puts there; except where rows
-// name their holders.
+// claim takes a free member slot and raises its generation. It skips
+// generations that the mutex word or the slot's row name: that owner may have
+// died when the slot last had that generation.
+//
+// Unless rows name their holders, claim first clears what the last holder left
+// in the slot's row. No other code does that, so no writer can clear what the
+// next holder stores there.
 func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 	rotor := words.Rotor()
 	first := int(rotor.Load() % layout.Members)
@@ -311,7 +314,7 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 		}
 		generation := words.Generation(slot)
 		next := layout.NextGeneration(generation.Load())
-		for range 2 { // each may name one
+		for range 2 { // the word and the row may each name one
 			if !m.named(words, layout.NewIdent(slot, next)) {
 				break
 			}
@@ -331,7 +334,7 @@ func (m *Member) claim(words layout.Words) (layout.Ident, error) {
 	return 0, ErrTooManyMembers
 }
 
-// named reports whether the mutex word or the row of its member slot names that
+// named reports whether the mutex word, or the row of its member slot, names an
 // identity.
 func (m *Member) named(words layout.Words, ident layout.Ident) bool {
 	return layout.Owner(words.Mutex().Load()) == ident ||

@@ -9,21 +9,21 @@ import (
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
-// Queue is what a queue has.
+// Queue describes a queue.
 type Queue struct {
-	Sent     uint64 // messages so far
-	Messages int    // of these, those that are not done
-	Takers   []int  // process IDs of the receivers that have one of them: hints
-	Orphans  int    // messages that a receiver has had that died
+	Sent     uint64 // messages sent since its creation
+	Messages int    // messages sent that are not done
+	Takers   []int  // process IDs of the receivers that have one of these; hints
+	Orphans  int    // messages taken by receivers that died
 	Shut     bool
 }
 
-// maxMessages is how many of a queue's oldest messages are asked after their
-// takers.
+// maxMessages is the number of a queue's oldest messages whose takers are
+// checked.
 const maxMessages = 1024
 
-// Users are those that a lock has beside the owner of its mutex. What is of a
-// handle that died does not count.
+// Users describes the users of a lock except its mutex's owner. Handles that
+// died do not count.
 type Users struct {
 	Readers int   // of an RWMutex
 	Used    int64 // permits of a Semaphore
@@ -31,14 +31,15 @@ type Users struct {
 	Set     bool  // an Event
 }
 
-// asked is an object, and what has been found out about those who have it open.
+// asked is an object and what is known about its holders.
 type asked struct {
 	obj     *mapping.Object
 	holders []Holder
 	table   []byte // copy of the member table
 }
 
-// alive reports whether the handle of an identity is open, and its process ID.
+// alive reports whether the handle with an identity is open, and returns its
+// process ID.
 func (a *asked) alive(id layout.Ident) (pid int, alive bool) {
 	for _, h := range a.holders {
 		if h.Slot == id.Slot() && (id.Slot()+1)*8 <= len(a.table) {
@@ -48,15 +49,15 @@ func (a *asked) alive(id layout.Ident) (pid int, alive bool) {
 	return 0, false
 }
 
-// waitPage is a copy of the wait page. It is not usable if the object has
-// become too short for one.
+// waitPage returns a copy of the wait page. It returns an error if the object
+// has become too short for one.
 func (a *asked) waitPage(g *layout.Geometry) (layout.WaitPage, error) {
 	words, wordsLen, rows, rowsLen := g.WaitPageParts()
 	read := func(off, n int64) ([]byte, error) {
 		b := make([]byte, n)
 		got, err := a.obj.ReadAt(b, off)
 		if err == nil && got < len(b) {
-			err = fmt.Errorf("%w: the wait page is cut off", layout.ErrCorrupt)
+			err = fmt.Errorf("%w: the wait page is truncated", layout.ErrCorrupt)
 		}
 		return b, err
 	}
@@ -71,8 +72,8 @@ func (a *asked) waitPage(g *layout.Geometry) (layout.WaitPage, error) {
 	return layout.CopiedWaitPage(w, r), err
 }
 
-// queue is what a queue has. Its words change one after the other while it
-// looks, so it counts what can be true of them at one time.
+// queue describes a queue. The queue's words may change while they are read one
+// after the other, so the result has only counts that can be true at one time.
 func (a *asked) queue(g *layout.Geometry) (q Queue, err error) {
 	page, err := a.waitPage(g)
 	if err != nil {
@@ -81,7 +82,7 @@ func (a *asked) queue(g *layout.Geometry) (q Queue, err error) {
 	tail, head := page.Word(layout.TailWord).Load(), page.Word(layout.HeadWord).Load()
 	q.Sent, q.Shut = tail&^layout.ShutBit, tail&layout.ShutBit != 0
 	first := head + 1
-	if q.Sent-head > uint64(g.Slots) { // it moved while it was read, or is nonsense
+	if q.Sent-head > uint64(g.Slots) { // it moved while it was read, or it is invalid
 		first = q.Sent + 1 - min(q.Sent, uint64(g.Slots))
 	}
 	for t := first; t-first < maxMessages && t <= q.Sent && t >= first; t++ {
@@ -100,7 +101,7 @@ func (a *asked) queue(g *layout.Geometry) (q Queue, err error) {
 			q.Takers = append(q.Takers, pid)
 			continue
 		}
-		// It may have come after the question who is there.
+		// The taker may have been opened after the holders were read.
 		if died, err := a.died(state.Taker()); err != nil {
 			return q, err
 		} else if again, err := a.message(g, t); err != nil {
@@ -115,14 +116,14 @@ func (a *asked) queue(g *layout.Geometry) (q Queue, err error) {
 	return q, nil
 }
 
-// message is the state of the slot of a ticket.
+// message returns the state word of a ticket's slot.
 func (a *asked) message(g *layout.Geometry, ticket uint64) (layout.MessageState, error) {
 	var b [8]byte
 	_, err := a.obj.ReadAt(b[:], g.SlotOffset(ticket))
 	return layout.MessageState(binary.NativeEndian.Uint64(b[:])), err
 }
 
-// died reports whether the handle of an identity is not open.
+// died reports whether the handle with an identity is not open.
 func (a *asked) died(id layout.Ident) (bool, error) {
 	held, err := a.obj.Held(id.Slot())
 	if err != nil || !held {
@@ -133,7 +134,7 @@ func (a *asked) died(id layout.Ident) (bool, error) {
 	return layout.NewIdent(id.Slot(), current) != id, err
 }
 
-// users adds up what the handles of a lock have noted in their rows.
+// users adds up what the handles of a lock have stored in their rows.
 func (a *asked) users(g *layout.Geometry) (u Users, err error) {
 	page, err := a.waitPage(g)
 	if err != nil {

@@ -1,13 +1,33 @@
-// Package member is about who is attached to a mapping: it opens or creates one
-// so that exactly one process initialises it and the last one to leave frees
-// it, gives each handle a slot of its own, and tells whether the holder of a
-// slot still lives.
+// Package member keeps track of the handles that are attached to a mapping. It
+// opens and creates mappings, gives each handle a slot of its own, tells
+// whether the holder of a slot is alive, and frees the mapping when the last
+// handle has left. Status, removal and sweeping of names are here, too.
 //
-// All of it rests on locks that the kernel drops with their holder. The
-// registry lock makes each opening and closing one step as far as others can
-// see. Each writable handle holds a member slot for as long as it is open, all
-// readers share one more. Whoever opens a mapping to which nobody is attached
-// begins it anew, and so replaces an initialiser, or a last user, that died.
+// It rests on locks that the kernel drops when their holder dies. The registry
+// lock makes each opening and closing a single step for all others. Each
+// writable handle holds a member slot as long as it is open. All readers share
+// one more.
+//
+// Invariants:
+//
+//   - Exactly one process initialises a mapping, and no other handle attaches
+//     before the mapping is ready.
+//   - A handle that opens a mapping to which none is attached, and that does
+//     not persist, initialises it again. So it replaces an initialiser or last
+//     user that died.
+//   - The death of an owner of a lock is never forgotten, except by Remove:
+//     such a file is dirty, and is neither unlinked nor reused for another
+//     kind.
+//   - The identity of a handle, slot and generation, is that of no other live
+//     handle, nor of any owner that the mutex word still names.
+//   - A handle is never taken for dead while it is open.
+//   - After Leave no call can change the shared memory, and no call is
+//     disturbed by that.
+//
+// docs/format.md describes the protocol ("States of a file", "Opening and
+// closing", "Members"), and docs/design.md the reasons ("Who is alive", "One
+// initialiser, and freed by itself", "Close without waiting for readers"). The
+// models are docs/models/lifecycle.pml, dirty.pml and mutex.pml.
 package member
 
 import (
@@ -24,9 +44,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// ErrTooManyMembers means that all layout.Members slots are taken. The root
-// package exports it.
-var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping has room for %d that write; close some, or use a Reader", layout.Members)
+// ErrTooManyMembers is returned when all layout.Members slots are taken. The
+// root package exports it.
+var ErrTooManyMembers = fmt.Errorf("too many handles: a mapping can have %d writable ones; close some, or use a Reader", layout.Members)
 
 // Member is a handle's attachment. Its methods may be called concurrently.
 type Member struct {
@@ -34,62 +54,63 @@ type Member struct {
 	Mem      []byte // the whole mapping
 	Words    layout.Words
 	Key      uint64 // for fence.Acquire and fence.Release
-	Created  bool   // this handle initialised the mapping
+	Created  bool   // whether this handle initialised the mapping
 
-	// State has the bits of package fault. A call looks at it once, after its
-	// last access to Mem.
+	// State has the bits of package fault. A call loads it once, after its last
+	// access to Mem.
 	State *atomic.Uint32
-	// Direct says that calls may touch Mem outside of Use, if they look at
-	// State. It is decided when the handle opens.
+	// Direct says that calls may access Mem outside of Use if they check State.
+	// It is set when the handle opens.
 	Direct bool
 
 	// WaitPage is the part of Mem that even a reader may write. It is not
-	// usable if there is none, or if the file's permissions forbid that.
+	// usable if the mapping has none, or if the file's permissions forbid
+	// writing.
 	WaitPage layout.WaitPage
 
-	Queue     *park.Queue     // of those who want the mutex
-	Broadcast *park.Broadcast // to those who wait for a version
+	Queue     *park.Queue     // of the waiters for the mutex
+	Broadcast *park.Broadcast // to the waiters for a version
 
 	view    *mapping.View
-	pins    atomic.Int64 // calls that use Mem, where Pinning
+	pins    atomic.Int64 // number of calls that use Mem, if Pinning
 	leaving atomic.Bool
 
 	obj       *mapping.Object
 	objMu     sync.Mutex // held to close obj
 	objClosed bool
 
-	rowMu   sync.Mutex // held to claim the row, and by Leave with the registry
+	rowMu   sync.Mutex // held to claim the row; taken by Leave before the registry
 	row     atomic.Pointer[atomic.Uint64]
-	rowSlot int // while row is not nil, the member slot whose it is
+	rowSlot int // the row's member slot, if row is not nil
 	dead    atomic.Pointer[[layout.Members]atomic.Uint32]
 
-	lasting bool // as the place is
+	lasting bool // whether objects at the place are lasting
 	reader  bool
 	ident   layout.Ident // 0 for a reader
-	info    mapping.Info // as of the joining
-	dirty   bool         // what there was instead of a live mapping, says that an owner died
-	was     layout.Kind  // and this was its kind, 0 if that is not known
+	info    mapping.Info // as of the time of joining
+	dirty   bool         // the content was not a live mapping and says that an owner died
+	was     layout.Kind  // the kind of that content; 0 if it is not known
 	left    sync.Once
 	gone    bool  // Mem is unmapped; for the clean-up
-	lent    bool  // the user may still read Mem, so that it stays mapped; set by Leave
-	retired int64 // bytes of Mem, if it is private zeros
+	lent    bool  // the user may still read Mem, which stays mapped; set by Leave
+	retired int64 // bytes of Mem that are private zeros
 }
 
-// Count counts an event in the header, unless this handle may not write there.
-// It is for slow paths.
+// Count counts an event in the header, if this handle may write there. It is
+// for slow paths only.
 func (m *Member) Count(c layout.Counter) {
 	if !m.reader {
 		m.Use(func() error { m.Words.Counter(c).Add(1); return nil })
 	}
 }
 
-// Self is the identity of this handle: never 0, and different from that of any
-// other live handle of the mapping. It is 0 for a reader.
+// Self returns the identity of this handle. It is never 0, and different from
+// that of any other live handle of the mapping. For a reader it returns 0.
 func (m *Member) Self() uint32 { return uint32(m.ident) }
 
-// Alive reports whether the handle of that identity is open. It is one system
-// call, and errs on the side of true: for a moment after the slot's next holder
-// took it, and when the system does not answer.
+// Alive reports whether the handle with an identity is open. It makes at most
+// one system call. It may return true for a dead handle: for a moment after the
+// slot's next holder has taken it, and if the system call fails.
 func (m *Member) Alive(ident uint32) bool {
 	id := layout.Ident(ident)
 	if id == m.ident {
@@ -106,10 +127,11 @@ func (m *Member) Alive(ident uint32) bool {
 	return held && generation.Load() == id.Generation()
 }
 
-// Populate makes the handle's pages present, where the system can be asked to.
+// Populate makes the handle's pages present, where the system can do that.
 func (m *Member) Populate() { m.view.Populate() }
 
-// OwnsMutex reports whether the mutex word names this handle, closed or not.
+// OwnsMutex reports whether the mutex word names this handle, whether closed or
+// open.
 func (m *Member) OwnsMutex() (owns bool) {
 	m.Use(func() error {
 		owns = !m.reader && layout.Owner(m.Words.Mutex().Load()) == m.ident
@@ -118,13 +140,15 @@ func (m *Member) OwnsMutex() (owns bool) {
 	return owns
 }
 
-// Leave detaches: afterwards Mem holds private zeros, or is unmapped where
-// Pinning, and if this was the last handle of a mapping that is not there to
-// persist, the mapping is gone. Calls that still use Mem do no harm, and none
-// may begin to wait on it. If a call took the mutex while Leave was under way,
-// Leave lets it go again, unless keepMutex says that the handle is meant to be
-// missed as an owner that died. The error says what was left behind; the handle
-// is closed all the same. A second Leave waits for the first, and returns nil.
+// Leave detaches. Afterwards Mem holds private zeros or, if Pinning, is
+// unmapped. If this was the last handle of a mapping that does not persist, the
+// mapping is freed. Calls that still use Mem do no harm, but no call may begin
+// to wait on it.
+//
+// If a call acquired the mutex during Leave, Leave releases it, unless
+// keepMutex says that the handle is to count as an owner that died. The error
+// says what was left behind; the handle is closed in any case. A second Leave
+// waits for the first and returns nil.
 func (m *Member) Leave(keepMutex bool) (err error) {
 	m.left.Do(func() { err = m.leave(keepMutex) })
 	return err
@@ -136,7 +160,7 @@ func (m *Member) leave(keepMutex bool) error {
 	}
 	m.gone = Pinning
 	if !Pinning {
-		m.Queue.Wake() // for an Unlock that has not yet woken a waiter, and cannot in other memory
+		m.Queue.Wake() // for an Unlock that has not yet woken a waiter and now finds other memory
 	}
 	err := m.view.Retire()
 	if err == nil && !Pinning {
@@ -165,7 +189,8 @@ func (m *Member) leave(keepMutex bool) error {
 	return errors.Join(err, m.obj.Close())
 }
 
-// disown lets the mutex go if this handle, whose memory is retired, holds it.
+// disown releases the mutex if this handle owns it. The handle's memory is
+// retired.
 func (m *Member) disown() error {
 	var word [4]byte
 	if n, err := m.obj.ReadAt(word[:], layout.MutexOff); n < len(word) {
@@ -197,8 +222,9 @@ func (m *Member) disown() error {
 	})
 }
 
-// unlinkIfLast gives the handle's place back, and the mapping's name if nobody
-// else has one and no owner's death is to be remembered.
+// unlinkIfLast drops the handle's place. It then unlinks the mapping if no
+// other handle is attached, the mapping does not persist and no owner's death
+// must be remembered.
 func (m *Member) unlinkIfLast() error {
 	if m.reader {
 		m.obj.DropReader()
@@ -217,8 +243,8 @@ func (m *Member) unlinkIfLast() error {
 		if err != nil || attached {
 			return err
 		}
-		// The word is read when nobody is there to change it. A file that says
-		// that an owner died stays.
+		// The word is read when no handle is left to change it. A file that
+		// says that an owner died stays.
 		if dirty, _, err := isDirty(m.obj); err != nil || dirty {
 			return err
 		}
@@ -235,10 +261,10 @@ func unlinkIfAlone(obj *mapping.Object) error {
 	if err != nil || !current {
 		return err
 	}
-	// Who may use another user's mapping need not be allowed to unlink it, as
-	// in a sticky directory; and who may only read it holds the registry
-	// shared, which does not keep the name from changing. The mapping then
-	// stays until the next to open the name begins it anew, or until its owner
+	// A user of another user's mapping may not be allowed to unlink it, as in a
+	// sticky directory. A handle that may only read holds the registry shared,
+	// so the name may change. In both cases the mapping stays until the next
+	// handle that opens the name initialises it again, or until its owner
 	// sweeps.
 	if obj.ReadOnly() {
 		return nil
@@ -249,7 +275,7 @@ func unlinkIfAlone(obj *mapping.Object) error {
 	return err
 }
 
-// Free gives the addresses of a detached handle back. No call may use Mem any
+// Free releases the addresses of a detached handle. No call may use Mem any
 // more.
 func (m *Member) Free() {
 	if m.view != nil && !m.gone && !m.lent {
@@ -258,10 +284,10 @@ func (m *Member) Free() {
 	}
 }
 
-// Discard closes a handle that was dropped without Leave, and frees one that
-// was closed. One that was dropped with the mutex held stays as it is until the
-// process ends. It is a clean-up function: no call can use the handle, and it
-// does not block.
+// Discard closes a handle that became unreachable without Leave, and frees one
+// that was closed. A handle that became unreachable while it owned the mutex
+// stays open until the process ends. Discard is a clean-up function: no call
+// can use the handle. It does not block.
 func (m *Member) Discard() {
 	if m.gone {
 		return
@@ -274,9 +300,9 @@ func (m *Member) Discard() {
 	}()
 }
 
-// Abandon is Discard for a handle whose memory may still be read, or written,
-// by those that have borrowed some of it. Its addresses are never given back.
-// Where memory cannot be replaced, it stays as it is until the process ends.
+// Abandon is Discard for a handle whose memory may still be in use by holders
+// of borrowed values. Its addresses are never released. Where memory cannot be
+// replaced, the handle stays open until the process ends.
 func (m *Member) Abandon() {
 	if Pinning {
 		return

@@ -28,7 +28,7 @@ var roles = map[string]func([]string) error{
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// in is the spec of a mutex in a directory.
+// in returns the spec of a mutex in a directory.
 func in(dir string) *Spec {
 	return &Spec{
 		Place: mapping.Place{Name: "m", Dir: dir},
@@ -40,7 +40,7 @@ func in(dir string) *Spec {
 	}
 }
 
-// persistent makes the spec one of a mapping that persists.
+// persistent makes the mapping of a spec persist.
 func persistent(s *Spec) *Spec {
 	s.New = func(page int) (*layout.Geometry, error) {
 		g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
@@ -49,7 +49,7 @@ func persistent(s *Spec) *Spec {
 	return s
 }
 
-// segment makes the spec one of a segment, which has a wait page.
+// segment makes the mapping of a spec a segment, which has a wait page.
 func segment(s *Spec) *Spec {
 	s.New = func(page int) (*layout.Geometry, error) {
 		g := &layout.Geometry{Kind: layout.KindSegment, Slots: 2, Capacity: 64}
@@ -58,7 +58,7 @@ func segment(s *Spec) *Spec {
 	return s
 }
 
-// join joins for as long as the test runs, if it does not leave before.
+// join joins. The handle leaves at the test's end unless it has left before.
 func join(t *testing.T, s *Spec) *Member {
 	t.Helper()
 	return stay(t)(Join(OpenOrCreate, s))
@@ -92,7 +92,7 @@ func want(t *testing.T, err, target error) {
 	}
 }
 
-// alive fails the test if m does not think so of an identity.
+// alive fails the test unless m.Alive(ident) is want.
 func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	t.Helper()
 	if got := m.Alive(ident); got != want {
@@ -101,14 +101,14 @@ func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	}
 }
 
-// dead waits until the handle of an identity, whose process was killed, is not
-// alive.
+// dead waits until the handle of an identity, whose process was killed, is no
+// longer alive.
 func dead(t *testing.T, m *Member, ident uint32) {
 	t.Helper()
 	proctest.Gone(t, func() bool { return !m.Alive(ident) })
 }
 
-// exists fails the test if the file of a spec does, or does not.
+// exists fails the test unless the existence of a spec's file is want.
 func exists(t *testing.T, s *Spec, want bool) {
 	t.Helper()
 	if _, err := os.Lstat(mapping.Path(&s.Place)); (err == nil) != want {
@@ -116,7 +116,8 @@ func exists(t *testing.T, s *Spec, want bool) {
 	}
 }
 
-// stays joins in DIR and says its identity, until its input says something.
+// stays joins in the directory args[0] and prints its identity. It leaves when
+// it reads a line.
 func stays(args []string) error {
 	m, err := Join(OpenOrCreate, in(args[0]))
 	if err != nil {
@@ -127,7 +128,7 @@ func stays(args []string) error {
 	return m.Leave(false)
 }
 
-// start starts a process that stays, and returns its identity.
+// start starts a process that stays, and returns it with its identity.
 func start(t *testing.T, dir string) (*proctest.Proc, uint32) {
 	t.Helper()
 	p := proctest.Start(t, "member", dir)
@@ -136,8 +137,8 @@ func start(t *testing.T, dir string) (*proctest.Proc, uint32) {
 	return p, uint32(ident)
 }
 
-// Every live handle has an identity of its own, which lives as long as it does,
-// however it ends.
+// TestIdentities checks that every live handle has an identity of its own,
+// which is alive as long as the handle is, however the handle ends.
 func TestIdentities(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a, b := join(t, in(dir)), join(t, in(dir))
@@ -161,7 +162,8 @@ func TestIdentities(t *testing.T) {
 	alive(t, a, a.Self(), true)
 }
 
-// A slot that is used again does not bring its earlier holders back to life.
+// TestSlotReused checks that the earlier holders of a slot that is reused do
+// not seem to be alive.
 func TestSlotReused(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a := join(t, in(dir))
@@ -184,8 +186,9 @@ func TestSlotReused(t *testing.T) {
 	}
 }
 
-// A handle never gets the identity that the mutex word names, even if
-// generations have come round to it since.
+// TestGenerationInUseIsSkipped checks that a handle never gets the identity
+// that the mutex word names, even if the slot's generations have wrapped around
+// to it.
 func TestGenerationInUseIsSkipped(t *testing.T) {
 	const last = 1<<20 - 1
 	s := in(proctest.TempDir(t))
@@ -215,8 +218,8 @@ func TestGenerationInUseIsSkipped(t *testing.T) {
 	a.Words.Mutex().Store(0)
 }
 
-// Whatever the words that a hostile peer can write say, there is a slot or an
-// error.
+// TestHostileRotor checks that there is a slot or an error, whatever a hostile
+// peer writes.
 func TestHostileRotor(t *testing.T) {
 	s := in(proctest.TempDir(t))
 	a := join(t, s)
@@ -278,8 +281,8 @@ func TestHow(t *testing.T) {
 	want(t, err, refused)
 }
 
-// The last to leave takes the file away, be it a reader; unless it is there to
-// persist.
+// TestLastLeaves checks that the last handle to leave removes the file, even if
+// it is a reader, unless the mapping persists.
 func TestLastLeaves(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
@@ -298,11 +301,12 @@ func TestLastLeaves(t *testing.T) {
 	must(t, a.Leave(false))
 	exists(t, s, true)
 	if join(t, s).Created {
-		t.Error("what persists was begun anew")
+		t.Error("a persistent mapping was initialised again")
 	}
 }
 
-// A name that leads elsewhere by now is not taken away.
+// TestLeaveWhenReplaced checks that a handle that leaves does not remove the
+// name if it refers to another file by now.
 func TestLeaveWhenReplaced(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows keeps the name of a file that is open")
@@ -329,10 +333,11 @@ func TestLeaveWhenReplaced(t *testing.T) {
 	}
 }
 
-// Whatever an initialiser that died has left, the next to join begins anew.
+// TestHalfInitialised checks that the next handle to join initialises the
+// mapping again, whatever an initialiser that died has left.
 func TestHalfInitialised(t *testing.T) {
-	// The states between create and Init's last store, and that of a mapping
-	// whose users all died.
+	// The states between create and the last store of Init, and that of a
+	// mapping whose users have all died.
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
 	marked := append(layout.Mark(false), make([]byte, g.Size()-int64(len(layout.Mark(false))))...)
@@ -368,15 +373,15 @@ func TestHalfInitialised(t *testing.T) {
 				t.Errorf("created is %v, the mutex is %#x", m.Created, m.Words.Mutex().Load())
 			}
 			if join(t, s).Created {
-				t.Error("a second handle created it too")
+				t.Error("a second handle created it, too")
 			}
 		})
 	}
 }
 
-// A mapping of another format is left alone while it is in use or persists, and
-// whoever wants it learns what to do. A mutex of format 1 has 8192 bytes where
-// pages have 4096.
+// TestOtherFormat checks that a mapping of another format is not changed while
+// it is in use or persists, and that the error says what to do. A mutex of
+// format 1 has 8192 bytes where pages have 4096.
 func TestOtherFormat(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex, Persist: true}
 	must(t, g.Place(mapping.PageSize()))
@@ -410,12 +415,12 @@ func TestOtherFormat(t *testing.T) {
 		}
 		must(t, Remove(&s.Place))
 		if !join(t, s).Created {
-			t.Error("not begun anew after it was removed")
+			t.Error("not initialised again after it was removed")
 		}
 	}
 }
 
-// joins joins and leaves in DIR until it is killed.
+// joins joins and leaves in the directory args[0] until it is killed.
 func joins(args []string) error {
 	for first := true; ; first = false {
 		m, err := Join(OpenOrCreate, in(args[0]))
@@ -432,7 +437,8 @@ func joins(args []string) error {
 	}
 }
 
-// Wherever in Join and Leave a process is killed, the next one joins.
+// TestKilledJoiner checks that the next process joins, wherever in Join or
+// Leave the last one was killed.
 func TestKilledJoiner(t *testing.T) {
 	kills := 100
 	if testing.Short() {
@@ -456,8 +462,8 @@ func TestKilledJoiner(t *testing.T) {
 	}
 }
 
-// While somebody is attached the mapping is never begun anew, whatever has
-// become of its header.
+// TestHeaderGone checks that a mapping is never initialised while a handle is
+// attached, whatever happens to its header.
 func TestHeaderGone(t *testing.T) {
 	g := &layout.Geometry{Kind: layout.KindMutex}
 	must(t, g.Place(mapping.PageSize()))
@@ -482,7 +488,7 @@ func TestHeaderGone(t *testing.T) {
 			a := join(t, s)
 			err := spoil(mapping.Path(&s.Place))
 			if err != nil && runtime.GOOS == "windows" {
-				return // it cuts no file that is mapped
+				return // Windows does not truncate a mapped file
 			}
 			must(t, err)
 			for range 2 {
@@ -495,14 +501,14 @@ func TestHeaderGone(t *testing.T) {
 			}
 			must(t, a.Leave(false))
 			if !join(t, s).Created {
-				t.Error("not begun anew after the last one left")
+				t.Error("not initialised again after the last handle left")
 			}
 		})
 	}
 }
 
-// A call that took the mutex while Leave was under way is undone, unless its
-// owner is meant to be missed.
+// TestLeaveWithMutex checks that Leave releases a mutex that a call acquired
+// during Leave, unless the handle is to count as an owner that died.
 func TestLeaveWithMutex(t *testing.T) {
 	for _, c := range []struct {
 		keep        bool
@@ -527,31 +533,32 @@ func TestLeaveWithMutex(t *testing.T) {
 		a.Words.Mutex().Store(a.Self())
 		must(t, join(t, s).Leave(false))
 		if got := a.Words.Mutex().Load(); got != a.Self() {
-			t.Errorf("another's mutex became %#x", got)
+			t.Errorf("the mutex of another handle became %#x", got)
 		}
 		if Pinning {
-			continue // the memory is gone
+			continue // the memory is unmapped
 		}
 		if b.Mem[layout.MutexOff] = 1; a.Words.Mutex().Load() != a.Self() {
-			t.Error("the memory of one that left is still shared")
+			t.Error("the memory of a handle that left is still shared")
 		}
 	}
 }
 
-// Discard, the clean-up of a handle that was dropped, ends it, unless it holds
-// the mutex: it is then alive for as long as its process.
+// TestDiscard checks that Discard, the clean-up of an unreachable handle,
+// closes the handle unless it owns the mutex. Such a handle is alive as long as
+// its process.
 func TestDiscard(t *testing.T) {
 	s := in(proctest.TempDir(t))
 	a := join(t, s)
-	// discard waits for the goroutine that does it, which must not come upon a
-	// handle that the test has freed.
+	// discard waits for the goroutine of Discard, which must not use a handle
+	// that the test has freed.
 	discard := func(m *Member) {
 		t.Helper()
 		m.Discard()
 		stacks := make([]byte, 1<<20)
 		for start := time.Now(); bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*Member).Discard")); {
 			if time.Since(start) > proctest.Patience {
-				t.Fatal("Discard does not end")
+				t.Fatal("Discard did not finish")
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -570,7 +577,8 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
-// A reader maps everything read-only but for the wait page.
+// TestReader checks that a reader maps everything except the wait page
+// read-only.
 func TestReader(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
@@ -585,10 +593,10 @@ func TestReader(t *testing.T) {
 		t.Error("the wait page is not shared")
 	}
 	if !proctest.Faults(func() { r.Mem[off+n] = 1 }) {
-		t.Error("a reader can write behind its wait page")
+		t.Error("a reader can write after its wait page")
 	}
 	if !proctest.Faults(func() { r.Mem[off-1] = 1 }) {
-		t.Error("a reader can write in front of its wait page")
+		t.Error("a reader can write before its wait page")
 	}
 	alive(t, r, a.Self(), true)
 	must(t, a.Leave(false))
@@ -612,7 +620,7 @@ func TestAdmin(t *testing.T) {
 	a.Count(layout.Waits)
 	a.Count(layout.DisturbedReads)
 	b.Count(layout.Waits)
-	reader.Count(layout.Waits) // which may not write
+	reader.Count(layout.Waits) // it may not write, so it does not count
 	st, err := Stat(&s.Place)
 	if err != nil || len(st.Holders) != 2 || st.Readers != 1 || st.Mode != proctest.Mode(mapping.DefaultMode) || st.Path != mapping.Path(&s.Place) || st.Geometry.Slots != 2 {
 		t.Errorf("Stat = %+v, %v", st, err)
@@ -637,7 +645,7 @@ func TestAdmin(t *testing.T) {
 	}
 	alive(t, a, b.Self(), true)
 
-	// What its dead users left is swept, unless it persists.
+	// Sweep removes what dead users left, unless it persists.
 	s = in(proctest.TempDir(t))
 	p, ident := start(t, s.Place.Dir)
 	if st, err := Stat(&s.Place); err != nil || len(st.Holders) != 1 || st.Holders[0] != (Holder{layout.Ident(ident).Slot(), p.Pid()}) {
@@ -652,7 +660,7 @@ func TestAdmin(t *testing.T) {
 	exists(t, s, false)
 	must(t, join(t, persistent(s)).Leave(false))
 	if swept, err := Sweep(&s.Place); swept || err != nil {
-		t.Errorf("Sweep of what persists = %v, %v", swept, err)
+		t.Errorf("Sweep of a persistent mapping = %v, %v", swept, err)
 	}
 	must(t, Remove(&s.Place))
 	must(t, os.WriteFile(mapping.Path(&s.Place), []byte("foreign"), 0o600))
@@ -669,8 +677,8 @@ func TestAdmin(t *testing.T) {
 	must(t, RemoveBare(&s.Place))
 }
 
-// Whoever cannot attach, as another was faster with a smaller one, leaves it
-// alone.
+// TestBareRace checks that a handle that cannot attach to a smaller mapping,
+// which another has just created, does not remove it.
 func TestBareRace(t *testing.T) {
 	s := &Spec{Place: mapping.Place{Name: "b", Dir: proctest.TempDir(t)}}
 	rounds := 500
@@ -694,7 +702,7 @@ func TestBareRace(t *testing.T) {
 		if other != nil {
 			must(t, other.Leave())
 		}
-		if err := RemoveBare(&s.Place); !errors.Is(err, fs.ErrNotExist) { // its creator was the one that failed, or left first
+		if err := RemoveBare(&s.Place); !errors.Is(err, fs.ErrNotExist) { // its creator failed, or left first
 			must(t, err)
 		}
 	}
@@ -718,8 +726,8 @@ func TestBare(t *testing.T) {
 	must(t, a.Leave())
 	exists(t, s, false)
 
-	// The creator leaves it to those that are still attached, and they leave it
-	// where it is.
+	// The creator leaves the mapping to the handles that are still attached.
+	// They do not remove it.
 	for range 2 {
 		a, err = JoinBare(p, 100, false)
 		must(t, err)
@@ -732,8 +740,7 @@ func TestBare(t *testing.T) {
 		must(t, RemoveBare(p))
 	}
 
-	// What another program made is not removed, be it with a size or without
-	// one.
+	// The file of another program is not removed, with or without a size.
 	for _, content := range [][]byte{nil, make([]byte, 100)} {
 		must(t, os.WriteFile(mapping.Path(p), content, 0o600))
 		a, err = JoinBare(p, 100, false)
@@ -748,7 +755,7 @@ func TestBare(t *testing.T) {
 	must(t, a.Leave())
 	exists(t, s, true)
 
-	// Neither kind takes the other for its own.
+	// Neither kind is taken for the other.
 	_, err = Join(OpenOrCreate, &Spec{Place: *p, New: in("").New, Check: in("").Check})
 	want(t, err, layout.ErrIncompatible)
 	s = in(proctest.TempDir(t))
@@ -758,8 +765,8 @@ func TestBare(t *testing.T) {
 	exists(t, s, true)
 }
 
-// What a member slot's holder took, who died in a generation that is about to
-// come again, is nobody's before that.
+// TestGenerationsBeginAgain checks that the messages of a dead holder of a
+// member slot are free before the generation in which it died comes again.
 func TestGenerationsBeginAgain(t *testing.T) {
 	dir := proctest.TempDir(t)
 	s := in(dir)
@@ -769,7 +776,7 @@ func TestGenerationsBeginAgain(t *testing.T) {
 	}
 	m := join(t, s)
 	r := ring.New(m.Mem, m.Geometry, layout.Ident(m.Self()), m.Alive, m.Key)
-	const slot = 1 // the next to be claimed
+	const slot = 1 // the next slot to be claimed
 	takers := []layout.Ident{layout.NewIdent(slot, 1), layout.NewIdent(slot, 1<<20-1), layout.NewIdent(2, 1)}
 	for _, taker := range takers {
 		ticket, place, _, err := r.Reserve()
@@ -792,8 +799,8 @@ func TestGenerationsBeginAgain(t *testing.T) {
 	}
 	must(t, second.Leave(false))
 	m.Words.Rotor().Store(slot)
-	// What the second took is given back when it leaves; it seems to have died
-	// here.
+	// The messages of the second are returned when it leaves. Here it seems to
+	// have died.
 	slots := layout.NewSlots(m.Mem, m.Geometry)
 	place := slots.Slot(2)
 	place.State().Store(uint64(layout.NewMessageState(2, takers[1], 1)))

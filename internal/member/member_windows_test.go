@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Whatever a handle opened is closed when it leaves, or was refused.
+// TestHandles checks that everything that a handle opened is closed when it
+// leaves or is refused.
 func TestHandles(t *testing.T) {
 	handles := func() (n uint32) {
 		count := windows.NewLazySystemDLL("kernel32.dll").NewProc("GetProcessHandleCount")
@@ -59,8 +60,8 @@ func TestHandles(t *testing.T) {
 		for range 100 {
 			use()
 		}
-		// The runtime has a few for each of its threads, of which some may be
-		// about to end.
+		// The runtime has a few for each of its threads, and some threads may
+		// be about to end.
 		for begun := time.Now(); handles() > before+50; time.Sleep(time.Millisecond) {
 			if time.Since(begun) > proctest.Patience {
 				t.Fatalf("%s: %d handles, before %d", what, handles(), before)

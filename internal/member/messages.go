@@ -7,9 +7,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// giveBack frees the messages of a queue that this handle, whose memory is
-// retired, has taken. It also wakes those whom a call that was still under way
-// could not wake any more in other memory.
+// giveBack returns the messages of a queue that this handle has taken. The
+// handle's memory is retired. giveBack also wakes the waiters that a call still
+// under way can no longer wake in the retired memory.
 func (m *Member) giveBack() error {
 	if m.Geometry.Kind != layout.KindQueue {
 		return nil
@@ -28,9 +28,9 @@ func (m *Member) giveBack() error {
 	})
 }
 
-// forget frees the messages of a queue that were taken by any holder of a
-// member slot. This handle holds it now, and its generations are about to begin
-// again, so that those that took them would be taken for alive. The registry is
+// forget returns the messages of a queue that any holder of a member slot has
+// taken. This handle now holds the slot, whose generations are about to begin
+// again, so the earlier takers would seem to be alive. The registry must be
 // locked.
 func (m *Member) forget(slot int) {
 	if m.Geometry.Kind == layout.KindQueue {
@@ -43,13 +43,13 @@ func (m *Member) forget(slot int) {
 	}
 }
 
-// free gives back, in memory to which the queue is mapped, the messages of some
-// takers.
+// free returns the messages of some takers to the queue that is mapped at mem,
+// and returns their number.
 func (m *Member) free(mem []byte, mine func(taker layout.Ident) bool) (n int) {
 	return ring.New(mem, m.Geometry, m.ident, m.Alive, m.Key).GiveBack(mine)
 }
 
-// pass wakes one that waits for an event count.
+// pass wakes one waiter for an event count.
 func (m *Member) pass(mem []byte, event int) {
 	e := park.NewEvent(layout.NewWaitPage(mem, m.Geometry), event, m.obj.Family())
 	e.Pass()

@@ -8,18 +8,18 @@ import (
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
-// Closed handles keep their addresses until the garbage collector, to which
-// they seem small, finds that no call can use them any more.
+// Closed handles keep their addresses until the garbage collector finds them
+// unreachable. To the collector they seem small.
 var (
-	retired atomic.Int64 // bytes that they keep
-	needed  atomic.Int64 // of these, what the last call of the collector found still referred to
+	retired atomic.Int64 // bytes at these addresses
+	needed  atomic.Int64 // how many of these were still reachable at the last collection
 )
 
-// reclaimAt is how many bytes make reclaim call the collector.
+// reclaimAt is how many bytes make reclaim run the collector.
 const reclaimAt = 64 << 20
 
-// reclaim has the garbage collector give addresses back before this process has
-// none, if that may come to pass: then it could not work any more.
+// reclaim runs the garbage collector, so that it releases addresses before this
+// process has none left. Without addresses the collector could not run.
 func reclaim() {
 	before := retired.Load()
 	needed.Store(min(needed.Load(), before))
@@ -28,7 +28,7 @@ func reclaim() {
 	}
 	runtime.GC()
 	for pause := time.Millisecond; retired.Load() >= before && pause < 100*time.Millisecond; pause *= 2 {
-		time.Sleep(pause) // the clean-ups run after it
+		time.Sleep(pause) // the clean-ups run after the collection
 	}
 	needed.Store(retired.Load())
 }

@@ -13,20 +13,23 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// RowEvent is the event count of those that wait for another member's row to
-// change.
+// RowEvent is the event count of the waiters for a change of another member's
+// row.
 const RowEvent = 0
 
-// Event is an event count of the wait page. The caller closes its Queue.
+// Event returns an event count of the wait page. The caller must close its
+// Queue.
 func (m *Member) Event(i int) *park.Event { return park.NewEvent(m.WaitPage, i, m.obj.Family()) }
 
-// EventBroadcast wakes all who sleep on the sequence number of an event count.
+// EventBroadcast returns the broadcast to all waiters that sleep on the
+// sequence number of an event count.
 func (m *Member) EventBroadcast(i int) *park.Broadcast {
 	return park.NewBroadcast(m.WaitPage.Event(i).Seq, m.obj.Family())
 }
 
-// Open reports whether a handle has that member slot. It is one system call,
-// and errs on the side of true, as Alive does.
+// Open reports whether any handle holds a member slot. It makes at most one
+// system call. Like Alive, it may return true for a slot that has just become
+// free.
 func (m *Member) Open(slot int) bool {
 	if slot == m.ident.Slot() && !m.reader {
 		return true
@@ -35,13 +38,14 @@ func (m *Member) Open(slot int) bool {
 	return held || err != nil
 }
 
-// Row is the handle's row, for its own use. The first call takes the registry
-// lock, and for a reader a member slot. Others find the row by
-// layout.WaitPage.UsedRows, and know by the member slot whether its handle is
-// open. Row must not be called within Use.
+// Row returns the handle's row, for the handle's own use. The first call locks
+// the registry and, for a reader, takes a member slot. Other handles find the
+// row by layout.WaitPage.UsedRows, and tell by the member slot whether the
+// row's handle is open. Row must not be called within Use.
 //
-// Errors: fs.ErrPermission for a reader that may not write to the file,
-// ErrTooManyMembers if there is no slot left for a reader, fs.ErrClosed.
+// It returns an error matching fs.ErrPermission for a reader that may not write
+// to the file, ErrTooManyMembers if no slot is left for a reader, and
+// fs.ErrClosed if the handle is closed.
 func (m *Member) Row() (*atomic.Uint64, error) {
 	if row := m.row.Load(); row != nil {
 		return row, nil
@@ -78,11 +82,10 @@ func (m *Member) Row() (*atomic.Uint64, error) {
 	return m.row.Load(), err
 }
 
-// Pinned is what the rows of all members that live have in common with OR: the
-// bits that some of them has set. It asks the system whether a member lives
-// only if ask says so, and only about those that have bits set; without, those
-// that it does not know to be dead count. It is called within Use, of a kind
-// that has rows.
+// Pinned returns the rows of all live members, combined by OR. If ask is set,
+// it asks the system whether the members that have bits set are alive.
+// Otherwise only those that it knows to be dead do not count. It must be called
+// within Use, for a kind that has rows.
 func (m *Member) Pinned(ask bool) (bits uint64) {
 	dead := m.dead.Load()
 	if dead == nil && !ask {
@@ -94,10 +97,10 @@ func (m *Member) Pinned(ask bool) (bits uint64) {
 			continue
 		}
 		if ask || dead != nil && dead[slot].Load() != 0 {
-			// A holder of this generation, or of an earlier one, has set the
-			// bits: the next clears them before it raises the generation. So if
-			// nobody holds the slot after that, their holder is dead, and stays
-			// so.
+			// The bits were set by a holder of this generation or of an earlier
+			// one, as the next holder clears them before it raises the
+			// generation. So if the slot has no holder after that, the one that
+			// set them is dead.
 			generation := m.Words.Generation(slot).Load()
 			if m.deadOf(slot).Load() == generation {
 				continue
@@ -114,13 +117,13 @@ func (m *Member) Pinned(ask bool) (bits uint64) {
 	return bits
 }
 
-// holds reports whether a member slot is this handle's.
+// holds reports whether this handle holds a member slot.
 func (m *Member) holds(slot int) bool {
 	return m.row.Load() != nil && m.rowSlot == slot
 }
 
-// deadOf is the generation of a member slot whose holder is known to be dead; 0
-// if none is, which no holder of a slot has.
+// deadOf returns the generation of a member slot whose holder is known to be
+// dead. It is 0, which is not a generation, if none is known.
 func (m *Member) deadOf(slot int) *atomic.Uint32 {
 	dead := m.dead.Load()
 	if dead == nil {
@@ -130,7 +133,7 @@ func (m *Member) deadOf(slot int) *atomic.Uint32 {
 	return &dead[slot]
 }
 
-// claimForReader is claim by a handle that has mapped the header read-only.
+// claimForReader is claim for a handle that has mapped the header read-only.
 func (m *Member) claimForReader() (ident layout.Ident, err error) {
 	view, err := m.obj.Map(len(m.Mem), true)
 	if err != nil {
@@ -147,8 +150,8 @@ func (m *Member) claimForReader() (ident layout.Ident, err error) {
 	return ident, err
 }
 
-// leaveRow clears the row of a handle whose memory is retired, and wakes one
-// that waits for it. The registry is locked.
+// leaveRow clears the row of a handle whose memory is retired, and wakes a
+// waiter for it. The registry must be locked.
 func (m *Member) leaveRow() error {
 	if m.row.Load() == nil {
 		return nil
@@ -161,7 +164,7 @@ func (m *Member) leaveRow() error {
 	err = view.Guard(func() error {
 		page := layout.NewWaitPage(view.Mem, m.Geometry)
 		if m.Geometry.Kind.RowsNameHolders() && page.Row(m.rowSlot).Load() != 0 {
-			return nil // the others take it back
+			return nil // the other members take it back
 		}
 		clearRow(m.obj, page, m.rowSlot)
 		page.DisuseRow(m.rowSlot)
@@ -169,7 +172,7 @@ func (m *Member) leaveRow() error {
 		return nil
 	})
 	if errors.Is(err, fault.ErrLost) {
-		return nil // the file was truncated, and nobody sees the row any more
+		return nil // the file was truncated, so no process sees the row
 	}
 	return err
 }

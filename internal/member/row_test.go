@@ -11,14 +11,14 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A row belongs to a member slot. It is cleared when its handle leaves, or by
-// the next to claim the slot.
+// TestRow checks that a row belongs to a member slot, and that it is cleared
+// when its handle leaves or when the slot is claimed again.
 func TestRow(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a, b := join(t, s), join(t, s)
 	used := func() []int { return slices.Collect(a.WaitPage.UsedRows()) }
 	if a.WaitPage.AnyRow() {
-		t.Fatal("a row is used before anybody asked for one")
+		t.Fatal("a row is used before any handle asked for one")
 	}
 	row, err := b.Row()
 	must(t, err)
@@ -42,7 +42,7 @@ func TestRow(t *testing.T) {
 		t.Errorf("Row of a closed handle: %v", err)
 	}
 
-	a.WaitPage.Row(slot).Store(9) // as one leaves that is killed
+	a.WaitPage.Row(slot).Store(9) // as a killed handle leaves it
 	a.WaitPage.UseRow(slot)
 	a.Words.Rotor().Store(uint32(slot))
 	e := a.Event(RowEvent)
@@ -54,12 +54,12 @@ func TestRow(t *testing.T) {
 		t.Errorf("slot %d has %d in its row", slot, a.WaitPage.Row(slot).Load())
 	}
 	if e.Flag.Load() != 0 || e.Seq.Load() == seq {
-		t.Error("nobody was told that the row was cleared")
+		t.Error("no waiter was woken when the row was cleared")
 	}
 }
 
-// A reader has a row once it asks for one, and holds a member slot from then
-// on.
+// TestRowOfReader checks that a reader gets a row, and with it a member slot,
+// when it asks for one.
 func TestRowOfReader(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	a := join(t, s)
@@ -92,12 +92,13 @@ func TestRowOfReader(t *testing.T) {
 	must(t, r.Leave(false))
 	alive(t, a, uint32(ident), false)
 	if a.WaitPage.AnyRow() || a.WaitPage.Row(slot).Load() != 0 {
-		t.Error("a reader left its row")
+		t.Error("the row of a reader that left is still in use")
 	}
 }
 
-// A row that names its holder is not cleared by the next to claim the slot,
-// which gets an identity that the row does not name.
+// TestRowNamesHolder checks that a row that names its holder is not cleared
+// when the slot is claimed again, and that the new identity is not the one that
+// the row names.
 func TestRowNamesHolder(t *testing.T) {
 	s := segment(in(proctest.TempDir(t)))
 	s.New = func(page int) (*layout.Geometry, error) {
@@ -122,7 +123,7 @@ func TestRowNamesHolder(t *testing.T) {
 			t.Errorf("after generation %d, with %d in the row, comes %d of slot %d", last, dead.Generation(), got.Generation(), got.Slot())
 		}
 		if got := a.WaitPage.Row(slot).Load(); got != row {
-			t.Errorf("the row was %#x, and is %#x", row, got)
+			t.Errorf("the row was %#x, now %#x", row, got)
 		}
 		if a.Alive(uint32(dead)) || !a.Open(slot) || a.Open(slot+1) {
 			t.Errorf("the dead is alive: %v; its slot is open: %v; the next is: %v", a.Alive(uint32(dead)), a.Open(slot), a.Open(slot+1))

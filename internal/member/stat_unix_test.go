@@ -15,8 +15,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A mapping that is begun anew all the time, in one file, with geometries that
-// change, is one of them or not there whenever somebody looks.
+// TestStatOfWhatIsBegunAnew checks that Stat finds a valid mapping or none,
+// whenever it looks at a file that is initialised again and again with
+// different geometries.
 func TestStatOfWhatIsBegunAnew(t *testing.T) {
 	p := mapping.Place{Name: "x", Dir: proctest.TempDir(t)}
 	var images [3][]byte
@@ -30,7 +31,7 @@ func TestStatOfWhatIsBegunAnew(t *testing.T) {
 	file, err := os.Create(mapping.Path(&p))
 	must(t, err)
 	defer file.Close()
-	const ready, birth = 8, 88 // offsets, as docs/format.md says
+	const ready, birth = 8, 88 // offsets from docs/format.md
 	stop, stopped := make(chan bool), make(chan error)
 	go func() {
 		defer close(stopped)

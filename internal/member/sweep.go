@@ -11,27 +11,25 @@ import (
 	"github.com/sharedseg/sharedseg/internal/mapping"
 )
 
-// Processes that are killed leave their mappings behind, with their memory,
-// until somebody opens the names again. Nobody may ever do that, so a process
-// that takes shared memory also gives back, in the background, what the dead
-// have left.
+// Killed processes leave their mappings, with their memory, until the names are
+// opened again, which may never happen. So a process that creates a mapping
+// also removes, in the background, what dead processes have left.
 
-// Sweep removes a mapping that nobody is attached to and that is not there to
-// persist, and reports whether it did. It passes over what is busy, what is no
-// mapping, what is gone, and what this process may not open: none of that is an
-// error.
+// Sweep removes a mapping that does not persist and to which no handle is
+// attached, and reports whether it did. It skips, without an error, a mapping
+// that is in use, a file that is not a mapping, a name that does not exist, and
+// a file that this process may not open.
 func Sweep(p *mapping.Place) (bool, error) { return ifDead(p, sweep) }
 
 // Leftover reports whether Sweep would remove a mapping.
 func Leftover(p *mapping.Place) (bool, error) { return ifDead(p, leftover) }
 
-// ifDead calls do for a mapping that can be had, with the registry locked.
+// ifDead calls do for a mapping whose registry it can lock.
 func ifDead(p *mapping.Place, do func(*mapping.Object) (bool, error)) (bool, error) {
 	if err := p.Check(); err != nil || !p.Lasting() {
 		return false, err
 	}
-	// One that somebody opens or closes is in use; but it may also be somebody
-	// who looks for what to sweep.
+	// A busy mapping is in use, unless the other handle is just another sweep.
 	for tries := 0; ; tries++ {
 		obj, busy, err := mapping.TryEnter(p)
 		if busy && tries < 20 {
@@ -49,21 +47,21 @@ func ifDead(p *mapping.Place, do func(*mapping.Object) (bool, error)) (bool, err
 	}
 }
 
-// leftover is Leftover for an object whose registry lock is held.
+// leftover is Leftover for an object whose registry is locked.
 func leftover(obj *mapping.Object) (bool, error) {
 	attached, err := obj.AnyHeld()
 	if err != nil || attached {
 		return false, err
 	}
-	// Only now: somebody who was attached could have locked the mutex and died
-	// after it was read.
+	// The mutex word is read after that: a handle that was attached could have
+	// locked the mutex and died in between.
 	buf := heads.Get().(*[layout.HeadSize]byte)
 	defer heads.Put(buf)
 	n, err := obj.ReadAt(buf[:], 0)
 	return err == nil && layout.IsMarked(buf[:n]) && !kept(buf[:n]), err
 }
 
-// sweep is Sweep for an object whose registry lock is held.
+// sweep is Sweep for an object whose registry is locked.
 func sweep(obj *mapping.Object) (bool, error) {
 	if dead, err := leftover(obj); err != nil || !dead {
 		return false, err
@@ -77,15 +75,15 @@ func sweep(obj *mapping.Object) (bool, error) {
 	return true, nil
 }
 
-// kept reports whether a mapping of ours that begins with head is to stay
-// although nobody is attached: it persists, or it is a mutex that has to tell
-// its next user that an owner died. Only Remove takes such a one away.
+// kept reports whether a mapping with the first bytes head stays although no
+// handle is attached: it persists, or it must tell its next user that an owner
+// died. Only Remove removes it.
 func kept(head []byte) bool {
 	ready, err := layout.Ready(head)
 	return err != nil || ready && layout.Persists(head) || layout.Dirty(head)
 }
 
-// What the sweep of a process may come to.
+// The limits of the sweep of a process.
 const (
 	sweepEntries = 4096
 	sweepTime    = 100 * time.Millisecond
@@ -93,9 +91,9 @@ const (
 
 var swept sync.Once
 
-// sweepBehind has this process sweep the place of its first new mapping, in the
-// background. It does so once, and in the platform's shared memory only: a
-// directory is the caller's own affair.
+// sweepBehind makes this process sweep the place of its first new mapping, in
+// the background. It does so once, and only in the platform's shared memory: a
+// directory is the caller's own.
 func sweepBehind(p *mapping.Place) {
 	if p.Dir != "" || !p.Lasting() {
 		return
@@ -108,8 +106,8 @@ func sweepBehind(p *mapping.Place) {
 }
 
 // sweepAll sweeps what this user's processes have left at a place. It looks at
-// so many entries of it at most, for so long at most. Those that are busy, or
-// make trouble, it leaves to the next.
+// most at the given number of entries, and at most for the given time. It skips
+// mappings that are busy or cause an error.
 func sweepAll(p mapping.Place, entries int, limit time.Duration) {
 	deadline := time.Now().Add(limit)
 	for name := range mapping.Leavings(&p, entries) {

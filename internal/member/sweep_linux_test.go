@@ -14,8 +14,8 @@ import (
 
 func init() { roles["asker"] = asker }
 
-// asker says whether the first byte of FILE is locked, each time that it is
-// asked.
+// asker prints whether the first byte of the file args[0] is locked, each time
+// it is asked.
 func asker(args []string) error {
 	file, err := os.Open(args[0])
 	if err != nil {
@@ -29,9 +29,9 @@ func asker(args []string) error {
 	return nil
 }
 
-// A process may have POSIX locks on a file of its own, which go when it closes
-// any descriptor of it. So a background sweep does not open what this process
-// has open.
+// TestSweepAllKeepsLocks checks that a background sweep does not open a file
+// that this process has open. Closing any descriptor of a file drops the POSIX
+// locks that the process has on it.
 func TestSweepAllKeepsLocks(t *testing.T) {
 	dir := proctest.TempDir(t)
 	path := filepath.Join(dir, "database")

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A background sweep removes what dead processes of this user left, and nothing
-// else.
+// TestSweepAll checks that a background sweep removes what dead processes of
+// this user have left, and nothing else.
 func TestSweepAll(t *testing.T) {
 	dir := proctest.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -86,7 +86,7 @@ func TestSweepAll(t *testing.T) {
 	sweepAll(mapping.Place{Dir: dir}, 4096, 0)
 	sweepAll(mapping.Place{Dir: dir}, 0, time.Minute)
 	if left := snapshot(t, dir); !slices.Equal(left, before) {
-		t.Errorf("without time, or entries, %v of %v are left", left, before)
+		t.Errorf("without time or entries, %v of %v are left", left, before)
 	}
 	sweepAll(mapping.Place{Dir: dir}, 4096, time.Minute)
 	for name := range stale {
@@ -102,7 +102,7 @@ func TestSweepAll(t *testing.T) {
 		}
 	}
 
-	// Those that were in use are swept when they are not.
+	// Those that were in use are swept once they are not.
 	other.Kill()
 	proctest.Gone(t, func() bool {
 		sweepAll(mapping.Place{Dir: dir}, 4096, time.Minute)
@@ -126,7 +126,8 @@ func snapshot(t *testing.T, dir string) (names []string) {
 
 func init() { roles["locker"] = locker }
 
-// locker opens or closes "busy" in DIR, has "live" open, and reads "read".
+// locker opens or closes "busy" in the directory args[0], has "live" open, and
+// reads "read".
 func locker(args []string) error {
 	object := func(name string, lock func(*mapping.Object) error) error {
 		obj, err := mapping.Open(&mapping.Place{Name: name, Dir: args[0]}, false)
