@@ -17,11 +17,11 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A value tells whether it is whole, and which life of the segment it belongs
-// to: each initialisation begins one.
+// A value shows whether it is whole and to which life of the segment it
+// belongs. Each initialisation of a segment begins a new life.
 type value struct {
-	Life uint64 // 0 if nothing was stored in it
-	N    uint64 // the version, if the value is only ever updated
+	Life uint64 // 0 if nothing was stored
+	N    uint64 // the version, if the segment is only changed by Update
 	Fill [62]uint64
 }
 
@@ -40,7 +40,7 @@ func (v *value) check() error {
 	return nil
 }
 
-// halves is a codec that can be killed half-way.
+// halves is a codec that has a step in the middle of an encoding.
 type halves struct{}
 
 func (halves) ID() string { return "sharedseg-test/halves" }
@@ -79,20 +79,20 @@ var (
 	persistent = &flavour{codec.Fixed[value](), segment.Options{Persist: true}}
 )
 
-// patience is a context that ends what would otherwise hang.
+// patience returns a context that ends what would otherwise hang.
 func patience() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), proctest.Patience)
 }
 
-// An actor uses a segment, and looks at what it sees with a critical eye.
+// An actor uses a segment and checks everything that it loads.
 type actor struct {
 	*flavour
 	name, dir string
-	counts    bool // there are no Stores but those of Updates, so that each value has its version as N
-	skips     bool // the same, but some versions are left out, so that N may be lower
+	counts    bool // the segment is changed only by Update, so the N of each value is its version
+	skips     bool // the same, but versions are skipped, so N may be lower
 	s         *segment.Segment[value]
 
-	// what the handle has seen
+	// the last value that the handle has loaded
 	life, version, n uint64
 }
 
@@ -119,13 +119,13 @@ func (a *actor) saw(v *value, version uint64) error {
 	case version < a.version:
 		return fmt.Errorf("version %d after version %d", version, a.version)
 	case version != 0 && version == a.version && v.N != a.n:
-		return fmt.Errorf("version %d was %d and is %d", version, a.n, v.N)
+		return fmt.Errorf("version %d was %d, now it is %d", version, a.n, v.N)
 	case a.skips && (v.N > version || v.N < a.n || v.N == a.n && version != a.version):
 		return fmt.Errorf("version %d is update %d, version %d was update %d", version, v.N, a.version, a.n)
 	case a.counts && !a.skips && v.N != version:
 		return fmt.Errorf("version %d is update %d", version, v.N)
 	case a.life != 0 && v.Life != a.life:
-		return fmt.Errorf("life %#x has become %#x: it was initialised while it was open", a.life, v.Life)
+		return fmt.Errorf("life %#x became %#x: the segment was initialised while it was open", a.life, v.Life)
 	}
 	a.life, a.version, a.n = v.Life, version, v.N
 	return nil
@@ -140,7 +140,7 @@ func (a *actor) load() error {
 	return a.saw(&v, version)
 }
 
-// update makes one update, and notes its version.
+// update makes one update and records its version.
 func (a *actor) update(ctx context.Context, during func()) error {
 	var life, n uint64
 	err := a.s.UpdateContext(ctx, func(v *value) error {
@@ -164,8 +164,7 @@ func (a *actor) update(ctx context.Context, during func()) error {
 	return a.saw(&v, n)
 }
 
-// store stores some value, or updates the one there is if that is all that is
-// allowed.
+// store stores a value, or updates the current one if only updates are allowed.
 func (a *actor) store(ctx context.Context) error {
 	if a.life == 0 {
 		if err := a.load(); err != nil {
@@ -181,7 +180,7 @@ func (a *actor) store(ctx context.Context) error {
 	return a.load()
 }
 
-// borrow borrows the current value, and checks it.
+// borrow borrows the current value and checks it.
 func (a *actor) borrow(from interface {
 	Borrow(ctx context.Context) (*segment.Borrowed[value], error)
 }) (*segment.Borrowed[value], error) {
@@ -203,7 +202,7 @@ func (a *actor) lend(publish bool) error {
 		return err
 	}
 	defer l.Discard()
-	if err := a.load(); err != nil { // the lock keeps it as it is
+	if err := a.load(); err != nil { // the lock keeps it from changing
 		return err
 	}
 	life := a.life
@@ -229,7 +228,7 @@ func (a *actor) beside(do func(b *actor) error) error {
 		return err
 	}
 	if b.s.Created() {
-		return errors.New("created although it is open")
+		return errors.New("created while it was open")
 	}
 	b.life, b.version, b.n = a.life, a.version, a.n
 	return errors.Join(do(b), b.close())
@@ -252,8 +251,8 @@ func (a *actor) read(during func(r *segment.Reader[value]) error) error {
 	return errors.Join(err, r.Close())
 }
 
-// pair is what a named mutex guards: two numbers that are the same, but while
-// one is changed.
+// pair is what a named mutex guards: two numbers that are equal except while
+// one is being changed.
 type pair struct{ A, B uint64 }
 
 // A keeper uses a named mutex and the pair that it guards.
@@ -291,7 +290,8 @@ func (k *keeper) repair() error {
 	return k.b.Store(pair{p.A, p.A})
 }
 
-// increment increments the pair, with the mutex held, and lets it go.
+// increment increments the pair and unlocks the mutex. The caller holds the
+// mutex.
 func (k *keeper) increment() error {
 	p, err := k.b.Load()
 	if err != nil {
@@ -311,9 +311,9 @@ func (k *keeper) lock(ctx context.Context) error {
 	return k.increment()
 }
 
-// inherit opens the mutex that a dead owner has left, increments the pair, and
-// closes the mutex. Then it opens the mutex again, and leaves it, and the pair,
-// as one does that dies half-way.
+// inherit opens the mutex that a dead owner has left, increments the pair and
+// closes the mutex. Then it opens the mutex again, and leaves mutex and pair
+// like an owner that dies half-way.
 func (k *keeper) inherit() error {
 	if err := k.visitMutex(); err != nil {
 		return err

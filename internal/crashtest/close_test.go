@@ -12,9 +12,9 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// Watchers are woken by a Store whose handle is closed right before it would
-// wake them. Else they find the version when they look by themselves, some 0.1
-// s later.
+// TestCloseBeforeWaking checks that watchers are woken by a Store whose handle
+// is closed right before it wakes them. Otherwise they would see the version
+// only at their next look, about 0.1 s later.
 func TestCloseBeforeWaking(t *testing.T) {
 	name := proctest.Name(t)
 	open := func() *segment.Segment[string] {

@@ -27,17 +27,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A prey is a victim as the driver sees it.
-type prey struct {
+// A victimProc is a victim's process as the driver sees it.
+type victimProc struct {
 	*proctest.Proc
 	at    chan struct{} // it is about to be killed or stopped
-	done  chan struct{} // it is done after all
-	ended chan struct{} // its output ended
-	acked atomic.Uint64 // the last version it stored
+	done  chan struct{} // it has finished
+	ended chan struct{} // its output has ended
+	acked atomic.Uint64 // the last version that it stored
 }
 
-func spawn(t *testing.T) *prey {
-	p := &prey{
+func spawn(t *testing.T) *victimProc {
+	p := &victimProc{
 		Proc: proctest.Start(t, "victim"),
 		at:   make(chan struct{}, 1), done: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
@@ -59,8 +59,8 @@ func spawn(t *testing.T) *prey {
 	return p
 }
 
-// await waits for something of a prey that is yet to end.
-func (p *prey) await(c <-chan struct{}) error {
+// await waits for an event of a victim. It fails if the victim ends first.
+func (p *victimProc) await(c <-chan struct{}) error {
 	select {
 	case <-c:
 		return nil
@@ -77,7 +77,7 @@ func (p *prey) await(c <-chan struct{}) error {
 }
 
 // stopped waits until the process is stopped.
-func (p *prey) stopped() error {
+func (p *victimProc) stopped() error {
 	for begun := time.Now(); time.Since(begun) < proctest.Patience; time.Sleep(50 * time.Microsecond) {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, p.Pid(), &info, unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
@@ -88,11 +88,11 @@ func (p *prey) stopped() error {
 			return nil
 		}
 	}
-	return errors.New("the victim does not stop")
+	return errors.New("the victim did not stop")
 }
 
-// A driver has a victim suffer at each step of an operation, and looks at what
-// comes of it.
+// A driver kills or stops a victim at each step of an operation, and checks the
+// consequences.
 type driver struct {
 	*testing.T
 	*player
@@ -100,12 +100,12 @@ type driver struct {
 	operation *operation
 	action    string
 	name, dir string
-	alone     bool // but for victims
-	next      *prey
+	alone     bool // there are no peers
+	next      *victimProc
 	peers     []*proctest.Proc
-	file      *os.File // in a steady scene
+	file      *os.File // in the scene steady
 	seen      atomic.Uint64
-	stale     []byte // what a segment looks like that a process left when it died
+	stale     []byte // the content of a segment that a dead process has left
 }
 
 func (d *driver) must(err error) {
@@ -115,27 +115,27 @@ func (d *driver) must(err error) {
 	}
 }
 
-// take returns a victim that has just been started, and starts the next, which
-// takes a while.
-func (d *driver) take() *prey {
+// take returns a victim that has just been started, and starts the next one,
+// which takes a while.
+func (d *driver) take() *victimProc {
 	p := d.next
 	d.next = spawn(d.T)
 	return p
 }
 
-// command makes a victim begin.
-func (d *driver) command(p *prey, action string, op int, at step.Step, nth int) {
+// command tells a victim to begin.
+func (d *driver) command(p *victimProc, action string, op int, at step.Step, nth int) {
 	p.Say(fmt.Sprintf("%d %d %d %s %s %s", op, at, nth, action, d.name, d.dir))
 }
 
 func (d *driver) path() string { return filepath.Join(d.dir, d.name) }
 
-// run makes rounds at each step of an operation, with that many peers, and
-// returns how many.
+// run does the given number of rounds at each step of an operation, beside the
+// given number of peers. It returns the number of rounds.
 func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 	d := &driver{T: t, op: op, operation: operations[op], action: action, name: proctest.Name(t), dir: "/dev/shm", alone: peers == 0}
 	if d.operation.scene == swept {
-		d.dir = proctest.TempDir(t) // a Sweep is for all that is there
+		d.dir = proctest.TempDir(t) // Sweep concerns the whole directory
 	}
 	var err error
 	d.player, err = d.operation.enter(d.name, d.dir)
@@ -188,11 +188,11 @@ func run(t *testing.T, op int, action string, peers, rounds int) (n int) {
 	return n
 }
 
-// round has a victim suffer at the nth passage of a step.
+// round kills or stops a victim at the nth passage of a step.
 func (d *driver) round(at step.Step, nth int) {
 	defer func() {
 		if d.Failed() {
-			d.Errorf("that was at step %v, passage %d", at, nth)
+			d.Errorf("at step %v, passage %d", at, nth)
 		}
 	}()
 	repairs := int64(0)
@@ -217,7 +217,7 @@ func (d *driver) round(at step.Step, nth int) {
 	go func() {
 		if beside := d.operation.beside; beside != nil {
 			if err := beside(ctx, d); err != nil {
-				p.Slay() // it may wait for what does not come any more
+				p.Slay() // it may wait for something that will not come
 				busy <- err
 			}
 		}
@@ -234,19 +234,20 @@ func (d *driver) round(at step.Step, nth int) {
 		<-p.ended
 		p.Kill()
 		d.must(idle())
-		d.bury()
+		d.awaitRelease()
 	} else {
 		d.must(p.stopped())
 		if s := d.operation.scene; s == steady || s == mutual || s == queued {
 			d.must(idle())
 			d.pause(at)
 		} else if s == others {
-			d.must(d.locker.endure()) // what others do meanwhile may wait for the victim without a context
+			// the operation beside may wait for the victim without a context
+			d.must(d.locker.whileStopped())
 		} else {
 			time.Sleep(5 * time.Millisecond) // the registry may be locked
 		}
 		p.Signal(unix.SIGCONT)
-		if d.operation.scene == others { // it may wait for what is done beside it
+		if d.operation.scene == others { // the victim may wait for the operation beside
 			d.must(p.await(p.done))
 		}
 		d.must(idle())
@@ -269,10 +270,10 @@ func (d *driver) round(at step.Step, nth int) {
 	}
 }
 
-// bury waits until the dead hold nothing, if nobody but they and the driver has
-// the segment open.
-func (d *driver) bury() {
-	if s := d.operation.scene; !d.alone || s == mutual || s == others { // who wants a lock waits anyway
+// awaitRelease waits until the dead hold nothing, if only they and the driver
+// had the segment open.
+func (d *driver) awaitRelease() {
+	if s := d.operation.scene; !d.alone || s == mutual || s == others { // waiters for a lock wait for that anyway
 		return
 	}
 	ours := 0
@@ -288,8 +289,8 @@ func (d *driver) bury() {
 	})
 }
 
-// pause is while the victim is stopped. Whatever needs its lock waits for it
-// until a context ends that, and nothing else waits.
+// pause runs while the victim is stopped. It checks that everything that needs
+// the victim's lock waits until its context ends, and that nothing else waits.
 func (d *driver) pause(at step.Step) {
 	if d.operation.scene == queued {
 		d.pauseQueue(at)
@@ -304,7 +305,7 @@ func (d *driver) pause(at step.Step) {
 		}
 		defer cancel()
 		if err := do(ctx); errors.Is(err, context.DeadlineExceeded) != holds || err != nil && !holds {
-			d.Fatalf("the victim has the lock: %v; another who wants it gets: %v", holds, err)
+			d.Fatalf("the victim has the lock: %v; another handle's error: %v", holds, err)
 		}
 	}
 	if d.operation.scene == mutual {
@@ -317,7 +318,7 @@ func (d *driver) pause(at step.Step) {
 		return
 	}
 	d.must(d.sealed())
-	if at == step.RegistryQueued { // it is passed
+	if at == step.RegistryQueued { // the ticket is passed over
 		d.must(d.actor.beside(func(b *actor) error { return b.load() }))
 	}
 	if d.options.LockReads {
@@ -325,7 +326,7 @@ func (d *driver) pause(at step.Step) {
 	} else {
 		d.must(d.load())
 	}
-	for range 2 * segment.DefaultSlots { // if the victim reads, the slot that it reads is written meanwhile
+	for range 2 * segment.DefaultSlots { // a slot that the victim reads is overwritten meanwhile
 		locking(func(ctx context.Context) error { return d.update(ctx, func() {}) })
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -335,7 +336,8 @@ func (d *driver) pause(at step.Step) {
 	}
 }
 
-// after is when the victim is dead or done. It had stored that version.
+// after runs when the victim is dead or has finished. acked is the last version
+// that it reported as stored.
 func (d *driver) after(acked uint64) {
 	switch d.operation.scene {
 	case queued:
@@ -359,11 +361,11 @@ func (d *driver) after(acked uint64) {
 			d.must(d.inherit())
 		}
 		if d.keeper.last <= acked {
-			d.Fatalf("%d increments, of which one was number %d", d.keeper.last, acked)
+			d.Fatalf("%d increments, but number %d was reported", d.keeper.last, acked)
 		}
 		return
 	case steady:
-		d.must(d.sealed()) // before a Store makes good what is wrong
+		d.must(d.sealed()) // before a Store repairs what is wrong
 		d.must(d.load())
 		if d.version < acked {
 			d.Fatalf("version %d was stored, the current one is %d", acked, d.version)
@@ -412,14 +414,14 @@ func (d *driver) after(acked uint64) {
 	}
 }
 
-// gone fails unless the last one to close has freed what there was.
+// gone fails the test unless the last handle to close has freed the name.
 func (d *driver) gone() {
 	if _, err := os.Lstat(d.path()); !errors.Is(err, fs.ErrNotExist) {
-		d.Fatal("it is still there:", err)
+		d.Fatal("the name still exists:", err)
 	}
 }
 
-// Where the file has what a driver looks at, as docs/format.md says.
+// Offsets and sizes from docs/format.md.
 const (
 	slotsOff    = 28
 	strideOff   = 48
@@ -442,9 +444,9 @@ func generation(table []byte, slot int) uint32 {
 	return binary.NativeEndian.Uint32(table[memberSize*slot:])
 }
 
-// sealed looks at the slots as somebody who trusts their headers: the current
-// version is in its slot, and what a header calls a published version is whole,
-// if the header says so before and after it is copied.
+// sealed reads the slots and trusts their headers: the current version must be
+// in its slot. A value that its header calls published must be whole, if the
+// header is the same before and after the copy.
 func (d *driver) sealed() error {
 	var failed error
 	read := func(off uint64, n int) []byte {
@@ -461,7 +463,7 @@ func (d *driver) sealed() error {
 	}
 	end := word(endOff)
 	if version := word(area + end%slots*stride); version != end && word(endOff) == end {
-		return fmt.Errorf("the slot of version %d, the current one, is of version %d", end, version)
+		return fmt.Errorf("the slot of the current version %d has version %d", end, version)
 	}
 	for slot := range slots {
 		at := area + slot*stride
@@ -484,8 +486,8 @@ func (d *driver) sealed() error {
 	return failed
 }
 
-// succeed opens a handle in each member slot that the victim had, and in that
-// which it may have been about to take. Nobody else opens the segment.
+// succeed opens a handle in each member slot that the victim had, and in the
+// one that it may have been about to claim. No other process opens the segment.
 func (d *driver) succeed(before []byte) {
 	now := d.generations()
 	rotor := make([]byte, 4)
@@ -506,9 +508,10 @@ func (d *driver) succeed(before []byte) {
 	}
 }
 
-// What the driver does meanwhile. Each ends with its context, without an error.
+// The functions that the driver runs beside a victim. Each ends with its
+// context, without an error.
 
-// until repeats do until ctx is done, with a pause after each.
+// until repeats do until ctx is done, with a pause after each call.
 func until(ctx context.Context, pause time.Duration, do func() error) error {
 	for ctx.Err() == nil {
 		if err := do(); err != nil && ctx.Err() == nil {
@@ -519,14 +522,14 @@ func until(ctx context.Context, pause time.Duration, do func() error) error {
 	return nil
 }
 
-// hold holds the lock again and again.
+// hold locks and unlocks the segment repeatedly.
 func hold(ctx context.Context, d *driver) error {
 	return until(ctx, 100*time.Microsecond, func() error {
 		return d.update(ctx, func() { time.Sleep(time.Millisecond) })
 	})
 }
 
-// borrowAll borrows all slots but the current value's, again and again.
+// borrowAll repeatedly borrows all slots except that of the current value.
 func borrowAll(ctx context.Context, d *driver) error {
 	return until(ctx, time.Millisecond, func() (err error) {
 		var all []*segment.Borrowed[value]
@@ -553,8 +556,8 @@ func borrowAll(ctx context.Context, d *driver) error {
 	})
 }
 
-// leaveRows has others die that have borrowed, again and again, and their
-// member slots claimed by those that open the segment next.
+// leaveRows repeatedly lets processes die with a value borrowed, and makes the
+// next handles that open the segment claim their member slots.
 func leaveRows(ctx context.Context, d *driver) error {
 	rotor := make([]byte, 4)
 	binary.NativeEndian.PutUint32(rotor, 1) // the driver has slot 0
@@ -577,12 +580,12 @@ func leaveRows(ctx context.Context, d *driver) error {
 	})
 }
 
-// tell stores something new again and again.
+// tell repeatedly stores a new value.
 func tell(ctx context.Context, d *driver) error {
 	return until(ctx, 2*time.Millisecond, func() error { return d.update(ctx, func() {}) })
 }
 
-// die has others die with the lock again and again.
+// die repeatedly lets processes die while they hold the lock.
 func die(ctx context.Context, d *driver) error {
 	return until(ctx, 0, func() error {
 		p := spawn(d.T)
@@ -607,8 +610,8 @@ func holdMutex(ctx context.Context, d *driver) error {
 	})
 }
 
-// abandonMutex leaves the mutex locked by a handle that is gone again and
-// again. It pauses for longer than others park, so that they come first.
+// abandonMutex repeatedly closes a handle that has locked the mutex. It pauses
+// for longer than waiters park, so that these come first.
 func abandonMutex(ctx context.Context, d *driver) error {
 	return until(ctx, 6*time.Millisecond, func() error {
 		m, err := ipcsync.OpenMutex(d.name, &ipcsync.Options{Dir: d.dir, Repair: d.repair})
@@ -620,8 +623,8 @@ func abandonMutex(ctx context.Context, d *driver) error {
 	})
 }
 
-// holdRegistry holds the registry again and again, for longer than others look
-// for it before they queue.
+// holdRegistry repeatedly locks the registry for longer than others try before
+// they take a ticket.
 func holdRegistry(ctx context.Context, d *driver) error {
 	return until(ctx, 100*time.Microsecond, func() error {
 		o, err := mapping.Enter(&mapping.Place{Name: d.name, Dir: d.dir}, false, false, proctest.Patience)
@@ -634,8 +637,7 @@ func holdRegistry(ctx context.Context, d *driver) error {
 	})
 }
 
-// litter puts a segment that nobody has open in the victim's way again and
-// again.
+// litter repeatedly puts a left-over segment under the victim's name.
 func litter(ctx context.Context, d *driver) error {
 	hidden := filepath.Join(d.dir, ".litter")
 	return until(ctx, 200*time.Microsecond, func() error {
@@ -650,7 +652,7 @@ func litter(ctx context.Context, d *driver) error {
 	})
 }
 
-// makeNames opens and closes segments, whose name the victim takes away.
+// makeNames opens and closes segments whose name the victim removes.
 func makeNames(ctx context.Context, d *driver) error {
 	return until(ctx, 100*time.Microsecond, func() error {
 		p := &player{actor: &actor{flavour: d.flavour, name: d.name, dir: d.dir, counts: d.counts}}

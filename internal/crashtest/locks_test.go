@@ -21,11 +21,11 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// permits are those of the semaphore.
+// permits is the number of permits of the semaphore.
 const permits = 3
 
 // A locker uses an RWMutex with the pair that it guards, a Semaphore, a Mutex
-// with a Cond for those who wait for a number to be odd, and an Event.
+// with a Cond on which goroutines wait until a number is odd, and an Event.
 type locker struct {
 	name, in string
 
@@ -34,10 +34,10 @@ type locker struct {
 	m    *ipcsync.Mutex
 	cond *ipcsync.Cond
 	set  *ipcsync.Event
-	b, n *segment.Bare[pair] // what rw and m guard
+	b, n *segment.Bare[pair] // guarded by rw and m
 }
 
-// parts are the names of what a locker has.
+// parts are the suffixes of a locker's names.
 var parts = []string{".rw", ".sem", ".m", ".cond", ".event", ".b", ".n"}
 
 func openLocker(name, dir string) (l *locker, err error) {
@@ -92,7 +92,7 @@ func (l *locker) write(ctx context.Context, pause time.Duration) error {
 	return errors.Join(err, l.b.Store(pair{p.A + 1, p.B}), l.b.Store(pair{p.A + 1, p.B + 1}), l.rw.Unlock())
 }
 
-// acquire has n permits for a while.
+// acquire holds n permits for a while.
 func (l *locker) acquire(ctx context.Context, n int64, pause time.Duration) error {
 	if err := l.sem.Acquire(ctx, n); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (l *locker) acquire(ctx context.Context, n int64, pause time.Duration) erro
 	return l.sem.Release(n)
 }
 
-// give makes the number odd, if it is not, and signals.
+// give makes the number odd, if it is even, and signals.
 func (l *locker) give(ctx context.Context) error {
 	if err := l.m.Lock(ctx); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (l *locker) even(ctx context.Context) error {
 	return errors.Join(l.n.Store(pair{}), l.m.Unlock())
 }
 
-// any does one thing.
+// any does one of these, at random.
 func (l *locker) any(ctx context.Context) error {
 	switch rand.IntN(4) {
 	case 0:
@@ -153,12 +153,12 @@ func (l *locker) any(ctx context.Context) error {
 	return l.set.Set()
 }
 
-// check looks at everything after a victim has died, or is done.
+// check checks everything after a victim has died or finished.
 func (l *locker) check(ctx context.Context, alone bool) error {
 	if err := errors.Join(l.write(ctx, 0), l.read(ctx, 0)); err != nil {
 		return err
 	}
-	if err := l.sem.Acquire(ctx, permits); err != nil { // none is lost
+	if err := l.sem.Acquire(ctx, permits); err != nil { // no permit is lost
 		return err
 	}
 	other, err := openLocker(l.name, l.in)
@@ -177,8 +177,7 @@ func (l *locker) check(ctx context.Context, alone bool) error {
 	go func() { seen <- other.set.Wait(ctx) }()
 	err = errors.Join(err, l.set.Set(), <-seen)
 
-	// A Signal reaches one who waits, although the dead may have waited before
-	// it.
+	// A Signal reaches a live waiter even if a dead one waited before it.
 	err = errors.Join(err, l.even(ctx))
 	waits := make(chan error, 1)
 	go func() { waits <- other.take(ctx) }()
@@ -186,8 +185,9 @@ func (l *locker) check(ctx context.Context, alone bool) error {
 	return errors.Join(err, l.give(ctx), <-waits, other.close())
 }
 
-// endure is while a victim is stopped: contexts end whatever waits for it.
-func (l *locker) endure() (err error) {
+// whileStopped runs while a victim is stopped. It checks that contexts end
+// whatever waits for the victim.
+func (l *locker) whileStopped() (err error) {
 	for _, do := range []func(context.Context, *locker) error{reads, writes, acquires, takes, awaits} {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Millisecond)
 		if e := do(ctx, l); !errors.Is(e, context.DeadlineExceeded) {
@@ -198,17 +198,17 @@ func (l *locker) endure() (err error) {
 	return err
 }
 
-// gone fails unless the last one to close has freed what there was.
+// gone returns an error unless the last handles to close have freed all names.
 func (l *locker) gone() error {
 	for _, part := range parts {
 		if _, err := os.Lstat(filepath.Join(l.in, l.name+part)); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is still there: %w", part, err)
+			return fmt.Errorf("%s still exists: %w", part, err)
 		}
 	}
 	return nil
 }
 
-// patiently makes a victim's part of what needs a context.
+// patiently makes a victim's operation of a function that takes a context.
 func patiently(do func(ctx context.Context, l *locker) error) func(v *player) error {
 	return func(v *player) error {
 		ctx, cancel := patience()
@@ -217,8 +217,8 @@ func patiently(do func(ctx context.Context, l *locker) error) func(v *player) er
 	}
 }
 
-// besides repeats do with a second locker until its context ends.
-func besides(pause time.Duration, do func(ctx context.Context, l *locker) error) func(ctx context.Context, d *driver) error {
+// alongside repeats do with a second locker until its context ends.
+func alongside(pause time.Duration, do func(ctx context.Context, l *locker) error) func(ctx context.Context, d *driver) error {
 	return func(ctx context.Context, d *driver) error {
 		l, err := openLocker(d.name, d.dir)
 		if err != nil {
@@ -229,7 +229,7 @@ func besides(pause time.Duration, do func(ctx context.Context, l *locker) error)
 	}
 }
 
-// dieAt has others die at a step again and again, while do is done.
+// dieAt repeatedly lets processes die at a step, while do runs.
 func dieAt(at step.Step, do func(ctx context.Context, l *locker) error) func(ctx context.Context, d *driver) error {
 	return func(ctx context.Context, d *driver) error {
 		return until(ctx, 0, func() error {
@@ -254,7 +254,8 @@ func dieAt(at step.Step, do func(ctx context.Context, l *locker) error) func(ctx
 	}
 }
 
-// leaveCounts leaves a reader of the dead in the member slot that comes next.
+// leaveCounts leaves the count of a dead reader in the member slot that is
+// claimed next.
 func leaveCounts(ctx context.Context, d *driver) error {
 	f, err := os.OpenFile(filepath.Join(d.dir, d.name+".rw"), os.O_RDWR, 0)
 	if err != nil {
@@ -302,11 +303,11 @@ func init() {
 			steps: from(step.ReaderCounted, step.ReaderLeft),
 		}, {
 			name: "read beside a writer", scene: others, do: patiently(reads),
-			beside: besides(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.write(ctx, time.Millisecond) }),
+			beside: alongside(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.write(ctx, time.Millisecond) }),
 			steps:  steps(queueing, []step.Step{step.ReaderCounted, step.ReaderEntered, step.ReaderLeaving, step.ReaderLeft}, signalling),
 		}, {
 			name: "read after a writer's death", scene: others, do: patiently(func(ctx context.Context, l *locker) error {
-				return errors.Join(l.read(ctx, 0), l.write(ctx, 0)) // others die of the latter
+				return errors.Join(l.read(ctx, 0), l.write(ctx, 0)) // other processes die in the write
 			}), beside: dieAt(step.LockDraining, nil),
 			steps: steps(mending, []step.Step{step.ReadersDrained}),
 		}, {
@@ -314,7 +315,7 @@ func init() {
 			steps: steps(locked, []step.Step{step.LockDraining}, unlocking),
 		}, {
 			name: "write beside readers", scene: others, do: patiently(writes),
-			beside: besides(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.read(ctx, time.Millisecond) }),
+			beside: alongside(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.read(ctx, time.Millisecond) }),
 			steps:  steps([]step.Step{step.LockDraining}, from(step.EventArmed, step.EventSignalled), []step.Step{step.ReadersDrained}, unlocking),
 		}, {
 			name: "open and close an RWMutex", scene: others, do: patiently(opensRW), beside: leaveCounts,
@@ -324,31 +325,31 @@ func init() {
 			steps: steps(locked, from(step.PermitsTaking, step.PermitsTaken), from(step.PermitsReturning, step.PermitsReturned), unlocking),
 		}, {
 			name: "acquire what others have", scene: others, do: patiently(acquires),
-			beside: besides(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.acquire(ctx, permits, time.Millisecond) }),
+			beside: alongside(100*time.Microsecond, func(ctx context.Context, l *locker) error { return l.acquire(ctx, permits, time.Millisecond) }),
 			steps:  steps(from(step.WatchArmed, step.WatchAwake), []step.Step{step.PermitsCounted, step.PermitsTaken, step.PermitsReturned}),
 		}, {
 			name: "release what others want", scene: others, do: patiently(func(ctx context.Context, l *locker) error {
 				return l.acquire(ctx, permits, time.Millisecond)
-			}), beside: besides(0, acquires),
+			}), beside: alongside(0, acquires),
 			steps: steps([]step.Step{step.PermitsReturned, step.TellDisarmed}, waking),
 		}, {
 			name: "acquire what the dead have", scene: others, do: patiently(acquires), beside: dieAt(step.PermitsTaken, nil),
 			steps: []step.Step{step.RowTakenBack, step.PermitsCounted},
 		}, {
-			name: "wait for a signal", scene: others, do: patiently(takes), beside: besides(time.Millisecond, gives),
+			name: "wait for a signal", scene: others, do: patiently(takes), beside: alongside(time.Millisecond, gives),
 			steps: steps(from(step.CondEnlisted, step.CondDelisted), from(step.WatchArmed, step.WatchAwake)),
 		}, {
-			name: "signal", scene: others, do: patiently(gives), beside: besides(0, takes),
+			name: "signal", scene: others, do: patiently(gives), beside: alongside(0, takes),
 			steps: steps([]step.Step{step.CondGranting, step.TellDisarmed}, waking, unlocking),
 		}, {
 			name: "wait beside the dead", scene: others, do: patiently(takes), beside: dieAt(step.CondGranted, gives),
 			steps: []step.Step{step.CondInherited},
 		}, {
-			name: "set and reset", scene: others, do: patiently(sets), beside: besides(0, awaits),
+			name: "set and reset", scene: others, do: patiently(sets), beside: alongside(0, awaits),
 			steps: steps(from(step.EventChanging, step.EventChanged), waking),
 		}, {
 			name: "wait until it is set", scene: others, do: patiently(awaits),
-			beside: besides(time.Millisecond, sets),
+			beside: alongside(time.Millisecond, sets),
 			steps:  from(step.WatchArmed, step.WatchAwake),
 		},
 	}...)

@@ -12,8 +12,8 @@ import (
 
 var rounds = flag.Int("rounds", 1, "`number` of kills and pauses at each step of each operation")
 
-// Each step is a part of some operation, so that the matrix, which does not end
-// before each of its steps was come by, comes by all there are.
+// TestAllSteps checks that each step is part of some operation. The matrix must
+// reach every step of its operations, and so reaches every step.
 func TestAllSteps(t *testing.T) {
 	in := map[step.Step]bool{}
 	for _, op := range operations {
@@ -26,7 +26,7 @@ func TestAllSteps(t *testing.T) {
 			t.Errorf("step %d has no name", int(s))
 		}
 		if !in[s] {
-			t.Errorf("step %v is part of no operation", s)
+			t.Errorf("step %v is not part of any operation", s)
 		}
 	}
 }
@@ -44,11 +44,11 @@ func matrix(t *testing.T, action string) {
 	t.Logf("%d cells, %d times %s", cells, n, action)
 }
 
-// A process that is killed, wherever it is, takes nothing from the others but
-// itself.
+// TestKills checks that a process that is killed at any step does no harm to
+// the others.
 func TestKills(t *testing.T) { matrix(t, "kill") }
 
-// A process that is stopped, wherever it is, is not robbed, keeps readers from
-// nothing and others no longer than it is stopped, and goes on as if nothing
-// had been.
+// TestPauses checks that a process that is stopped at any step loses nothing
+// that it holds, never delays readers, delays others only while it is stopped,
+// and continues normally.
 func TestPauses(t *testing.T) { matrix(t, "stop") }

@@ -13,43 +13,43 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// scene says what the victim and its peers do it to.
+// scene says what the victim and its peers use.
 type scene int
 
 const (
 	steady   scene = iota // a segment that the driver has open all the time
-	passing               // a segment that nobody keeps open, so that it is made and freed again and again
-	swept                 // the same, and there is litter in its place at times
-	renamed               // the same, and its name is taken away at times
-	kept                  // a segment that persists, and that nobody keeps open
+	passing               // a segment that no process keeps open, so it is created and freed again and again
+	swept                 // the same, with left-over segments under its name at times
+	renamed               // the same, and its name is removed at times
+	kept                  // a persistent segment that no process keeps open
 	mutual                // a named mutex
-	orphaned              // the same, which nobody keeps open, and with which owners die
+	orphaned              // the same, but no process keeps it open, and owners die
 	queued                // a queue
-	brief                 // the same, which nobody keeps open
+	brief                 // the same, but no process keeps it open
 	others                // the other locks
 )
 
-// An operation is what a victim does again and again until it comes by a step
-// for the nth time.
+// An operation is what a victim does repeatedly until it reaches a step for the
+// nth time.
 type operation struct {
 	name  string
 	scene scene
 	*flavour
-	counts bool // as of an actor; there are Stores if not
-	skips  bool // as of an actor
+	counts bool // see actor; if not set, there are Stores
+	skips  bool // see actor
 	// reads says that the lock is held at the steps of reading.
 	reads bool
-	// sends says that it sends to a queue, completes that it receives and is
-	// done.
+	// sends says that the victim sends to a queue. completes says that it
+	// receives and completes messages.
 	sends, completes bool
 
 	do     func(v *player) error
-	beside func(ctx context.Context, d *driver) error // what the driver does meanwhile
+	beside func(ctx context.Context, d *driver) error // what the driver does at the same time
 	steps  []step.Step
 }
 
-// player is a victim's or a peer's part: an actor in most scenes, a keeper or a
-// locker in the last.
+// player is the state of a victim or a peer: an actor in most scenes, a keeper,
+// clerk or locker in the others.
 type player struct {
 	*actor
 	*keeper
@@ -76,7 +76,7 @@ func steps(groups ...[]step.Step) (all []step.Step) {
 	return all
 }
 
-// from returns the steps from one to another, both included.
+// from returns the steps from first to last, both included.
 func from(first, last step.Step) (all []step.Step) {
 	for s := first; s <= last; s++ {
 		all = append(all, s)
@@ -110,7 +110,7 @@ var (
 	telling    = from(step.EventArmed, step.EventSignalled)
 )
 
-// held are the steps at which the process that passes them has the lock.
+// held has the steps at which the process that passes them holds the lock.
 var held = func() map[step.Step]bool {
 	held := map[step.Step]bool{}
 	for _, s := range steps(locked, from(step.LockTakenOver, step.LockConsistent), encoding, returning,
@@ -204,7 +204,7 @@ var operations = []*operation{
 	{name: "lock after a death", scene: mutual, do: (*player).locks, beside: abandonMutex, steps: mending},
 	{name: "try lock after a death", scene: mutual, do: (*player).tries, beside: abandonMutex, steps: steps(locked, mending, unlocking)},
 	{
-		name: "begin anew after a death", scene: orphaned, do: func(v *player) error { return v.inherit() },
+		name: "initialise again after a death", scene: orphaned, do: func(v *player) error { return v.inherit() },
 		steps: steps(from(step.FileOpened, step.HeaderReady), claiming, leaving, locked, mending, unlocking, departing, from(step.PlaceDropped, step.Unlinked)),
 	}, {
 		name: "open and close in the queue", scene: steady, flavour: fixed, counts: true, do: visit, beside: holdRegistry,
@@ -214,10 +214,10 @@ var operations = []*operation{
 
 func init() { operations = append(operations, queueOperations...) }
 
-// What victims do.
+// The functions that victims run.
 
-// live opens the segment, creates it perhaps, and closes it again, as the last
-// perhaps.
+// live opens the segment, which may create it, and closes it, which may free
+// it.
 func live(v *player) error {
 	if err := v.actor.open(); err != nil {
 		return err
@@ -226,7 +226,7 @@ func live(v *player) error {
 }
 
 // borrowFirst borrows through a handle that has just been opened, and closes
-// it.
+// the handle.
 func borrowFirst(v *player) error {
 	return v.actor.beside(func(b *actor) error {
 		_, err := b.borrow(b.s)
@@ -251,15 +251,16 @@ func (v *player) borrows() error {
 		return err
 	}
 	was := *b.Value()
-	err = v.updates() // into another slot
+	err = v.updates() // to another slot
 	if now := *b.Value(); now != was {
-		err = errors.Join(err, fmt.Errorf("what is borrowed was %v and is %v", was, now))
+		err = errors.Join(err, fmt.Errorf("the borrowed value was %v, now it is %v", was, now))
 	}
 	return errors.Join(err, b.Release())
 }
 
-// peeks borrows, and waits for nothing meanwhile, as borrows does: two that do
-// that, and have all slots between them, wait for each other.
+// peeks borrows a value and releases it without waiting for anything in
+// between, unlike borrows: two processes that wait while they have all slots
+// between them would wait for each other.
 func (v *player) peeks() error {
 	b, err := v.borrow(v.s)
 	if err != nil {
@@ -271,7 +272,7 @@ func (v *player) peeks() error {
 func (v *player) lends() error    { return v.lend(true) }
 func (v *player) discards() error { return v.lend(false) }
 
-// follows takes some versions in order.
+// follows follows some versions in order.
 func (v *player) follows() error {
 	ctx, cancel := patience()
 	defer cancel()
@@ -293,7 +294,7 @@ func (v *player) follows() error {
 	return nil
 }
 
-// leaveReader leaves a reader alone with the segment.
+// leaveReader leaves a reader as the only handle of the segment.
 func leaveReader(v *player) error {
 	if err := v.actor.open(); err != nil {
 		return err

@@ -17,7 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// A parcel is a value of which N is a number of its sender's, who is Life.
+// A parcel is a value whose N is a number given by its sender, whose ID is
+// Life.
 type parcel = value
 
 // A clerk uses a queue of parcels.
@@ -27,14 +28,14 @@ type clerk struct {
 	q                   *queue.Queue[parcel]
 
 	id   uint64 // as a sender
-	last uint64 // its last parcel that was sent, or done
+	last uint64 // its last parcel that was sent or done
 
-	// The driver's.
+	// Used by the driver only.
 	posted  atomic.Uint64   // the last parcel that it sent
-	base    uint64          // and before the round
-	got     map[uint64]bool // of its own parcels, those that it received in the round
-	other   uint64          // whose parcels it received as well
-	arrived uint64          // the last of these
+	base    uint64          // the same, before the round
+	got     map[uint64]bool // its own parcels that it received in the round
+	other   uint64          // the other sender whose parcels it received
+	arrived uint64          // the last one of these
 }
 
 const depth = 8
@@ -55,7 +56,7 @@ func (c *clerk) openQueue() (err error) {
 
 func (c *clerk) queueOptions() *queue.Options { return &queue.Options{Dir: c.queueDir, Depth: depth} }
 
-// What victims do.
+// The functions that victims run.
 
 func (v *player) posts() error {
 	ctx, cancel := patience()
@@ -89,8 +90,9 @@ func (c *clerk) collect() (*queue.Delivery[parcel], parcel, error) {
 	return c.receive(ctx)
 }
 
-// another receives a parcel while it has one. It returns nil if there is
-// none: others may be done with all that there is room for behind that one.
+// another receives a second parcel while the first is not done. It returns nil
+// if there is none: others may have completed all parcels that there is room
+// for after the first.
 func (c *clerk) another() (*queue.Delivery[parcel], parcel, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
@@ -125,8 +127,8 @@ func (v *player) collects() error {
 	return nil
 }
 
-// collectsTwo is done with the second of two parcels, if there is one, before
-// the first.
+// collectsTwo completes the second of two parcels, if there is one, before the
+// first.
 func (v *player) collectsTwo() error {
 	first, p, err := v.collect()
 	if err != nil {
@@ -170,7 +172,7 @@ func (v *player) closesWith() error {
 	return errors.Join(err, other.q.Close())
 }
 
-// liveQueue is all the life of a queue, unless others have it open.
+// liveQueue goes through the whole life of a queue, unless others have it open.
 func liveQueue(v *player) error {
 	if err := v.openQueue(); err != nil {
 		return err
@@ -189,12 +191,12 @@ func liveQueue(v *player) error {
 		err = errors.Join(err, e)
 	}
 	if _, e := v.q.Receive(ctx); e != io.EOF {
-		err = errors.Join(err, fmt.Errorf("received after the end: %w", e))
+		err = errors.Join(err, fmt.Errorf("Receive after the end: %w", e))
 	}
 	return errors.Join(err, v.q.Close())
 }
 
-// What peers do.
+// The function that peers run.
 func (p *player) mail() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 	defer cancel()
@@ -222,9 +224,9 @@ func (p *player) mail() error {
 	return errors.Join(err, v.check(), d.Done())
 }
 
-// What the driver does meanwhile.
+// The functions that the driver runs beside a victim.
 
-// takeIn receives whatever comes, each after a pause.
+// takeIn repeatedly receives a parcel, with a pause after each.
 func takeIn(pause time.Duration) func(ctx context.Context, d *driver) error {
 	return func(ctx context.Context, d *driver) error {
 		return until(ctx, pause, func() error {
@@ -241,8 +243,8 @@ func (d *driver) takeOne(ctx context.Context) error {
 	return d.note(del)
 }
 
-// note is done with a parcel. The driver's own come once each, those of a
-// victim that nobody else receives in order.
+// note completes a parcel. It checks that the driver's own parcels come once
+// each, and that those of a victim come in order if no other process receives.
 func (d *driver) note(del *queue.Delivery[parcel]) error {
 	p, err := del.Value()
 	if err == nil {
@@ -256,7 +258,7 @@ func (d *driver) note(del *queue.Delivery[parcel]) error {
 	}
 	if p.Life == d.id {
 		if d.got[p.N] {
-			return fmt.Errorf("parcel %d comes again", p.N)
+			return fmt.Errorf("parcel %d came again", p.N)
 		}
 		d.got[p.N] = true
 		return nil
@@ -271,7 +273,7 @@ func (d *driver) note(del *queue.Delivery[parcel]) error {
 	return nil
 }
 
-// sendOut sends parcel after parcel, each after a pause.
+// sendOut repeatedly sends a parcel, with a pause after each.
 func sendOut(pause time.Duration) func(ctx context.Context, d *driver) error {
 	return func(ctx context.Context, d *driver) error {
 		return until(ctx, pause, func() error {
@@ -285,18 +287,18 @@ func sendOut(pause time.Duration) func(ctx context.Context, d *driver) error {
 	}
 }
 
-// pauseQueue is while the victim is stopped.
+// pauseQueue runs while the victim is stopped.
 func (d *driver) pauseQueue(at step.Step) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Millisecond)
 	defer cancel()
 	if d.alone && d.operation.holds(at) {
 		if err := d.q.Send(ctx, newValue(d.id, d.posted.Load()+1)); !errors.Is(err, context.DeadlineExceeded) {
-			d.Fatalf("the victim has the lock; another who sends gets: %v", err)
+			d.Fatalf("the victim has the lock; another sender's error: %v", err)
 		}
 		return
 	}
-	// What the victim has it keeps: it says so if it has lost it. All else goes
-	// on.
+	// The victim keeps what it holds, and reports if it has lost it. Everything
+	// else continues.
 	for range 2 * depth {
 		if sent, err := d.q.TrySend(newValue(d.id, d.posted.Load()+1)); err != nil {
 			d.Fatal(err)
@@ -317,15 +319,15 @@ func (d *driver) pauseQueue(at step.Step) {
 	}
 }
 
-// beforeQueue is when a round begins.
+// beforeQueue runs at the beginning of a round.
 func (d *driver) beforeQueue() {
 	d.base, d.got, d.other, d.arrived = d.posted.Load(), map[uint64]bool{}, 0, 0
 }
 
-// afterQueue is when the victim is dead or done, which said that acked was the
-// last parcel that it sent, or was done with. What it did not say may have been
-// done all the same, but nothing else is lost, and nothing comes again that was
-// done.
+// afterQueue runs when the victim is dead or has finished. acked is the last
+// parcel that it reported as sent or done. It may have sent or completed
+// another one without a report. Nothing else is lost, and no parcel that was
+// done comes again.
 func (d *driver) afterQueue(acked uint64) {
 	ctx, cancel := patience()
 	defer cancel()

@@ -24,8 +24,7 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, map[string]func([]string) error{"victim": victim, "peer": peer})
 }
 
-// enter is what a player has to have before it can play its part in an
-// operation.
+// enter prepares a player for an operation.
 func (op *operation) enter(name, dir string) (p *player, err error) {
 	p = new(player)
 	if op.scene == others {
@@ -71,10 +70,10 @@ func (op *operation) leave(p *player) error {
 	return nil
 }
 
-// victim does what its input says: operation number OP again and again on NAME
-// in DIR, until it passes STEP for the NTH time, where ACTION is done to it. It
-// says what it is about to suffer, which versions it has stored, and when it is
-// done after all.
+// victim repeats operation number OP on NAME in DIR until it passes STEP for
+// the NTH time. There ACTION is done to it. All these come from its input. It
+// reports when it is about to be killed or stopped, which versions it has
+// stored, and when it has finished.
 func victim([]string) error {
 	for line := proctest.Await(); line != ""; line = proctest.Await() {
 		var i, nth int
@@ -91,12 +90,12 @@ func victim([]string) error {
 		var sprung atomic.Bool
 		step.Arm(at, nth, func() {
 			os.Stdout.WriteString("at\n")
-			sprung.Store(true) // here, as this may not be the goroutine that looks at it
-			suffer(action)
+			sprung.Store(true) // set here, as this may be another goroutine than the one that checks it
+			obey(action)
 		})
 		for begun := time.Now(); !sprung.Load(); {
 			if time.Since(begun) > proctest.Patience {
-				return fmt.Errorf("never came by step %v", at)
+				return fmt.Errorf("step %v was never reached", at)
 			}
 			if err := op.do(v); err != nil {
 				return err
@@ -111,9 +110,9 @@ func victim([]string) error {
 	return nil
 }
 
-// suffer kills or stops this process. The signal is the thread's own, so that
-// it goes no step further.
-func suffer(action string) {
+// obey kills or stops this process. It sends the signal to its own thread, so
+// that the thread passes no further step.
+func obey(action string) {
 	if action == "kill" {
 		unix.Kill(unix.Getpid(), unix.SIGKILL)
 		select {}
@@ -123,8 +122,8 @@ func suffer(action string) {
 	runtime.UnlockOSThread()
 }
 
-// peer does all sorts of things with NAME in DIR, as it is right beside
-// operation OP, until its input ends. It returns whatever goes wrong.
+// peer does various things with NAME in DIR beside operation OP until its input
+// ends. It returns the first error.
 func peer(args []string) error {
 	i, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -163,7 +162,7 @@ func peer(args []string) error {
 	return nil
 }
 
-// something is what a peer does next.
+// something does one of the things that suit the operation.
 func (op *operation) something(p *player) error {
 	switch {
 	case op.scene == others:
@@ -175,9 +174,9 @@ func (op *operation) something(p *player) error {
 	case op.scene == mutual:
 		return p.locks()
 	case op.scene == orphaned:
-		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond) // or somebody has the mutex open all the time
+		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond) // otherwise the mutex would always be open
 		if rand.IntN(4) == 0 {
-			return p.inherit() // which takes a while
+			return p.inherit() // this takes a while
 		}
 		return p.visitMutex()
 	case op.scene == steady:
@@ -193,7 +192,7 @@ func (op *operation) something(p *player) error {
 	for range rand.IntN(4) {
 		var err error
 		if op.scene == renamed {
-			err = p.updates() // another handle need not be one of the same segment
+			err = p.updates() // another handle may belong to another segment
 		} else {
 			err = p.dabble()
 		}
@@ -204,7 +203,7 @@ func (op *operation) something(p *player) error {
 	return errors.Join(p.load(), p.actor.close())
 }
 
-// dabble does one thing with an open segment.
+// dabble does one thing with an open segment, at random.
 func (p *player) dabble() error {
 	n := 5
 	if p.skips {
@@ -237,9 +236,9 @@ func (p *player) dabble() error {
 	})
 }
 
-// watch watches the segment, and keeps in seen the version that was seen last.
-// The function that it returns ends that, and returns an error unless the
-// watcher sees the version that is current then.
+// watch watches the segment and stores the last version seen in seen. The
+// returned function ends that. It returns an error unless the watcher sees the
+// version that is current by then.
 func (p *player) watch(seen *atomic.Uint64) func() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
