@@ -320,7 +320,7 @@ func TestAbsent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const text = ": there is none in use, nor one that persists: file does not exist"
+	const text = ": neither in use nor persistent: file does not exist"
 	for _, name := range []string{"never", "stale", "begun"} {
 		for how, do := range kinds(name, o) {
 			switch how {

@@ -100,7 +100,7 @@ type driver struct {
 	operation *operation
 	action    string
 	name, dir string
-	alone     bool // there are no peers
+	alone     bool // without peers
 	next      *victimProc
 	peers     []*proctest.Proc
 	file      *os.File // in the scene steady

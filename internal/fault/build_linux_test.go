@@ -22,7 +22,7 @@ type toolchain struct {
 	cc  []string
 }
 
-// needC skips a test if there is no C compiler for this architecture.
+// needC skips a test without a C compiler for this architecture.
 func needC(t *testing.T) *toolchain {
 	t.Helper()
 	c := &toolchain{t.TempDir(), strings.Fields(cmp.Or(os.Getenv("CC"), "cc"))}
@@ -35,7 +35,7 @@ func needC(t *testing.T) *toolchain {
 	}
 	probe := filepath.Join(c.dir, "probe")
 	if out, err := c.command("-o", probe, source).CombinedOutput(); err != nil {
-		t.Skipf("there is no C compiler for %s: %v\n%s", runtime.GOARCH, err, out)
+		t.Skipf("the C compiler fails for %s: %v\n%s", runtime.GOARCH, err, out)
 	}
 	if self, err := os.Executable(); err != nil || machine(t, probe) != machine(t, self) {
 		t.Skipf("the C compiler does not compile for %s: %v", runtime.GOARCH, err)

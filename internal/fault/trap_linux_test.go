@@ -612,7 +612,7 @@ func profile() {
 	}
 	pprof.StopCPUProfile()
 	fmt.Println(n, "losses in a profile of", b.Len(), "bytes")
-	check(b.Len() > 0, "there is no profile")
+	check(b.Len() > 0, "the profile is empty")
 }
 
 // TestNoZeros checks that an access has the same effect as without the trap if

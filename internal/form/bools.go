@@ -12,7 +12,7 @@ type BoolRange struct {
 }
 
 // BadBool returns the index of the first byte of p that is neither 0 nor 1
-// although ranges has a bool there. It returns -1 if there is no such byte.
+// although ranges has a bool there. It returns -1 if all are valid.
 func BadBool(p []byte, ranges []BoolRange) int {
 	for _, r := range ranges {
 		if r.Each == nil {

@@ -221,8 +221,8 @@ func (g *Geometry) Size() int64 { return g.size }
 func (g *Geometry) PageSize() int { return g.page }
 
 // WaitPage returns the offset and length, in bytes, of the wait page and the
-// rows that follow it. Both are multiples of the page size. The length is 0 if
-// there is no wait page.
+// rows that follow it. Both are multiples of the page size. The length is 0
+// without a wait page.
 func (g *Geometry) WaitPage() (off, n int) {
 	switch {
 	case g.waitPage == 0:
@@ -315,7 +315,7 @@ func Dirty(head []byte) bool {
 }
 
 // WasKind returns the kind of the dirty mapping that begins with head. It
-// returns 0 if the kind is no longer known.
+// returns 0 if the kind is unknown.
 func WasKind(head []byte) Kind {
 	if len(head) < DirtySize || binary.NativeEndian.Uint32(head[readyOff:]) == 0 {
 		return 0

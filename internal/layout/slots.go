@@ -24,7 +24,7 @@ func NewSlots(mem []byte, g *Geometry) Slots {
 	return Slots{unsafe.Pointer(unsafe.SliceData(area)), uintptr(g.stride), int(g.Capacity), uint64(g.Slots)}
 }
 
-// Slot returns slot i. It panics if there is no such slot.
+// Slot returns slot i. It panics if i is out of range.
 func (s *Slots) Slot(i uint64) Slot {
 	if i >= s.n {
 		panic("layout: slot out of range")

@@ -122,7 +122,7 @@ func TestImportsRunOneWay(t *testing.T) {
 	}
 	for p := range level {
 		if !seen[p] {
-			t.Errorf("there is no package %s", p)
+			t.Errorf("package %s does not exist", p)
 		}
 	}
 }

@@ -29,8 +29,8 @@ func (o *Object) ReadAt(b []byte, off int64) (int, error) {
 	return int(n), err
 }
 
-// reserve is Reserve without the check that there is enough space. There is no
-// system call for it that all systems have.
+// reserve is Reserve without the check that there is enough space. The
+// systems have no common system call for it.
 func (o *Object) reserve(from, to int64) error { return o.fill(from, to) }
 
 // reserveHoles does nothing. Writing zeros would overwrite what other processes

@@ -21,7 +21,7 @@ import (
 // asks while it is free. A stream of handles that open and close could keep a
 // waiter out for ever. So a waiter that has tried a few times takes a ticket: a
 // lock on a byte of its own, higher than the tickets of all others, as in
-// Lamport's bakery (1974). It tries the registry once there is no lower ticket.
+// Lamport's bakery (1974). It tries the registry once it has the lowest ticket.
 // A handle without a ticket does not try the registry while there is any
 // ticket. So while a handle waits with its ticket, each other handle has at
 // most one turn.
@@ -109,7 +109,7 @@ func (o *Object) takeTicket() (int64, error) {
 	return ticket, err
 }
 
-// awaitTurn locks the registry byte once there is no lower ticket.
+// awaitTurn locks the registry byte once the ticket is the lowest.
 func (o *Object) awaitTurn(ticket int64, budget *wait.Budget) error {
 	var passed int64 // tickets up to this one are passed over
 	var idle time.Duration
@@ -349,7 +349,7 @@ func setLock(fd, cmd int, kind int16, at int64) error {
 
 // getLock asks the kernel whether any of n bytes is locked by another owner, by
 // F_GETLK or F_OFD_GETLK. It returns the range of these bytes that one such
-// lock covers. count is 0 if there is no such lock.
+// lock covers. count is 0 if none is locked.
 func getLock(fd, cmd int, at, n int64) (first, count int64, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: n}
 	err = again(func() error { return unix.FcntlFlock(uintptr(fd), cmd, &lock) })

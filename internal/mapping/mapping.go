@@ -71,7 +71,7 @@ var ErrNoSpace = errors.New("no space for the segment")
 
 // ErrAbsent is returned when the name does not exist, or when all users of its
 // object have died. It wraps fs.ErrNotExist.
-var ErrAbsent = fmt.Errorf("there is none in use, nor one that persists: %w", fs.ErrNotExist)
+var ErrAbsent = fmt.Errorf("neither in use nor persistent: %w", fs.ErrNotExist)
 
 // DefaultMode is the permission of a new object if its Place has none: only the
 // owner has access.

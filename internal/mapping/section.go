@@ -47,7 +47,7 @@ type Object struct {
 
 // store is the memory behind a section: the page file or a file.
 type store interface {
-	// open opens the section and returns its size. Both are 0 if there is no
+	// open opens the section and returns its size. Both are 0 if it has no
 	// memory yet. It returns an error matching fs.ErrNotExist if the store does
 	// not exist.
 	open(readOnly bool) (section windows.Handle, size int64, err error)

@@ -12,8 +12,8 @@ import (
 )
 
 // Functions that x/sys/windows does not have. NtOpenDirectoryObject and
-// NtQueryDirectoryObject are documented for user programs (winternl.h). There
-// is no other way to list names.
+// NtQueryDirectoryObject are documented for user programs (winternl.h). Names
+// cannot be listed in any other way.
 var (
 	kernel32             = windows.NewLazySystemDLL("kernel32.dll")
 	ntdll                = windows.NewLazySystemDLL("ntdll.dll")

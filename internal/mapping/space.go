@@ -63,9 +63,8 @@ func (o *Object) ReserveHoles(n int64, info Info) error {
 	return o.reserveHoles(n)
 }
 
-// fits returns an error wrapping ErrNoSpace if there is no room for n more
-// bytes of the file. The error has the figures of the source with the least
-// room.
+// fits returns an error wrapping ErrNoSpace if n more bytes of the file do not
+// fit. The error has the figures of the source with the least room.
 func (o *Object) fits(n int64) error {
 	rooms, err := o.rooms(n)
 	if err != nil {

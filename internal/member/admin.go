@@ -38,7 +38,7 @@ type Lock struct {
 	Held    bool // by an open handle
 	Died    bool // an owner died, and what the mutex guards has not been repaired since
 	Waiters bool // a waiter is parked, or may be
-	PID     int  // ID of the owner's process; 0 if there is no owner or it is not known; a hint
+	PID     int  // ID of the owner's process; 0 if free or not known; a hint
 }
 
 // live reports whether any handle is attached.

@@ -101,8 +101,8 @@ func alive(t *testing.T, m *Member, ident uint32, want bool) {
 	}
 }
 
-// dead waits until the handle of an identity, whose process was killed, is no
-// longer alive.
+// dead waits until the handle of an identity, whose process was killed, is not
+// alive any more.
 func dead(t *testing.T, m *Member, ident uint32) {
 	t.Helper()
 	proctest.Gone(t, func() bool { return !m.Alive(ident) })
