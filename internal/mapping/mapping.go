@@ -41,14 +41,14 @@
 //	(*Object) Holders() ([]int, error)               the slots that other objects hold
 //	(*Object) Readers() (int, error)                 how many other objects hold the readers' place; 1 for any
 //	                                                 number where the system does not tell
-//	(*Object) AnyHeld() (bool, error)                whether another object holds any slot or the readers' place
+//	(*Object) AnyHeld() (bool, error)                whether another object holds any slot or the readers' place;
+//	                                                 the object that asks must hold none
 //
 // Invariants: locks belong to an Object, not to the process, so two Objects of
 // one process exclude each other. The kernel drops the locks of a process that
-// dies, at whatever point. An object that is not empty and does not begin with
-// this module's mark is never changed. All memory is reserved before it is
-// used. A View is watched by internal/fault from before its first access until
-// it is unmapped.
+// dies, at whatever point. All memory is reserved before it is used. A View
+// whose memory can vanish is watched by internal/fault from before its first
+// access until it is unmapped.
 //
 // docs/format.md describes the protocol ("Where it is", "States of a file",
 // "Lock bytes", "Opening and closing", "On Windows", "On other Unixes").

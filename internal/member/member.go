@@ -15,6 +15,8 @@
 //   - A handle that opens a mapping to which none is attached, and that does
 //     not persist, initialises it again. So it replaces an initialiser or last
 //     user that died.
+//   - A file that is not empty and does not begin with layout.Magic is never
+//     changed or unlinked, except as a bare mapping.
 //   - The death of an owner of a lock is never forgotten, except by Remove:
 //     such a file is dirty, and is neither unlinked nor reused for another
 //     kind.
