@@ -8,10 +8,11 @@
 // cannot name its result type.
 //
 // Invariants: decoding tolerates bytes that change while they are read. It
-// never reads outside the given bytes and never allocates more than they can
-// hold. No bool other than 0 or 1 reaches a Go variable. docs/format.md,
-// "Values", describes the encodings; docs/design.md, "Publishing", says when
-// they are decoded in place.
+// never reads outside the given bytes, and allocates no more than they can
+// decode to. No Go variable is left with a bool other than 0 or 1.
+//
+// docs/format.md, "Values", describes the encodings. docs/design.md,
+// "Publishing", says when they are decoded in place.
 package form
 
 // Form is how the encoding of a T lies in memory.
