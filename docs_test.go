@@ -1,18 +1,22 @@
 package sharedseg_test
 
 import (
+	"bufio"
 	"encoding/binary"
-	"go/format"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/doctest"
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// source is the text of all files of the given suffix below the given
+// source returns the text of all files of the given suffix below the given
 // directories, tests excluded, with each run of white space as one space.
 func source(t *testing.T, suffix string, dirs ...string) string {
 	t.Helper()
@@ -35,9 +39,10 @@ func source(t *testing.T, suffix string, dirs ...string) string {
 
 var quote = regexp.MustCompile("`([^`]+)`")
 
-// TestDesignQuotesTheCode looks for each line that the table of docs/design.md
-// quotes, of the code in its first column and of a model in its second. In a row
-// with a bold first word, the code's quotes are names of functions.
+// TestDesignQuotesTheCode checks that each line quoted in the table of
+// docs/design.md exists: in the code if it stands in the first column, in a
+// model if in the second. In a row with a bold first word, the first column
+// names functions.
 func TestDesignQuotesTheCode(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("docs", "design.md"))
 	if err != nil {
@@ -46,7 +51,7 @@ func TestDesignQuotesTheCode(t *testing.T) {
 	code, models := source(t, ".go", "segment", "queue", "sync", "internal"), source(t, ".pml", filepath.Join("docs", "models"))
 	_, table, found := strings.Cut(string(page), "| Go | model |\n| --- | --- |\n")
 	if !found {
-		t.Fatal("docs/design.md has no table of Go and model")
+		t.Fatal("docs/design.md has no table of Go and models")
 	}
 	table, _, _ = strings.Cut(table, "\n\n")
 	quotes := 0
@@ -67,46 +72,137 @@ func TestDesignQuotesTheCode(t *testing.T) {
 					}
 				case i == 0 && strings.Contains(cells[0], "**"):
 					if !regexp.MustCompile(`func (\([^)]*\) )?` + want + `[\[(]`).MatchString(code) {
-						t.Errorf("there is no function %s", want)
+						t.Errorf("no function is called %s", want)
 					}
 				case !strings.Contains(text, want):
-					t.Errorf("nothing has %s", want)
+					t.Errorf("no file contains %s", want)
 				}
 			}
 		}
 	}
 	if quotes < 80 {
-		t.Errorf("the table has %d quotes", quotes)
+		t.Errorf("the table has only %d quotes", quotes)
 	}
 }
 
-// TestOperationsPrograms runs each program of docs/operations.md, which writes
-// what stands in the block after it.
-func TestOperationsPrograms(t *testing.T) {
+// pages returns the pages in Markdown of this module.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob(filepath.Join("docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(append(root, docs...), filepath.Join("docs", "models", "README.md"), filepath.Join("examples", "stringbuf", "dll", "README.md"))
+}
+
+// blocks returns the Go of a page, of which there must be some.
+func blocks(t *testing.T, page string) []doctest.Block {
+	t.Helper()
+	b, err := doctest.Page(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b) == 0 {
+		t.Fatalf("%s has no block of Go", page)
+	}
+	return b
+}
+
+// TestBlocks builds all Go that the pages show.
+func TestBlocks(t *testing.T) {
+	var all []doctest.Block
+	for _, page := range pages(t) {
+		b, err := doctest.Page(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	if len(all) < 9 {
+		t.Errorf("found only %d blocks", len(all))
+	}
+	doctest.Build(t, all)
+}
+
+// TestReadme runs the README's program, under a name of its own, in two
+// processes: the first sees the second start.
+func TestReadme(t *testing.T) {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("there is no go command:", err)
+	}
+	program := blocks(t, "README.md")[0]
+	text := strings.Replace(program.Text, `Open("stats",`, "Open("+strconv.Quote(proctest.Name(t))+",", 1)
+	if !program.Program() || text == program.Text {
+		t.Fatal("the README's first block is not a program that opens stats")
+	}
+	source := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "program.exe")
+	if out, err := exec.CommandContext(t.Context(), goTool, "build", "-o", binary, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	start := func() *bufio.Scanner {
+		cmd := exec.CommandContext(t.Context(), binary) // killed at the end of the test
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			cmd.Stderr = os.Stderr
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		return bufio.NewScanner(out)
+	}
+	next := func(s *bufio.Scanner, want string) {
+		t.Helper()
+		if !s.Scan() || !strings.HasPrefix(s.Text(), want) {
+			t.Errorf("the program wrote %q, want %q: %v", s.Text(), want, s.Err())
+		}
+	}
+	first := start()
+	next(first, "1 starts")
+	second := start()
+	next(second, "2 starts")
+	next(first, "2 starts")
+}
+
+// TestPrograms runs each program of docs that is followed by a block of text,
+// which is its output.
+func TestPrograms(t *testing.T) {
 	goTool, err := exec.LookPath("go")
 	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("there is no go command, or the output is that of another byte order:", err)
 	}
-	page, err := os.ReadFile(filepath.Join("docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	programs := regexp.MustCompile("(?s)```go\n(package main\n.*?)```.*?```text\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	if len(programs) == 0 {
-		t.Error("there is none")
-	}
-	for _, p := range programs {
-		dir := t.TempDir()
-		file := filepath.Join(dir, "program.go")
-		if err := os.WriteFile(file, []byte(p[1]), 0o600); err != nil {
+	ran := 0
+	for _, name := range pages(t) {
+		page, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if formatted, err := format.Source([]byte(p[1])); string(formatted) != p[1] {
-			t.Errorf("gofmt would change it: %v", err)
+		for _, p := range regexp.MustCompile("(?ms)^```go\n(package main\n.*?)^```$.*?^```text\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+			ran++
+			file := filepath.Join(t.TempDir(), "program.go")
+			if err := os.WriteFile(file, []byte(p[1]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), goTool, "run", file, t.TempDir()).CombinedOutput()
+			if string(out) != p[2] || err != nil {
+				t.Errorf("%s: the program's output is\n%s%v\nwant\n%s", name, out, err, p[2])
+			}
 		}
-		out, err := exec.Command(goTool, "run", file, t.TempDir()).CombinedOutput()
-		if string(out) != p[2] || err != nil {
-			t.Errorf("%v, it wrote\n%s", err, out)
-		}
+	}
+	if ran == 0 {
+		t.Error("found no program")
 	}
 }
