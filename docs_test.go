@@ -85,6 +85,38 @@ func TestDesignQuotesTheCode(t *testing.T) {
 	}
 }
 
+// TestModelsNameTheCode checks that each function and line that the table of
+// docs/models/README.md names in its second column exists in the code.
+func TestModelsNameTheCode(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "models", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := source(t, ".go", "segment", "queue", "sync", "internal", "natsbridge")
+	_, table, found := strings.Cut(string(page), "| in the model | in Go |")
+	if !found {
+		t.Fatal("docs/models/README.md has no table of models and Go")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	quotes := 0
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, " | ")
+		if len(cells) < 2 {
+			continue
+		}
+		for _, q := range quote.FindAllStringSubmatch(cells[1], -1) {
+			quotes++
+			name := q[1][strings.LastIndexByte(q[1], '.')+1:]
+			if !strings.Contains(code, q[1]) && !regexp.MustCompile(`func (\([^)]*\) )?`+regexp.QuoteMeta(name)+`[\[(]`).MatchString(code) {
+				t.Errorf("the code has no %s", q[1])
+			}
+		}
+	}
+	if quotes < 80 {
+		t.Errorf("the table has only %d quotes", quotes)
+	}
+}
+
 // pages returns the pages in Markdown of this module.
 func pages(t *testing.T) []string {
 	t.Helper()

@@ -1,28 +1,28 @@
 /*
  * Publish and Mirror of natsbridge, between two hosts and a key: natsbridge (link.go, publish.go, mirror.go). A comment
- * that quotes Go stands at the statement that is its model.
+ * that quotes Go stands at the statement that models it.
  *
- * Each host has a segment, a link, a program that stores, a Publish and a Mirror. What is done with the link's lock held
- * is one step, except that the lock's owner may be killed in it: then the link stays as it was, and the segment may have
- * been stored to. The key is a register whose revision is compared when it is set. A bridge that is killed begins anew
- * and knows nothing but the link. Each Store is of another value, so that a value is its own SHA-256.
+ * Each host has a segment, a link, a program that stores, a Publish and a Mirror. Everything under the link's lock is one
+ * step, except that the lock's owner can be killed in it: then the link is unchanged, and the segment may have been
+ * stored to. The key is a register that is set only if its revision is as expected. A bridge that is killed starts again
+ * and knows only the link. Each Store has a different value, so a value stands for its SHA-256.
  */
 
 #ifndef STORES
 #define STORES 2 /* of each host */
 #endif
 #ifndef KILLS
-#define KILLS 1  /* altogether */
+#define KILLS 1  /* in total */
 #endif
 
 #define NONE 0
 #define VALUE(h, n) (1 + (h) + 2*(n))  /* the n-th of host h */
 #define AUTHOR(v) (((v) - 1) % 2)
 
-byte revision, key, origin = 9;        /* the newest revision, its value, and who put it */
+byte revision, key, origin = 9;        /* the newest revision, its value, and the host that put it */
 byte segment[2], linkRevision[2], sum[2], incoming[2], incomingRevision[2], outgoing[2];
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte put[2];                           /* the last value that a host has put */
 byte kills = KILLS;
 bool over;
@@ -93,7 +93,7 @@ next:
 #else
 			:: revision == expected -> /* jetstream.WithExpectLastSequencePerSubject(expected) */
 #endif
-				assert(AUTHOR(v) == h); /* what came from the key is not sent back */
+				assert(AUTHOR(v) == h); /* a value that came from the key is not sent back */
 				assert(v > put[h]);     /* no value is put after a newer one, nor twice */
 				put[h] = v;
 				revision++;
@@ -191,7 +191,7 @@ next:
 					segment[h] = seenKey;
 					if
 					:: linkRevision[h] = seen; sum[h] = seenKey; incoming[h] = NONE; incomingRevision[h] = 0; outgoing[h] = NONE
-					:: kills > 0 -> kills--; goto killed /* with the lock, which the next takes over */
+					:: kills > 0 -> kills--; goto killed /* with the lock, which the next owner takes over */
 					fi
 				:: else
 				fi
@@ -205,7 +205,7 @@ next:
 proctype monitor() {
 	do
 	:: timeout ->
-		assert(segment[0] == key && segment[1] == key); /* at rest both hosts have what the key has */
+		assert(segment[0] == key && segment[1] == key); /* at rest both hosts have the key's value */
 		over = true;
 		break
 	od

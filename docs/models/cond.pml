@@ -1,17 +1,17 @@
 /*
- * The Cond: sync/cond.go. Waiters and those who signal die at any step, and others take their member slots. A comment
- * that quotes Go stands at the statement that is its model.
+ * The Cond: sync/cond.go. Waiters and signallers die at any step, and others take their member slots. A comment that
+ * quotes Go stands at the statement that models it.
  *
- * Each member has a row {identity, waiting, granted}: how many of its goroutines wait, and how many of these may go on.
- * Rows change under a mutex of the Cond's own, that of mutex.pml, which is one step here. The users' mutex is another.
- * What the users wait for here are items: who has waited takes one, whoever adds one signals.
+ * Each member has a row {identity, waiting, granted}: how many of its goroutines wait, and how many of these may
+ * continue. Rows change under the Cond's own mutex, which is one step here; mutex.pml has its steps. The users' mutex is
+ * another one. The users wait for items: a waiter that continues takes one, and each process that adds one signals.
  *
- * Memory is sequentially consistent here. One goroutine of each handle uses the Cond.
+ * Memory is sequentially consistent here. Only one goroutine of each handle uses the Cond.
  */
 
 #define HANDLES 3 /* two that take, one that adds */
 #ifndef ITEMS
-#define ITEMS 2   /* added altogether */
+#define ITEMS 2   /* added in total */
 #endif
 #ifndef DEATHS
 #define DEATHS 1
@@ -20,27 +20,27 @@
 #define GIVEUPS 1 /* contexts that end */
 #endif
 
-byte row[HANDLES];        /* the generation of whose it is */
+byte row[HANDLES];        /* the generation of its owner */
 bool waiting[HANDLES], granted[HANDLES];
 byte flag, seq;
 byte own, users;          /* the Cond's mutex, and the users': 1 + the owner */
 byte generation[HANDLES];
 bool live[HANDLES];
-bool asleep[HANDLES];     /* the kernel's */
+bool asleep[HANDLES];     /* the kernel's view */
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte items, added;
-byte due, gone;           /* how many waiters Signals and Broadcasts let go on; how many went on */
-bool late[HANDLES];       /* while it waited, somebody died */
+byte due, gone;           /* how many waiters Signals and Broadcasts allow to continue; how many continued */
+bool late[HANDLES];       /* while it waited, a process died */
 bool ended[HANDLES];
-bool calm;                /* from now on nobody dies or gives up, and no sleep ends by its limit but where that has to be */
+bool calm;                /* from now on no process dies or gives up, and a sleep ends by its limit only where it must */
 byte deaths, giveups;
 
 #define LIVES(m) (live[m] && row[m] == generation[m])
 #define MINE (row[id] == generation[id])
 #define ALL(x, v) x[0] = v; x[1] = v; x[2] = v
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: atomic { !calm && deaths < DEATHS -> deaths++; goto dead }; fi
 
 inline lock(mutex) {
@@ -54,7 +54,7 @@ inline unlock(mutex) {
 	OR_DIE
 }
 
-/* grant: lets the first who lives and waits go on; the Cond's mutex is held */
+/* grant: the first live waiter may continue; the Cond's mutex is held */
 inline grant() {
 	i = 0;
 	do
@@ -73,7 +73,7 @@ inline grant() {
 	od
 }
 
-/* inherit: what a dead waiter was granted goes to another */
+/* inherit: a dead waiter's grant goes to another */
 inline inherit(m) {
 	found = false;
 #ifdef MUTANT_CLEARS_FIRST
@@ -154,7 +154,7 @@ arm:
 	:: !asleep[id] -> goto arm
 	:: atomic { asleep[id] && late[id] -> asleep[id] = false; late[id] = false } /* limit */
 	:: atomic { !calm && giveups < GIVEUPS -> giveups++; asleep[id] = false; goto give_up }
-	:: atomic { asleep[id] && calm && items == 0 && ended[HANDLES - 1] -> asleep[id] = false; goto fin } /* nothing is to come */
+	:: atomic { asleep[id] && calm && items == 0 && ended[HANDLES - 1] -> asleep[id] = false; goto fin } /* no item will come */
 	OR_DIE;
 	lock(own); /* inheritAll */
 	j = 0;
@@ -193,10 +193,10 @@ relock:
 	unlock(own);
 #endif
 	atomic { went = false; gone++;
-		assert(gone <= due + deaths) /* a Signal lets one go on, and one more for each that died */ };
+		assert(gone <= due + deaths) /* each Signal allows one waiter to continue, and each death one more */ };
 	goto look;
 
-give_up: /* delist, and what it was granted goes to another */
+give_up: /* delist, and its grant goes to another */
 	lock(own);
 #ifdef MUTANT_GIVES_UP_SILENTLY
 	if
@@ -227,7 +227,7 @@ dead:
 		:: users == 1 + id -> users = 0
 		:: else
 		fi;
-		if /* as if it had died after Wait, with what it then took: the users' Repair is for that */
+		if /* as if it had died after Wait with its item, which the users' Repair must handle */
 		:: went && items > 0 -> items--
 		:: else
 		fi;
@@ -235,7 +235,7 @@ dead:
 		ALL(late, true);
 		s = 0; i = 0; j = 0; found = false; armed = false
 	};
-	if /* another takes its member slot, or nobody does */
+	if /* another handle takes its member slot, or none does */
 	:: atomic { true -> generation[id]++; live[id] = true; goto again }
 	:: goto fin
 	fi;
@@ -251,7 +251,7 @@ again:
 	lock(users);
 	if
 	:: atomic { added < ITEMS -> items++; added++ }
-	:: added == ITEMS /* one before it died, maybe before its Signal */
+	:: added == ITEMS /* an earlier adder died, maybe before its Signal */
 	fi;
 	unlock(users);
 	lock(own);
@@ -260,7 +260,7 @@ again:
 		grant() /* Signal */
 	:: true ->
 		i = 0;
-		do /* Broadcast: all who wait go on */
+		do /* Broadcast: all waiters may continue */
 		:: i < HANDLES ->
 			if
 			:: atomic { LIVES(i) && waiting[i] && !granted[i] -> granted[i] = true; due++ }

@@ -1,18 +1,18 @@
 /*
- * A mutex whose owner died, and a file that is begun anew over it: internal/member (join.go, member.go, admin.go),
- * internal/mapping (mapping_file.go), internal/layout (Mark, Dirty, Init). A comment that quotes Go stands at the
- * statement that is its model.
+ * A mutex whose owner died, and a file that is initialised again over it: internal/member (join.go, member.go,
+ * admin.go), internal/mapping (mapping_file.go), internal/layout (Mark, Dirty, Init). A comment that quotes Go stands at
+ * the statement that models it.
  *
- * There is one file, of a mutex that does not persist, and it has its name for as long as it is there: what becomes of
- * other files of the name is in lifecycle.pml. The registry lock is one step, as is each of Lock and Unlock, of which
- * mutex.pml has the steps. The kernel drops the locks of a process that dies.
+ * There is one file, of a mutex that does not persist, and it has its name for as long as it exists. lifecycle.pml is
+ * about other files of the name. The registry lock is one step, and so are Lock and Unlock, whose steps are in mutex.pml.
+ * The kernel drops the locks of a process that dies.
  */
 
 #ifndef HANDLES
 #define HANDLES 2 /* at one time, 2 or 3 */
 #endif
 #ifndef USES
-#define USES 5    /* openings, sweeps and removals altogether */
+#define USES 5    /* openings, sweeps and removals in total */
 #endif
 
 bool exists;      /* the file */
@@ -22,23 +22,23 @@ bool ready;       /* the ready word */
 byte word;        /* the mutex word, bits */
 #define OWNED 1
 #define INCONSISTENT 2
-byte registry;    /* who has it: 1 + the handle */
-byte attached;    /* how many hold a member's byte */
-byte owner;       /* who holds the mutex and its member's byte: 1 + the handle */
+byte registry;    /* its holder: 1 + the handle */
+byte attached;    /* how many handles hold a member's byte */
+byte owner;       /* the handle that holds the mutex and its member's byte: 1 + the handle */
 
-/* What only the properties know. */
-bool broken;      /* an owner died, and what the mutex guards has not been repaired since */
-bool calm;        /* from now on nobody dies */
+/* Only for the assertions. */
+bool broken;      /* an owner died, and the guarded data has not been repaired since */
+bool calm;        /* from now on no process dies */
 byte uses;
 
 #define OPEN 1
 #define SWEEP 2
 #define REMOVE 3
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: !calm -> goto dead; fi
 
-/* layout.Dirty, of a file that nobody is attached to */
+/* layout.Dirty, of a file that no handle is attached to */
 #ifdef MUTANT_MARK_COUNTS_WHEN_READY
 #define DIRTY (mark && markDirty || mark && ready && word != 0)
 #else
@@ -79,7 +79,7 @@ again:
 	OR_DIE;
 #endif
 	if /* inspect, sweep: attached, err := m.obj.AnyHeld() */
-	:: atomic { attached != 0 -> any = true; assert(ready) } /* what is in use is ready */
+	:: atomic { attached != 0 -> any = true; assert(ready) } /* a file in use is ready */
 	:: attached == 0
 	OR_DIE;
 #ifdef MUTANT_SWEEP_READS_EARLY
@@ -92,7 +92,7 @@ again:
 	:: any
 	:: atomic { !any -> dirty = DIRTY;
 		assert(!broken || dirty);   /* a death is not forgotten */
-		assert(broken || !dirty) }  /* and none is invented */
+		assert(broken || !dirty) }  /* no death is invented */
 	OR_DIE;
 #endif
 	if
@@ -131,7 +131,7 @@ again:
 	if /* Reset: o.Reserve(int64(len(mark)), size) */
 	:: true
 #ifndef MUTANT_FAILURE_UNLINKS
-	:: dirty -> goto leave /* join: if !m.dirty { m.obj.Unlink() }, as there is no space */
+	:: dirty -> goto leave /* join: if !m.dirty { m.obj.Unlink() }, for lack of space */
 	:: !dirty -> goto unlinking
 #else
 	:: goto unlinking
@@ -158,11 +158,11 @@ attach:
 
 	/* It is open. */
 use:
-	if /* Lock: free, or of an owner that is dead */
+	if /* Lock: free, or its owner is dead */
 	:: atomic { owner == 0 ->
 		died = word != 0;
-		assert(!broken || died);   /* Lock finds out that an owner died */
-		assert(broken || !died);   /* Lock says that an owner died only if one did */
+		assert(!broken || died);   /* Lock notices that an owner died */
+		assert(broken || !died);   /* Lock reports a dead owner only if one died */
 		owner = 1 + id;
 		word = OWNED | (died -> INCONSISTENT : 0) }
 	:: goto close
@@ -217,7 +217,7 @@ unlinking:
 	if /* Unlink */
 	:: atomic { true ->
 		assert(attached == 0);
-		assert(!broken || role == REMOVE); /* nobody but Remove unlinks what says that an owner died */
+		assert(!broken || role == REMOVE); /* only Remove unlinks a file that records a dead owner */
 		broken = false;
 		unlink() }
 	OR_DIE;

@@ -1,41 +1,41 @@
 /*
  * Open, create, initialise, close, remove and sweep, with processes that die at any step: internal/mapping
- * (mapping_file.go, lock.go), internal/member (join.go, member.go, admin.go, sweep.go), internal/layout (Init). A comment that
- * quotes Go stands at the statement that is its model.
+ * (mapping_file.go, lock.go), internal/member (join.go, member.go, admin.go, sweep.go), internal/layout (Init). A comment
+ * that quotes Go stands at the statement that models it.
  *
- * There is one name, and files, which are inodes. An inode is used again as soon as it has neither name nor
- * descriptor. The kernel drops the locks of a process that dies. One that waits for the registry in vain, for five
- * seconds, closes its descriptor, in opening as in closing: to the others it has died. turns.pml has the queue of those
- * that wait, and dirty.pml what a mutex keeps when its owner died.
+ * There is one name, and there are files, which are inodes. An inode is reused as soon as it has neither a name nor a
+ * descriptor. The kernel drops the locks of a process that dies. A process that waits for the registry for five seconds
+ * without success closes its descriptor, both in opening and in closing: to the others it has died. turns.pml has the
+ * queue of waiters, and dirty.pml the record that a mutex's owner died.
  */
 
 #ifndef HANDLES
 #define HANDLES 2 /* at one time, 2 or 3 */
 #endif
 #ifndef USES
-#define USES 4    /* openings, removals and sweeps altogether */
+#define USES 4    /* openings, removals and sweeps in total */
 #endif
 #define FILES (HANDLES + 2) /* 1 …, one more than there are handles */
 
 byte name;              /* the file that the path leads to, or 0 */
-byte content[FILES];    /* what is written in a file, bits; 0 is an empty one */
+byte content[FILES];    /* the content of a file, bits; 0 is an empty file */
 #define MARK 1          /* layout.Mark */
-#define HEADER 2        /* all else that an initialiser writes, the flag persist with it */
+#define HEADER 2        /* everything else that an initialiser writes, including the flag persist */
 #define READY 4         /* layout.Format in the ready word */
 #define COMPLETE (MARK | HEADER | READY)
 byte opens[FILES];      /* descriptors */
-byte exclusive[FILES];  /* who has the registry byte: 1 + the handle */
-byte shared[FILES];     /* how many share it */
-byte attached[FILES];   /* how many hold a member's byte, or a share of the readers' */
-bool persist;           /* what all who create ask for */
+byte exclusive[FILES];  /* the holder of the registry byte: 1 + the handle */
+byte shared[FILES];     /* how many handles share it */
+byte attached[FILES];   /* how many handles hold a member's byte, or a share of the readers' */
+bool persist;           /* the option of all creators */
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte in[HANDLES];         /* the file that a handle is attached to */
-bool initialising[FILES]; /* somebody who lives */
+bool initialising[FILES]; /* by a live process */
 bool removed[FILES];      /* by Remove */
-bool stale[FILES];        /* all who were attached are gone, and nobody was opening or closing it then */
-bool excused[FILES];      /* the last to leave it could not unlink it: it died, or may only read */
-bool calm;                /* from now on nobody dies */
+bool stale[FILES];        /* all attached handles are gone, and no handle was opening or closing it then */
+bool excused[FILES];      /* the last handle to leave it could not unlink it: it died, or is read-only */
+bool calm;                /* from now on no process dies */
 byte uses, over;
 
 #define CREATE 1 /* OpenOrCreate */
@@ -44,7 +44,7 @@ byte uses, over;
 #define REMOVE 4
 #define SWEEP 5
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: !calm -> goto dead; fi
 
 inline lock_registry() { /* LockRegistry: F_RDLCK if the file is open for reading only, else F_WRLCK */
@@ -119,7 +119,7 @@ enter:
 		if /* TryEnter: free, err := o.set(unix.F_WRLCK, layout.RegistryByte) */
 		:: atomic { exclusive[f] == 0 && shared[f] == 0 -> exclusive[f] = 1 + id; locks = true }
 #ifndef MUTANT_BUSY_SWEPT
-		:: atomic { exclusive[f] != 0 || shared[f] != 0 -> opens[f]--; f = 0; goto again } /* busy, so another has it open */
+		:: atomic { exclusive[f] != 0 || shared[f] != 0 -> opens[f]--; f = 0; goto again } /* busy: another handle has it open */
 #else
 		:: exclusive[f] != 0 || shared[f] != 0
 #endif
@@ -148,14 +148,14 @@ enter:
 	if /* inspect: attached, err := m.obj.AnyHeld(); sweep: attached, err := obj.AnyHeld() */
 	:: any = attached[f] != 0
 	OR_DIE;
-	assert((head & READY) || !any); /* inspect never says ErrCorrupt */
+	assert((head & READY) || !any); /* inspect never returns ErrCorrupt */
 #endif
 	if /* inspect: if head == nil || !attached && !layout.Persists(head) { return nil, nil } */
 	:: (head & READY) && (any || persist && (head & HEADER)) ->
 		if
 		:: role == SWEEP -> goto leave
 		:: role != SWEEP -> goto attach
-		:: role != SWEEP -> goto leave /* attach: s.Check(g) refuses it */
+		:: role != SWEEP -> goto leave /* attach: s.Check(g) fails */
 		fi
 #ifdef MUTANT_READY_FIRST
 	:: (head & READY) && !any && persist && !(head & HEADER) -> goto attach
@@ -172,8 +172,8 @@ enter:
 	/* initialise: m.obj.Reset(…); g.Init(m.Mem) */
 	atomic {
 		assert(!initialising[f]);                     /* a file has one initialiser at a time */
-		assert(attached[f] == 0);                     /* a file in use is not begun anew */
-		assert(!(persist && content[f] == COMPLETE)); /* a file that persists is not begun anew */
+		assert(attached[f] == 0);                     /* a file in use is not initialised again */
+		assert(!(persist && content[f] == COMPLETE)); /* a file that persists is not initialised again */
 		initialising[f] = true;
 		head = 0; any = false
 	};
@@ -185,7 +185,7 @@ enter:
 	OR_DIE;
 	if /* Reset: o.Reserve(int64(len(mark)), size) */
 	:: true
-	:: initialising[f] = false; goto unlinking /* join: m.obj.Unlink(), as there is no space */
+	:: initialising[f] = false; goto unlinking /* join: m.obj.Unlink(), for lack of space */
 	OR_DIE;
 #ifdef MUTANT_READY_FIRST
 	if
@@ -202,8 +202,8 @@ enter:
 attach:
 	if /* claim: m.obj.Hold(slot); joinReader: m.obj.HoldReader() */
 	:: atomic { true ->
-		assert(content[f] == COMPLETE); /* nobody attaches to a file that is not ready */
-		assert(!stale[f]);              /* nobody attaches to what the dead left behind */
+		assert(content[f] == COMPLETE); /* no handle attaches to a file that is not ready */
+		assert(!stale[f]);              /* no handle attaches to a stale file */
 		assert(ALONE);                  /* one name has no two files in use, unless it was removed */
 		attached[f]++; in[id] = f; excused[f] = false;
 		head = 0; any = false }
@@ -244,11 +244,11 @@ attach:
 #endif
 
 unlinking:
-	if /* Unlink: unix.Unlink(o.path), whichever file that is */
+	if /* Unlink: unix.Unlink(o.path), whichever file has the name */
 	:: atomic { true ->
-		assert(name == f);                          /* nobody unlinks another's file */
-		assert(role == REMOVE || attached[f] == 0); /* nobody but Remove unlinks a file in use */
-		assert(role == REMOVE || !persist || content[f] != COMPLETE); /* nobody but Remove unlinks what persists */
+		assert(name == f);                          /* no handle unlinks another's file */
+		assert(role == REMOVE || attached[f] == 0); /* only Remove unlinks a file in use */
+		assert(role == REMOVE || !persist || content[f] != COMPLETE); /* only Remove unlinks a file that persists */
 		removed[f] = removed[f] || role == REMOVE;
 		name = 0 }
 	OR_DIE;
@@ -281,7 +281,7 @@ dead:
 done:
 	atomic {
 		over++;
-		assert(over < HANDLES || name == 0 || persist || excused[name]) /* the last to close takes the name away */
+		assert(over < HANDLES || name == 0 || persist || excused[name]) /* the last handle to close removes the name */
 	}
 }
 

@@ -1,12 +1,12 @@
 /*
- * The mutex word, with owners and waiters that die at any step, and member slots that are used again:
- * sync/mutex.go, internal/member (Alive, claim, disown), internal/layout/ident.go. A comment that quotes Go stands
- * at the statement that is its model.
+ * The mutex word, with owners and waiters that die at any step, and member slots that are reused: sync/mutex.go,
+ * internal/member (Alive, claim, disown), internal/layout/ident.go. A comment that quotes Go stands at the statement
+ * that models it.
  *
- * Two parts, as all of it together has too many states: -DPART=SLEEP has three handles, and is about who wakes whom;
- * -DPART=REUSE has two at one time, which others follow, and is about who is taken for alive, and about repair.
+ * There are two parts, as the whole has too many states. -DPART=SLEEP has three handles and is about wake-ups.
+ * -DPART=REUSE has two handles at a time, followed by others, and is about which owner counts as alive, and about repair.
  *
- * Memory is sequentially consistent here. One goroutine of each handle uses the mutex.
+ * Memory is sequentially consistent here. Only one goroutine of each handle uses the mutex.
  */
 
 #define SLEEP 1
@@ -21,15 +21,15 @@
 #define HANDLES 2 /* at one time */
 #endif
 #ifndef CLAIMS
-#define CLAIMS 4  /* handles altogether, if they are followed by others */
+#define CLAIMS 4  /* handles in total, if they are followed by others */
 #endif
 #ifndef LOCKS
-#define LOCKS 4   /* Locks and TryLocks altogether */
+#define LOCKS 4   /* Locks and TryLocks in total */
 #endif
 
 /* The word. An identity is a member slot and its generation, 1 to 7, and never 0. There are more generations than
-   a slot has holders: that the same identity comes up again while somebody is between asking for its owner and
-   taking the mutex from it is left out, as it takes a million holders. */
+   a slot has holders. So an identity is not reused while a handle is between asking for its owner and taking the
+   mutex from it, which would take a million holders. */
 #define IDENT 31
 #define INCONSISTENT 32
 #define WAITERS 64
@@ -39,21 +39,21 @@
 #define NEXT(gen) ((gen) % 7 + 1)
 
 byte word;
-byte generation[HANDLES]; /* of the member slots, of which there are as many */
+byte generation[HANDLES]; /* of the member slots, one for each handle */
 bool held[HANDLES];       /* the slots' lock bytes, which the kernel drops with their holder */
 
-/* The kernel's: who sleeps on the word. */
+/* The kernel's: which handles sleep on the word. */
 bool asleep[HANDLES];
 
-/* What only the properties know. */
-byte live[HANDLES];    /* identity of a handle that is open */
-byte holder;           /* who is between Lock and Unlock, and lives: 1 + the handle */
-bool dirty;            /* an owner died, and what the mutex guards was not repaired since */
-bool waking[HANDLES];  /* lives, has taken the waiters bit out of the word, and not woken anybody yet */
-bool woken[HANDLES];   /* lives, was woken, and has not passed that on yet */
-bool excused[HANDLES]; /* while it slept, one died that was waking or woken */
-bool sure[HANDLES];    /* asks for an owner who was dead before, and no slot was claimed meanwhile */
-bool calm;             /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+/* Only for the assertions. */
+byte live[HANDLES];    /* identity of an open handle */
+byte holder;           /* the live handle between Lock and Unlock: 1 + the handle */
+bool dirty;            /* an owner died, and the guarded data has not been repaired since */
+bool waking[HANDLES];  /* live, has taken the waiters bit out of the word, and has not woken a waiter yet */
+bool woken[HANDLES];   /* live, was woken, and has not passed that on yet */
+bool excused[HANDLES]; /* while it slept, a handle died that was waking or woken */
+bool sure[HANDLES];    /* asks for an owner that was dead before, and no slot was claimed meanwhile */
+bool calm;             /* from now on no process dies, and a sleep ends by its limit only where it must */
 byte claims, locks;
 
 #if HANDLES == 3
@@ -67,10 +67,10 @@ byte claims, locks;
 #define ASLEEP(h) asleep[h]
 #define EXCUSE(h) excused[h] = excused[h] || asleep[h]
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: !calm -> goto dead; fi
 
-inline wake_one() { /* m.queue.Wake(): one of those who sleep, whichever */
+inline wake_one() { /* m.queue.Wake(): any one sleeper */
 	if
 	:: asleep[0] -> asleep[0] = false; excused[0] = false; woken[0] = true
 	:: asleep[1] -> asleep[1] = false; excused[1] = false; woken[1] = true
@@ -83,7 +83,7 @@ inline wake_one() { /* m.queue.Wake(): one of those who sleep, whichever */
 }
 
 inline acquired() {
-	assert(holder == 0); /* only one holds the mutex */
+	assert(holder == 0); /* only one handle holds the mutex */
 	holder = 1 + id;
 	woken[id] = false;
 	w = 0; flags = 0
@@ -107,7 +107,7 @@ inline try_take() {
 	:: atomic { SAME(w) ->
 		assert(!LIVES(w & IDENT)); /* the mutex is never taken from a live owner */
 		died = (w & ~WAITERS) != 0;
-		assert(!died || dirty);    /* nobody is told of a death that was none */
+		assert(!died || dirty);    /* no death is invented */
 		word = me | flags | KEPT(w) | (died -> INCONSISTENT : 0);
 		acquired();
 		goto locked }
@@ -123,7 +123,7 @@ proctype handle(byte id) {
 	me = MAKE(id, 1);
 #else
 open:
-	if /* claim: m.obj.Hold(slot), of the first that is free. The rotor only says where the search begins. */
+	if /* claim: m.obj.Hold(slot), of the first free slot. The rotor is only where the search begins. */
 	:: atomic { claims < CLAIMS -> claims++;
 		slot = (held[0] -> 1 : 0);
 		held[slot] = true;
@@ -142,7 +142,7 @@ open:
 	OR_DIE;
 	if /* claim: generation.Store(next) */
 	:: atomic { true -> generation[slot] = GEN(me);
-		assert(!LIVES(me));  /* no two handles that are open have the same identity */
+		assert(!LIVES(me));  /* no two open handles have the same identity */
 		assert(OWNER != me); /* the word does not name a handle that has not locked it */
 		live[id] = me }
 	OR_DIE;
@@ -207,7 +207,7 @@ look:
 	OR_DIE;
 #endif
 alive:
-	assert(!sure[id]); /* a dead owner is not taken for alive but while somebody claims its slot */
+	assert(!sure[id]); /* a dead owner is not taken for alive, except while its slot is being claimed */
 #endif
 #ifdef MUTANT_TAKES_FROM_THE_LIVING
 	if
@@ -227,7 +227,7 @@ alive:
 		:: word != w -> goto look
 		OR_DIE
 	fi;
-	if /* m.queue.Wait(w, limit): the kernel looks at the word and puts to sleep in one step */
+	if /* m.queue.Wait(w, limit): the kernel's look at the word and the sleep are one step */
 #ifdef MUTANT_SLEEPS_BLINDLY
 	:: atomic { true -> asleep[id] = true; woken[id] = false }
 #else
@@ -254,9 +254,9 @@ take_over:
 
 give_up:
 #if PART == REUSE
-	assert(!ANY(ASLEEP)); /* of two handles, none sleeps while the other gives up: there is nobody to wake */
+	assert(!ANY(ASLEEP)); /* of two handles, none sleeps while the other gives up, so there is none to wake */
 #elif !defined(MUTANT_GIVES_UP_SILENTLY)
-	if /* if flags != 0 { m.queue.Wake() }: it may have been woken, and another could have been */
+	if /* if flags != 0 { m.queue.Wake() }: it may have been woken in place of another */
 	:: atomic { true -> wake_one(); woken[id] = false }
 	OR_DIE;
 #endif
@@ -284,7 +284,7 @@ locked:
 		OR_DIE
 	:: else
 	fi;
-	assert(!dirty); /* whoever gets the mutex finds repaired what it guards */
+	assert(!dirty); /* after Lock the guarded data is repaired */
 
 release:
 	if /* release: w := m.word.Word.Load(); m.word.Word.CompareAndSwap(w, w&layout.InconsistentBit|flags), until it succeeds.
@@ -297,7 +297,7 @@ release:
 #else
 	:: atomic { true -> w = word;
 #endif
-		assert(OWNER == me); /* nobody took the mutex from its owner */
+		assert(OWNER == me); /* the mutex was not taken from its owner */
 		word = (w & INCONSISTENT) | flags;
 		holder = 0;
 		waking[id] = (w & WAITERS) != 0;
@@ -331,7 +331,7 @@ disown:
 	OR_DIE;
 #endif
 
-leave: /* unlinkIfLast: m.obj.Drop(m.ident.Slot()), which to the others is what death is */
+leave: /* unlinkIfLast: m.obj.Drop(m.ident.Slot()), which has the same effect on the others as a death */
 dead:
 	atomic {
 		if
@@ -366,7 +366,7 @@ active proctype monitor() {
 end_never:
 	atomic {
 		ANY(FORGOTTEN) && !ANY(DUE) && (OWNER == 0 || LIVES(OWNER) && !(word & WAITERS)) -> sleeper_is_forgotten = true;
-		assert(!sleeper_is_forgotten) /* nobody sleeps when the owner is not dead and nobody alive will wake it */
+		assert(!sleeper_is_forgotten) /* no handle sleeps when the owner is not dead and no live process will wake it */
 	}
 }
 
@@ -375,7 +375,7 @@ init {
 #if PART == REUSE
 		if
 		:: true
-		/* Slot 0 is about to have again the generation in which an owner died, a million holders ago. */
+		/* Slot 0 is about to reuse the generation in which an owner died, a million holders ago. */
 		:: generation[0] = 7; word = MAKE(0, 1); dirty = true
 		fi;
 #endif

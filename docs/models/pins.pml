@@ -1,16 +1,16 @@
 /*
- * Values in place and in order, over K slots, with processes that die at any step: segment/pins.go, segment/loan.go,
+ * Values in place and in order, over K slots, with processes that die at any step: segment/borrow.go, segment/loan.go,
  * segment/follow.go, segment/segment.go, sync/seqlock.go, internal/member. A comment that quotes Go stands at the
- * statement that is its model.
+ * statement that models it.
  *
- * Four parts. In three of them a writer steps over slots that a borrower has pinned: -DPART=BORROW has a borrower that
- * looks twice at what it borrowed, dies, and is followed by another in the same member slot; -DPART=COPY has a borrower
- * and a reader that copies; -DPART=FOLLOW has a borrower and a follower. -DPART=WAIT has two writers that wait while
- * every other slot is pinned, and two borrowers that end that, and no versions.
+ * There are four parts. In three of them a writer steps over slots that a borrower has pinned: -DPART=BORROW has a
+ * borrower that looks twice at what it borrowed, dies, and is followed by another in the same member slot; -DPART=COPY
+ * has a borrower and a reader that copies; -DPART=FOLLOW has a borrower and a follower. -DPART=WAIT has two writers that
+ * wait while every other slot is pinned, two borrowers that end that wait, and no versions.
  *
- * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears; so one
- * writer stands for all, where they do not wait. A writer that gives up, as Discard does, and Put with a value that is
- * too large, does what one does that dies: it leaves the mutex to the next.
+ * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears. So where
+ * writers do not wait, one writer stands for all. A writer that gives up, as Discard does, or Put with a value that is
+ * too large, has the same effect as one that dies: it leaves the mutex to the next.
  */
 
 #define BORROW 1
@@ -25,40 +25,40 @@
 #define K 3        /* slots */
 #endif
 #ifndef STORES
-#define STORES 4   /* begun altogether, whether or not the writer lives to end them */
+#define STORES 4   /* begun in total, whether or not the writer lives to end them */
 #endif
 #ifndef BORROWS
-#define BORROWS 2  /* begun altogether */
+#define BORROWS 2  /* begun in total */
 #endif
 #ifndef CLAIMS
-#define CLAIMS 2   /* of member slots, altogether */
+#define CLAIMS 2   /* of member slots, in total */
 #endif
 #ifndef BORROWERS
 #define BORROWERS 1 /* at one time, 1 or 2; 2 where writers wait */
 #endif
 #ifndef DEATHS
-#define DEATHS 2   /* altogether */
+#define DEATHS 2   /* in total */
 #endif
 #ifndef GIVEUPS
 #define GIVEUPS 1  /* contexts that end, where writers wait */
 #endif
 
 /* What the processes share. */
-byte cBegin, cEnd;    /* Counters: the version that is being written, or was last, and the current one */
+byte cBegin, cEnd;    /* Counters: the version being written, or written last, and the current one */
 byte version[K];      /* in each slot's header: that of its value, or 0 */
 byte previous[K];     /* the version before that */
 byte low[K], high[K]; /* a value is two words, and whole if both are of one Store */
 byte row[2];          /* of each member slot: the value slots that its holder has borrowed */
 byte generation[2];   /* of each member slot */
 bool held[2];         /* its byte is locked: the holder lives */
-byte locked;          /* the writers' mutex: who holds it */
+byte locked;          /* the writers' mutex: its holder */
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte stores, borrows, claims; /* begun */
 byte deaths, giveups;
-bool calm;                    /* in WAIT: from now on nobody dies, and no sleep ends by its limit but where that has to be */
+bool calm;                    /* in WAIT: from now on no process dies, and a sleep ends by its limit only where it must */
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #if PART == WAIT
 #define OR_DIE :: atomic { !calm && deaths < DEATHS -> deaths++; goto dead }; fi
 #else
@@ -67,7 +67,7 @@ bool calm;                    /* in WAIT: from now on nobody dies, and no sleep 
 #if PART == BORROW || PART == WAIT
 #define OR_KILL OR_DIE
 #else
-#define OR_KILL fi /* what a borrower does that dies is another part's matter */
+#define OR_KILL fi /* another part is about borrowers that die */
 #endif
 
 #define SLOT(v) ((v) % K)
@@ -115,13 +115,13 @@ inline pinnedBy(m) { mask = mask | LIVING(m) }
 #endif
 
 #if PART == WAIT
-/* Those who sleep may have to wait for their limit, as the dead do not wake. */
+/* Sleepers can have to wait for their limit, as a dead process wakes none. */
 #define EXCUSE(w) excused[w] = excused[w] || asleep[w] || seeking[w]
 #define EXCUSE_ALL(x) if :: x -> EXCUSE(0); EXCUSE(1) :: else fi
 #endif
 
 #if PART == WAIT
-/* Signal, after a change that those who wait are to see, with which due[me] was set. */
+/* Signal, after a change that waiters must see and that has set due[me]. */
 inline signal(me) {
 	if
 	:: atomic { flag == 0 -> due[me] = false }
@@ -177,7 +177,7 @@ inline claim(m) {
 #if PART != WAIT
 
 byte stored[24];      /* which Store ended each version, 0 if none did */
-byte borrowed[2];     /* the slots that each living borrower has borrowed */
+byte borrowed[2];     /* the slots that each live borrower has borrowed */
 
 #define TAKEN(e) (mask | BIT(SLOT(e)))
 
@@ -188,7 +188,7 @@ again:
 	:: atomic { stores < STORES -> stores++; n = stores }
 	:: atomic { stores == STORES -> goto done }
 	fi;
-	e = cEnd; /* nobody else may change the versions meanwhile */
+	e = cEnd; /* no other writer can change the versions meanwhile */
 #ifdef MUTANT_BEGIN_GOES_BACK
 	v = e + 1;
 #else
@@ -201,7 +201,7 @@ again:
 	if
 #if PART == BORROW || BORROWERS == 2 || K == 2
 	:: atomic { TAKEN(e) == ALL -> stores--; e = 0; v = 0; n = 0; mask = 0 };
-		/* It waits while every other slot is pinned by a living member, and no longer: see WAIT. */
+		/* It waits while every other slot is pinned by a live member, and no longer: see WAIT. */
 		atomic { (LIVING(0) | LIVING(1) | BIT(SLOT(cEnd))) != ALL -> goto again }
 #endif
 	:: atomic { TAKEN(e) != ALL ->
@@ -224,13 +224,13 @@ again:
 	if /* WriteAnnounce: fence.Publish(&l.c[begin], version) */
 	:: cBegin = v
 	OR_DIE;
-	if /* layout.Put(slot, v), s.payload.Put(slot, v); whoever has the Loan */
+	if /* layout.Put(slot, v), s.payload.Put(slot, v); or the holder of the Loan */
 	:: low[SLOT(v)] = n
 	OR_DIE;
 	if
 	:: high[SLOT(v)] = n
 	OR_DIE;
-	assert(!((borrowed[0] | borrowed[1]) & BIT(SLOT(v)))); /* nobody writes what is borrowed */
+	assert(!((borrowed[0] | borrowed[1]) & BIT(SLOT(v)))); /* no writer writes to a borrowed slot */
 #if PART != COPY
 	if /* slot.Seal: the length and the previous version … */
 	:: previous[SLOT(v)] = e
@@ -274,12 +274,12 @@ again:
 #endif
 #if PART == BORROW
 	a = low[SLOT(e)];
-	assert(a == stored[e] && high[SLOT(e)] == a); /* what is borrowed is one stored value, whole */
+	assert(a == stored[e] && high[SLOT(e)] == a); /* a borrowed value is one stored value, whole */
 	if
 	:: true
 	:: atomic { true -> kept = kept | BIT(SLOT(e)); e = 0; a = 0; goto again } /* until Close; it borrows others */
 	OR_DIE;
-	atomic { assert(low[SLOT(e)] == a && high[SLOT(e)] == a); /* what is borrowed does not change */
+	atomic { assert(low[SLOT(e)] == a && high[SLOT(e)] == a); /* a borrowed value does not change */
 		a = 0 };
 #ifdef MUTANT_NOT_COUNTED
 	goto clear;
@@ -296,12 +296,12 @@ clear:
 	OR_KILL;
 	atomic { e = 0; goto again };
 close:
-	assert(row[m] == borrowed[m]); /* a row says what its holder has borrowed, and no more */
+	assert(row[m] == borrowed[m]); /* a row shows exactly what its holder has borrowed */
 	borrowed[m] = 0; /* Leave: the memory is retired, … */
-	if /* … then its row cleared, */
+	if /* … then its row is cleared, */
 	:: row[m] = 0
 	OR_KILL;
-dead: /* and then the member slot dropped, as by a death */
+dead: /* and then the member slot is released, as by a death */
 	atomic { held[m] = false; borrowed[m] = 0; kept = 0; e = 0; a = 0; goto claiming };
 done:
 	skip
@@ -327,7 +327,7 @@ proctype reader() {
 		:: cBegin - e < K -> assert(a == b && a == stored[e])      /* a value is not torn */
 		:: cBegin - e >= K ->
 #ifdef MUTANT_BEGIN_ALONE
-			assert(cEnd != e)                                  /* read never says errCounters */
+			assert(cEnd != e)                                  /* read never returns errCounters */
 #else
 			if
 			:: cEnd == e -> assert(a == b && a == stored[e])   /* a value is not torn */
@@ -349,7 +349,7 @@ next:
 	fi;
 look:
 	if
-	:: atomic { n > e -> assert(after == e || cEnd != e); /* follow never says errCounters */
+	:: atomic { n > e -> assert(after == e || cEnd != e); /* follow never returns errCounters */
 		e = 0; n = 0; goto next }
 	:: n <= e
 	fi;
@@ -362,14 +362,14 @@ look:
 	b = high[SLOT(n)];
 	if /* slot.Version(), again */
 	:: atomic { version[SLOT(n)] == n ->
-		assert(a == b && a == stored[n]); /* what Follow returns is the value of its version, whole */
+		assert(a == b && a == stored[n]); /* Follow returns the value of the version, whole */
 #ifdef MUTANT_NUMBER_ALONE
 		p = after;
 #endif
-		assert(p <= after || stored[p] != 0); /* what is called missed was there */
+		assert(p <= after || stored[p] != 0); /* a version reported as missed was published */
 		after++;
 		do
-		:: after < n -> assert(after <= p || stored[after] == 0); /* nothing is left out in silence */
+		:: after < n -> assert(after <= p || stored[after] == 0); /* no version is left out without a report */
 			after++
 		:: else -> break
 		od }
@@ -400,16 +400,16 @@ init {
 
 #else
 
-byte seq;             /* EventCount of those who wait for a slot */
+byte seq;             /* EventCount of writers that wait for a slot */
 bool flag;
 byte current;         /* the slot of the current version */
 bool asleep[2];
 
-/* What only the properties know. */
-bool seeking[2];      /* a writer that lives wants a slot */
-bool due[4];          /* a process that lives has changed something, and has not told since */
-bool woken[2];        /* a writer that lives was woken, and has not looked and stopped since */
-bool excused[2];      /* since this writer set the flag, one died that was to wake somebody */
+/* Only for the assertions. */
+bool seeking[2];      /* a live writer wants a slot */
+bool due[4];          /* a live process has made a change and has not signalled since */
+bool woken[2];        /* a live writer was woken, and has not looked and stopped since */
+bool excused[2];      /* since this writer set the flag, a process died that was about to wake one */
 
 #define DEAD(m) (!held[m] && row[m] != 0)
 
@@ -439,7 +439,7 @@ again:
 	:: locked = 0
 	OR_DIE;
 stop:
-	if /* Wait: whoever has set the flag and stops waiting wakes one */
+	if /* Wait: a writer that has set the flag and stops waiting wakes one */
 #if GIVEUPS > 0
 	:: atomic { set -> set = false; due[id] = true; seeking[id] = false; s = 0 };
 #ifdef MUTANT_STOPS_SILENTLY
@@ -469,7 +469,7 @@ wait:
 	:: atomic { (mask | BIT(current)) != ALL -> mask = 0; s = 0; goto pass }
 	:: atomic { (mask | BIT(current)) == ALL -> mask = 0 }
 	OR_DIE;
-	if /* the kernel looks at seq and puts to sleep in one step */
+	if /* the kernel's look at seq and the sleep are one step */
 	:: atomic { seq == s -> asleep[id] = true; woken[id] = false }
 	:: seq != s -> goto wait
 	OR_DIE;
@@ -481,7 +481,7 @@ wait:
 #endif
 	OR_DIE;
 pass:
-	if /* the same; it goes on to take the lock */
+	if /* the same; it continues and takes the lock */
 	:: atomic { set -> set = false; due[id] = true };
 #ifdef MUTANT_STOPS_SILENTLY
 		due[id] = false
@@ -562,7 +562,7 @@ active proctype monitor() {
 end_never:
 	atomic {
 		QUIET && FREE && !DEAD(0) && !DEAD(1) && locked == 0 && (asleep[0] && !excused[0] || asleep[1] && !excused[1]) -> forgotten = true;
-		assert(!forgotten) /* no writer sleeps while a slot is free and nobody alive is about to wake it */
+		assert(!forgotten) /* no writer sleeps while a slot is free and no live process is about to wake it */
 	}
 }
 

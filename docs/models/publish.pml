@@ -1,14 +1,14 @@
 /*
  * Publish, load and watch, with processes that die at any step: sync/seqlock.go, segment/segment.go,
  * segment/reader.go, internal/notify, internal/layout/slots.go. A comment that quotes Go stands at the statement that
- * is its model.
+ * models it.
  *
- * Three parts share the writer, as what they are about has nothing to do with each other: -DPART=LOAD has a reader, and
- * a value to copy; -DPART=HEADER has a reader that goes by the versions in the slots' headers, which loads do not look
- * at; -DPART=WATCH has watchers, and no value.
+ * Three parts share the writer, as their properties are independent: -DPART=LOAD has a reader, and a value to copy;
+ * -DPART=HEADER has a reader that uses the versions in the slots' headers, which Load does not read; -DPART=WATCH has
+ * watchers, and no value.
  *
- * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears;
- * mutex.pml is about how that comes to be.
+ * Memory is sequentially consistent here. The writers' mutex is a word that the death of its holder clears; mutex.pml
+ * models how.
  */
 
 #define LOAD 1
@@ -22,33 +22,33 @@
 #define K 2        /* slots */
 #endif
 #ifndef STORES
-#define STORES 4   /* begun altogether, whether or not the writer lives to end them */
+#define STORES 4   /* begun in total, whether or not the writer lives to end them */
 #endif
 #ifndef WATCHERS
 #define WATCHERS 2 /* 1 or 2 */
 #endif
 #define LOADS 2    /* of the one reader */
 
-/* What the processes share. There are two writers at one time, and one that dies is followed by another. */
-byte cBegin, cEnd;       /* Counters: the version that is being written, or was last, and the current one */
+/* The shared data. There are two writers at a time, and a writer that dies is followed by another. */
+byte cBegin, cEnd;       /* Counters: the version being written, or written last, and the current one */
 byte low[K], high[K];    /* a value is two words, and whole if both are of one Store */
 byte version[K];         /* in each slot's header: that of its value, or 0 */
-bool flag;               /* on the wait page: somebody may be parked */
-byte locked;             /* the writers' mutex: who holds it */
+bool flag;               /* on the wait page: a watcher can be parked */
+byte locked;             /* the writers' mutex: its holder */
 
-/* The kernel's: who sleeps on the low half of cEnd. */
+/* The kernel's: which watchers sleep on the low half of cEnd. */
 bool asleep[2];
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte stores;             /* begun */
 byte stored[STORES + 1]; /* which Store made each version */
-byte once, twice;        /* bits of the versions that have been in a header, and of those that two writers put there */
-byte over;               /* writers that will not store any more */
-bool due[2];             /* a writer that lives has cleared the flag, or published, and not woken or looked since */
+byte once, twice;        /* bits of the versions that were in a header, and of those that two writers put there */
+byte over;               /* writers that have finished */
+bool due[2];             /* a live writer has cleared the flag, or published, and has not woken or looked since */
 byte seen[2];            /* by each watcher */
-bool looking[2];         /* a watchdog that lives has set the flag for this watcher, and not looked yet */
-bool excused[2];         /* since this watcher set the flag, a writer died that was to wake somebody */
-bool calm;               /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+bool looking[2];         /* a live watchdog has set the flag for this watcher and has not looked yet */
+bool excused[2];         /* since this watcher set the flag, a writer died that was about to wake one */
+bool calm;               /* from now on no process dies, and a sleep ends by its limit only where it must */
 
 #if PART == LOAD || PART == HEADER
 #define NOTE(x) x
@@ -79,7 +79,7 @@ bool calm;               /* from now on nobody dies, and no sleep ends by its li
 #define WANTED (armed || flag != 0)
 #endif
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: !calm -> goto dead; fi
 
 proctype writer(byte id) {
@@ -91,7 +91,7 @@ again:
 	:: atomic { stores == STORES -> over++; goto done }
 	fi;
 
-	v = cEnd + 1; /* WriteNext: nobody else may change the version meanwhile */
+	v = cEnd + 1; /* WriteNext: no other writer can change the version meanwhile */
 #if PART == HEADER && !defined(MUTANT_HEADER_NOT_CLEARED)
 	if /* n.slot.Unseal() */
 	:: version[SLOT(v)] = 0
@@ -189,7 +189,7 @@ again:
 	atomic { v = cEnd; oldest = cEnd };
 attempt:
 	if
-	:: v == 0 -> assert(oldest == 0)        /* nothing had been stored when Load returns that */
+	:: v == 0 -> assert(oldest == 0)        /* Load returns this only if nothing had been stored */
 	:: v != 0 ->
 		/* layout.Get(slot, v), or r.payload.Get(slot, v), or r.payload.Copy(slot, private) */
 		a = low[SLOT(v)];
@@ -200,8 +200,8 @@ attempt:
 			assert(a == stored[v]); /* a value is that of the Store which ended its version */
 			assert(v >= oldest) }   /* a value is not older than what was current when Load began */
 		:: atomic { RETRY(v) -> a = 0; b = 0;
-			assert(!holds) };       /* with the lock, read never says errCounters */
-			assert(cEnd != v);      /* without, read never says errCounters */
+			assert(!holds) };       /* with the lock, read never returns errCounters */
+			assert(cEnd != v);      /* without it, read never returns errCounters */
 			if
 			:: atomic { true -> v = cEnd; goto attempt }
 			:: atomic { locked == 0 -> locked = 3 + id; holds = true }; /* r.mutex.TryLock() */
@@ -239,7 +239,7 @@ done:
 #define PUBLISHED(v) ((v) <= e)
 #endif
 
-/* Somebody who takes what a slot's header says that it is: docs/format.md, "By a slot's version". */
+/* A reader that uses a slot's header: docs/format.md, "By a slot's version". */
 proctype reader(byte id) {
 	byte e, s, v, a, b, loads;
 again:
@@ -256,8 +256,8 @@ again:
 		b = high[s];
 		if
 		:: atomic { version[s] == v ->
-			assert(a == b || !PUBLISHED(v) && twice & BIT(v));  /* what a header calls a version is not torn */
-			assert(a == stored[v] || !PUBLISHED(v)) } /* what a header calls a version is that of the Store which ended it */
+			assert(a == b || !PUBLISHED(v) && twice & BIT(v));  /* a value with a published version in its header is not torn */
+			assert(a == stored[v] || !PUBLISHED(v)) } /* a value with a published version in its header is that of the Store which ended it */
 		:: version[s] != v
 		fi
 	fi;
@@ -281,7 +281,7 @@ end_never:
 
 #else
 
-/* Whoever parks for a handle's waiters: group.run, wait.park; and the watchdog, which looks while it is parked. */
+/* The goroutine that parks for a handle's waiters: group.run, wait.park; and the watchdog, which looks while that is parked. */
 proctype watcher(byte id) {
 	byte now;
 #ifndef MUTANT_FLAG_ONCE
@@ -298,7 +298,7 @@ again:
 	:: now != seen[id] -> seen[id] = now; goto again
 	:: else
 	fi;
-	if /* g.sleeper.Sleep(g.spots, g.set.limit()): the kernel looks at the word and puts to sleep in one step */
+	if /* g.sleeper.Sleep(g.spots, g.set.limit()): the kernel's look at the word and the sleep are one step */
 	:: atomic { cEnd == seen[id] -> asleep[id] = true }
 	:: cEnd != seen[id] -> goto again
 	OR_DIE;
@@ -331,7 +331,7 @@ active proctype monitor() {
 end_never:
 	atomic {
 		SLEEPS_THROUGH(0) || SLEEPS_THROUGH(1) -> asleep_through_a_store = true;
-		assert(!asleep_through_a_store) /* no watcher sleeps while there is a newer version and nobody alive is about to wake it */
+		assert(!asleep_through_a_store) /* no watcher sleeps while there is a newer version and no live process is about to wake it */
 	}
 }
 

@@ -1,20 +1,21 @@
 /*
- * The ring of a queue: two senders under the producers' mutex, two receivers, K slots, and handles that die at any step and are followed by
- * others in the same member slot: queue (send, take, Done, Return, Shut, Close), internal/member (claim). A comment that quotes Go stands at
- * the statement that is its model.
+ * The ring of a queue: two senders under the producers' mutex, two receivers, K slots, and handles that die at any step
+ * and are followed by others in the same member slot: queue (send, take, Done, Return, Shut, Close), internal/member
+ * (claim). A comment that quotes Go stands at the statement that models it.
  *
- * How receivers and senders wait is left to queuewake.pml: here they go on when there is something to do. The mutex is that of mutex.pml: a
- * dead owner's is free. Memory is sequentially consistent here. One goroutine of each handle uses the queue.
+ * queuewake.pml models how receivers and senders wait. Here they continue when there is something to do. The mutex is
+ * that of mutex.pml: if its owner died, it is free. Memory is sequentially consistent here. Only one goroutine of each
+ * handle uses the queue.
  */
 
 #ifndef K
 #define K 2        /* slots */
 #endif
 #ifndef SENDS
-#define SENDS 2    /* messages, those of senders that die included */
+#define SENDS 2    /* messages, including those of senders that die */
 #endif
 #ifndef DEATHS
-#define DEATHS 0   /* at most, and Closes with a message in hand */
+#define DEATHS 0   /* at most, including Closes with a message not done */
 #endif
 #ifndef RETURNS
 #define RETURNS 0  /* at most */
@@ -23,7 +24,7 @@
 #define SHUTS 0
 #endif
 #ifndef GENS
-#define GENS 5     /* generations of a member slot, before it begins again with 1 */
+#define GENS 5     /* generations of a member slot before it wraps to 1 */
 #endif
 #define MAXT 6
 
@@ -39,19 +40,19 @@ byte cursor = 1, count;               /* one word */
 byte ticket[K], owner[K], attempt[K]; /* one word for each slot */
 byte low[K], high[K];                 /* the slots' values: that of ticket t is t, in two words */
 bool locked;
-byte live[2];                         /* the identity that each member slot has now */
+byte live[2];                         /* the current identity of each member slot */
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte begun, deaths, returns, shuts;
 byte takes[MAXT]; /* by ticket */
 byte done;        /* tickets, as bits */
 byte ends;        /* senders and receivers at their end: 1 for each sender, 4 for each receiver */
-byte F[2];        /* what was free when a receiver began to look, and was not taken since */
-byte lapsed;      /* what was returned by somebody who has not told the cursor yet, or died before */
+byte F[2];        /* what was free when a receiver began to look, and has not been taken since */
+byte lapsed;      /* what was returned by a receiver that has not moved the cursor yet, or died before */
 
 #define S(t) ((t) % K)
 #define BIT(t) (1 << (t))
-#define IS(t, who) (ticket[S(t)] == (t) && owner[S(t)] == (who))
+#define IS(t, taker) (ticket[S(t)] == (t) && owner[S(t)] == (taker))
 #define LAGS IS(head+1, DONE)
 #define TAKEABLE(t) ((t) <= tail && ticket[S(t)] == (t) && owner[S(t)] != DONE && (owner[S(t)] == 0 || !ALIVE(owner[S(t)])))
 #define FREE(t) ((t) > head && (t) <= tail && IS(t, 0) -> BIT(t) : 0)
@@ -66,27 +67,27 @@ byte lapsed;      /* what was returned by somebody who has not told the cursor y
 #define ALLFREE (FREE(head+1) | FREE(head+2) | FREE(head+3))
 #endif
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #if DEATHS > 0
 #define OR_DIE :: atomic { deaths < DEATHS -> deaths++; goto dead }; fi
 #else
 #define OR_DIE fi
 #endif
 
-/* advance: while state(head+1) is DONE: head.CompareAndSwap(h, h+1). A look in vain ends it, and shows nothing to anybody.
+/* advance: while state(head+1) is DONE: head.CompareAndSwap(h, h+1). An unsuccessful look ends it, and has no effect.
    Done does not go beyond its own ticket. */
 inline advance(last) {
 	do
 	:: atomic { LAGS && head < last -> h = head }
 		if
-		:: atomic { head == h -> assert(done & BIT(h + 1)); /* head passes only what is done */ head = h + 1; h = 0 }
+		:: atomic { head == h -> assert(done & BIT(h + 1)); /* head passes only messages that are done */ head = h + 1; h = 0 }
 		:: atomic { head != h -> h = 0 }
 		OR_DIE
 	:: atomic { !(LAGS && head < last) -> h = 0; break }
 	od
 }
 
-/* lower: Return, and claim, after they have freed a ticket. */
+/* lower: Return and claim call it after they have freed a ticket. */
 inline lower(t) {
 #ifdef MUTANT_CURSOR_UNCOUNTED
 	cursor = (cursor > t -> t : cursor)
@@ -141,13 +142,13 @@ again:
 	:: atomic { true -> ticket[S(t)] = t; owner[S(t)] = 0; attempt[S(t)] = 0 }
 	OR_DIE;
 	if
-	:: atomic { true -> tail = t; assert(ends < 4) /* nothing is sent after somebody was told that nothing comes */ }
+	:: atomic { true -> tail = t; assert(ends < 4) /* nothing is sent after a receiver was told that nothing comes */ }
 	OR_DIE;
 	if
 	:: atomic { locked = false; t = 0; goto again }
 	OR_DIE;
 #if DEATHS > 0
-dead: /* the next to lock the mutex takes it over; another sender follows */
+dead: /* the next Lock takes the mutex over; another sender follows */
 	atomic { locked = false; t = 0; h = 0; goto again };
 #endif
 fin:
@@ -160,7 +161,7 @@ proctype receiver(bit id) {
 open: /* claim */
 	gen = gen % GENS + 1;
 #if GENS == 1 && !defined(MUTANT_WRAP_KEEPS)
-	do /* it has come round: nothing may be left that names the member slot */
+	do /* the generation has wrapped: no state may name the member slot */
 	:: atomic { t < K && (owner[t] == 0 || owner[t] == DONE || SLOT(owner[t]) != id) -> t++ }
 	:: atomic { t < K && owner[t] != 0 && owner[t] != DONE && SLOT(owner[t]) == id -> owner[t] = 0; lapsed = lapsed | BIT(ticket[t]) }
 		atomic { lapsed = lapsed & ~BIT(ticket[t]); lower(ticket[t]); t++ }
@@ -168,7 +169,7 @@ open: /* claim */
 	od;
 #endif
 	atomic { me = MAKE(id, gen); live[id] = me };
-again: /* from the cursor, and now and then from head+1, as those that are done are passed over once only */
+again: /* from the cursor, and now and then from head+1, as messages that are done are skipped only once */
 	atomic { c = cursor; n = count; F[id] = ALLFREE & ~lapsed };
 	if
 	:: atomic { true -> deep = false; h = head; t = (c > h + 1 -> c : h + 1); h = 0 }
@@ -179,7 +180,7 @@ again: /* from the cursor, and now and then from head+1, as those that are done 
 scan:
 	if
 	:: atomic { t > tail && !deep -> goto slow }
-	:: atomic { t > tail && deep -> assert((F[id] & ~lapsed) == 0); /* nothing is there that was there all the time */ F[id] = 0; t = 0; c = 0; n = 0; deep = false }
+	:: atomic { t > tail && deep -> assert((F[id] & ~lapsed) == 0); /* no message was free all the time */ F[id] = 0; t = 0; c = 0; n = 0; deep = false }
 		goto none
 	:: atomic { t <= tail -> o = owner[S(t)]; a = attempt[S(t)];
 		if
@@ -197,13 +198,13 @@ scan:
 #else
 	:: atomic { IS(t, o) && attempt[S(t)] == a ->
 #endif
-		assert(t <= tail && t > head && !(done & BIT(t))); /* what is done is not handed out */
-		assert(o == 0 || !ALIVE(o));         /* not handed to two live receivers */
-		assert((F[id] & (BIT(t) - 1)) == 0); /* in order: nothing older is there that was there all the time */
+		assert(t <= tail && t > head && !(done & BIT(t))); /* a message that is done is not received */
+		assert(o == 0 || !ALIVE(o));         /* not held by two live receivers */
+		assert((F[id] & (BIT(t) - 1)) == 0); /* in order: no older message was free all the time */
 		takes[t]++; owner[S(t)] = me; o = 0; a = 0;
 #ifndef MUTANT_ATTEMPT_AFTER
 		attempt[S(t)]++;
-		assert(attempt[S(t)] == takes[t]);   /* Attempt counts */
+		assert(attempt[S(t)] == takes[t]);   /* Attempt is how often the message was taken */
 #endif
 		assert(low[S(t)] == t);              /* whole */
 		lapsed = lapsed & ~BIT(t); F[0] = F[0] & ~BIT(t); F[1] = F[1] & ~BIT(t); F[id] = 0 }
@@ -211,7 +212,7 @@ scan:
 	fi;
 #ifdef MUTANT_ATTEMPT_AFTER
 	if
-	:: atomic { true -> attempt[S(t)]++; assert(attempt[S(t)] == takes[t]) /* Attempt counts */ }
+	:: atomic { true -> attempt[S(t)]++; assert(attempt[S(t)] == takes[t]) /* Attempt is how often the message was taken */ }
 	OR_DIE;
 #endif
 	if
@@ -224,7 +225,7 @@ scan:
 #endif
 		:: else
 		fi }
-	:: atomic { true } /* if it is the first, the cursor is not worth it */
+	:: atomic { true } /* the cursor is not moved for the first one */
 	fi;
 	atomic { c = 0; n = 0; deep = false };
 	assert(high[S(t)] == t && low[S(t)] == t); /* whole */
@@ -261,11 +262,11 @@ give_back: /* Return */
 #endif
 
 #if DEATHS > 0
-close: /* the memory is retired, what was held given back through another mapping, the member slot dropped */
+close: /* the memory is retired, the messages are given back through another mapping, and the member slot is released */
 	atomic { assert(IS(t, me)); owner[S(t)] = 0; lapsed = lapsed | BIT(t) };
 	atomic { lapsed = lapsed & ~BIT(t); lower(t) };
 #ifdef MUTANT_CLOSE_GIVES_BACK_FIRST
-	assert(low[S(t)] == t && high[S(t)] == t); /* in place until it is retired */
+	assert(low[S(t)] == t && high[S(t)] == t); /* in place until the memory is retired */
 #endif
 	goto dead;
 #endif
@@ -283,7 +284,7 @@ none:
 #elif SHUTS > 0
 	:: atomic { shut && head == tail -> goto eof }
 #endif
-	:: atomic { (ends & 3) == 2 && head == tail && !shut -> goto fin } /* nothing more comes, and the model ends */
+	:: atomic { (ends & 3) == 2 && head == tail && !shut -> goto fin } /* no message will come, and the model ends */
 #ifdef MUTANT_ONLY_DONE_ADVANCES
 	:: atomic { ANYTAKEABLE -> goto again }
 #else
@@ -296,7 +297,7 @@ dead: /* its states stay; another receiver follows in its member slot */
 #endif
 #if SHUTS > 0
 eof:
-	assert(done == (1 << (tail + 1)) - 2); /* all is done when somebody is told that nothing comes */
+	assert(done == (1 << (tail + 1)) - 2); /* all messages are done when a receiver is told that nothing comes */
 	ends = ends + 4;
 #endif
 fin:

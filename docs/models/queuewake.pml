@@ -1,10 +1,10 @@
 /*
- * Who wakes whom at an event count, of which a queue has two: internal/notify (EventCount), internal/park (Event), queue (Send, Done, Return,
- * Shut). Here receivers wait for messages; with "room" for "message" it is how senders wait. A comment that quotes Go stands at the statement
- * that is its model.
+ * Wake-ups at an event count, of which a queue has two: internal/notify (EventCount), internal/park (Event), queue
+ * (Send, Done, Return, Shut). Here receivers wait for messages. Senders wait for room in the same way. A comment that
+ * quotes Go stands at the statement that models it.
  *
- * The ring is abstract, queue.pml has its steps: so many messages are free, so many are held by live receivers, so many by dead ones. Memory is
- * sequentially consistent here. One goroutine of each handle waits.
+ * The ring is abstract, as queue.pml has its steps: a number of messages are free, a number are held by live receivers,
+ * and a number by dead ones. Memory is sequentially consistent here. Only one goroutine of each handle waits.
  */
 
 #ifndef SENDS
@@ -24,18 +24,18 @@
 #endif
 
 bit flag;
-bool same[3];             /* the sequence number is what the receiver has loaded: it does not come round */
+bool same[3];             /* the sequence number is what the receiver has loaded: it does not wrap */
 byte free, orphaned, held; /* messages */
 bool shut;
-bool asleep[3];            /* the kernel's */
+bool asleep[3];            /* the kernel's view */
 
-/* What only the properties know. */
+/* Only for the assertions. */
 byte sent, deaths, returns, giveups;
-bool due[5];     /* lives, has made a change, and has not woken anybody yet that is to be woken for it */
+bool due[5];     /* live, has made a change, and has not woken a waiter for it yet */
 bool seeks[3];   /* is about to look, or sleeps */
-bool brief[3];   /* sleeps for a short while only */
-bool woken[3];   /* lives, was woken, and has not passed that on yet */
-bool excused[3]; /* while it slept, or was about to, one died that was due or woken: its limit is what ends the sleep */
+bool brief[3];   /* sleeps only for a short while */
+bool woken[3];   /* live, was woken, and has not passed that on yet */
+bool excused[3]; /* while it slept, or was about to, a process died that was due or woken: the limit ends the sleep */
 
 #if R == 3
 #define ANY(x) (x(0) || x(1) || x(2))
@@ -52,14 +52,14 @@ bool excused[3]; /* while it slept, or was about to, one died that was due or wo
 #define IDLE (free + orphaned + held == 0)
 #define ENDED (shut && IDLE)
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #if DEATHS > 0
 #define OR_DIE :: atomic { deaths < DEATHS -> deaths++; goto dead }; fi
 #else
 #define OR_DIE fi
 #endif
 
-inline wake_one() { /* e.Queue.Wake(): one of those who sleep, whichever */
+inline wake_one() { /* e.Queue.Wake(): any one sleeper */
 	if
 	:: asleep[0] -> asleep[0] = false; woken[0] = true; excused[0] = false
 	:: asleep[1] -> asleep[1] = false; woken[1] = true; excused[1] = false
@@ -240,7 +240,7 @@ got:
 	fi;
 	goto again;
 #if DEATHS > 0
-dead: /* its messages stay its, and another receiver follows */
+dead: /* its messages stay its own, and another receiver follows */
 	atomic {
 		if
 		:: have -> held--; orphaned++; have = false
@@ -260,7 +260,7 @@ fin:
 	atomic { asleep[id] = false; seeks[id] = false; woken[id] = false; same[id] = false }
 }
 
-/* Nobody sleeps when there is something for it, and nobody alive will wake it. */
+/* No process sleeps while there is something for it and no live process will wake it. */
 active proctype monitor() {
 end_never:
 	atomic {

@@ -1,12 +1,12 @@
 /*
  * The RWMutex: sync/rwmutex.go, with the word of sync/mutex.go and the waiting of internal/notify's EventCount. Owners,
  * readers and waiters die at any step, and others take their member slots. A comment that quotes Go stands at the
- * statement that is its model.
+ * statement that models it.
  *
- * The writers' word is that of mutex.pml, which has its steps one by one. Readers count in the row of their member.
- * There are three handles, of which some read and the others write.
+ * The writers' word is that of mutex.pml, with all its steps. Readers count in the row of their member. There are three
+ * handles: some read and the others write.
  *
- * Memory is sequentially consistent here. One goroutine of each handle uses the lock.
+ * Memory is sequentially consistent here. Only one goroutine of each handle uses the lock.
  */
 
 #ifndef READERS
@@ -14,7 +14,7 @@
 #endif
 #define HANDLES 3
 #ifndef OPS
-#define OPS 3     /* acquisitions altogether */
+#define OPS 3     /* acquisitions in total */
 #endif
 #ifndef DEATHS
 #define DEATHS 1
@@ -35,28 +35,28 @@
 
 byte word;
 byte count[HANDLES];      /* of readers: the members' rows */
-byte flag, seq;           /* of the writer that waits for readers */
+byte flag, seq;           /* for the writer that waits for readers */
 byte generation[HANDLES];
 bool live[HANDLES];
 
-/* The kernel's: who sleeps on the word, and on seq. */
+/* The kernel's: which handles sleep on the word, and on seq. */
 bool asleep[HANDLES], drains[HANDLES];
 
-/* What only the properties know. */
+/* Only for the assertions. */
 bool reading[HANDLES];
-byte writing;             /* who may change what is guarded: 1 + the handle */
-bool dirty;               /* such a one died, and what is guarded was not repaired since */
-bool waking[HANDLES];     /* lives, and is about to wake somebody who sleeps on the word */
-bool woken[HANDLES];      /* lives, was woken there, and has not passed that on yet */
-bool excused[HANDLES];    /* while it slept, one died that was waking or woken */
-bool late[HANDLES];       /* while it slept on seq, somebody died */
-bool calm;                /* from now on nobody dies or gives up, and no sleep ends by its limit but where that has to be */
+byte writing;             /* the handle that can change the guarded data: 1 + the handle */
+bool dirty;               /* such a handle died, and the guarded data has not been repaired since */
+bool waking[HANDLES];     /* live, and is about to wake a sleeper of the word */
+bool woken[HANDLES];      /* live, was woken there, and has not passed that on yet */
+bool excused[HANDLES];    /* while it slept, a handle died that was waking or woken */
+bool late[HANDLES];       /* while it slept on seq, a handle died */
+bool calm;                /* from now on no process dies or gives up, and a sleep ends by its limit only where it must */
 byte ops, deaths, giveups;
 
 #define SOME(x) (x[0] || x[1] || x[2])
 #define ALL(x, v) x[0] = v; x[1] = v; x[2] = v
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: atomic { !calm && deaths < DEATHS -> deaths++; goto dead }; fi
 
 #define NEXT ((id + 1) % 3)
@@ -94,7 +94,7 @@ inline signal() { /* r.gone.Signal(): e.Flag.Load() != 0 && e.Flag.Swap(0) != 0;
 inline release(flags) { /* m.release(flags) */
 	if
 	:: atomic { true ->
-		assert(OWNER == ME); /* nobody took the word from its owner */
+		assert(OWNER == ME); /* the word was not taken from its owner */
 		waking[id] = (word & WAITERS) != 0;
 		word = flags;
 		writing = 0 }
@@ -214,12 +214,12 @@ share: /* enter: r.row.Add(1); m.word.Word.Load()&^layout.WaitersBit != 0. RLock
 shared:
 	atomic {
 		reading[id] = true;
-		assert(writing == 0); /* nobody writes while somebody reads */
-		assert(!dirty);       /* what is guarded is repaired before anybody reads it */
+		assert(writing == 0); /* no handle writes while another reads */
+		assert(!dirty);       /* the guarded data is repaired before any handle reads it */
 		waking[id] = parked;
 		woken[id] = false
 	};
-	if /* if flags != 0 { m.queue.Wake() }: others may sleep whose bit the last owner cleared */
+	if /* if flags != 0 { m.queue.Wake() }: the last owner may have cleared the bit of other sleepers */
 #ifdef MUTANT_ENTERS_SILENTLY
 	:: atomic { true -> waking[id] = false }
 #else
@@ -294,7 +294,7 @@ arm:
 
 drained:
 	atomic {
-		assert(!SOME(reading)); /* nobody reads while somebody writes, or repairs */
+		assert(!SOME(reading)); /* no handle reads while another writes or repairs */
 		writing = 1 + id
 	};
 	if
@@ -311,7 +311,7 @@ drained:
 		fi
 	:: !died
 	fi;
-	assert(!dirty); /* what is guarded is repaired before anybody changes it */
+	assert(!dirty); /* the guarded data is repaired before any handle changes it */
 	if
 	:: reads ->
 		if /* downgrade: r.row.Add(1); r.m.release(0) */
@@ -339,7 +339,7 @@ dead:
 		waking[id] = false; woken[id] = false;
 		w = 0; s = 0; i = 0; parked = false; died = false; busy = false; x = false
 	};
-	/* Another has its member slot, or nobody has: member claim. */
+	/* Another handle takes its member slot, or none does: member claim. */
 	if
 	:: atomic { true -> generation[id]++; live[id] = true }
 	:: goto done

@@ -1,11 +1,11 @@
 /*
- * The Semaphore: sync/semaphore.go, with the waiting of internal/notify's Notifier. Holders and waiters die at any
- * step, and others take their member slots. A comment that quotes Go stands at the statement that is its model.
+ * The Semaphore: sync/semaphore.go, with the waiting of internal/notify's Notifier. Holders and waiters die at any step,
+ * and others take their member slots. A comment that quotes Go stands at the statement that models it.
  *
- * `used` and the members' rows {identity, permits} change under a mutex: that of mutex.pml, which is one step here. If its
- * owner died, the next one to have it counts anew.
+ * `used` and the members' rows {identity, permits} change under a mutex, which is one step here; mutex.pml has its steps.
+ * If its owner died, the next owner counts the permits again.
  *
- * Memory is sequentially consistent here. One goroutine of each handle uses the semaphore.
+ * Memory is sequentially consistent here. Only one goroutine of each handle uses the semaphore.
  */
 
 #ifndef HANDLES
@@ -15,27 +15,27 @@
 #define PERMITS 2
 #endif
 #ifndef OPS
-#define OPS 4     /* acquisitions altogether, each of one permit or of two */
+#define OPS 4     /* acquisitions in total, each of one or two permits */
 #endif
 #ifndef DEATHS
 #define DEATHS 2
 #endif
 
 byte used;
-byte permits[HANDLES], owner[HANDLES]; /* the rows: the second is the generation of who holds the first */
-byte flag, seq;                        /* of those who wait */
+byte permits[HANDLES], owner[HANDLES]; /* the rows: permits, and the generation of their holder */
+byte flag, seq;                        /* for waiters */
 byte mutex;                            /* 1 + its owner */
 bool inconsistent;                     /* an owner of the mutex died */
 byte generation[HANDLES];
 bool live[HANDLES];
-bool asleep[HANDLES];                  /* the kernel's */
+bool asleep[HANDLES];                  /* the kernel's view */
 
-/* What only the properties know. */
-byte has[HANDLES];                     /* what a live handle holds, between Acquire and Release */
-byte wants[HANDLES];                   /* what one that sleeps waits for */
-bool waking[HANDLES];                  /* lives, releases, and has not woken the others yet */
-bool late[HANDLES];                    /* somebody died since it began to look for what the dead had */
-bool calm;                             /* from now on nobody dies, and no sleep ends by its limit but where that has to be */
+/* Only for the assertions. */
+byte has[HANDLES];                     /* the permits of a live handle, between Acquire and Release */
+byte wants[HANDLES];                   /* the permits that a sleeper waits for */
+bool waking[HANDLES];                  /* live, releases, and has not woken the others yet */
+bool late[HANDLES];                    /* a handle died since it began to look for permits of dead holders */
+bool calm;                             /* from now on no process dies, and a sleep ends by its limit only where it must */
 byte ops, deaths;
 
 #ifdef MUTANT_NO_IDENTITY
@@ -51,10 +51,10 @@ byte ops, deaths;
 #define ALL(x, v) x[0] = v; x[1] = v
 #endif
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: atomic { !calm && deaths < DEATHS -> deaths++; goto dead }; fi
 
-/* recount: the rows of the living are added up, those of the dead are cleared */
+/* recount: the rows of live holders are added up, those of dead holders are cleared */
 inline recount() {
 	i = 0; sum = 0;
 	do
@@ -110,7 +110,7 @@ try: /* Acquire, TryAcquire: take, with the mutex held */
 	late[id] = false;
 	lock();
 #ifndef MUTANT_NOTHING_TAKEN_BACK
-	if /* the row is another's, or there is not enough */
+	if /* the row is another's, or there are too few permits */
 	:: permits[id] != 0 || used + want > PERMITS -> recount()
 	:: !(permits[id] != 0 || used + want > PERMITS)
 	fi;
@@ -162,7 +162,7 @@ acquired:
 	if
 	:: atomic { true ->
 		has[id] = want;
-		assert(SUM(has) <= PERMITS) /* no permit is had by two */ }
+		assert(SUM(has) <= PERMITS) /* no permit has two holders */ }
 	OR_DIE;
 	if
 	:: has[id] = 0
@@ -174,7 +174,7 @@ acquired:
 	OR_DIE;
 	if /* layout.PutWord(s.row, uint64(layout.NewHolding(…, held-n))) */
 	:: atomic { true ->
-		assert(owner[id] == generation[id] && permits[id] == want); /* nobody takes from the living */
+		assert(owner[id] == generation[id] && permits[id] == want); /* no permit is taken from a live holder */
 		permits[id] = 0; want = 0 }
 	OR_DIE;
 	unlock();
@@ -214,7 +214,7 @@ dead:
 		ALL(late, true);
 		i = 0; sum = 0; s = 0; want = 0
 	};
-	atomic { generation[id]++; live[id] = true }; /* another has its member slot: member claim */
+	atomic { generation[id]++; live[id] = true }; /* another handle takes its member slot: member claim */
 #ifdef MUTANT_CLAIM_CLEARS
 	permits[id] = 0;
 #endif
@@ -235,7 +235,7 @@ active proctype monitor() {
 end_never:
 	atomic {
 		ANY_FORGOTTEN && SUM(waking) == 0 && mutex == 0 && !inconsistent -> sleeper_is_forgotten = true;
-		assert(!sleeper_is_forgotten) /* nobody sleeps when there is enough for it and nobody alive will wake it */
+		assert(!sleeper_is_forgotten) /* no handle sleeps while there are enough permits for it and no live process will wake it */
 	}
 }
 

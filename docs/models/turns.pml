@@ -1,29 +1,29 @@
 /*
- * The queue of those that wait for the registry lock: internal/mapping (lock.go). A comment that quotes Go stands at
- * the statement that is its model.
+ * The queue of waiters for the registry lock: internal/mapping (lock.go). A comment that quotes Go stands at the
+ * statement that models it.
  *
  * There is one file. A handle takes its registry again and again, to open or to close. The kernel drops the locks of a
- * process that dies. That a ticket is passed whose holder does not take its turn is left out, as is the limit of the
- * wait: here everybody goes on, or dies.
+ * process that dies. The model leaves out that waiters pass a ticket whose holder does not take its turn, and the limit
+ * of the wait: here every process continues or dies.
  */
 
 #ifndef USES
-#define USES 5 /* turns, and deaths, altogether */
+#define USES 5 /* turns and deaths, in total */
 #endif
 #define HANDLES 3
 #define TICKETS 6 /* 1 to 5 */
 
-byte exclusive;          /* who has the registry byte: 1 + the handle */
-byte shared;             /* how many share it */
-byte held[TICKETS];      /* how many have that ticket */
+byte exclusive;          /* the holder of the registry byte: 1 + the handle */
+byte shared;             /* how many handles share it */
+byte held[TICKETS];      /* how many handles have that ticket */
 
-/* What only the properties know. */
-bool waits[HANDLES];     /* has a ticket, and not had its turn */
-byte turns[9];           /* HANDLES*w + h: of h since w has had its ticket */
-bool calm;               /* from now on nobody dies */
+/* Only for the assertions. */
+bool waits[HANDLES];     /* has a ticket, and has not had its turn */
+byte turns[9];           /* HANDLES*w + h: turns of h since w took its ticket */
+bool calm;               /* from now on no process dies */
 byte uses;
 
-/* Between any two accesses to what it shares a process goes on or is killed. */
+/* Between any two accesses to shared data a process continues or is killed. */
 #define OR_DIE :: !calm -> goto dead; fi
 
 #define FROM(n) (held[1] && 1 >= (n) || held[2] && 2 >= (n) || held[3] && 3 >= (n) || held[4] && 4 >= (n) || held[5] && 5 >= (n))
@@ -43,7 +43,7 @@ inline try_registry() { /* tryRegistry: F_RDLCK if the file is open for reading 
 			do
 			:: w < HANDLES && waits[w] ->
 				turns[HANDLES*w + id]++;
-				assert(turns[HANDLES*w + id] <= 1); /* nobody has two turns while another waits with its ticket */
+				assert(turns[HANDLES*w + id] <= 1); /* no handle has two turns while another waits with its ticket */
 				w++
 			:: w < HANDLES && !waits[w] -> w++
 			:: w == HANDLES -> break
@@ -90,7 +90,7 @@ again:
 	fi;
 
 queue:
-	/* takeTicket: somebody has the one, or it is 0. The search goes by steps of one here. */
+	/* takeTicket: a handle has this ticket, or it is 0. The search goes in steps of one here. */
 	do
 	:: atomic { held[1] && ticket < 1 -> ticket = 1 }
 	:: atomic { held[2] && ticket < 2 -> ticket = 2 }
