@@ -14,6 +14,13 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/doctest"
 	"github.com/sharedseg/sharedseg/internal/proctest"
+
+	// The pages use these packages. When one of them changes, go test must not
+	// report a cached result.
+	_ "github.com/sharedseg/sharedseg/codec"
+	_ "github.com/sharedseg/sharedseg/queue"
+	_ "github.com/sharedseg/sharedseg/segment"
+	_ "github.com/sharedseg/sharedseg/sync"
 )
 
 // source returns the text of all files of the given suffix below the given
@@ -144,7 +151,7 @@ func blocks(t *testing.T, page string) []doctest.Block {
 	return b
 }
 
-// TestBlocks builds all Go that the pages show.
+// TestBlocks builds all Go that the pages and the package comments show.
 func TestBlocks(t *testing.T) {
 	var all []doctest.Block
 	for _, page := range pages(t) {
@@ -154,11 +161,30 @@ func TestBlocks(t *testing.T) {
 		}
 		all = append(all, b...)
 	}
-	if len(all) < 9 {
+	for _, pkg := range []string{".", "codec", "queue", "segment", "sync"} {
+		b, err := doctest.PackageComment(pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			b[i].Given = inComments
+		}
+		all = append(all, b...)
+	}
+	if len(all) < 13 {
 		t.Errorf("found only %d blocks", len(all))
 	}
 	doctest.Build(t, all)
 }
+
+// inComments declares what the blocks in package comments use.
+const inComments = `
+type Order struct{ Tea int64 }
+
+func brew(Order) {}
+
+func rollBack() error { return nil }
+`
 
 // TestReadme runs the README's program, under a name of its own, in two
 // processes: the first sees the second start.

@@ -55,6 +55,9 @@ type Block struct {
 	Line  int    // of File, on which Text begins
 	Text  string
 	Given string // declarations that Text needs
+
+	// Unused allows variables that Text does not use.
+	Unused bool
 }
 
 // fenced is a block of Go in Markdown, with the declarations given for it.
@@ -76,7 +79,7 @@ func Page(file string) ([]Block, error) {
 
 // PackageComment returns the indented blocks in the package comment of the
 // package in dir, except those that declare no variable: they are commands and
-// tables.
+// tables. The results of the last calls in a block can be unused.
 func PackageComment(dir string) ([]Block, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	var blocks []Block
@@ -90,7 +93,7 @@ func PackageComment(dir string) ([]Block, error) {
 		}
 		for _, part := range new(comment.Parser).Parse(f.Doc.Text()).Content {
 			if code, ok := part.(*comment.Code); ok && strings.Contains(code.Text, ":=") {
-				blocks = append(blocks, Block{File: file, Line: 1, Text: code.Text})
+				blocks = append(blocks, Block{File: file, Line: 1, Text: code.Text, Unused: true})
 			}
 		}
 	}
@@ -110,8 +113,13 @@ func (b *Block) source() (string, error) {
 	text := line + b.Text + "\n//line given:1\n" + b.Given
 	f, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+text, 0)
 	if err != nil {
-		text = "func _(ctx context.Context) (err error) {\n" + line + b.Text + "\n//line wrapped:1\n_ = ctx\nreturn err\n}\n//line given:1\n" + b.Given
+		begin := "func _(ctx context.Context) (err error) {\n" + line + b.Text + "\n//line wrapped:1\n_ = ctx\n"
+		end := "return err\n}\n//line given:1\n" + b.Given
+		text = begin + end
 		f, err = parser.ParseFile(token.NewFileSet(), "", "package p\n"+text, 0)
+		if err == nil && b.Unused {
+			text = begin + uses(f.Decls[0].(*ast.FuncDecl)) + end
+		}
 	}
 	if err != nil {
 		return "", err
@@ -130,6 +138,23 @@ func (b *Block) source() (string, error) {
 		head += fmt.Sprintf("import %s %q\n", name, imports[name])
 	}
 	return head + text, nil
+}
+
+// uses returns statements that use each variable that f declares by := outside
+// of inner blocks.
+func uses(f *ast.FuncDecl) (text string) {
+	for _, statement := range f.Body.List {
+		a, ok := statement.(*ast.AssignStmt)
+		if !ok || a.Tok != token.DEFINE {
+			continue
+		}
+		for _, x := range a.Lhs {
+			if name, ok := x.(*ast.Ident); ok && name.Name != "_" {
+				text += "_ = " + name.Name + "\n"
+			}
+		}
+	}
+	return text
 }
 
 // Build fails the test unless gofmt leaves each block as it is and go build
