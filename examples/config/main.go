@@ -1,20 +1,21 @@
-// Config shares the settings of a program between its processes, each of which
-// may change them.
+// Config shares settings between processes, any of which can change them.
 //
 //	go run ./examples/config
 //
-// starts four processes that change the settings at the same time, 250 times
-// each, and shows that no change gets lost. To play with it in two terminals:
+// This starts four processes that change the settings 250 times each, all at
+// the same time, and shows that no change is lost. To use the settings from
+// several terminals, run go install ./examples/config, and then
 //
 //	config set KEY VALUE    changes a setting: loglevel or maxconns
 //	config get              prints the settings
 //	config watch            prints the settings, and again after each change, until Ctrl-C
-//	config remove           removes them
+//	config remove           removes the settings
 //
-// Options.Persist keeps the settings when no process has them open, until
-// remove or, in shared memory, the computer's restart. A watch that is running
-// during a remove goes on with the removed settings, and does not see the next
-// ones; on Windows, remove fails while one is running.
+// Options.Persist keeps the settings while no process has them open. They stay
+// until they are removed or, in shared memory, until the computer restarts. A
+// watch that is running when the settings are removed stays with the removed
+// ones and does not see new ones. On Windows, remove fails while a watch is
+// running.
 package main
 
 import (
@@ -43,31 +44,32 @@ const usage = `usage:
   config set KEY VALUE    change a setting: loglevel or maxconns
   config get              print the settings
   config watch            print the settings, and again after each change, until Ctrl-C
-  config remove           remove the settings; restart a watch that is running
-The settings stay until you remove them, or restart the computer.
+  config remove           remove the settings; a running watch must be restarted
+The settings stay until you remove them or restart the computer.
 `
 
-// Config is what the processes share. It may be anything that encoding/json can
-// handle; 4096 bytes of JSON is the most, unless Options.Capacity says
-// otherwise.
+// Config is the value that the processes share. It can be any type that
+// encoding/json supports. Its JSON can have up to 4096 bytes, unless
+// Options.Capacity sets another limit.
 //
-// Programs of different versions can share it. encoding/json drops fields that
-// a type does not have, so an Update by an older program would remove what only
-// a newer one knows. Config keeps those fields, by methods of its own. Fields
-// within fields would need the same.
+// Different versions of a program can share it. encoding/json drops fields that
+// the type does not have, so an Update by an older program would remove the
+// fields that only a newer one knows. Config has its own methods to keep such
+// fields. They keep unknown fields at the top level only: a nested struct would
+// need the same methods.
 type Config struct {
 	Revision int    `json:"revision"` // counts the changes
 	LogLevel string `json:"loglevel,omitempty"`
 	MaxConns int    `json:"maxconns,omitempty"`
 
-	others map[string]json.RawMessage // fields that this version does not know
+	others map[string]json.RawMessage // fields unknown to this version
 }
 
-// plain is a Config that encoding/json treats as any struct.
+// plain is a Config without its methods, which encoding/json treats as any
+// struct.
 type plain Config
 
-// UnmarshalJSON decodes the fields that there are, and then, as a map, the
-// others.
+// UnmarshalJSON decodes the known fields, and keeps the others in a map.
 func (c *Config) UnmarshalJSON(doc []byte) error {
 	if err := json.Unmarshal(doc, (*plain)(c)); err != nil {
 		return err
@@ -79,11 +81,11 @@ func (c *Config) UnmarshalJSON(doc []byte) error {
 	return nil
 }
 
-// known reports whether a Config has the field of that name, which may be in
-// other letters, as for encoding/json.
+// known reports whether Config has a field of that name. As in encoding/json,
+// case does not matter.
 func known(name string) bool {
 	for field := range reflect.TypeFor[Config]().Fields() {
-		own, _, _ := strings.Cut(field.Tag.Get("json"), ",") // each exported field has one
+		own, _, _ := strings.Cut(field.Tag.Get("json"), ",") // each exported field has a tag
 		if field.IsExported() && strings.EqualFold(name, own) {
 			return true
 		}
@@ -91,7 +93,7 @@ func known(name string) bool {
 	return false
 }
 
-// MarshalJSON encodes the fields, and then the others.
+// MarshalJSON encodes the known fields, followed by the others.
 func (c Config) MarshalJSON() ([]byte, error) {
 	doc, err := json.Marshal(plain(c))
 	if err != nil || len(c.others) == 0 {
@@ -101,13 +103,13 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc[len(doc)-1] = ',' // in place of its brace, as revision is always there
+	doc[len(doc)-1] = ',' // replaces the closing brace; revision is always before it
 	return append(doc, others[1:]...), nil
 }
 
 const (
 	demoProcesses = 4
-	demoUpdates   = 250 // of each process
+	demoUpdates   = 250 // by each process
 )
 
 func main() {
@@ -115,22 +117,21 @@ func main() {
 	os.Exit(run("sharedseg-config", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and
-// returns the exit code.
+// run executes the command line, using the segment of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a segment of its own, so that it does not touch the
-	// settings.
+	// The demo uses its own segment, so it does not touch the settings.
 	demoName := name + "-demo"
 	var err error
 	switch {
 	case len(args) == 0:
 		err = demo(ctx, demoName)
-	case len(args) == 1 && args[0] == "child": // demo starts it
+	case len(args) == 1 && args[0] == "child": // started by demo
 		err = child(ctx, demoName)
 	case len(args) == 3 && args[0] == "set":
 		err = set(ctx, name, args[1], args[2])
@@ -151,18 +152,18 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// options say that the settings stay when nobody has them open, and where they
-// are.
+// options returns options that keep the settings while no process has them
+// open.
 func options() *segment.Options {
 	o := &segment.Options{Persist: true}
 	if runtime.GOOS == "windows" {
-		o.Dir = os.TempDir() // its shared memory goes with the last handle; a file does not
+		o.Dir = os.TempDir() // shared memory ends with its last handle there; a file does not
 	}
 	return o
 }
 
-// open opens the settings for reading and writing, and creates them if there
-// are none: a zero Config.
+// open opens the settings for reading and writing. If there are none, it
+// creates them: a zero Config.
 func open(name string) (*segment.Segment[Config], error) {
 	return segment.Open(name, codec.JSON[Config](), options())
 }
@@ -179,17 +180,17 @@ func set(ctx context.Context, name, key, value string) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	// Update is one step for all other processes: nobody can change the
-	// settings between its reading and its writing, as somebody could between a
-	// Load and a Store.
+	// For all other processes an Update is one step: no process can change the
+	// settings between its read and its write. Between a Load and a Store one
+	// could.
 	return s.UpdateContext(ctx, func(c *Config) error {
 		change(c)
 		c.Revision++
-		return nil // an error would leave the settings as they are
+		return nil // an error would leave the settings unchanged
 	})
 }
 
-// parse returns the function that makes a change to a Config.
+// parse returns a function that applies the change to a Config.
 func parse(key, value string) (change func(c *Config), err error) {
 	switch key {
 	case "loglevel":
@@ -201,7 +202,7 @@ func parse(key, value string) (change func(c *Config), err error) {
 		}
 		return func(c *Config) { c.MaxConns = n }, nil
 	}
-	return nil, fmt.Errorf("there is no setting %q, only loglevel and maxconns", key)
+	return nil, fmt.Errorf("unknown setting %q: the settings are loglevel and maxconns", key)
 }
 
 // get prints the settings.
@@ -209,7 +210,7 @@ func get(name string) (err error) {
 	// A Reader cannot write, and OpenReader does not create the segment.
 	r, err := segment.OpenReader(name, codec.JSON[Config](), options())
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there are no settings; make some with config set KEY VALUE (%w)", err)
+		return fmt.Errorf("there are no settings yet: create them with config set KEY VALUE (%w)", err)
 	}
 	if err != nil {
 		return err
@@ -225,8 +226,8 @@ func get(name string) (err error) {
 
 // watch prints the settings, and again after each change, until ctx is done.
 func watch(ctx context.Context, name string) (err error) {
-	// open rather than OpenReader, so that watch may be started before the
-	// first set.
+	// open instead of OpenReader, so that watch can be started before the first
+	// set.
 	s, err := open(name)
 	if err != nil {
 		return err
@@ -252,11 +253,10 @@ func show(c Config) error {
 	return json.NewEncoder(os.Stdout).Encode(c)
 }
 
-// demo lets several processes update the same value, and prints what came of
-// it.
+// demo has several processes update the same value, and prints the result.
 func demo(ctx context.Context, name string) (err error) {
-	// Without Persist the segment goes when the last process closes it. Create,
-	// unlike Open, fails with fs.ErrExist if another demo is running.
+	// Without Persist the segment is removed when the last process closes it.
+	// Unlike Open, Create fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.JSON[Config](), nil)
 	if err != nil {
 		return err
@@ -287,17 +287,17 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d processes made %d updates each, together %d.\n", demoProcesses, demoUpdates, c.Revision)
 	if want := demoProcesses * demoUpdates; c.Revision != want {
-		return fmt.Errorf("%d updates got lost", want-c.Revision)
+		return fmt.Errorf("%d updates were lost", want-c.Revision)
 	}
+	fmt.Printf("%d processes made %d updates each. All %d were counted.\n", demoProcesses, demoUpdates, c.Revision)
 	return nil
 }
 
-// child is what each of the demo's processes does.
+// child runs in each of the demo's processes.
 func child(ctx context.Context, name string) (err error) {
-	// Attach, unlike Open, fails with fs.ErrNotExist if nobody created the
-	// segment.
+	// Unlike Open, Attach fails with fs.ErrNotExist if the segment does not
+	// exist.
 	s, err := segment.Attach(name, codec.JSON[Config](), nil)
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { exampletest.Main(m, run) }
 
-// newName is exampletest.Name for tests that make settings, which stay until
-// they are removed.
+// newName is exampletest.Name for tests that create settings. It removes them
+// when the test ends.
 func newName(t *testing.T) string {
 	t.Helper()
 	name := exampletest.Name(t)
@@ -31,7 +31,7 @@ func newName(t *testing.T) string {
 
 func TestDemo(t *testing.T) {
 	name := exampletest.Name(t)
-	const want = "4 processes made 250 updates each, together 1000.\n"
+	const want = "4 processes made 250 updates each. All 1000 were counted.\n"
 	for range 3 {
 		stdout, stderr, code := exampletest.Run(t, name)
 		if stdout != want || stderr != "" || code != 0 {
@@ -51,20 +51,21 @@ func TestTwoTerminals(t *testing.T) {
 	watch.Await(`{"revision":2,"loglevel":"debug","maxconns":17}` + "\n")
 	watch.Interrupt()
 
-	// The settings stay although nobody has them open, and the demo leaves them
-	// alone.
-	check(t, name, "4 processes made 250 updates each, together 1000.\n")
+	// The settings stay while no process has them open, and the demo does not
+	// touch them.
+	check(t, name, "4 processes made 250 updates each. All 1000 were counted.\n")
 	check(t, name, `{"revision":2,"loglevel":"debug","maxconns":17}`+"\n", "get")
 	watch = exampletest.Start(t, name, "watch")
 	watch.Await(`"maxconns":17}` + "\n")
 	watch.Interrupt()
 
 	check(t, name, "", "remove")
-	checkFails(t, name, "make some with config set", "get")
+	checkFails(t, name, "create them with config set", "get")
 	checkFails(t, name, "remove "+name, "remove")
 }
 
-// An older program's change keeps what only a newer one knows.
+// A change made by an older program keeps the fields that only a newer one
+// knows.
 func TestUnknownFieldsStay(t *testing.T) {
 	name := newName(t)
 	type colour struct{ Red, Green float64 }
@@ -87,7 +88,7 @@ func TestUnknownFieldsStay(t *testing.T) {
 	got, err := s.Load()
 	v.Revision, v.LogLevel = 3, "debug"
 	if err != nil || !reflect.DeepEqual(got, v) {
-		t.Errorf("after a change by a program that does not know all fields: %+v, %v; want %+v", got, err, v)
+		t.Errorf("after a change by a program that does not know all fields: got %+v, %v; want %+v", got, err, v)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -106,16 +107,17 @@ func TestConfigJSON(t *testing.T) {
 			t.Error(err)
 		}
 		if got, err := json.Marshal(c); string(got) != doc || err != nil {
-			t.Errorf("%s has become %s, %v", doc, got, err)
+			t.Errorf("%s becomes %s, %v", doc, got, err)
 		}
 	}
-	// A field is the same in other letters: it must not come twice.
+	// The case of a field's name does not matter: the field must not appear
+	// twice.
 	var c Config
 	if err := json.Unmarshal([]byte(`{"REVISION":5,"LogLevel":"info"}`), &c); err != nil {
 		t.Error(err)
 	}
 	if got, err := json.Marshal(c); string(got) != `{"revision":5,"loglevel":"info"}` || err != nil {
-		t.Errorf("in other letters: %s, %v", got, err)
+		t.Errorf("in another case: %s, %v", got, err)
 	}
 	for _, doc := range []string{`[]`, `{"revision":"one"}`, `7`, `{`} {
 		if err := json.Unmarshal([]byte(doc), new(Config)); err == nil {
@@ -126,9 +128,9 @@ func TestConfigJSON(t *testing.T) {
 
 func TestBadSettings(t *testing.T) {
 	name := newName(t)
-	checkFails(t, name, "loglevel and maxconns", "set", "colour", "red")
+	checkFails(t, name, `unknown setting "colour"`, "set", "colour", "red")
 	checkFails(t, name, "must be a number", "set", "maxconns", "many")
-	checkFails(t, name, "make some with config set", "get")
+	checkFails(t, name, "create them with config set", "get")
 	check(t, name, "", "set", "loglevel", "info")
 	checkFails(t, name, "too large", "set", "loglevel", strings.Repeat("x", 5000))
 	check(t, name, `{"revision":1,"loglevel":"info"}`+"\n", "get")
@@ -158,6 +160,6 @@ func checkFails(t *testing.T, name, why string, args ...string) {
 	t.Helper()
 	stdout, stderr, code := exampletest.Run(t, name, args...)
 	if stdout != "" || !strings.HasPrefix(stderr, "config: ") || !strings.Contains(stderr, why) || code != 1 {
-		t.Errorf("%q: exit code %d, want 1; stdout: %s, stderr: %s, want in it: %s", args, code, stdout, stderr, why)
+		t.Errorf("%q: exit code %d, want 1; stdout: %s, stderr: %s, want it to contain: %s", args, code, stdout, stderr, why)
 	}
 }

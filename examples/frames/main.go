@@ -1,23 +1,25 @@
-// Frames shares the pictures of a camera with viewers, without copying them.
+// Frames shares the frames of a camera with viewers, without copying them.
 //
 //	go run ./examples/frames
 //
-// starts a camera and two viewers as processes of their own, one of which is
-// slow. It kills the slow one and later the camera, starts others in their
-// places, and ends after about three seconds. To play with it in several
-// terminals, in any order, and to kill and restart what you like:
+// This starts a camera and two viewers, one of them slow, as separate
+// processes. It kills the slow viewer and later the camera, starts others in
+// their place, and ends after about three seconds. Each viewer prints how many
+// frames it saw and how many it missed. To use it from several terminals, run
+// go install ./examples/frames, and then start, kill and restart these in any
+// order:
 //
-//	frames camera    takes 60 pictures a second, until Ctrl-C
-//	frames view      looks at the newest picture again and again, until Ctrl-C
-//	frames slow      the same, but looks at each for 100 ms
+//	frames camera    takes 60 frames a second, until Ctrl-C
+//	frames view      looks at the newest frame again and again, until Ctrl-C
+//	frames slow      the same, but looks at each frame for 100 ms
 //
-// A picture has 8 MB. The camera fills it where the viewers find it, in the
-// shared memory: Loan. A viewer looks at it there, and meanwhile nobody writes
-// to it: Borrow. Neither costs more for a large value than for a small one. A
-// viewer that is slower than the camera misses pictures, and counts them. The
-// camera does not wait for viewers as long as there is a slot that none of them
-// looks at. What a process had borrowed, or was filling, is free when it is
-// killed.
+// A frame has 8 MB. The camera fills it in the shared memory, where the viewers
+// will read it: that is Loan. A viewer reads it there too, and until the viewer
+// releases it, no process overwrites it: that is Borrow. Neither takes longer
+// for a large value than for a small one. A viewer that is slower than the
+// camera misses frames, and counts them. The camera does not wait for viewers
+// as long as there is a slot that no viewer is looking at. When a process is
+// killed, the slots that it had borrowed or was filling become free.
 package main
 
 import (
@@ -38,16 +40,17 @@ import (
 )
 
 const usage = `usage:
-  frames           start a camera and two viewers, kill and replace some, for three seconds
-  frames camera    take 60 pictures a second, until Ctrl-C
-  frames view      look at the newest picture again and again, until Ctrl-C
-  frames slow      the same, but look at each for 100 ms
-The pictures are there for as long as a camera, view or slow is running.
+  frames           start a camera and two viewers, kill and replace two of them; takes three seconds
+  frames camera    take 60 frames a second, until Ctrl-C
+  frames view      look at the newest frame again and again, until Ctrl-C
+  frames slow      the same, but look at each frame for 100 ms
+The frames exist for as long as a camera, view or slow is running.
 `
 
-// Frame is a picture, as it lies in the shared memory. It may hold what
-// codec.Fixed permits except bools, as nobody would look whether a bool that
-// another process wrote is one.
+// Frame is a picture as it is laid out in the shared memory. It can have fields
+// of any type that codec.Fixed supports, except bool: values that are used in
+// place are not checked, and another process could have written a byte that is
+// neither 0 nor 1.
 type Frame struct {
 	N      uint64 // 1, 2, 3 …
 	Pixels [1080][1920]uint32
@@ -56,13 +59,13 @@ type Frame struct {
 const (
 	viewers    = 2
 	period     = time.Second / 60
-	slowness   = 100 * time.Millisecond // in which all other slots are used again
-	demoFrames = 150                    // how many the demo takes
+	slowness   = 100 * time.Millisecond // long enough for all other slots to be reused
+	demoFrames = 150                    // how many frames the demo takes
 )
 
-// options say how many pictures there is room for: one for each viewer to look
-// at, the newest, and the one that the camera fills. With more viewers than
-// that the camera may have to wait until one of them has looked enough.
+// options sets the number of slots: one for each viewer to look at, one for the
+// newest frame, and one for the camera to fill. With more viewers than that,
+// the camera sometimes has to wait until a viewer releases its frame.
 func options() *segment.Options { return &segment.Options{Slots: viewers + 2} }
 
 func main() {
@@ -70,16 +73,16 @@ func main() {
 	os.Exit(run("sharedseg-frames", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and
-// returns the exit code.
+// run executes the command line, using the segment of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a segment of its own, so that it does not disturb what runs
-	// in other terminals.
+	// The demo uses its own segment, so it does not disturb what runs in other
+	// terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -91,7 +94,7 @@ func run(name string, args []string) int {
 		err = view(ctx, name, "Viewer", math.MaxUint64, 0)
 	case len(args) == 1 && args[0] == "slow":
 		err = view(ctx, name, "Slow viewer", math.MaxUint64, slowness)
-	case len(args) == 1 && args[0] == "demo-camera": // demo starts these
+	case len(args) == 1 && args[0] == "demo-camera": // started by demo, like the next two
 		err = camera(ctx, demoName, demoFrames)
 	case len(args) == 1 && args[0] == "demo-view":
 		err = view(ctx, demoName, "Viewer", demoFrames, 0)
@@ -101,26 +104,25 @@ func run(name string, args []string) int {
 		fmt.Fprint(os.Stderr, usage)
 		return 2
 	}
-	if err != nil && !errors.Is(err, context.Canceled) { // which is Ctrl-C
+	if err != nil && !errors.Is(err, context.Canceled) { // Canceled means Ctrl-C
 		fmt.Fprintln(os.Stderr, "frames:", err)
 		return 1
 	}
 	return 0
 }
 
-// camera takes pictures up to the one with the number last, or until ctx is
-// done.
+// camera takes frames up to number last, or until ctx is done.
 func camera(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the segment if a viewer has it open already, and creates
-	// it if there is none.
+	// Open attaches to the segment if a viewer already has it open, and creates
+	// it otherwise.
 	s, err := segment.Open(name, codec.Fixed[Frame](), options())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	// If a camera was killed, its last picture is still there. This one goes on
-	// with the next.
+	// After a camera was killed, its last frame is still there. This camera
+	// continues with the next number.
 	borrowed, err := s.Borrow(ctx)
 	if err != nil {
 		return err
@@ -129,7 +131,7 @@ func camera(ctx context.Context, name string, last uint64) (err error) {
 	if err := borrowed.Release(); err != nil {
 		return err
 	}
-	fmt.Printf("Camera %d is running, from frame %d.\n", os.Getpid(), n)
+	fmt.Printf("Camera %d is running. Its first frame is %d.\n", os.Getpid(), n)
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for ; n <= last; n++ {
@@ -145,25 +147,26 @@ func camera(ctx context.Context, name string, last uint64) (err error) {
 	return nil
 }
 
-// shoot takes a picture.
+// shoot takes a frame and publishes it.
 func shoot(ctx context.Context, s *segment.Segment[Frame], n uint64) error {
-	// From here to Publish no other process can publish: it should be short. If
-	// this process dies in between, it has changed nothing.
+	// From here to Publish, no other process can publish, so this should be
+	// short. If this process dies in between, the published frame stays as it
+	// was.
 	loan, err := s.Loan(ctx)
 	if err != nil {
 		return err
 	}
-	defer loan.Discard() // which does nothing after Publish
+	defer loan.Discard() // does nothing after Publish
 
-	frame := loan.Value() // an old picture, or what a killed camera had of one
+	frame := loan.Value() // holds an old frame, or the part of one that a killed camera wrote
 	frame.N = n
 	expose(frame)
 	_, err = loan.Publish(len(loan.Bytes()))
 	return err
 }
 
-// expose stands for a real camera. Its pictures have one colour, another one
-// each time.
+// expose stands in for a real camera. Each frame has one colour, different from
+// the previous frame's.
 func expose(frame *Frame) {
 	for y := range frame.Pixels {
 		row := &frame.Pixels[y]
@@ -173,18 +176,18 @@ func expose(frame *Frame) {
 	}
 }
 
-// view looks at the newest picture, and then at each newer one, up to the one
-// with the number last, or until ctx is done. It takes some time for each. It
-// says once a second how many it has looked at, and how many it has missed.
-func view(ctx context.Context, name, who string, last uint64, takes time.Duration) (err error) {
+// view looks at the newest frame and then at each newer one, up to number last
+// or until ctx is done. It spends the time takes on each. Once a second it
+// prints how many frames it saw, and how many it missed.
+func view(ctx context.Context, name, role string, last uint64, takes time.Duration) (err error) {
 	s, err := segment.Open(name, codec.Fixed[Frame](), options())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	who = fmt.Sprintf("%s %d", who, os.Getpid())
-	fmt.Println(who, "is running.")
+	viewer := fmt.Sprintf("%s %d", role, os.Getpid())
+	fmt.Println(viewer, "is running.")
 	seen, missed, before, start := 0, uint64(0), uint64(0), time.Now()
 	for frame, err := range newest(ctx, s) {
 		if err != nil {
@@ -199,7 +202,7 @@ func view(ctx context.Context, name, who string, last uint64, takes time.Duratio
 		seen++
 		before = frame.N
 		if t := time.Since(start); t >= time.Second || before == last {
-			fmt.Printf("%s: frame %d, %.0f frames per second, %d missed\n", who, before, float64(seen)/t.Seconds(), missed)
+			fmt.Printf("%s: frame %d, %.0f frames per second, %d missed\n", viewer, before, float64(seen)/t.Seconds(), missed)
 			seen, missed, start = 0, 0, time.Now()
 		}
 		if before == last {
@@ -209,9 +212,9 @@ func view(ctx context.Context, name, who string, last uint64, takes time.Duratio
 	return nil
 }
 
-// newest is s.Watch in place: the newest picture, and then each newer one. A
-// picture is there until the end of the loop's body. It is not to be written
-// to.
+// newest is like s.Watch, without the copy: it yields the newest frame, and
+// then each newer one. A frame is valid until the end of the loop's body, and
+// must not be written to.
 func newest(ctx context.Context, s *segment.Segment[Frame]) iter.Seq2[*Frame, error] {
 	return func(yield func(*Frame, error) bool) {
 		for seen := uint64(0); ; {
@@ -237,8 +240,8 @@ func newest(ctx context.Context, s *segment.Segment[Frame]) iter.Seq2[*Frame, er
 	}
 }
 
-// look stands for showing the picture. All of it must be of one frame, for as
-// long as it takes.
+// look stands in for displaying the frame. All pixels must be of one frame,
+// before and after the pause.
 func look(frame *Frame, takes time.Duration) error {
 	n := frame.N
 	if err := check(frame, n); err != nil || takes == 0 {
@@ -248,13 +251,13 @@ func look(frame *Frame, takes time.Duration) error {
 	return check(frame, n)
 }
 
-// check returns an error if any of the picture is not of frame n.
+// check returns an error if any pixel is not of frame n.
 func check(frame *Frame, n uint64) error {
 	for y := range frame.Pixels {
 		row := &frame.Pixels[y]
 		for x := range row {
 			if row[x] != uint32(n) {
-				return fmt.Errorf("pixel %d, %d of frame %d is of frame %d", x, y, n, row[x])
+				return fmt.Errorf("pixel (%d, %d) of frame %d belongs to frame %d", x, y, n, row[x])
 			}
 		}
 	}
@@ -262,9 +265,9 @@ func check(frame *Frame, n uint64) error {
 }
 
 // demo runs a camera and two viewers until the viewers have seen the last
-// picture. It kills a viewer, and later the camera, and starts others.
+// frame. On the way it kills and replaces a viewer, and later the camera.
 func demo(ctx context.Context, name string) (err error) {
-	// Create, unlike Open, fails with fs.ErrExist if another demo is running.
+	// Unlike Open, Create fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.Fixed[Frame](), options())
 	if err != nil {
 		return err
@@ -275,7 +278,7 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(ctx) // which kills the children
+	ctx, end := context.WithCancelCause(ctx) // end kills the children
 	defer end(nil)
 	var children sync.WaitGroup
 	start := func(arg string) (kill func()) {
@@ -300,13 +303,13 @@ func demo(ctx context.Context, name string) (err error) {
 	killViewer := start("demo-slow")
 	killCamera := start("demo-camera")
 	if _, err := s.Wait(ctx, demoFrames/3); err == nil {
-		killViewer() // while it has a picture borrowed
-		fmt.Println("The slow viewer was killed. Another one starts.")
+		killViewer() // while it has borrowed a frame
+		fmt.Println("Killed the slow viewer. Starting another one.")
 		start("demo-slow")
 	}
 	if _, err := s.Wait(ctx, demoFrames*2/3); err == nil {
 		killCamera()
-		fmt.Println("The camera was killed. Another one starts.")
+		fmt.Println("Killed the camera. Starting another one.")
 		start("demo-camera")
 	}
 	children.Wait()

@@ -18,7 +18,7 @@ func TestDemo(t *testing.T) {
 	if stderr != "" || code != 0 {
 		t.Errorf("exit code %d, stderr: %s", code, stderr)
 	}
-	// One viewer of three is killed before the last frame.
+	// One of the three viewers is killed before the last frame.
 	viewers := 0
 	for line := range strings.Lines(stdout) {
 		if strings.Contains(line, fmt.Sprintf(": frame %d, ", demoFrames)) {
@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%d viewers saw the last frame, want 2", viewers)
 	}
 	for _, what := range []string{"slow viewer", "camera"} {
-		if !strings.Contains(stdout, what+" was killed. Another one starts.\n") {
+		if !strings.Contains(stdout, "Killed the "+what+". Starting another one.\n") {
 			t.Errorf("no %s was killed", what)
 		}
 	}
@@ -38,8 +38,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// Cameras and viewers are killed at any time, also while they fill a frame or
-// look at one. A viewer ends with an error if it sees parts of two frames.
+// Cameras and viewers are killed at any time, also while they fill or look at a
+// frame. A viewer fails if it sees parts of two frames.
 func TestTerminals(t *testing.T) {
 	name := exampletest.Name(t)
 	early := exampletest.Start(t, name, "view")
@@ -49,11 +49,11 @@ func TestTerminals(t *testing.T) {
 		camera := exampletest.Start(t, name, "camera")
 		camera.Await(".\n")
 		if from := firstFrame(t, camera); from <= first {
-			t.Errorf("a camera begins with frame %d, after one that began with %d", from, first)
+			t.Errorf("a camera starts with frame %d, after one that started with %d", from, first)
 		} else {
 			first = from
 		}
-		for range 2 { // more than there are slots, all in all
+		for range 2 { // in total more viewers than there are slots
 			viewer := exampletest.Start(t, name, "slow")
 			viewer.Await("is running.")
 			pause()
@@ -72,17 +72,17 @@ func TestTerminals(t *testing.T) {
 	late.Interrupt()
 }
 
-// firstFrame returns the frame that a camera says it begins with.
+// firstFrame returns the frame that a camera says it starts with.
 func firstFrame(t *testing.T, camera *exampletest.Process) (n uint64) {
 	t.Helper()
 	pid := 0
-	if _, err := fmt.Sscanf(camera.Stdout(), "Camera %d is running, from frame %d.", &pid, &n); err != nil {
+	if _, err := fmt.Sscanf(camera.Stdout(), "Camera %d is running. Its first frame is %d.", &pid, &n); err != nil {
 		t.Fatalf("%v: %s", err, camera.Stdout())
 	}
 	return n
 }
 
-// pause lasts until any time within the next three frames.
+// pause sleeps for a random time of up to three frames.
 func pause() { time.Sleep(rand.N(3 * period)) }
 
 func TestUsage(t *testing.T) {

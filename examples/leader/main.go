@@ -1,23 +1,25 @@
-// Leader has one of several processes lead, and the next take over when it
-// dies.
+// Leader elects one of several processes to lead, and another when it dies.
 //
 //	go run ./examples/leader
 //
-// starts three members as processes of their own, and kills whoever leads,
-// three times. To play with it in several terminals, in any order:
+// This starts three members as separate processes and kills the leader three
+// times. It prints each leader's number, and at last how a write by a leader
+// that has resigned is refused. To use it from several terminals, run go
+// install ./examples/leader, and then start these in any order:
 //
-//	leader member    leads when it is its turn, and then appends to the ledger ten times a second, until Ctrl-C
+//	leader member    waits until it leads, then appends to the ledger ten times a second, until Ctrl-C
 //	leader show      prints the ledger
 //
-// Whoever holds the mutex leads. When its process ends, however it may, the
-// kernel says so, and the next has the mutex within milliseconds. Nobody takes
-// it from a process that lives, however long that one is stopped.
+// The process that holds the mutex leads. When its process ends, for whatever
+// reason, another one gets the mutex within milliseconds. The mutex is never
+// taken from a live process, even one that is stopped for a long time.
 //
-// Each leader has a number higher than those before it, and everything it
-// writes carries the number. The ledger refuses what has a lower one than it
-// has seen: a write that was begun by a leader that has meanwhile given up is
-// late, and does no harm. Such a fencing number protects whatever checks it, a
-// file server on another machine as well.
+// Each leader gets a number, higher than those of all leaders before it, and
+// writes it with every entry. The ledger refuses a number that is lower than
+// one it has seen. So a write that a leader started before it resigned does no
+// harm when it arrives late. Such a number is called a fencing token. It also
+// protects a resource elsewhere, such as a file server on another machine, if
+// that checks it.
 package main
 
 import (
@@ -39,33 +41,34 @@ import (
 )
 
 const usage = `usage:
-  leader           start three members, and kill whoever leads, three times
-  leader member    lead when it is its turn, until Ctrl-C
+  leader           start three members, and kill the leader three times
+  leader member    wait to lead, then lead until Ctrl-C
   leader show      print the ledger
 `
 
-// Ledger is what only the leader writes.
+// Ledger is written by the leader only.
 type Ledger struct {
-	Term    uint64 // the highest number that has written
-	Leaders uint64 // how many numbers were given out
+	Term    uint64 // the highest number of a leader that has written
+	Leaders uint64 // the highest number that was given to a leader
 	Entries uint64
-	Last    int64 // process ID of whoever wrote last
+	Last    int64 // process ID of the last writer
 }
 
-// ErrFenced is returned when a leader writes that is none any more.
+// ErrFenced is returned when a former leader writes after a later one has
+// written.
 var ErrFenced = errors.New("a later leader has written")
 
-// A Member may lead.
+// A Member is a candidate to lead.
 type Member struct {
 	lead   *ipcsync.Mutex
 	ledger *segment.Segment[Ledger]
-	term   uint64 // its number, as a leader
+	term   uint64 // its number as a leader
 }
 
-// Open opens a member of the group of that name.
+// Open opens a member of the group with that name.
 func Open(name string) (*Member, error) {
-	// The ledger changes in one step, so a leader that dies leaves nothing to
-	// repair.
+	// An Update of the ledger is one step, so a leader that dies leaves nothing
+	// to repair.
 	lead, err := ipcsync.OpenMutex(name+".lead", &ipcsync.Options{Repair: func() error { return nil }})
 	if err != nil {
 		return nil, err
@@ -77,7 +80,7 @@ func Open(name string) (*Member, error) {
 	return &Member{lead: lead, ledger: ledger}, nil
 }
 
-// Close closes the member, which no longer leads.
+// Close closes the member. If it was the leader, it no longer is.
 func (m *Member) Close() error {
 	err := m.Resign()
 	if errors.Is(err, sharedseg.ErrNotOwner) {
@@ -86,7 +89,7 @@ func (m *Member) Close() error {
 	return errors.Join(err, m.ledger.Close(), m.lead.Close())
 }
 
-// Lead waits until the member leads, and gives it a number.
+// Lead waits until the member leads, and gives it a new number.
 func (m *Member) Lead(ctx context.Context) error {
 	if err := m.lead.Lock(ctx); err != nil {
 		return err
@@ -98,14 +101,14 @@ func (m *Member) Lead(ctx context.Context) error {
 	})
 }
 
-// Resign has another lead.
+// Resign gives up the lead, so that another member can lead.
 func (m *Member) Resign() error { return m.lead.Unlock() }
 
 // Append writes an entry. It returns ErrFenced if a later leader has written.
 func (m *Member) Append() error {
 	return m.ledger.Update(func(l *Ledger) error {
 		if m.term < l.Term {
-			return fmt.Errorf("%w: number %d, and this is %d", ErrFenced, l.Term, m.term)
+			return fmt.Errorf("%w: its number is %d, this leader's is %d", ErrFenced, l.Term, m.term)
 		}
 		l.Term = m.term
 		l.Entries++
@@ -114,7 +117,7 @@ func (m *Member) Append() error {
 	})
 }
 
-// member leads when it is its turn.
+// member waits until it leads, and then leads until ctx is done.
 func member(ctx context.Context, name string) error {
 	m, err := Open(name)
 	if err != nil {
@@ -127,7 +130,7 @@ func member(ctx context.Context, name string) error {
 	if err := m.Append(); err != nil {
 		return err
 	}
-	fmt.Printf("process %d leads, with number %d\n", os.Getpid(), m.term)
+	fmt.Printf("Process %d leads with number %d.\n", os.Getpid(), m.term)
 	for {
 		select {
 		case <-ctx.Done():
@@ -151,13 +154,13 @@ func show(name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d entries; number %d wrote last, process %d\n", l.Entries, l.Term, l.Last)
+	fmt.Printf("The ledger has %d entries. Leader %d, process %d, wrote the last one.\n", l.Entries, l.Term, l.Last)
 	return nil
 }
 
-// demo starts three members, and kills whoever leads.
+// demo starts three members, and kills each one when it leads.
 func demo(ctx context.Context, name string) error {
-	m, err := Open(name) // it keeps the ledger
+	m, err := Open(name) // also keeps the ledger open
 	if err != nil {
 		return err
 	}
@@ -188,14 +191,14 @@ func demo(ctx context.Context, name string) error {
 	}
 	for number := 1; number <= cap(leads); number++ {
 		leader := <-leads
-		fmt.Printf("number %d leads\n", number)
+		fmt.Printf("Number %d leads, and is killed.\n", number)
 		if err := leader.Process.Kill(); err != nil {
 			return err
 		}
 		leader.Wait()
 	}
 
-	// A leader that resigns in the middle of something, and goes on with it.
+	// Then a leader resigns but writes again, as a slow one could.
 	if err := m.Lead(ctx); err != nil {
 		return err
 	}
@@ -210,22 +213,27 @@ func demo(ctx context.Context, name string) error {
 	if err := errors.Join(next.Lead(ctx), next.Append()); err != nil {
 		return err
 	}
-	fmt.Printf("number %d is late: %v\n", m.term, m.Append())
+	fmt.Printf("Number %d resigned, number %d leads. A late write by number %d is refused: %v\n", m.term, next.term, m.term, m.Append())
 	return nil
 }
 
-func main() { os.Exit(run("com.example.leader", os.Args[1:])) }
+func main() {
+	// All processes that open this name are members of the same group.
+	os.Exit(run("com.example.leader", os.Args[1:]))
+}
 
+// run executes the command line, using the group of that name, and returns the
+// exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
 	switch {
 	case len(args) == 0:
 		err = demo(ctx, name+"-demo")
-	case len(args) == 1 && args[0] == "child": // demo starts it
+	case len(args) == 1 && args[0] == "child": // started by demo
 		err = member(ctx, name+"-demo")
 	case len(args) == 1 && args[0] == "member":
 		err = member(ctx, name)

@@ -1,25 +1,26 @@
-// Log hands each entry that one process writes to any number of others, in
+// Log delivers each entry that one process writes to any number of others, in
 // order.
 //
 //	go run ./examples/log
 //
-// starts a writer and three followers as processes of their own: one that keeps
-// up with the writer, one that is slow, and one that comes late. It ends after
-// about three seconds. To play with it in several terminals, in any order, and
-// to kill and restart what you like:
+// This starts a writer and three followers as separate processes: one keeps up
+// with the writer, one is slow, and one starts late. It ends after about three
+// seconds. Each follower prints the entries that it read, and which ones it
+// missed. To use it from several terminals, run go install ./examples/log, and
+// then start, kill and restart these in any order:
 //
 //	log write             writes an entry every 50 ms, until Ctrl-C
-//	log follow [AFTER]    prints the entries that are there, then each new one
-//	log slow [AFTER]      the same, but takes its time with each
+//	log follow [AFTER]    prints the entries in the log, then each new one, until Ctrl-C
+//	log slow [AFTER]      the same, but takes 150 ms for each entry
 //
-// AFTER is the number of the last entry that a follower need not see: one that
-// was killed goes on where it was.
+// AFTER is the number of the last entry that the follower does not need: a
+// follower that was killed continues where it stopped.
 //
-// Watch returns the newest value, and Follow returns each of them, as long as
-// the segment has it: the log is as long as Options.Slots says. The writer does
-// not know of its followers, and never waits for one. A follower that falls
-// behind by more than the log's length, or comes that late, is told what it
-// missed.
+// Watch yields the newest value only. Follow yields every value, as long as the
+// segment still holds it: the log is as long as Options.Slots says. The writer
+// does not know its followers, and never waits for them. A follower that falls
+// behind by more than the length of the log, or starts too late, is told which
+// entries it missed.
 package main
 
 import (
@@ -42,9 +43,9 @@ import (
 const usage = `usage:
   log                   start a writer and three followers, for about three seconds
   log write             write an entry every 50 ms, until Ctrl-C
-  log follow [AFTER]    print the entries after number AFTER, then each new one
-  log slow [AFTER]      the same, but take 150 ms for each
-The entries are there for as long as a write, follow or slow is running.
+  log follow [AFTER]    print the entries after number AFTER, then each new one, until Ctrl-C
+  log slow [AFTER]      the same, but take 150 ms for each entry
+The entries exist for as long as a write, follow or slow is running.
 `
 
 const (
@@ -53,9 +54,9 @@ const (
 	demoEntries = 30 // how many entries the demo writes
 )
 
-// options say how many entries there is room for. That a follower falls behind
-// is to be seen here. Where it is not, let there be thousands: each takes
-// Options.Capacity, and 64 bytes.
+// options sets the length of the log. It is short here, to show what happens
+// when a follower falls behind. A real log would have thousands of slots. Each
+// takes Options.Capacity and 64 bytes.
 func options() *segment.Options { return &segment.Options{Slots: 8, Capacity: 100} }
 
 func main() {
@@ -63,11 +64,11 @@ func main() {
 	os.Exit(run("sharedseg-log", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and
-// returns the exit code.
+// run executes the command line, using the segment of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
@@ -77,8 +78,8 @@ func run(name string, args []string) int {
 			after, args = n, args[:1]
 		}
 	}
-	// The demo has a segment of its own, so that it does not disturb what runs
-	// in other terminals.
+	// The demo uses its own segment, so it does not disturb what runs in other
+	// terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -90,7 +91,7 @@ func run(name string, args []string) int {
 		err = follow(ctx, name, "Follower", after, math.MaxUint64, 0)
 	case len(args) == 1 && args[0] == "slow":
 		err = follow(ctx, name, "Slow follower", after, math.MaxUint64, slowness)
-	case len(args) == 1 && args[0] == "demo-write": // demo starts these
+	case len(args) == 1 && args[0] == "demo-write": // started by demo, like the next three
 		err = write(ctx, demoName, demoEntries)
 	case len(args) == 1 && args[0] == "demo-follow":
 		err = follow(ctx, demoName, "Follower", 0, demoEntries, 0)
@@ -102,18 +103,17 @@ func run(name string, args []string) int {
 		fmt.Fprint(os.Stderr, usage)
 		return 2
 	}
-	if err != nil && !errors.Is(err, context.Canceled) { // which is Ctrl-C
+	if err != nil && !errors.Is(err, context.Canceled) { // Canceled means Ctrl-C
 		fmt.Fprintln(os.Stderr, "log:", err)
 		return 1
 	}
 	return 0
 }
 
-// write writes entries up to the one with the number last, or until ctx is
-// done.
+// write writes entries up to number last, or until ctx is done.
 func write(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the log if a follower has it open already, and creates
-	// it if there is none.
+	// Open attaches to the log if a follower already has it open, and creates
+	// it otherwise.
 	s, err := segment.Open(name, codec.String(), options())
 	if err != nil {
 		return err
@@ -123,10 +123,10 @@ func write(ctx context.Context, name string, last uint64) (err error) {
 	fmt.Printf("Writer %d is running.\n", os.Getpid())
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
-	// The number of an entry is its version. There is one writer, so it knows
-	// the next one.
+	// The number of an entry is its version. This is the only writer, so it
+	// knows the next number.
 	for n := s.Version() + 1; n <= last; n++ {
-		if err := s.Store(fmt.Sprintf("entry %d, from writer %d", n, os.Getpid())); err != nil {
+		if err := s.Store(fmt.Sprintf("line %d of writer %d", n, os.Getpid())); err != nil {
 			return err
 		}
 		select {
@@ -138,28 +138,28 @@ func write(ctx context.Context, name string, last uint64) (err error) {
 	return nil
 }
 
-// follow prints the entries after number after, and what it missed of them, up
-// to the one with the number last, or until ctx is done. It takes some time for
-// each.
-func follow(ctx context.Context, name, who string, after, last uint64, takes time.Duration) (err error) {
+// follow prints the entries after number after, up to number last or until ctx
+// is done. It also prints which ones it missed. It spends the time takes on
+// each entry.
+func follow(ctx context.Context, name, role string, after, last uint64, takes time.Duration) (err error) {
 	s, err := segment.Open(name, codec.String(), options())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	who = fmt.Sprintf("%s %d", who, os.Getpid())
-	fmt.Println(who, "is running.")
+	follower := fmt.Sprintf("%s %d", role, os.Getpid())
+	fmt.Println(follower, "is running.")
 	for entry, err := range s.Follow(ctx, after) {
 		if missed, ok := errors.AsType[*segment.MissedError](err); ok {
-			// It goes on with the oldest entry that is still there.
-			fmt.Printf("%s: missed %d to %d\n", who, missed.First, missed.Last)
+			// Follow continues with the oldest entry that the log still holds.
+			fmt.Printf("%s: missed entries %d to %d\n", follower, missed.First, missed.Last)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s: %d: %s\n", who, entry.Number, entry.Value)
+		fmt.Printf("%s: entry %d: %s\n", follower, entry.Number, entry.Value)
 		if entry.Number >= last {
 			return nil
 		}
@@ -170,8 +170,8 @@ func follow(ctx context.Context, name, who string, after, last uint64, takes tim
 
 // demo runs a writer and three followers until all have seen the last entry.
 func demo(ctx context.Context, name string) (err error) {
-	// This process keeps the log open when the writer has ended. Create, unlike
-	// Open, fails with fs.ErrExist if another demo is running.
+	// This process keeps the log open after the writer has ended. Unlike Open,
+	// Create fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.String(), options())
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, end := context.WithCancelCause(ctx) // which kills the children
+	ctx, end := context.WithCancelCause(ctx) // end kills the children
 	defer end(nil)
 	var children sync.WaitGroup
 	start := func(arg string) {
@@ -191,7 +191,7 @@ func demo(ctx context.Context, name string) (err error) {
 		cmd.Stderr = os.Stderr
 		children.Go(func() {
 			if err := cmd.Run(); err != nil {
-				end(fmt.Errorf("child process: %w", err)) // the others would wait for ever
+				end(fmt.Errorf("child process: %w", err)) // the others would wait forever
 			}
 		})
 	}

@@ -18,19 +18,19 @@ func TestDemo(t *testing.T) {
 	if stderr != "" || code != 0 {
 		t.Errorf("exit code %d, stderr: %s", code, stderr)
 	}
-	for _, who := range []string{"Follower ", "Slow follower ", "Late follower "} {
+	for _, role := range []string{"Follower ", "Slow follower ", "Late follower "} {
 		var own strings.Builder
 		for line := range strings.Lines(stdout) {
-			if strings.HasPrefix(line, who) {
+			if strings.HasPrefix(line, role) {
 				own.WriteString(line)
 			}
 		}
 		if last := account(t, own.String(), 0); last != demoEntries {
-			t.Errorf("%scomes to %d, want %d", who, last, demoEntries)
+			t.Errorf("%sgot up to entry %d, want %d", role, last, demoEntries)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^Late follower \d+: missed 1 to \d+$`).MatchString(stdout) {
-		t.Error("the late follower has missed nothing")
+	if !regexp.MustCompile(`(?m)^Late follower \d+: missed entries 1 to \d+$`).MatchString(stdout) {
+		t.Error("the late follower missed nothing")
 	}
 	if t.Failed() {
 		t.Logf("stdout:\n%s", stdout)
@@ -46,14 +46,14 @@ func TestTerminals(t *testing.T) {
 	slow := exampletest.Start(t, name, "slow")
 	slow.Await(": missed ")
 
-	// A writer that is killed leaves the log, and another one goes on with it.
+	// When a writer is killed, the log stays, and another writer continues it.
 	for range 5 {
 		writer.Kill()
 		writer = exampletest.Start(t, name, "write")
 		early.AwaitLines(3)
 	}
 
-	// So does a follower that was killed, where it was told to.
+	// A follower that was killed continues after the entry that it is given.
 	after, other := uint64(0), early
 	for range 3 {
 		other = exampletest.Start(t, name, "follow", fmt.Sprint(after))
@@ -69,11 +69,11 @@ func TestTerminals(t *testing.T) {
 	account(t, slow.Stdout(), 0)
 }
 
-var line = regexp.MustCompile(`^[A-Za-z ]+ \d+: (?:(\d+): entry (\d+), from writer \d+|missed (\d+) to (\d+))\n$`)
+var line = regexp.MustCompile(`^[A-Za-z ]+ \d+: (?:entry (\d+): line (\d+) of writer \d+|missed entries (\d+) to (\d+))\n$`)
 
-// account fails the test unless each entry from the one after number after, up
-// to the last one that it returns, stands once in what a follower wrote, or was
-// missed as it says.
+// account checks the output of a follower. Each entry after number after must
+// be there exactly once, or be reported as missed. It returns the number of the
+// last entry.
 func account(t *testing.T, stdout string, after uint64) (last uint64) {
 	t.Helper()
 	last = after
@@ -83,7 +83,7 @@ func account(t *testing.T, stdout string, after uint64) (last uint64) {
 		}
 		parts := line.FindStringSubmatch(text)
 		if parts == nil {
-			if strings.HasSuffix(text, "\n") { // else the follower was killed meanwhile
+			if strings.HasSuffix(text, "\n") { // otherwise the follower was killed while it wrote
 				t.Errorf("it wrote %q", text)
 			}
 			continue

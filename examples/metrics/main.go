@@ -1,11 +1,12 @@
-// Metrics shows what is in shared memory to Prometheus, or whatever else reads
-// its text format.
+// Metrics exports the state of all shared memory to Prometheus, or to any
+// program that reads its text format.
 //
 //	go run ./examples/metrics [-addr ADDRESS] [-dir DIR]
 //
-// and, in another terminal, curl http://127.0.0.1:9464/metrics. It is a
-// template: copy the file, and leave out or add what you like. sharedseg.List
-// attaches to nothing, so nobody notices that it is scraped.
+// This serves the metrics until Ctrl-C. To see them, run curl
+// http://127.0.0.1:9464/metrics in another terminal. The program is a template:
+// copy the file, and remove or add what you like. sharedseg.List attaches to
+// nothing, so scraping does not affect the processes that share the memory.
 package main
 
 import (
@@ -26,25 +27,26 @@ import (
 	"github.com/sharedseg/sharedseg"
 )
 
-// metrics are what is said of each name. Their values follow from an Info.
+// metrics lists the metrics of each name. Their values are computed from its
+// Info.
 var metrics = []struct {
 	name, kind, help string
 	value            func(*sharedseg.Info) float64
 }{
-	{"sharedseg_live", "gauge", "1 if somebody has the name open, or it persists.", func(i *sharedseg.Info) float64 { return one(i.Live()) }},
-	{"sharedseg_size_bytes", "gauge", "Memory behind the name.", func(i *sharedseg.Info) float64 { return float64(i.Size) }},
-	{"sharedseg_writers", "gauge", "Open handles that may write.", func(i *sharedseg.Info) float64 { return float64(i.Writers) }},
+	{"sharedseg_live", "gauge", "1 if a process has the name open, or it persists.", func(i *sharedseg.Info) float64 { return one(i.Live()) }},
+	{"sharedseg_size_bytes", "gauge", "Size of the memory, in bytes.", func(i *sharedseg.Info) float64 { return float64(i.Size) }},
+	{"sharedseg_writers", "gauge", "Open handles that can write.", func(i *sharedseg.Info) float64 { return float64(i.Writers) }},
 	{"sharedseg_readers", "gauge", "Open handles that only read.", func(i *sharedseg.Info) float64 { return float64(i.Readers) }},
-	{"sharedseg_versions_total", "counter", "Values stored, or messages sent.", func(i *sharedseg.Info) float64 { return float64(i.Version) }},
-	{"sharedseg_messages", "gauge", "Messages of a queue that are not done.", func(i *sharedseg.Info) float64 { return float64(i.Messages) }},
-	{"sharedseg_messages_taken", "gauge", "Of these, those that live receivers have.", func(i *sharedseg.Info) float64 { return float64(len(i.Takers)) }},
-	{"sharedseg_permits_used", "gauge", "Permits of a semaphore that are used.", func(i *sharedseg.Info) float64 { return float64(i.Used) }},
+	{"sharedseg_versions_total", "counter", "Values stored in a segment, or messages sent to a queue.", func(i *sharedseg.Info) float64 { return float64(i.Version) }},
+	{"sharedseg_messages", "gauge", "Messages in a queue that are not done.", func(i *sharedseg.Info) float64 { return float64(i.Messages) }},
+	{"sharedseg_messages_taken", "gauge", "Messages in a queue that live receivers have taken.", func(i *sharedseg.Info) float64 { return float64(len(i.Takers)) }},
+	{"sharedseg_permits_used", "gauge", "Permits of a semaphore that are in use.", func(i *sharedseg.Info) float64 { return float64(i.Used) }},
 	{"sharedseg_lock_held", "gauge", "1 if the lock is held.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockHeld) }},
-	{"sharedseg_lock_waited_for", "gauge", "1 if somebody waits for the lock.", func(i *sharedseg.Info) float64 { return one(i.Lock.Waiters) }},
-	{"sharedseg_lock_owner_died", "gauge", "1 if an owner died and nobody has taken its lock over.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockOwnerDied) }},
-	{"sharedseg_waits_total", "counter", "Waits for a lock or a version, by sleeping.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Waits) }},
+	{"sharedseg_lock_waited_for", "gauge", "1 if a process waits for the lock.", func(i *sharedseg.Info) float64 { return one(i.Lock.Waiters) }},
+	{"sharedseg_lock_owner_died", "gauge", "1 if the owner of the lock died, and no process has taken it over yet.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockOwnerDied) }},
+	{"sharedseg_waits_total", "counter", "Waits for a lock or a version that put a process to sleep.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Waits) }},
 	{"sharedseg_take_overs_total", "counter", "Locks taken over from owners that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.TakeOvers) }},
-	{"sharedseg_disturbed_reads_total", "counter", "Reads that had to start again.", func(i *sharedseg.Info) float64 { return float64(i.Counters.DisturbedReads) }},
+	{"sharedseg_disturbed_reads_total", "counter", "Reads that were disturbed by a writer and started again.", func(i *sharedseg.Info) float64 { return float64(i.Counters.DisturbedReads) }},
 	{"sharedseg_redeliveries_total", "counter", "Messages taken from receivers that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Redeliveries) }},
 }
 
@@ -55,7 +57,7 @@ func one(b bool) float64 {
 	return 0
 }
 
-// appendMetrics appends the metrics of all names, in the text format of
+// appendMetrics appends the metrics of all names in the text format of
 // Prometheus, version 0.0.4.
 func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 	var infos []sharedseg.Info
@@ -64,7 +66,7 @@ func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 			return nil, err // the directory cannot be read
 		}
 		if err != nil {
-			continue // one file that is damaged is no reason to say nothing of the others
+			continue // a damaged file must not hide the others
 		}
 		infos = append(infos, info)
 	}
@@ -81,26 +83,26 @@ func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 
 var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// label quotes the value of a label. Labels such as the type, which you might
-// add, have whatever another process wrote.
+// label quotes the value of a label. If you add a label such as the type, its
+// value comes from another process and can contain anything.
 func label(value string) string {
 	return `"` + escapes.Replace(strings.ToValidUTF8(value, "\uFFFD")) + `"`
 }
 
 func main() { os.Exit(run("", os.Args[1:])) }
 
-// run serves until Ctrl-C, and returns the exit code.
+// run serves the metrics until Ctrl-C, and returns the exit code.
 func run(_ string, args []string) int {
 	flags := flag.NewFlagSet("metrics", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:9464", "serve at `ADDRESS`")
-	dir := flags.String("dir", "", "the names in `DIR` (default: the platform's shared memory)")
+	dir := flags.String("dir", "", "show the names in `DIR` (default: the platform's shared memory)")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// With this mode, files of other users are looked at as well, as far as
-	// their own modes permit it.
+	// This mode includes the files of other users that this process is
+	// permitted to read.
 	if err := serve(ctx, *addr, &sharedseg.Place{Dir: *dir, Mode: 0o666}); err != nil {
 		fmt.Fprintln(os.Stderr, "metrics:", err)
 		return 1

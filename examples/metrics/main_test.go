@@ -35,7 +35,7 @@ func scrape(t *testing.T, p *exampletest.Process) string {
 	return string(body)
 }
 
-// sample is a line of the text format that is neither empty nor a comment.
+// sample matches a line of the text format that is neither empty nor a comment.
 var sample = regexp.MustCompile(`^[a-z_]+\{name="[^"]*",kind="[a-z]+"\} [0-9.e+]+$`)
 
 func TestMetrics(t *testing.T) {
@@ -57,18 +57,18 @@ func TestMetrics(t *testing.T) {
 			"sharedseg_versions_total": version, "sharedseg_writers": 1, "sharedseg_readers": 1, "sharedseg_live": 1, "sharedseg_lock_held": 0,
 		} {
 			if line := fmt.Sprintf("\n%s{name=%q,kind=\"segment\"} %d\n", metric, name, want); !strings.Contains(text, line) {
-				t.Errorf("there is no %sin\n%s", line, text)
+				t.Errorf("no line %sin\n%s", line, text)
 			}
 		}
 		for line := range strings.Lines(text) {
 			line = strings.TrimSuffix(line, "\n")
 			if !strings.HasPrefix(line, "# ") && !sample.MatchString(line) {
-				t.Errorf("%q is no sample", line)
+				t.Errorf("%q is not a sample", line)
 			}
 		}
 		for _, m := range metrics {
 			if strings.Count(text, "# TYPE "+m.name+" "+m.kind+"\n") != 1 {
-				t.Errorf("the type of %s is not given once", m.name)
+				t.Errorf("the type of %s is not given exactly once", m.name)
 			}
 		}
 		if err := s.Store("tea"); err != nil {
@@ -86,7 +86,7 @@ func TestLabel(t *testing.T) {
 
 func TestNoDirectory(t *testing.T) {
 	if b, err := appendMetrics(nil, &sharedseg.Place{Dir: filepath.Join(os.TempDir(), "none."+rand.Text())}); err == nil {
-		t.Errorf("of no directory it says %q", b)
+		t.Errorf("metrics of a directory that does not exist: %q", b)
 	}
 }
 

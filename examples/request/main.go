@@ -1,20 +1,21 @@
-// Request asks a server, and gets an answer: one queue of requests, and a queue
-// of replies for each client.
+// Request sends requests to a server and waits for replies. All clients share a
+// queue of requests, and each client has its own queue of replies.
 //
 //	go run ./examples/request
 //
-// starts a server and two clients as processes of their own, kills the server
-// while it has a request, starts another, which answers it, and ends when both
-// clients have their answers. To play with it in several terminals:
+// This starts a server and two clients as separate processes, and kills the
+// server while it works on a request. Then it starts another server, which
+// answers that request too. It ends when both clients have their replies. To
+// use it from several terminals, run go install ./examples/request, and then
 //
 //	request serve      answers requests, until Ctrl-C
-//	request ask N      asks for the square of N, and waits for two seconds
+//	request ask N      asks for the square of N, and waits up to two seconds
 //
-// A server that is killed takes no request with it: the next server gets it. A
-// client that is killed, or does not wait any longer, takes its queue of
-// replies with it, so the server finds nobody to answer, and goes on. A request
-// may be answered twice, by a server that was killed right after its reply and
-// the next. So each has a number.
+// When a server is killed, its request is not lost: the next server receives
+// it. When a client is killed or stops waiting, its queue of replies ends with
+// it. The server notices that when it replies, and continues. A request can be
+// answered twice, if a server is killed after its reply and before Done. So
+// each request has a number, which the reply repeats.
 package main
 
 import (
@@ -36,38 +37,46 @@ import (
 )
 
 const usage = `usage:
-  request            start a server and two clients, and kill the server
+  request            start a server and two clients, kill the server, and start another
   request serve      answer requests, until Ctrl-C
-  request ask N      ask for the square of N
-Requests are there for as long as a serve or an ask is running.
+  request ask N      ask for the square of N, and wait up to two seconds
+Requests exist for as long as a serve or an ask is running.
 `
 
-// Request is what clients send.
+// Request is a message from a client to the server.
 type Request struct {
-	ReplyTo string // the client's queue of replies
-	Number  uint64 // of the client's requests
+	ReplyTo string // the name of the client's queue of replies
+	Number  uint64 // counts the client's requests
 	N       int
 }
 
-// Reply is what the server sends to a client.
+// Reply is a message from the server to a client.
 type Reply struct {
 	Number uint64
 	Square int
 }
 
 const (
-	effort    = 50 * time.Millisecond // that an answer takes
-	timeOut   = 2 * time.Second       // of a client
-	replyRoom = 100 * time.Millisecond
+	effort    = 50 * time.Millisecond  // the time that a request takes
+	timeout   = 2 * time.Second        // how long a client waits
+	replyTime = 100 * time.Millisecond // how long the server waits for room in a client's queue
 )
 
-func main() { os.Exit(run("sharedseg-request", os.Args[1:])) }
+func main() {
+	// All processes that open this name share the same queue of requests.
+	os.Exit(run("sharedseg-request", os.Args[1:]))
+}
 
-// run does what the command line says, with the queue of requests of that name,
-// and returns the exit code.
+// run executes the command line, using the queue of requests of that name, and
+// returns the exit code.
 func run(name string, args []string) int {
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+
+	// The demo uses its own queues, so it does not disturb what runs in other
+	// terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -76,11 +85,11 @@ func run(name string, args []string) int {
 	case len(args) == 1 && args[0] == "serve":
 		err = serve(ctx, name)
 	case len(args) == 2 && args[0] == "ask":
-		err = ask(ctx, name, args[1], timeOut)
-	case len(args) == 1 && args[0] == "demo-serve": // demo starts these
+		err = ask(ctx, name, args[1], timeout)
+	case len(args) == 1 && args[0] == "demo-serve": // started by demo, like the next one
 		err = serve(ctx, demoName)
 	case len(args) == 2 && args[0] == "demo-ask":
-		err = ask(ctx, demoName, args[1], time.Minute) // until the other server is there
+		err = ask(ctx, demoName, args[1], time.Minute) // long enough for the second server to start
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return 2
@@ -112,34 +121,35 @@ func serve(ctx context.Context, name string) (err error) {
 		if err != nil {
 			fmt.Printf("Server %d cannot read a request: %v\n", os.Getpid(), err)
 		} else {
-			fmt.Printf("Server %d has a request, the square of %d (attempt %d).\n", os.Getpid(), r.N, d.Attempt())
-			time.Sleep(effort) // it stands for real work
+			fmt.Printf("Server %d works on the square of %d (attempt %d).\n", os.Getpid(), r.N, d.Attempt())
+			time.Sleep(effort) // stands in for real work
 			if err := reply(r.ReplyTo, Reply{r.Number, r.N * r.N}); err != nil {
 				fmt.Printf("Server %d cannot reply: %v\n", os.Getpid(), err)
 			}
 		}
-		// Only now: a server that is killed before that leaves the request to
-		// the next.
+		// Done comes last: if this server is killed before, the next one
+		// receives the request.
 		if err := d.Done(); err != nil {
 			return err
 		}
 	}
 }
 
-// reply sends an answer. A client that is gone is fs.ErrNotExist, one that does
-// not look at its replies is not waited for.
+// reply sends a reply. It returns an error matching fs.ErrNotExist if the
+// client is gone. If the client's queue stays full, it gives up after
+// replyTime.
 func reply(to string, r Reply) (err error) {
 	q, err := queue.Attach(to, codec.Fixed[Reply](), nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	ctx, cancel := context.WithTimeout(context.Background(), replyRoom)
+	ctx, cancel := context.WithTimeout(context.Background(), replyTime)
 	defer cancel()
 	return q.Send(ctx, r)
 }
 
-// ask sends a request and prints the answer.
+// ask sends a request and prints the reply.
 func ask(ctx context.Context, name, arg string, limit time.Duration) (err error) {
 	n, err := strconv.Atoi(arg)
 	if err != nil {
@@ -151,8 +161,8 @@ func ask(ctx context.Context, name, arg string, limit time.Duration) (err error)
 	}
 	defer func() { err = errors.Join(err, requests.Close()) }()
 
-	// The name is this process's own. The queue goes with it, also if it is
-	// killed.
+	// No other process uses this name. The queue ends with this process, even
+	// if it is killed.
 	replyTo := fmt.Sprintf("%s-reply-%d", name, os.Getpid())
 	replies, err := queue.Create(replyTo, codec.Fixed[Reply](), &queue.Options{Depth: 4})
 	if err != nil {
@@ -169,12 +179,14 @@ func ask(ctx context.Context, name, arg string, limit time.Duration) (err error)
 	fmt.Printf("Client %d asks for the square of %d.\n", os.Getpid(), n)
 	for got, err := range replies.All(ctx) {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("no server has answered within %v (%w)", limit, err)
+			return fmt.Errorf("no reply within %v: is a server running? (%w)", limit, err)
 		}
 		if err != nil {
 			return err
 		}
-		if got.Number == r.Number { // else it is the answer to an earlier request, given up or answered twice
+		// A client that sends more than one request can get a reply to an
+		// earlier one.
+		if got.Number == r.Number {
 			fmt.Printf("Client %d: the square of %d is %d.\n", os.Getpid(), n, got.Square)
 			return nil
 		}
@@ -182,8 +194,8 @@ func ask(ctx context.Context, name, arg string, limit time.Duration) (err error)
 	return fs.ErrClosed
 }
 
-// demo runs a server and two clients, kills the server while it has a request,
-// and starts another.
+// demo runs a server and two clients, kills the server while it works on a
+// request, and starts another.
 func demo(ctx context.Context, name string) (err error) {
 	requests, err := queue.Create(name, codec.JSON[Request](), nil)
 	if err != nil {
@@ -195,7 +207,7 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the child processes
+	ctx, cancel := context.WithCancel(ctx) // cancel kills the child processes
 	defer cancel()
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, exe, args...)
@@ -206,7 +218,7 @@ func demo(ctx context.Context, name string) (err error) {
 
 	first := command("demo-serve")
 	first.Stdout = nil
-	said, err := first.StdoutPipe()
+	output, err := first.StdoutPipe()
 	if err != nil {
 		return err
 	}
@@ -216,15 +228,15 @@ func demo(ctx context.Context, name string) (err error) {
 			return err
 		}
 	}
-	for lines := bufio.NewScanner(said); lines.Scan(); {
+	for lines := bufio.NewScanner(output); lines.Scan(); {
 		fmt.Println(lines.Text())
-		if strings.Contains(lines.Text(), "has a request") {
+		if strings.Contains(lines.Text(), "works on") {
 			first.Process.Kill()
-			fmt.Printf("Server %d is killed.\n", first.Process.Pid)
+			fmt.Printf("Killed server %d.\n", first.Process.Pid)
 			break
 		}
 	}
-	first.Wait() // it says that it was killed
+	first.Wait() // its error says that it was killed
 	if err := second.Start(); err != nil {
 		return err
 	}

@@ -1,18 +1,18 @@
-// Stringbuf shares one string between processes.
+// Stringbuf shares a string between processes.
 //
 //	go run ./examples/stringbuf
 //
-// writes a string to shared memory, starts itself again as a child process,
-// which reads the string and prints it, and waits for the child. To play with
-// it in two terminals:
+// This writes a string to shared memory and starts itself again as a child
+// process, which reads the string and prints it. To use it from two terminals,
+// run go install ./examples/stringbuf, and then
 //
 //	stringbuf set TEXT    puts TEXT into shared memory, and keeps it there until Ctrl-C
 //	stringbuf get         prints the text
 //	stringbuf watch       prints the text, and then each new one, until Ctrl-C
 //
-// The shared memory lives for as long as at least one process has it open, and
-// is gone after that. That is why set does not return at once: nothing else
-// would keep its text. A watch keeps it, too.
+// The shared memory exists for as long as at least one process has it open. So
+// set must not return at once: nothing else would keep its text. A watch keeps
+// it too.
 package main
 
 import (
@@ -34,7 +34,7 @@ const usage = `usage:
   stringbuf set TEXT    put TEXT into shared memory, and keep it there until Ctrl-C
   stringbuf get         print the text
   stringbuf watch       print the text, and then each new one, until Ctrl-C
-The shared memory lives for as long as a set or a watch is running.
+The shared memory exists for as long as a set or a watch is running.
 `
 
 func main() {
@@ -42,11 +42,11 @@ func main() {
 	os.Exit(run("dllmemfilemap", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and
-// returns the exit code.
+// run executes the command line, using the segment of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
@@ -54,7 +54,7 @@ func run(name string, args []string) int {
 	switch {
 	case len(args) == 0:
 		err = parent(ctx, name)
-	case len(args) == 1 && args[0] == "child": // parent starts it
+	case len(args) == 1 && args[0] == "child": // started by parent
 		err = child(name)
 	case len(args) == 2 && args[0] == "set":
 		err = set(ctx, name, args[1])
@@ -73,10 +73,10 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// open opens the shared memory for reading and writing, and creates it if there
-// is none. It has room for 4096 bytes unless Options, nil here, say otherwise.
-// UTF16 makes of the string what a C program on Windows would; among Go
-// programs codec.String does as well.
+// open opens the shared memory for reading and writing, and creates it if it
+// does not exist. It has room for 4096 bytes, as the Options, nil here, do not
+// set another capacity. UTF16 encodes the string as a C program on Windows
+// would. If only Go programs share it, use codec.String.
 func open(name string) (*segment.Segment[string], error) {
 	return segment.Open(name, codec.UTF16(), nil)
 }
@@ -87,8 +87,8 @@ func parent(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	// The child finds the string only while this process has the segment open:
-	// it closes it after the child's end.
+	// The child can read the string only while this process has the segment
+	// open, so it stays open until the child has exited.
 	defer func() { err = errors.Join(err, s.Close()) }()
 
 	fmt.Println("Process is writing to shared memory...")
@@ -109,7 +109,7 @@ func parent(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// child is what the other process does.
+// child runs in the child process.
 func child(name string) error {
 	text, err := read(name)
 	if err != nil {
@@ -139,7 +139,7 @@ func set(ctx context.Context, name, text string) (err error) {
 func get(name string) error {
 	text, err := read(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no text; run stringbuf set TEXT in another terminal, and leave it running (%w)", err)
+		return fmt.Errorf("there is no text: run stringbuf set TEXT in another terminal, and leave it running (%w)", err)
 	}
 	if err != nil {
 		return err
@@ -148,10 +148,10 @@ func get(name string) error {
 	return nil
 }
 
-// read returns the current text: "" if nobody wrote one yet.
+// read returns the current text, which is "" if none was written yet.
 func read(name string) (text string, err error) {
 	// A Reader cannot write. Unlike open, OpenReader does not create the
-	// segment: if there is none, that is fs.ErrNotExist.
+	// segment: if it does not exist, the error matches fs.ErrNotExist.
 	r, err := segment.OpenReader(name, codec.UTF16(), nil)
 	if err != nil {
 		return "", err
@@ -163,7 +163,7 @@ func read(name string) (text string, err error) {
 
 // watch prints the current text, and then each new one, until ctx is done.
 func watch(ctx context.Context, name string) (err error) {
-	// open rather than OpenReader, so that watch may be started before set.
+	// open instead of OpenReader, so that watch can be started before set.
 	s, err := open(name)
 	if err != nil {
 		return err

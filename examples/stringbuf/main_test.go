@@ -59,15 +59,15 @@ func TestTwoTerminals(t *testing.T) {
 	checkGet(t, name, "größer 🙂")
 	two.Await("until you press Ctrl-C")
 	two.Interrupt()
-	checkGet(t, name, "größer 🙂") // the watch keeps it
+	checkGet(t, name, "größer 🙂") // the watch keeps the memory
 
-	// The sample is one more process that sets.
+	// The sample's parent is one more process that sets the text.
 	checkSample(t, name)
 	watch.Await("\nThis is a test string\n")
 	watch.Interrupt()
 }
 
-// A set without a watch keeps its text, and no longer than it runs.
+// Without a watch, the text exists exactly as long as the set runs.
 func TestSetHolds(t *testing.T) {
 	name := exampletest.Name(t)
 	set := exampletest.Start(t, name, "set", "held")
@@ -81,7 +81,7 @@ func TestSetHolds(t *testing.T) {
 	}
 }
 
-// What a process that was killed left behind is in nobody's way.
+// A process that is killed leaves nothing that disturbs the next one.
 func TestKilled(t *testing.T) {
 	name := exampletest.Name(t)
 	set := exampletest.Start(t, name, "set", "left behind")
@@ -96,7 +96,7 @@ func TestKilled(t *testing.T) {
 		return !info.Live()
 	})
 	if _, _, code := exampletest.Run(t, name, "get"); code != 1 {
-		t.Errorf("get of a text that a killed process left exits with %d, want 1", code)
+		t.Errorf("get after the only process was killed exits with %d, want 1", code)
 	}
 	checkSample(t, name)
 }

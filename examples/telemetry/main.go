@@ -3,17 +3,20 @@
 //
 //	go run ./examples/telemetry
 //
-// starts a writer and two watchers as processes of their own, and ends after
-// about a second. To play with it in several terminals, in any order:
+// This starts a writer and two watchers as separate processes, and ends after
+// about a second. Each watcher prints the samples that it sees. To use it from
+// several terminals, run go install ./examples/telemetry, and then start these
+// in any order:
 //
 //	telemetry write    measures ten times a second, until Ctrl-C
 //	telemetry watch    prints each sample as it is published, until Ctrl-C
 //	telemetry read     prints the latest sample
 //
-// A sample is a struct of numbers, which codec.Fixed copies as it lies in
-// memory: no encoding, no allocation, no system call if nobody waits. The
-// writer never waits for readers, and readers never see half a sample. A
-// watcher that is slower than the writer misses samples, but never the latest.
+// A sample is a struct of numbers. codec.Fixed copies it as it is laid out in
+// memory: there is no encoding, no allocation, and no system call unless a
+// process waits. The writer never waits for readers, and readers never see half
+// a sample. A watcher that is slower than the writer misses samples, but never
+// the latest.
 package main
 
 import (
@@ -37,13 +40,14 @@ const usage = `usage:
   telemetry write    measure ten times a second, until Ctrl-C
   telemetry watch    print each sample as it is published, until Ctrl-C
   telemetry read     print the latest sample
-The samples are there for as long as a write or a watch is running.
+The samples exist for as long as a write or a watch is running.
 `
 
-// Sample is what the processes share. It may hold numbers, bools, and arrays
-// and structs of them, but no pointers, which mean nothing in another process;
-// a string or a slice is one, too. Every process must have the same fields: one
-// whose Sample differs is refused when it opens the segment.
+// Sample is the value that the processes share. It can have fields that are
+// numbers, bools, and arrays and structs of them. It cannot have pointers,
+// which mean nothing in another process, nor strings and slices, which contain
+// pointers. All processes must use the same fields: a process whose Sample
+// differs cannot open the segment.
 type Sample struct {
 	N    uint64  // 1, 2, 3 …
 	Time int64   // nanoseconds since 1970
@@ -65,16 +69,16 @@ func main() {
 	os.Exit(run("sharedseg-telemetry", os.Args[1:]))
 }
 
-// run does what the command line says, with the segment of that name, and
-// returns the exit code.
+// run executes the command line, using the segment of that name, and returns
+// the exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a segment of its own, so that it does not disturb what runs
-	// in other terminals.
+	// The demo uses its own segment, so it does not disturb what runs in other
+	// terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -86,7 +90,7 @@ func run(name string, args []string) int {
 		err = watch(ctx, name, math.MaxUint64)
 	case len(args) == 1 && args[0] == "read":
 		err = read(name)
-	case len(args) == 1 && args[0] == "demo-write": // demo starts these
+	case len(args) == 1 && args[0] == "demo-write": // started by demo, like the next two
 		err = write(ctx, demoName, demoSamples)
 	case len(args) == 1 && args[0] == "demo-watch":
 		err = watch(ctx, demoName, demoSamples)
@@ -103,10 +107,10 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// write publishes the samples from 1 to last, or until ctx is done.
+// write publishes the samples 1 to last, or until ctx is done.
 func write(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the segment if a watcher has it open already, and
-	// creates it if there is none.
+	// Open attaches to the segment if a watcher already has it open, and
+	// creates it otherwise.
 	s, err := segment.Open(name, codec.Fixed[Sample](), nil)
 	if err != nil {
 		return err
@@ -131,14 +135,13 @@ func write(ctx context.Context, name string, last uint64) (err error) {
 	}
 }
 
-// measure stands for a real sensor.
+// measure stands in for a real sensor.
 func measure(n uint64) Sample {
 	x := float64(n) / 10
 	return Sample{N: n, Time: time.Now().UnixNano(), Temp: 20 + 5*math.Sin(x), Load: 0.5 + 0.5*math.Cos(x)}
 }
 
-// watch prints the samples up to the one with the number last, or until ctx is
-// done.
+// watch prints the samples up to number last, or until ctx is done.
 func watch(ctx context.Context, name string, last uint64) (err error) {
 	s, err := segment.Open(name, codec.Fixed[Sample](), nil)
 	if err != nil {
@@ -164,11 +167,11 @@ func watch(ctx context.Context, name string, last uint64) (err error) {
 
 // read prints the latest sample.
 func read(name string) (err error) {
-	// A Reader maps the memory read-only: it needs no more than read
-	// permission. It does not create the segment.
+	// A Reader maps the memory read-only, so it needs only read permission.
+	// OpenReader does not create the segment.
 	r, err := segment.OpenReader(name, codec.Fixed[Sample](), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there are no samples; run telemetry write in another terminal (%w)", err)
+		return fmt.Errorf("there are no samples: run telemetry write in another terminal (%w)", err)
 	}
 	if err != nil {
 		return err
@@ -181,7 +184,7 @@ func read(name string) (err error) {
 		return err
 	}
 	if version == 0 {
-		return errors.New("there are no samples yet; run telemetry write in another terminal")
+		return errors.New("there are no samples yet: run telemetry write in another terminal")
 	}
 	fmt.Println("Latest:", sample)
 	return nil
@@ -190,9 +193,9 @@ func read(name string) (err error) {
 // demo runs a writer and two watchers until they have seen the last sample, and
 // then a reader.
 func demo(ctx context.Context, name string) (err error) {
-	// Whoever comes late, or looks when the writer has ended, still finds the
-	// latest sample: this process keeps the segment open. Create, unlike Open,
-	// fails with fs.ErrExist if another demo is running.
+	// This process keeps the segment open, so a watcher that starts late, and
+	// the reader after the writer's end, still find the latest sample. Unlike
+	// Open, Create fails with fs.ErrExist if another demo is running.
 	s, err := segment.Create(name, codec.Fixed[Sample](), nil)
 	if err != nil {
 		return err
@@ -203,7 +206,7 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the child processes
+	ctx, cancel := context.WithCancel(ctx) // cancel kills the child processes
 	defer cancel()
 	command := func(arg string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, exe, arg)
@@ -222,7 +225,7 @@ func demo(ctx context.Context, name string) (err error) {
 	}
 	err = command("demo-write").Run()
 	if err != nil {
-		cancel() // the watchers would wait for ever
+		cancel() // the watchers would wait forever
 	}
 	err = errors.Join(err, watcher1.Wait(), watcher2.Wait())
 	if err == nil {

@@ -15,7 +15,7 @@ func TestDemo(t *testing.T) {
 	if stderr != "" || code != 0 {
 		t.Fatalf("exit code %d, stdout:\n%sstderr:\n%s", code, stdout, stderr)
 	}
-	// A watcher may have missed samples, but not the last one.
+	// A watcher can miss samples, but not the last one.
 	watchers := 0
 	for line := range strings.Lines(stdout) {
 		if strings.HasPrefix(line, "Watcher") && strings.Contains(line, ": sample 10 at ") {
@@ -48,8 +48,8 @@ func TestTerminals(t *testing.T) {
 	late.Await(": sample ")
 	checkRead(t, name)
 
-	// A writer that is killed takes nothing with it, and another one goes on.
-	// Of the two lines, the first may be about the old one's last sample.
+	// When a writer is killed, the samples stay, and another writer continues.
+	// The first of the two lines can be the old writer's last sample.
 	writer.Kill()
 	checkRead(t, name)
 	writer = exampletest.Start(t, name, "write")

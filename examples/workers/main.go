@@ -1,19 +1,20 @@
-// Workers hands jobs from a producer to four workers, each job to exactly one
-// of them, even when workers are killed.
+// Workers distributes jobs from a producer to four workers. Each job goes to
+// exactly one of them, even when workers are killed.
 //
 //	go run ./examples/workers
 //
-// starts a producer and four workers as processes of their own, kills a worker
-// in the midst of a job, shows who gets the job instead, and ends when all jobs
-// are done. To play with it in several terminals, in any order:
+// This starts a producer and four workers as separate processes, kills a worker
+// while it works on a job, shows which worker gets that job next, and ends when
+// all jobs are done. To use it from several terminals, run go install
+// ./examples/workers, and then start these in any order:
 //
 //	workers produce    sends twenty jobs a second, until Ctrl-C
 //	workers work       does one job after the other, until Ctrl-C
 //
-// Kill any of them with kill -9: nothing is lost. A job is a worker's until the
-// worker says Done. The kernel tells that its process is dead, so a slow worker
-// keeps its job, and a dead one's goes to the next at once. A worker that was
-// killed may have done some of the job, so doing a job twice must do no harm.
+// Kill any of them with kill -9: no job is lost. A job belongs to its worker
+// until the worker calls Done. A slow worker keeps its job. When a worker dies,
+// the kernel releases its lock, and the next worker gets its job at once. The
+// worker may have done part of the job, so doing a job twice must do no harm.
 package main
 
 import (
@@ -35,18 +36,18 @@ import (
 )
 
 const usage = `usage:
-  workers            start a producer and four workers, kill one of them, and end when all jobs are done
+  workers            start a producer and four workers, kill a worker, and end when all jobs are done
   workers produce    send twenty jobs a second, until Ctrl-C
   workers work       do one job after the other, until Ctrl-C
-The jobs are there for as long as a produce or a work is running.
+The jobs exist for as long as a produce or a work is running.
 `
 
-// Job is what the producer sends.
+// Job is a message from the producer to a worker.
 type Job struct{ N uint64 }
 
 const (
 	pause    = 50 * time.Millisecond // between two jobs of the producer
-	effort   = 60 * time.Millisecond // that a worker needs for one
+	effort   = 60 * time.Millisecond // the time that a job takes
 	demoJobs = 20
 )
 
@@ -55,16 +56,16 @@ func main() {
 	os.Exit(run("sharedseg-workers", os.Args[1:]))
 }
 
-// run does what the command line says, with the queue of that name, and returns
-// the exit code.
+// run executes the command line, using the queue of that name, and returns the
+// exit code.
 func run(name string, args []string) int {
-	// Ctrl-C ends ctx, and not the process, so that everything that is open
-	// gets closed.
+	// Ctrl-C cancels ctx instead of ending the process, so everything that is
+	// open gets closed.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The demo has a queue of its own, so that it does not disturb what runs in
-	// other terminals.
+	// The demo uses its own queue, so it does not disturb what runs in other
+	// terminals.
 	demoName := name + "-demo"
 	var err error
 	switch {
@@ -74,7 +75,7 @@ func run(name string, args []string) int {
 		err = produce(ctx, name, math.MaxUint64)
 	case len(args) == 1 && args[0] == "work":
 		err = work(ctx, name)
-	case len(args) == 1 && args[0] == "demo-produce": // demo starts these
+	case len(args) == 1 && args[0] == "demo-produce": // started by demo, like the next one
 		err = produce(ctx, demoName, demoJobs)
 	case len(args) == 1 && args[0] == "demo-work":
 		err = work(ctx, demoName)
@@ -89,11 +90,11 @@ func run(name string, args []string) int {
 	return 0
 }
 
-// produce sends the jobs from 1 to last, and says that there will be no more;
-// or it sends until ctx is done.
+// produce sends the jobs 1 to last and then shuts the queue, or sends until ctx
+// is done.
 func produce(ctx context.Context, name string, last uint64) (err error) {
-	// Open attaches to the queue if a worker has it open already, and creates
-	// it if there is none.
+	// Open attaches to the queue if a worker already has it open, and creates
+	// it otherwise.
 	q, err := queue.Open(name, codec.Fixed[Job](), nil)
 	if err != nil {
 		return err
@@ -104,8 +105,8 @@ func produce(ctx context.Context, name string, last uint64) (err error) {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for n := uint64(1); n <= last; n++ {
-		// Send waits while the queue is full. When it returns, the job is
-		// there, whatever becomes of this process.
+		// Send waits while the queue is full. When it returns, the job is in
+		// the queue, whatever happens to this process.
 		if err := q.Send(ctx, Job{n}); errors.Is(err, context.Canceled) {
 			return nil // Ctrl-C
 		} else if err != nil {
@@ -120,7 +121,7 @@ func produce(ctx context.Context, name string, last uint64) (err error) {
 	return q.Shut()
 }
 
-// work does jobs until there are no more, or ctx is done.
+// work does jobs until the queue is shut and empty, or ctx is done.
 func work(ctx context.Context, name string) (err error) {
 	q, err := queue.Open(name, codec.Fixed[Job](), nil)
 	if err != nil {
@@ -132,7 +133,7 @@ func work(ctx context.Context, name string) (err error) {
 	for {
 		d, err := q.Receive(ctx)
 		switch {
-		case err == io.EOF: // the producer has said that there will be no more, and all are done
+		case err == io.EOF: // the producer has shut the queue, and all jobs are done
 			return nil
 		case errors.Is(err, context.Canceled):
 			return nil // Ctrl-C
@@ -144,22 +145,22 @@ func work(ctx context.Context, name string) (err error) {
 			return err
 		}
 		if n := d.Attempt(); n > 1 {
-			fmt.Printf("Worker %d takes over job %d, whose worker is gone (attempt %d).\n", os.Getpid(), job.N, n)
+			fmt.Printf("Worker %d starts job %d, whose worker died (attempt %d).\n", os.Getpid(), job.N, n)
 		} else {
-			fmt.Printf("Worker %d begins job %d.\n", os.Getpid(), job.N)
+			fmt.Printf("Worker %d starts job %d.\n", os.Getpid(), job.N)
 		}
-		time.Sleep(effort) // it stands for real work
+		time.Sleep(effort) // stands in for real work
 		if err := d.Done(); err != nil {
 			return err
 		}
-		fmt.Printf("Worker %d has done job %d.\n", os.Getpid(), job.N)
+		fmt.Printf("Worker %d has finished job %d.\n", os.Getpid(), job.N)
 	}
 }
 
-// demo runs a producer and four workers until all jobs are done, and kills a
-// worker meanwhile.
+// demo runs a producer and four workers until all jobs are done, and kills one
+// of the workers.
 func demo(ctx context.Context, name string) (err error) {
-	// Create, unlike Open, fails with fs.ErrExist if another demo is running.
+	// Unlike Open, Create fails with fs.ErrExist if another demo is running.
 	q, err := queue.Create(name, codec.Fixed[Job](), nil)
 	if err != nil {
 		return err
@@ -170,7 +171,7 @@ func demo(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx) // ends the child processes
+	ctx, cancel := context.WithCancel(ctx) // cancel kills the child processes
 	defer cancel()
 	command := func(arg string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, exe, arg)
@@ -181,7 +182,7 @@ func demo(ctx context.Context, name string) (err error) {
 
 	victim := command("demo-work")
 	victim.Stdout = nil
-	said, err := victim.StdoutPipe()
+	output, err := victim.StdoutPipe()
 	if err != nil {
 		return err
 	}
@@ -200,18 +201,18 @@ func demo(ctx context.Context, name string) (err error) {
 	if err := producer.Start(); err != nil {
 		return err
 	}
-	for lines := bufio.NewScanner(said); lines.Scan(); {
+	for lines := bufio.NewScanner(output); lines.Scan(); {
 		fmt.Println(lines.Text())
-		if strings.Contains(lines.Text(), "begins job") {
+		if strings.Contains(lines.Text(), "starts job") {
 			victim.Process.Kill()
-			fmt.Printf("Worker %d is killed.\n", victim.Process.Pid)
+			fmt.Printf("Killed worker %d.\n", victim.Process.Pid)
 			break
 		}
 	}
-	victim.Wait() // it says that it was killed
+	victim.Wait() // its error says that it was killed
 	err = producer.Wait()
 	if err != nil {
-		cancel() // the workers would wait for ever
+		cancel() // the workers would wait forever
 	}
 	for _, w := range workers {
 		err = errors.Join(err, w.Wait())

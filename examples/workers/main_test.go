@@ -17,13 +17,13 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit code %d, stdout:\n%sstderr:\n%s", code, stdout, stderr)
 	}
 	for n := 1; n <= demoJobs; n++ {
-		if got := strings.Count(stdout, fmt.Sprintf(" has done job %d.\n", n)); got != 1 {
+		if got := strings.Count(stdout, fmt.Sprintf(" has finished job %d.\n", n)); got != 1 {
 			t.Errorf("job %d was done %d times", n, got)
 		}
 	}
-	for _, want := range []string{" is killed.\n", " takes over job ", "(attempt 2)", "All jobs are done.\n"} {
+	for _, want := range []string{"Killed worker ", ", whose worker died (attempt 2).\n", "All jobs are done.\n"} {
 		if !strings.Contains(stdout, want) {
-			t.Errorf("there is no %q", want)
+			t.Errorf("no %q in the output", want)
 		}
 	}
 	if t.Failed() {
@@ -31,19 +31,19 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// In several terminals, whoever is killed takes nothing with it.
+// When a process is killed in one of several terminals, no job is lost.
 func TestTerminals(t *testing.T) {
 	name := exampletest.Name(t)
 	worker := exampletest.Start(t, name, "work")
 	worker.Await("is running.")
 	producer := exampletest.Start(t, name, "produce")
-	worker.Await("begins job 1.")
+	worker.Await("starts job 1.")
 	worker.Kill()
 	second := exampletest.Start(t, name, "work")
-	second.Await("takes over job 1,")
+	second.Await("starts job 1, whose worker died")
 	producer.Kill()
-	producer = exampletest.Start(t, name, "produce") // begins with job 1
-	second.Await("begins job 1.")
+	producer = exampletest.Start(t, name, "produce") // starts again from job 1
+	second.Await("starts job 1.")
 	producer.Interrupt()
 	second.Interrupt()
 }

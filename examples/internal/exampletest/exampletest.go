@@ -1,10 +1,10 @@
-// Package exampletest runs an example as its users do, in processes of its own,
-// and looks at what it prints, at its exit code, and at what it leaves in the
-// shared memory.
+// Package exampletest runs an example as its users do, in separate processes.
+// It checks what the example prints, its exit code, and that it leaves nothing
+// in shared memory.
 //
-// The processes are the test binary itself: Main, which TestMain calls, sees by
-// an environment variable that it is to be the example. So the tests need no Go
-// tool, and run as well from a binary made by go test -c.
+// The processes run the test binary itself: Main, called by TestMain, finds an
+// environment variable and runs the example instead of the tests. So the tests
+// need no Go toolchain, and can run from a binary built by go test -c.
 package exampletest
 
 import (
@@ -28,16 +28,18 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// nameVar is the environment variable that makes a process the example. It
+// nameVar is the environment variable that makes a process run the example. It
 // holds the name of the segment, and is inherited by the processes that the
 // example starts.
 const nameVar = "SHAREDSEG_EXAMPLE_NAME"
 
-// limit is how long a process may run, and a line of its output be awaited. It
-// is there for what hangs: far more than a whole test takes.
+// limit is how long a process can run, and how long a test waits for its
+// output. It is far more than a whole test takes, and only ends a process that
+// hangs.
 const limit = 2 * time.Minute
 
-// Main is the body of an example's TestMain. run is the example's.
+// Main is the body of an example's TestMain. run is the example's function of
+// that name.
 func Main(m *testing.M, run func(name string, args []string) int) {
 	if name := os.Getenv(nameVar); name != "" {
 		os.Exit(run(name, os.Args[1:]))
@@ -45,15 +47,15 @@ func Main(m *testing.M, run func(name string, args []string) int) {
 	os.Exit(m.Run())
 }
 
-// Name returns the name of a segment that is this test's own. When the test
-// ends, nothing may be left of that name or the demo's. Name skips the test
-// where there is no shared memory.
+// Name returns the name of a segment for this test only. When the test ends,
+// Name checks that nothing is left of that name or the demo's. It skips the
+// test on platforms without shared memory.
 func Name(t *testing.T) string {
 	t.Helper()
 	name := "sharedseg-example." + t.Name() + "." + rand.Text()
 	s, err := segment.Create(name, codec.String(), nil)
 	if errors.Is(err, errors.ErrUnsupported) && runtime.GOOS != "linux" {
-		t.Skipf("this platform has no implementation yet: %v", err)
+		t.Skipf("shared memory is not supported on this platform: %v", err)
 	}
 	if err == nil {
 		err = s.Close()
@@ -64,7 +66,7 @@ func Name(t *testing.T) string {
 	t.Cleanup(func() {
 		for _, name := range []string{name, name + "-demo"} {
 			if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s is left in the shared memory: Stat's error is %v", name, err)
+				t.Errorf("%s is left in shared memory: Stat returns %v", name, err)
 				sharedseg.Remove(name, nil)
 			}
 		}
@@ -72,7 +74,7 @@ func Name(t *testing.T) string {
 	return name
 }
 
-// Process is an example that is running.
+// Process is a running example.
 type Process struct {
 	t              *testing.T
 	cmd            *exec.Cmd
@@ -80,7 +82,7 @@ type Process struct {
 	stdout, stderr buffer
 }
 
-// buffer is a bytes.Buffer that may be read while a process writes.
+// buffer is a bytes.Buffer that can be read while a process writes to it.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -98,8 +100,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// Start starts the example with arguments, on the segment of that name. If it
-// still runs when the test ends, it is killed.
+// Start starts the example with the arguments, on the segment of that name. If
+// it still runs when the test ends, it is killed.
 func Start(t *testing.T, name string, args ...string) *Process {
 	t.Helper()
 	exe, err := os.Executable()
@@ -108,8 +110,8 @@ func Start(t *testing.T, name string, args ...string) *Process {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	p := &Process{t: t, cmd: exec.CommandContext(ctx, exe, args...), args: args}
-	// A process with the race detector in it would otherwise sleep for a second
-	// at its end.
+	// Otherwise a process with the race detector would sleep for a second when
+	// it exits.
 	p.cmd.Env = append(os.Environ(), nameVar+"="+name, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.WaitDelay = limit
@@ -126,7 +128,7 @@ func Start(t *testing.T, name string, args ...string) *Process {
 	return p
 }
 
-// Run runs the example to its end. It returns what it wrote, and its exit code.
+// Run runs the example to its end. It returns its output and its exit code.
 func Run(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	p := Start(t, name, args...)
@@ -134,7 +136,7 @@ func Run(t *testing.T, name string, args ...string) (stdout, stderr string, code
 	return p.stdout.String(), p.stderr.String(), code
 }
 
-// Stdout is what the process has printed so far.
+// Stdout returns the output of the process so far.
 func (p *Process) Stdout() string { return p.stdout.String() }
 
 // Await waits until the process has printed text.
@@ -143,7 +145,7 @@ func (p *Process) Await(text string) {
 	p.await(strconv.Quote(text), func() bool { return strings.Contains(p.stdout.String(), text) })
 }
 
-// AwaitLines waits until the process has printed n more lines than it has now.
+// AwaitLines waits until the process has printed n more lines.
 func (p *Process) AwaitLines(n int) {
 	p.t.Helper()
 	lines := func() int { return strings.Count(p.stdout.String(), "\n") }
@@ -155,13 +157,13 @@ func (p *Process) await(what string, printed func() bool) {
 	p.t.Helper()
 	for deadline := time.Now().Add(limit); !printed(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%q has not printed %s in %v; stdout:\n%sstderr:\n%s", p.args, what, limit, &p.stdout, &p.stderr)
+			p.t.Fatalf("%q did not print %s within %v; stdout:\n%sstderr:\n%s", p.args, what, limit, &p.stdout, &p.stderr)
 		}
 	}
 }
 
-// Interrupt ends the process with Ctrl-C. It must not mind: it exits with 0 and
-// without a complaint.
+// Interrupt ends the process with Ctrl-C. The process must exit with 0, without
+// an error message.
 func (p *Process) Interrupt() {
 	p.t.Helper()
 	if runtime.GOOS == "windows" { // os.Process cannot send Ctrl-C there
@@ -172,11 +174,11 @@ func (p *Process) Interrupt() {
 		p.t.Fatalf("interrupt %q: %v", p.args, err)
 	}
 	if code := p.wait(); code != 0 || p.stderr.String() != "" {
-		p.t.Errorf("interrupted, %q exits with %d; stderr: %s", p.args, code, &p.stderr)
+		p.t.Errorf("%q exits with %d after Ctrl-C; stderr: %s", p.args, code, &p.stderr)
 	}
 }
 
-// Kill ends the process without giving it time for anything.
+// Kill kills the process.
 func (p *Process) Kill() {
 	p.t.Helper()
 	if err := p.cmd.Process.Kill(); err != nil {

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds the library, the C programs, and the peers of the tests:
+# Builds the library, the C programs, and the peers for the tests:
 #
 #	build.sh linux|windows DIR
 #
-# It needs Go and a C compiler: cc, or for Windows x86_64-w64-mingw32-gcc. CC names another.
+# It needs Go and a C compiler: cc, or x86_64-w64-mingw32-gcc for Windows. CC selects another.
 set -eu
 platform=$1
 mkdir -p "$2"
@@ -15,7 +15,8 @@ case $platform in
 linux)
 	export GOARCH="$(go env GOHOSTARCH)" CC="${CC:-cc}"
 	exe= ours=libstringbuf.so theirs=libsample.so
-	# Programs look for the library beside themselves. Older C libraries have threads, shm_open and dlopen apart.
+	# Programs find the library in their own directory. Older C libraries have threads, shm_open and dlopen in separate
+	# libraries.
 	system='-Wl,-rpath,$ORIGIN -lpthread -lrt -ldl'
 	;;
 windows)
@@ -32,7 +33,7 @@ esac
 compile() { # compile OUTPUT ARG…
 	output=$out/$1
 	shift
-	# shellcheck disable=SC2086 # an empty $system is no argument
+	# shellcheck disable=SC2086 # an empty $system must add no argument
 	"$CC" -std=gnu11 -O1 -Wall -Wextra -I. -L"$out" -o "$output" "$@" $system
 }
 

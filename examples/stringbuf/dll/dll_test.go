@@ -24,10 +24,10 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// These tests run C programs, linked with the library or with what the sample's
-// own library does, which build.sh makes. Where neither it nor a compiler runs,
-// such as on Windows, it has to be run before, and the environment variable
-// SHAREDMEM_ARTIFACTS has to say where.
+// These tests run C programs that are linked with the library, or with an
+// imitation of the sample's own library. build.sh makes them. Where it cannot
+// run or there is no compiler, such as on Windows, run it beforehand, and set
+// the environment variable SHAREDMEM_ARTIFACTS to its output directory.
 
 const (
 	artifactsVar = "SHAREDMEM_ARTIFACTS"
@@ -52,14 +52,14 @@ func build(t *testing.T) artifacts {
 		}
 		defer s.Close()
 		if info, err := sharedseg.Stat(name, nil); err != nil || info.Path != "/dev/shm/"+name {
-			t.Skipf("shared memory is at %q, where C programs do not look for it (%v)", info.Path, err)
+			t.Skipf("shared memory is at %q, where C programs cannot find it (%v)", info.Path, err)
 		}
 	}
 	if dir := os.Getenv(artifactsVar); dir != "" {
 		return artifacts(dir)
 	}
 	if runtime.GOOS != "linux" {
-		t.Skipf("%s does not say where the programs are that build.sh %s makes", artifactsVar, runtime.GOOS)
+		t.Skipf("%s is not set to the output directory of build.sh %s", artifactsVar, runtime.GOOS)
 	}
 	cc := os.Getenv("CC")
 	if cc == "" {
@@ -67,7 +67,7 @@ func build(t *testing.T) artifacts {
 	}
 	for _, tool := range []string{"sh", "go", cc} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("build.sh needs what is missing here:", err)
+			t.Skip("a tool that build.sh needs is missing:", err)
 		}
 	}
 	dir := t.TempDir()
@@ -77,7 +77,7 @@ func build(t *testing.T) artifacts {
 	return artifacts(dir)
 }
 
-// path is that of a program.
+// path returns the path of a program.
 func (a artifacts) path(program string) string {
 	if runtime.GOOS == "windows" {
 		program += ".exe"
@@ -85,7 +85,8 @@ func (a artifacts) path(program string) string {
 	return filepath.Join(string(a), program)
 }
 
-// command is that of a program, which is killed when it takes too long.
+// command returns the command that runs a program. The program is killed if it
+// takes too long.
 func (a artifacts) command(t *testing.T, program string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
 	t.Cleanup(cancel)
@@ -94,7 +95,7 @@ func (a artifacts) command(t *testing.T, program string, args ...string) *exec.C
 	return cmd
 }
 
-// in gives a command the name of the shared memory.
+// in sets the name of the shared memory in a command's environment.
 func in(name string, cmd *exec.Cmd) *exec.Cmd {
 	cmd.Env = append(cmd.Environ(), nameVar+"="+name)
 	cmd.Stderr = os.Stderr
@@ -124,19 +125,19 @@ func openBare[T any](t *testing.T, name string, c codec.Codec[T]) *segment.Bare[
 	return b
 }
 
-// cleared checks that nothing is left of a name. If something may be left,
-// cleared removes it.
+// cleared checks that nothing is left of a name. If mayBeLeft is set, it
+// removes what is left instead.
 func cleared(t *testing.T, name string, mayBeLeft bool) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		return // the kernel sees to it
+		return // the kernel frees the memory
 	}
 	if err := segment.RemoveBare(name, nil); !mayBeLeft && !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the name is left behind: RemoveBare's error is %v", err)
+		t.Errorf("the name is left behind: RemoveBare returns %v", err)
 	}
 }
 
-// The builds that the README describes write files that git ignores.
+// Git ignores the files that the builds in the README write.
 func TestBuildsAreIgnored(t *testing.T) {
 	page, err := os.ReadFile("README.md")
 	if err != nil {
@@ -146,14 +147,14 @@ func TestBuildsAreIgnored(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?:-o |out-implib=)([a-z.]+)`).FindAllStringSubmatch(string(page), -1) {
 		files = append(files, m[1])
 		if name, is := strings.CutSuffix(m[1], filepath.Ext(m[1])); is && strings.HasSuffix(name, "stringbuf") {
-			files = append(files, name+".h") // which go build writes beside a library
+			files = append(files, name+".h") // written by go build next to a library
 		}
 	}
 	if len(files) < 9 {
-		t.Fatalf("the README has builds of %q only", files)
+		t.Fatalf("the README builds only %q", files)
 	}
 	if out, err := exec.Command("git", "ls-files", "--error-unmatch", "README.md").CombinedOutput(); err != nil {
-		t.Skipf("this is not a checkout of git's: %v\n%s", err, out)
+		t.Skipf("this is not a Git checkout: %v\n%s", err, out)
 	}
 	for _, file := range files {
 		if out, err := exec.Command("git", "check-ignore", file).CombinedOutput(); err != nil {
@@ -172,8 +173,8 @@ func TestLibrary(t *testing.T) {
 	t.Run("Reload", func(t *testing.T) { testReload(t, a) })
 }
 
-// goParent and goChild do in Go what the programs do in C. goParent's arguments
-// are those of a child in C.
+// goParent and goChild are the C programs parent and child, in Go. goParent's
+// argument is a child in C.
 func goParent(args []string) error {
 	b, err := segment.OpenBare(os.Getenv(nameVar), 2*room, codec.UTF16(), nil)
 	if err != nil {
@@ -202,8 +203,8 @@ func goChild([]string) error {
 }
 
 // Every child reads what every parent writes: the programs in c, the sample's
-// with our library in place of its own, the sample's with its own, and those in
-// Go.
+// programs with our library instead of its own, the sample's programs with its
+// own library, and those in Go.
 func testParentAndChild(t *testing.T, a artifacts) {
 	for _, parent := range []string{"parent", "drop_in_parent", "sample_parent", "go"} {
 		for _, child := range []string{"child", "drop_in_child", "sample_child", "go"} {
@@ -221,7 +222,7 @@ func testParentAndChild(t *testing.T, a artifacts) {
 					cmd = proctest.Command("parent")
 				case parent == "go":
 					cmd = proctest.Command("parent", args...)
-				case runtime.GOOS == "windows": // where the argument is a command line
+				case runtime.GOOS == "windows": // the argument is a command line there
 					cmd = a.command(t, parent, `"`+strings.Join(args, `" "`)+`"`)
 					cmd.Env = env
 				default:
@@ -231,7 +232,7 @@ func testParentAndChild(t *testing.T, a artifacts) {
 				in(name, cmd)
 				const want = "Process is writing to shared memory...\nChild process read from shared memory: This is a test string\n"
 				if got := output(t, cmd); got != want {
-					t.Errorf("they wrote\n%swant\n%s", got, want)
+					t.Errorf("got output\n%swant\n%s", got, want)
 				}
 				cleared(t, name, parent == "sample_parent" || child == "sample_child")
 			})
@@ -239,7 +240,7 @@ func testParentAndChild(t *testing.T, a artifacts) {
 	}
 }
 
-// peer is a process that sets and gets strings, as units.
+// peer is a process that sets and gets strings as UTF-16 units.
 type peer struct {
 	name string
 	set  func(units []uint16)
@@ -279,7 +280,7 @@ func startPeer(t *testing.T, a artifacts, name, program string) (*peer, *proctes
 	}, p
 }
 
-// goPeer is this process, with the units as they are.
+// goPeer is this process, which uses the units unchanged.
 func goPeer(t *testing.T, name string) *peer {
 	b := openBare(t, name, codec.Bytes())
 	return &peer{
@@ -304,7 +305,7 @@ func goPeer(t *testing.T, name string) *peer {
 	}
 }
 
-// goStringPeer is this process, with a codec of strings.
+// goStringPeer is this process, using a codec for strings.
 func goStringPeer(t *testing.T, name string) *peer {
 	b := openBare(t, name, codec.UTF16())
 	return &peer{
@@ -325,7 +326,8 @@ func goStringPeer(t *testing.T, name string) *peer {
 	}
 }
 
-// Each reads what another wrote, whoever of them was first.
+// Each peer reads what any other one wrote, whichever of them created the
+// memory.
 func testPeers(t *testing.T, a artifacts) {
 	inC := func(program string) func(*testing.T, string) *peer {
 		return func(t *testing.T, name string) *peer {
@@ -356,11 +358,11 @@ func testPeers(t *testing.T, a artifacts) {
 			broken := []uint16{0xDC00, 'a', 0xD800, 0xD800}
 			exchange(t, slices.DeleteFunc(slices.Clone(peers), func(p *peer) bool { return p.name == "go, strings" }), broken, room)
 		})
-		t.Cleanup(func() { segment.RemoveBare(name, nil) }) // the sample leaves it on Linux
+		t.Cleanup(func() { segment.RemoveBare(name, nil) }) // the sample leaves the name on Linux
 	}
 }
 
-// exchange has each of the peers set units, and all of them get as much as fits
+// exchange has each peer set units, and all peers get as many of them as fit
 // into size.
 func exchange(t *testing.T, peers []*peer, units []uint16, size int) {
 	t.Helper()
@@ -391,13 +393,13 @@ func testTorture(t *testing.T, a artifacts) {
 				if got := output(t, in(name, a.command(t, "torture", part))); got != "" {
 					t.Error(got)
 				}
-				cleared(t, name, part == "signal") // a handler that exits leaves it
+				cleared(t, name, part == "signal") // exiting from a handler leaves the name
 			}
 		})
 	}
 }
 
-// What cannot be opened once can be opened later.
+// Memory that could not be opened can be opened later.
 func testRetry(t *testing.T, a artifacts) {
 	name := proctest.Name(t)
 	s, err := segment.Create(name, codec.String(), nil)
@@ -427,7 +429,7 @@ func testLifetime(t *testing.T, a artifacts) {
 		}
 	}
 
-	// To have the library loaded is enough.
+	// Loading the library is enough to keep the memory.
 	loaded, first := startPeer(t, a, name, "peer")
 	for deadline := time.Now().Add(proctest.Patience); ; time.Sleep(time.Millisecond) {
 		if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
@@ -444,7 +446,7 @@ func testLifetime(t *testing.T, a artifacts) {
 	first.Wait()
 	cleared(t, name, false)
 
-	// A process that was killed.
+	// A process is killed.
 	setter, second = startPeer(t, a, name, "peer")
 	setter.set(text)
 	second.Kill()

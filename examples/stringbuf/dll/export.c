@@ -1,7 +1,7 @@
 //go:build cgo
 
-// The functions that the library exports. They keep from Go what it cannot deal with: null pointers, and processes in
-// which its threads are missing.
+// The functions that the library exports. They handle what Go cannot: null
+// pointers, and forked processes, in which Go's threads are missing.
 
 #ifdef _WIN32
 #define SHAREDMEM_API __declspec(dllexport)
@@ -60,7 +60,7 @@ SHAREDMEM_API void SHAREDMEM_CALL GetSharedMem(sharedmem_char *buf, sharedmem_si
 static int enter(void) { return 1; }
 static void leave(void) {}
 
-// FreeLibrary must not take away the code that Go's threads run.
+// FreeLibrary must not unmap the code that Go's threads run.
 __attribute__((constructor)) static void stay(void)
 {
 	HMODULE self;
@@ -73,8 +73,8 @@ __attribute__((constructor)) static void stay(void)
 #include <pthread.h>
 #include <signal.h>
 
-static int forked;          // this process is a fork, which has but one of the threads, and none of Go's
-static __thread int inside; // this thread is in a call
+static int forked;          // this process was forked: it has one thread, and none of Go's
+static __thread int inside; // this thread is inside a call
 
 static int enter(void)
 {
@@ -90,8 +90,10 @@ static void in_child(void) { forked = 1; }
 
 __attribute__((constructor)) static void loaded(void) { pthread_atfork(NULL, NULL, in_child); }
 
-// The kernel does not remove the name with its last user, so each process that exits looks whether it is that. One
-// that exits from a signal handler does not: the handler may have stopped a call, or run on a stack that Go shares.
+// The kernel does not remove the name with its last user, so each process that
+// exits checks whether it is the last one. A process that exits from a signal
+// handler does not: the handler may have interrupted a call, or run on a stack
+// that Go uses.
 __attribute__((destructor)) static void exiting(void)
 {
 	stack_t stack;

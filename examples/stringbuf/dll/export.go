@@ -21,32 +21,32 @@ import (
 
 var shared = memory{name: cmp.Or(os.Getenv("SHAREDMEM_NAME"), "dllmemfilemap")}
 
-// To have the library loaded is to keep the memory, even without a call. Go
-// runs this in a thread of its own, so whoever loads the library does not wait
-// for it; a call does.
+// A process that has loaded the library keeps the memory, even if it makes no
+// call. Go runs this function in its own thread, so loading the library does
+// not wait for it, but a call does.
 func init() {
 	if isLibrary() {
 		shared.hold()
 	}
 }
 
-// isLibrary tells the library from a test of this package, which must not touch
-// the real memory.
+// isLibrary reports whether this is the library. A test of this package must
+// not touch the real memory.
 func isLibrary() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-buildmode", Value: "c-shared"})
 }
 
-// goSetSharedMem has text without a bound: set looks for its end, and in no
-// more than room.
+// goSetSharedMem does not know the length of text. set looks for its terminator
+// within the first room units.
 //
 //export goSetSharedMem
 func goSetSharedMem(text *C.sharedmem_char) C.int {
 	return status(shared.set(unsafe.Slice((*uint16)(unsafe.Pointer(text)), room)))
 }
 
-// goGetSharedMem needs no more of buf than the longest text that a foreign
-// process can leave, which is one without a terminator.
+// goGetSharedMem uses at most room+1 units of buf. That is enough for the
+// longest text, which a foreign process can leave without a terminator.
 //
 //export goGetSharedMem
 func goGetSharedMem(buf *C.sharedmem_char, cch C.sharedmem_size, needed *C.sharedmem_size) C.int {
@@ -58,7 +58,7 @@ func goGetSharedMem(buf *C.sharedmem_char, cch C.sharedmem_size, needed *C.share
 //export goReleaseSharedMem
 func goReleaseSharedMem() { shared.release() }
 
-// status is the enum sharedmem_status of an error.
+// status returns the enum sharedmem_status for an error.
 func status(err error) C.int {
 	switch {
 	case err == nil:

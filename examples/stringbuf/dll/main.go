@@ -1,15 +1,15 @@
-// Dll is stringbuf as a library for C programs: one string that all processes
-// share which load it. It exports SetSharedMem and GetSharedMem, with the
-// signatures of a well-known sample, and a variant of each that returns a
-// status. The file sharedmem.h describes them for C, README.md says how to
-// build and link.
+// Dll is a library for C programs: all processes that load it share one string.
+//
+// It exports SetSharedMem and GetSharedMem, with the signatures of a well-known
+// sample, and a variant of each that returns a status. The file sharedmem.h
+// documents them for C. README.md explains how to build and link.
 //
 //	go build -buildmode=c-shared -o libstringbuf.so     on Linux
 //	go build -buildmode=c-shared -o stringbuf.dll       on Windows
 //
-// The calls are in four layers: export.c has the C functions, export.go makes
-// Go's types of C's, memory.go has the shared memory, and package segment maps
-// it.
+// A call passes through four layers: export.c has the C functions, export.go
+// converts C's types to Go's, memory.go manages the shared memory, and package
+// segment maps it.
 package main
 
 import (
@@ -17,8 +17,8 @@ import (
 	"os"
 )
 
-// main is what the build mode asks for. A library never runs it.
+// main is required by the build mode. A library never runs it.
 func main() {
-	fmt.Fprintln(os.Stderr, "this is a library: build it with go build -buildmode=c-shared")
+	fmt.Fprintln(os.Stderr, "dll is a library: build it with go build -buildmode=c-shared")
 	os.Exit(2)
 }

@@ -14,29 +14,31 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// room is how many UTF-16 units the shared memory has, one of them for the
+// room is the size of the shared memory in UTF-16 units, including the
 // terminator.
 const room = 2048
 
 var (
 	errInvalid     = errors.New("invalid argument")
-	errTruncated   = errors.New("the buffer is too small for all of the text")
-	errUnavailable = errors.New("there is no shared memory")
+	errTruncated   = errors.New("the buffer is too small for the text")
+	errUnavailable = errors.New("the shared memory is unavailable")
 )
 
-// memory is the shared memory, as this process sees it: UTF-16LE text with a
-// terminator, and no header, so that programs that know nothing of this library
-// find what they expect.
+// memory is this process's view of the shared memory. It holds UTF-16LE text
+// with a terminator and without a header, so programs that do not use this
+// library can share it.
 type memory struct {
 	name string
 
-	mu     sync.Mutex // held by each call: nothing else keeps the threads of this process from mixing their texts
+	// mu is held by each call. Nothing else keeps the threads of this process
+	// from mixing their texts.
+	mu     sync.Mutex
 	bare   *segment.Bare[[]byte]
 	closed bool
 }
 
-// open opens the memory if it is not open. What fails is tried again by the
-// next call. The caller holds mu.
+// open opens the memory if it is not open. After a failure the next call tries
+// again. The caller holds mu.
 func (m *memory) open() error {
 	if m.bare != nil {
 		return nil
@@ -44,8 +46,8 @@ func (m *memory) open() error {
 	if m.closed {
 		return fmt.Errorf("%w: %w", errUnavailable, fs.ErrClosed)
 	}
-	// codec.UTF16 would make strings, and those have no place for half a
-	// surrogate pair, which C programs may store.
+	// Not codec.UTF16: it decodes to strings, which cannot hold half a
+	// surrogate pair, and C programs can store one.
 	bare, err := segment.OpenBare(m.name, 2*room, codec.Bytes(), nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUnavailable, err)
@@ -54,14 +56,14 @@ func (m *memory) open() error {
 	return nil
 }
 
-// hold opens the memory, so that it stays while this process lives.
+// hold opens the memory, so that it exists until this process exits.
 func (m *memory) hold() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.open()
 }
 
-// use opens the memory if need be, and calls f.
+// use opens the memory if necessary, and calls f.
 func (m *memory) use(f func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,14 +71,14 @@ func (m *memory) use(f func() error) error {
 		return err
 	}
 	err := f()
-	if errors.Is(err, sharedseg.ErrCorrupt) { // its file was truncated, and mends when it is opened again
+	if errors.Is(err, sharedseg.ErrCorrupt) { // the file was truncated; opening it again repairs it
 		m.bare.Close()
 		m.bare = nil
 	}
 	return err
 }
 
-// release closes the memory for good.
+// release closes the memory. It cannot be opened again.
 func (m *memory) release() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,8 +91,7 @@ func (m *memory) release() error {
 	return bare.Close()
 }
 
-// set makes the text up to the first NUL that of all processes. It does not
-// look behind that NUL.
+// set stores the text up to the first NUL, and does not read beyond it.
 func (m *memory) set(text []uint16) error {
 	encoded, err := encode(text)
 	if err != nil {
@@ -99,9 +100,9 @@ func (m *memory) set(text []uint16) error {
 	return m.use(func() error { return m.bare.Store(encoded) })
 }
 
-// get puts into buf as much of the text as it has room for, and a terminator.
-// It does not touch the rest of buf. needed is the room that all of the text
-// takes.
+// get copies to buf as much of the text as fits, and a terminator. It does not
+// touch the rest of buf. needed is the size of the whole text, including the
+// terminator.
 func (m *memory) get(buf []uint16) (needed int, err error) {
 	var text []uint16
 	err = m.use(func() error {
@@ -121,9 +122,9 @@ func (m *memory) get(buf []uint16) (needed int, err error) {
 	return needed, err
 }
 
-// encode returns text up to its terminator as bytes. The caller may not know
-// whether all of text is there: where memory ends before a terminator, reading
-// on is an error, and not the end of the process.
+// encode returns the text up to its terminator as bytes. The caller cannot know
+// whether all of text is mapped. If the memory ends before a terminator, encode
+// returns errInvalid, and the process does not crash.
 func encode(text []uint16) (b []byte, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -140,8 +141,8 @@ func encode(text []uint16) (b []byte, err error) {
 	return nil, sharedseg.ErrTooLarge
 }
 
-// decode returns the text at the start of mem, which a foreign process may have
-// left without a terminator.
+// decode returns the text at the start of mem. A foreign process can have left
+// it without a terminator.
 func decode(mem []byte) (text []uint16) {
 	for ; len(mem) >= 2; mem = mem[2:] {
 		unit := binary.LittleEndian.Uint16(mem)
@@ -153,8 +154,8 @@ func decode(mem []byte) (text []uint16) {
 	return text
 }
 
-// cut returns the first n units of the longer text, or one less if that would
-// part a surrogate pair.
+// cut returns the first n units of text, which is longer. It returns one unit
+// less if that would split a surrogate pair.
 func cut(text []uint16, n int) []uint16 {
 	if n <= 0 {
 		return nil

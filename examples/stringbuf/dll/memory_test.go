@@ -14,7 +14,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// newMemory returns a memory of the test's own.
+// newMemory returns a memory that only this test uses.
 func newMemory(t *testing.T) *memory {
 	t.Helper()
 	m := &memory{name: proctest.Name(t)}
@@ -25,7 +25,7 @@ func newMemory(t *testing.T) *memory {
 	})
 	err := m.hold()
 	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("this platform has no implementation yet:", err)
+		t.Skip("shared memory is not supported on this platform:", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +56,8 @@ func TestMemory(t *testing.T) {
 	want(t, m.set(slices.Repeat([]uint16{'x'}, room)), sharedseg.ErrTooLarge)
 	want(t, m.set(make([]uint16, 1)), nil)
 
-	// The beginning of a segment, which would make the next one to open the
-	// memory take it for one.
+	// This is how a segment begins. The next process to open the memory would
+	// take it for a segment.
 	mark := []uint16{'s' | 'h'<<8, 'a' | 'r'<<8, 'e' | 'd'<<8, 's' | 'g'<<8, 0}
 	want(t, m.set(mark), fs.ErrInvalid)
 
@@ -88,7 +88,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// A foreign process may leave anything, and no terminator.
+// A foreign process can leave anything, also text without a terminator.
 func TestForeignContent(t *testing.T) {
 	m := newMemory(t)
 	b, err := segment.OpenBare(m.name, 2*room, codec.Fixed[[room]uint16](), nil)
@@ -116,12 +116,12 @@ func TestForeignContent(t *testing.T) {
 	}
 }
 
-// A file that somebody truncated fails one call, and mends.
+// After the file was truncated, one call fails, and the next one repairs it.
 func TestTruncated(t *testing.T) {
 	m := newMemory(t)
 	file := "/dev/shm/" + m.name
 	if _, err := os.Stat(file); err != nil {
-		t.Skip("the memory is no file at that place:", err)
+		t.Skip("the memory is not a file in /dev/shm:", err)
 	}
 	text := []uint16{'a', 0}
 	want(t, m.set(text), nil)
@@ -131,7 +131,7 @@ func TestTruncated(t *testing.T) {
 	want(t, m.set(text), sharedseg.ErrCorrupt)
 	want(t, m.set(text), nil)
 	if _, err := os.Stat(file); err != nil {
-		t.Error("other processes do not find the text:", err)
+		t.Error("other processes cannot find the text:", err)
 	}
 	if err := os.Truncate(file, 0); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-/* Reads a string from the shared memory, and prints it. Its parent starts it. */
+/* Reads a string from the shared memory and prints it. It is started by parent.c. */
 #include <locale.h>
 #include <stdio.h>
 
@@ -16,7 +16,7 @@ static void print(const sharedmem_char *text)
 	for (; *text; text++) {
 		size_t n = c16rtomb(bytes, *text, &state);
 
-		if (n == (size_t)-1) { /* it is not in that encoding, or half a surrogate pair */
+		if (n == (size_t)-1) { /* not in that encoding, or half a surrogate pair */
 			state = (mbstate_t){0};
 			bytes[0] = '?';
 			n = 1;

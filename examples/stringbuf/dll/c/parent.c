@@ -16,7 +16,7 @@
 extern char **environ;
 #endif
 
-/* Runs the command line argv, and returns 0 if the child was started and ended well. */
+/* Runs the command line argv. Returns 0 if the child was started and exited with 0. */
 static int run_child(char *argv[])
 {
 #ifdef _WIN32
@@ -64,6 +64,6 @@ int main(int argc, char *argv[])
 		return 1;
 	}
 
-	/* The child finds the string because this process is still around. */
+	/* The child finds the string because this process is still running. */
 	return run_child(argv + 1);
 }

@@ -1,8 +1,8 @@
 /*
- * Does what the lines of its input say, with the sample's two functions, of our library or of the sample's:
+ * Executes the lines of its input with the sample's two functions, from our library or from the sample's:
  *
- *	set HEX    the string of these units, four digits each; answers "ok"
- *	get N      answers with the units that a buffer of N gets
+ *	set HEX    sets the string of these units, four digits each; prints "ok"
+ *	get N      gets the string with a buffer of N units; prints the units
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Loads the library that is its argument, calls it, unloads it, and does all of that again. */
+/* Loads the library named by its argument, calls it and unloads it, several times. */
 #include <stdio.h>
 
 #include "sharedmem.h"
@@ -37,7 +37,7 @@ int main(int argc, char *argv[])
 			return 1;
 		}
 		FreeLibrary(library);
-		Sleep(100); /* whatever the library has left running has time to fail */
+		Sleep(100); /* time to fail, for anything that the library left running */
 	}
 	printf("ok\n");
 	return 0;

@@ -1,5 +1,5 @@
 /*
- * What the sample's own DLL does, to be a peer of ours: a mapping of 4096 bytes with a string in it, opened when the
+ * Imitates the sample's own DLL, as a peer for ours: a mapping of 4096 bytes that holds a string. It is opened when the
  * library is loaded, and zeroed by the process that creates it.
  */
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static LPWSTR mem;
 
 static const char *name(void)
 {
-	const char *chosen = getenv("SHAREDMEM_NAME"); /* so that tests do not meet each other */
+	const char *chosen = getenv("SHAREDMEM_NAME"); /* keeps tests apart from each other */
 
 	return chosen ? chosen : "dllmemfilemap";
 }

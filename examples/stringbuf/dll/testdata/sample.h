@@ -1,4 +1,4 @@
-/* What the sample's sources need from <windows.h> and <tchar.h>, for other systems, too. */
+/* The parts of <windows.h> and <tchar.h> that the sample's sources need, also for other systems. */
 #ifdef _WIN32
 
 #include <windows.h>

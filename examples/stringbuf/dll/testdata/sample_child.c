@@ -1,4 +1,4 @@
-/* The sample's child process: it declares the library's function by itself, and knows of no status. */
+/* The sample's child process: it declares the library's function itself, and does not use a status. */
 #include <stdio.h>
 
 #include "sample.h"

@@ -1,6 +1,6 @@
 /*
- * Calls the library as nobody should. The argument says which part: "arguments", "threads", "exit" (while threads are
- * in calls), "retry" (once more when a line has come in), "fork" and "signal" (not on Windows).
+ * Misuses the library. The argument selects the test: "arguments", "threads", "exit" (while threads are in calls),
+ * "retry" (again after a line of input), "fork" and "signal" (not on Windows).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,12 +27,12 @@ static int failures;
 #define CHECK(ok)                                                                                                              \
 	do {                                                                                                                   \
 		if (!(ok)) {                                                                                                   \
-			printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #ok);                                                \
+			printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #ok);                                                \
 			failures++;                                                                                            \
 		}                                                                                                              \
 	} while (0)
 
-/* The end of a block of memory, behind which any access is a fault. */
+/* Returns the end of a block of memory. Any access beyond it is a fault. */
 static sharedmem_char *edge(void)
 {
 	static char *block;
@@ -53,7 +53,7 @@ static sharedmem_char *edge(void)
 	return (sharedmem_char *)(block + BLOCK);
 }
 
-/* n units up to the edge. */
+/* Returns n units that end at the edge. */
 static sharedmem_char *last(int n)
 {
 	for (int i = 0; i < n; i++)
@@ -61,7 +61,7 @@ static sharedmem_char *last(int n)
 	return edge() - n;
 }
 
-/* n units and a terminator, up to the edge. */
+/* Returns n units and a terminator that end at the edge. */
 static sharedmem_char *text(int n)
 {
 	last(n + 1);
@@ -69,7 +69,7 @@ static sharedmem_char *text(int n)
 	return edge() - n - 1;
 }
 
-/* The string is these n units. */
+/* Reports whether the string consists of these n units. */
 static int is(const sharedmem_char *units, int n)
 {
 	static sharedmem_char buf[SHAREDMEM_ROOM + 1];
@@ -99,7 +99,7 @@ static void null(void)
 	CHECK(is(old, 3));
 }
 
-/* A buffer of each size, up to the edge. The sample's function has to do the same. */
+/* Buffers of each size that end at the edge. The sample's function must do the same. */
 static void buffers(void)
 {
 	static const sharedmem_char want[] = {'o', 'n', 'e', ' ', 't', 'w', 'o', 0};
@@ -129,7 +129,7 @@ static void buffers(void)
 				CHECK(buf[i] == MARK);
 		}
 	}
-	/* A size that is a lie does no harm, where the string itself fits. */
+	/* A size that is too large does no harm if the string fits. */
 	CHECK(GetSharedMemStatus(big, 0xFFFFFFFF, NULL) == SHAREDMEM_OK && memcmp(big, want, sizeof want) == 0);
 	CHECK(GetSharedMemStatus(big, 0x80000000, NULL) == SHAREDMEM_OK && memcmp(big, want, sizeof want) == 0);
 
@@ -137,7 +137,7 @@ static void buffers(void)
 	CHECK(GetSharedMemStatus(big, 1, &needed) == SHAREDMEM_OK && needed == 1 && big[0] == 0);
 }
 
-/* Texts of all kinds of length, with and without a terminator, up to the edge. */
+/* Texts of many lengths, with and without a terminator, that end at the edge. */
 static void lengths(void)
 {
 	static sharedmem_char old[SHAREDMEM_ROOM];
@@ -187,7 +187,7 @@ static void surrogates(void)
 	CHECK(GetSharedMemStatus(buf, 4, NULL) == SHAREDMEM_OK && memcmp(buf, pair, sizeof pair) == 0);
 }
 
-/* Sets strings of one letter each, and gets nothing else. */
+/* Sets a string of one letter, and checks that each string it gets is of one letter. */
 static void one_thread(int letter, long rounds)
 {
 	sharedmem_char set[200], got[200];
@@ -200,13 +200,13 @@ static void one_thread(int letter, long rounds)
 		int n = 0;
 
 		if (SetSharedMemStatus(set) != SHAREDMEM_OK || GetSharedMemStatus(got, 200, NULL) != SHAREDMEM_OK) {
-			CHECK(rounds < 0); /* they end as the process does */
+			CHECK(rounds < 0); /* the process exits */
 			return;
 		}
 		while (got[n] == got[0] && got[n])
 			n++;
 		if (n == 0 || got[n] || n != 30 + 5 * (got[0] - 'a')) {
-			CHECK(!"a text is of two threads");
+			CHECK(!"a text mixes two threads");
 			return;
 		}
 	}
@@ -305,10 +305,10 @@ static void signals(void)
 	struct itimerval soon = {0};
 
 	action.sa_handler = quit;
-	action.sa_flags = SA_ONSTACK; /* Go's stacks have no room for a handler */
+	action.sa_flags = SA_ONSTACK; /* Go's stacks are too small for a handler */
 	soon.it_value.tv_usec = 1000 + getpid() % 100;
 	sigaction(SIGALRM, &action, NULL);
-	SetSharedMem(text(1000)); /* when that returns, the library is ready */
+	SetSharedMem(text(1000)); /* when this returns, the library is initialised */
 	setitimer(ITIMER_REAL, &soon, NULL);
 	for (;;)
 		SetSharedMem(text(1000));
