@@ -15,7 +15,7 @@ func runCompletion(c *call) error {
 	scripts := map[string]func() string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}
 	script := scripts[c.args[0]]
 	if script == nil {
-		return usageError(fmt.Sprintf("completion: there is no script for %q", c.args[0]))
+		return usageError(fmt.Sprintf("completion: no script for %q: the shells are bash, zsh and fish", c.args[0]))
 	}
 	if c.json {
 		return c.out.object(completionJSON{c.args[0], script()})
@@ -24,7 +24,7 @@ func runCompletion(c *call) error {
 	return err
 }
 
-// naming are the commands whose arguments are names.
+// naming returns the commands whose arguments are names.
 func naming() string {
 	var names []string
 	for _, cmd := range commands() {
@@ -35,14 +35,14 @@ func naming() string {
 	return strings.Join(names, " ")
 }
 
-// flagsOf are the flags of a command, with their dashes.
+// flagsOf returns the flags of a command, with their dashes.
 func (cmd *command) flagsOf() string {
 	var flags []string
 	cmd.flagSet(new(call)).VisitAll(func(f *flag.Flag) { flags = append(flags, "-"+f.Name) })
 	return strings.Join(flags, " ")
 }
 
-// perCommand is a text for each command.
+// perCommand joins a text for each command.
 func perCommand(text func(cmd *command) string) string {
 	var b strings.Builder
 	for _, cmd := range commands() {
@@ -51,15 +51,16 @@ func perCommand(text func(cmd *command) string) string {
 	return b.String()
 }
 
-// fill puts values in the place of words in a script.
+// fill replaces placeholders in a script. pairs are placeholders and values.
 func fill(script string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(script)
 }
 
-// Names have none of the characters that shells give a meaning to.
+// The scripts do not quote names, as a name cannot contain a character that is
+// special to a shell.
 
 func bashScript() string {
-	return fill(`# Completion of sharedseg for bash. Put this line into ~/.bashrc:
+	return fill(`# Completion of sharedseg for bash. Add this line to ~/.bashrc:
 #
 #	source <(sharedseg completion bash)
 
@@ -97,7 +98,7 @@ complete -F _sharedseg sharedseg
 
 func zshScript() string {
 	return fill(`#compdef sharedseg
-# Completion of sharedseg for zsh. Put this line into ~/.zshrc, behind compinit:
+# Completion of sharedseg for zsh. Add this line to ~/.zshrc, after compinit:
 #
 #	source <(sharedseg completion zsh)
 
@@ -140,7 +141,7 @@ fi
 }
 
 func fishScript() string {
-	return fill(`# Completion of sharedseg for fish. Put this line into ~/.config/fish/config.fish:
+	return fill(`# Completion of sharedseg for fish. Add this line to ~/.config/fish/config.fish:
 #
 #	sharedseg completion fish | source
 
@@ -156,8 +157,8 @@ function __sharedseg_names
 end
 
 complete -c sharedseg -f
-complete -c sharedseg -o json -d 'write one JSON object a line'
-complete -c sharedseg -o dir -x -a '(__fish_complete_directories)' -d 'the names in a directory'
+complete -c sharedseg -o json -d 'write one JSON object per line'
+complete -c sharedseg -o dir -x -a '(__fish_complete_directories)' -d 'use the names in a directory'
 COMMANDScomplete -c sharedseg -n '__fish_seen_subcommand_from NAMING' -a '(__sharedseg_names)'
 complete -c sharedseg -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 `,

@@ -13,12 +13,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// shell runs a script in a shell, in which sharedseg is this command.
+// shell runs a script in a shell in which sharedseg is this command.
 func shell(t *testing.T, sh, script string) string {
 	t.Helper()
 	path, err := exec.LookPath(sh)
 	if runtime.GOOS == "windows" || err != nil && sh != "bash" {
-		t.Skipf("there is no %s: %v", sh, err)
+		t.Skipf("%s is not installed: %v", sh, err)
 	}
 	must(t, err)
 	dir := proctest.TempDir(t)
@@ -37,7 +37,7 @@ func shell(t *testing.T, sh, script string) string {
 	return string(out)
 }
 
-// emulator is what runs this test's program, if anything does.
+// emulator returns the program that runs the test binary, if there is one.
 func emulator() string {
 	if e := os.Getenv("SHAREDSEG_TEST_EMULATOR"); e != "" {
 		return e + " "
@@ -79,7 +79,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 }
 
-// The scripts for the other shells are read by them, where they are.
+// The other shells, where they are installed, parse and run their scripts.
 func TestOtherCompletions(t *testing.T) {
 	for _, sh := range []string{"zsh", "fish"} {
 		t.Run(sh, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestOtherCompletions(t *testing.T) {
 	open(t, "banana", dir, codec.String(), "")
 	t.Run("fish completes", func(t *testing.T) {
 		out := shell(t, "fish", "sharedseg completion fish | source; complete -C 'sharedseg get -dir "+dir+" ap'; complete -C 'sharedseg sw'")
-		if got := strings.Join(strings.Fields(out), " "); got != "apple sweep remove what killed processes have left" {
+		if got := strings.Join(strings.Fields(out), " "); got != "apple sweep remove the names that killed processes left behind" {
 			t.Errorf("%q", got)
 		}
 	})

@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// commandLine is a command of the documentation: alone on its line, behind a
-// prompt, or in backquotes.
+// commandLine matches a command in the documentation: alone on its line, after
+// a prompt, or in backquotes.
 var commandLine = regexp.MustCompile("(?m)^(?:\t|\\$ (?:[^`\n]* -- |docker [^`\n]* /)?)sharedseg ([^\n#]*)|`sharedseg ([^`]*)`")
 
-// TestDocumentedCommands checks that the commands which the documentation shows
-// exist, with their flags and arguments.
+// TestDocumentedCommands checks that the commands in the documentation exist,
+// with their flags and arguments.
 func TestDocumentedCommands(t *testing.T) {
 	found := 0
 	for _, page := range []string{"README.md", filepath.Join("docs", "operations.md")} {
@@ -33,11 +33,11 @@ func TestDocumentedCommands(t *testing.T) {
 				}
 			}
 			if !ok {
-				t.Errorf("%s: there is no sharedseg %s", page, line)
+				t.Errorf("%s: unknown command: sharedseg %s", page, line)
 			}
 		}
 	}
 	if found < 30 {
-		t.Errorf("%d commands are shown", found)
+		t.Errorf("the documentation shows only %d commands", found)
 	}
 }

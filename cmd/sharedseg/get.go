@@ -12,10 +12,10 @@ import (
 )
 
 func getFlags(c *call, f *flag.FlagSet) {
-	f.BoolVar(&c.raw, "raw", false, "write the bytes of the value as they are")
+	f.BoolVar(&c.raw, "raw", false, "write the bytes of the value unchanged")
 }
 
-// gotJSON is what get and watch write of a value with -json.
+// gotJSON is a value as get, set and watch write it with -json.
 type gotJSON struct {
 	Name    string `json:"name"`
 	Version uint64 `json:"version"`
@@ -41,14 +41,14 @@ func runGet(c *call) error {
 	got := gotJSON{Name: name, Version: version, Codec: info.Codec, Type: info.Type}
 	switch {
 	case c.raw && (c.json || len(fields) > 0):
-		return usageError("get: -raw is for the whole value, and without -json")
+		return usageError("get: -raw writes the whole value and cannot be combined with fields or -json")
 	case c.raw:
 		_, err := c.out.w.Write(b)
 		return err
 	case version == 0 && c.json:
 		return c.out.object(got)
 	case version == 0:
-		return &sharedseg.Error{Op: "get", Name: name, Err: errors.New("nothing was stored yet")}
+		return &sharedseg.Error{Op: "get", Name: name, Err: errors.New("no value was stored yet")}
 	case len(fields) == 0 && c.json:
 		got.valueJSON = v.toJSON()
 		return c.out.object(got)
@@ -74,7 +74,7 @@ func runGet(c *call) error {
 	return nil
 }
 
-// reader opens a segment for reading, whatever its type.
+// reader opens a segment of any type for reading.
 func (c *call) reader(name string) (*sharedseg.Info, *segment.Reader[[]byte], error) {
 	info, err := c.segment("get", name)
 	if err != nil {
@@ -84,11 +84,11 @@ func (c *call) reader(name string) (*sharedseg.Info, *segment.Reader[[]byte], er
 	return info, r, err
 }
 
-// segment is the Info of a name that is to be a segment.
+// segment returns the Info of a name, and an error if it is not a segment.
 func (c *call) segment(op, name string) (*sharedseg.Info, error) {
 	info, err := sharedseg.Stat(name, c.place())
 	if err == nil && info.Kind != sharedseg.KindSegment {
-		err = &sharedseg.Error{Op: op, Name: name, Err: fmt.Errorf("%w: it is a %s, which has no value; stat shows it", sharedseg.ErrIncompatible, info.Kind)}
+		err = &sharedseg.Error{Op: op, Name: name, Err: fmt.Errorf("%w: it is a %s, which has no value; see sharedseg stat", sharedseg.ErrIncompatible, info.Kind)}
 	}
 	return &info, err
 }

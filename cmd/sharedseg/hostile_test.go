@@ -16,12 +16,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// image is a mapping of a geometry, as its initialiser leaves it, with a value
-// in the slot of version 1. Its texts may be anything.
+// image returns a mapping of a geometry, as its initialiser leaves it, with a
+// value in the slot of version 1. Its texts can be anything.
 func image(t testing.TB, g *layout.Geometry, value []byte) []byte {
 	t.Helper()
 	must(t, g.Place(4096))
-	mem := make([]byte, g.Size()) // of such a size the runtime aligns it
+	mem := make([]byte, g.Size()) // the runtime aligns memory of this size
 	copy(mem, layout.Mark(false))
 	g.Init(mem)
 	if g.Slots > 0 && value != nil {
@@ -36,7 +36,7 @@ func image(t testing.TB, g *layout.Geometry, value []byte) []byte {
 	return mem
 }
 
-// commandsOn runs all commands that look at a file.
+// commandsOn runs all commands that read a file.
 func commandsOn(t testing.TB, dir, name string) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -47,7 +47,7 @@ func commandsOn(t testing.TB, dir, name string) {
 		if args[0] == "watch" {
 			stdout, _, code := tool(t, "get", "-json", "-dir", dir, name)
 			if code != 0 || strings.Contains(stdout, `"version":0,`) {
-				continue // there is nothing to wait for
+				continue // watch would wait forever
 			}
 		}
 		stdout, _, code := tool(t, append([]string{args[0], "-dir", dir}, args[1:]...)...)
@@ -66,8 +66,8 @@ func commandsOn(t testing.TB, dir, name string) {
 
 const hostile = "\x1b[2J\x1b]0;owned\x07\u009b31m\u202e\x00\x7f\xff"
 
-// TestHostile shows what a malicious program put there: nothing happens to the
-// terminal, nor to the tool.
+// TestHostile shows files that a malicious program wrote. They must harm
+// neither the terminal nor the tool.
 func TestHostile(t *testing.T) {
 	long := strings.Repeat(hostile, 1<<16/len(hostile))
 	deep := "fixed/le:" + strings.Repeat("{A ", 1<<14) + "int8" + strings.Repeat("@0}#1", 1<<14)
@@ -78,7 +78,7 @@ func TestHostile(t *testing.T) {
 		"a field with codes": {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "fixed/le:{\x1b[2J int8@0}#1", TypeName: "T", Persist: true},
 		"a huge array":       {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "fixed/le:[140737488355328]int8", TypeName: "T", Persist: true},
 		"the wrong size":     {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "fixed/le:{A int8@0}#1", TypeName: "T", Persist: true},
-		"JSON that is none":  {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "json", TypeName: "T", Persist: true},
+		"malformed JSON":     {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "json", TypeName: "T", Persist: true},
 		"a string":           {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "string/utf-8", TypeName: "T", Persist: true},
 		"a wide string":      {Kind: layout.KindSegment, Slots: 2, Capacity: 64, CodecID: "string/utf-16le", TypeName: "T", Persist: true},
 		"a mutex with texts": {Kind: layout.KindMutex, CodecID: long, TypeName: long, Persist: true},
@@ -94,8 +94,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// FuzzCommands has files of any beginning: a sound header with patches, any
-// texts, any value.
+// FuzzCommands runs the commands on fuzzed files: a valid header with patches,
+// and any texts and value.
 func FuzzCommands(f *testing.F) {
 	f.Add(uint8(layout.KindSegment), "string/utf-8", "string", []byte(hostile), uint16(0), []byte{})
 	f.Add(uint8(layout.KindSegment), "fixed/le:{A [4]uint8@0;B float64@8}#16", hostile, make([]byte, 16), uint16(layout.MutexOff), []byte{1, 4, 0, 0xC0})
@@ -121,8 +121,7 @@ func FuzzCommands(f *testing.F) {
 	})
 }
 
-// FuzzValue shows and sets values of any codec, without a file, and so many
-// more.
+// FuzzValue shows and sets values of any codec. It uses no file, so it is fast.
 func FuzzValue(f *testing.F) {
 	f.Add("string/utf-8", []byte(hostile), "A", "tea")
 	f.Add("string/utf-16le", []byte(hostile), "A", hostile)
@@ -150,7 +149,7 @@ func FuzzValue(f *testing.F) {
 			harmless(t, out.String())
 			for line := range strings.Lines(out.String()) {
 				if n := columns(strings.TrimSuffix(line, "\n")); width > 0 && n > width && !strings.HasPrefix(line, "sharedseg: ") {
-					t.Fatalf("a line has %d columns, the terminal %d: %q", n, width, line)
+					t.Fatalf("a line has %d columns, the terminal has %d: %q", n, width, line)
 				}
 			}
 		}
@@ -160,22 +159,22 @@ func FuzzValue(f *testing.F) {
 		must(t, o.flush())
 		harmless(t, out.String())
 		if !json.Valid(out.Bytes()) {
-			t.Fatalf("this is not JSON: %s", out.String())
+			t.Fatalf("not JSON: %s", out.String())
 		}
 		if !bytes.Equal(b, before) {
-			t.Fatal("the value was changed by being shown")
+			t.Fatal("showing the value changed it")
 		}
 		if next, err := encode(codec, bytes.Clone(b), []string{text}); err == nil && len(next) > len(b)+8*len(text)+16 && len(b) > 0 {
-			t.Errorf("%d bytes are set to %d by %d", len(b), len(next), len(text))
+			t.Errorf("set makes %d bytes %d, from an argument of %d", len(b), len(next), len(text))
 		}
 	})
 }
 
-// TestManyNames lists ten thousand names. They are as good as nothing on disk:
-// holes, except for their headers.
+// TestManyNames lists ten thousand names. Their files take almost no disk
+// space, as all but their headers is a hole.
 func TestManyNames(t *testing.T) {
 	n := 10_000
-	if runtime.GOOS == "windows" { // which has a kernel object for each place of a handle
+	if runtime.GOOS == "windows" { // each handle slot is a kernel object there
 		n = 100
 	}
 	dir := proctest.TempDir(t)

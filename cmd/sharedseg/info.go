@@ -32,7 +32,7 @@ type infoJSON struct {
 	LockReads bool         `json:"lockReads,omitempty"`
 	Version   uint64       `json:"version,omitempty"`
 
-	Messages *int  `json:"messages,omitempty"` // of a queue, as the next three
+	Messages *int  `json:"messages,omitempty"` // this and the next three: of a queue
 	Takers   []int `json:"takers,omitempty"`
 	Orphans  int   `json:"orphans,omitempty"`
 	Shut     bool  `json:"shut,omitempty"`
@@ -90,15 +90,15 @@ func toJSON(i *sharedseg.Info) infoJSON {
 
 func mode(i *sharedseg.Info) string { return fmt.Sprintf("%04o", uint32(i.Mode)) }
 
-// state is what matters most of a name: what it holds, in a few words, and what
-// is wrong.
+// state returns the most important facts about a name in a few words: what it
+// holds, and what is wrong.
 func state(i *sharedseg.Info) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if !i.Live() {
 		add("dead")
 	}
-	inner := "" // the lock behind what the name is for, which is worth a word if it is not free
+	inner := "" // the label of an inner lock, which is shown only if it is not free
 	switch i.Kind {
 	case sharedseg.KindSegment:
 		add("version %d", i.Version)
@@ -140,7 +140,7 @@ func state(i *sharedseg.Info) string {
 	return strings.Join(parts, ", ")
 }
 
-// lock is the state of a lock, in a few words.
+// lock returns the state of a lock in a few words.
 func lock(i *sharedseg.Info) string {
 	text := string(i.Lock.State)
 	if i.Lock.PID != 0 {
@@ -157,7 +157,8 @@ func lock(i *sharedseg.Info) string {
 
 var userNames sync.Map // by ID
 
-// owner is the name of the user that owns a name, or the ID if it has none.
+// owner returns the name of the user that owns a name, or the user's ID if it
+// has no name.
 func owner(i *sharedseg.Info) string {
 	if i.Owner == "" {
 		return "-"
@@ -173,7 +174,7 @@ func owner(i *sharedseg.Info) string {
 	return name
 }
 
-// holders lists the processes that have a name open, each once.
+// holders lists the processes that have a name open, each of them once.
 func holders(i *sharedseg.Info) string { return processes(i.Holders) }
 
 func processes(pids []int) string {
@@ -199,7 +200,7 @@ func processes(pids []int) string {
 	return b.String()
 }
 
-// typeName is the type of a name's values, at most so long that it fits a
+// typeName returns the type of a name's values, cut to a length that fits a
 // table.
 func typeName(i *sharedseg.Info) string {
 	const most = 200

@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	// receive takes a message of the queue NAME, and keeps it.
+	// receive receives a message from the queue NAME, and keeps it.
 	roles["receive"] = func(args []string) error {
 		q, err := queue.Open(args[0], codec.String(), &queue.Options{Dir: args[1]})
 		if err != nil {
@@ -30,7 +30,7 @@ func init() {
 	}
 }
 
-// comes waits until what a command writes has a text.
+// comes waits until the output of a command contains text.
 func comes(t *testing.T, text string, args ...string) (out string) {
 	t.Helper()
 	proctest.Gone(t, func() bool {
@@ -38,12 +38,13 @@ func comes(t *testing.T, text string, args ...string) (out string) {
 		return strings.Contains(out, text)
 	})
 	if !strings.Contains(out, text) {
-		t.Errorf("%q writes no %q:\n%s", args, text, out)
+		t.Errorf("%q does not write %q:\n%s", args, text, out)
 	}
 	return out
 }
 
-// TestQueue shows a queue whose messages are taken, left by the dead, and shut.
+// TestQueue shows a queue while messages are taken, left by dead receivers, and
+// after Shut.
 func TestQueue(t *testing.T) {
 	dir := proctest.TempDir(t)
 	q, err := queue.Open("jobs", codec.String(), &queue.Options{Dir: dir, Depth: 8})
@@ -91,8 +92,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A queue is deeper than is looked at, and its words are those of a malicious
-// peer.
+// The queue is so deep that Stat does not look at all of its slots.
 func TestDeepQueue(t *testing.T) {
 	dir := proctest.TempDir(t)
 	q, err := queue.Open("jobs", codec.Fixed[uint8](), &queue.Options{Dir: dir, Depth: 3000})

@@ -11,8 +11,8 @@ import (
 )
 
 func init() {
-	// use has each lock of DIR in one way: the RWMutex for reading twice, three
-	// permits of the semaphore, and a wait for the Cond.
+	// use holds each lock in DIR in one way: the RWMutex twice for reading, and
+	// three permits of the semaphore. It waits for the Cond.
 	roles["use"] = func(args []string) error {
 		ctx, o := context.Background(), &ipcsync.Options{Dir: args[0]}
 		rw, err := ipcsync.OpenRWMutex("rw", o)
@@ -43,7 +43,7 @@ func init() {
 		fmt.Println("ready")
 		return errors.Join(c.Wait(ctx), m.Unlock(), c.Close(), m.Close(), s.Close(), rw.Close())
 	}
-	// write has the RWMutex NAME in DIR for writing.
+	// write holds the RWMutex NAME in DIR for writing.
 	roles["write"] = func(args []string) error {
 		rw, err := ipcsync.OpenRWMutex(args[0], &ipcsync.Options{Dir: args[1]})
 		if err != nil {
@@ -58,8 +58,8 @@ func init() {
 	}
 }
 
-// TestOtherLocks shows who has what of each kind of lock, and that the dead
-// have nothing.
+// TestOtherLocks shows the holders of each kind of lock, and that dead
+// processes hold nothing.
 func TestOtherLocks(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &ipcsync.Options{Dir: dir}
@@ -83,7 +83,7 @@ func TestOtherLocks(t *testing.T) {
 		has(t, "ls", row(t, comes(t, state, "ls", "-dir", dir), name), " "+state)
 		has(t, "stat", works(t, "stat", "-dir", dir, name), stat)
 	}
-	shows("rw", "free", "readers of it  0\n")
+	shows("rw", "free", "lock readers  0\n")
 	shows("sem", "0 of 8 permits used", "permits     8\n")
 	shows("cond", "0 waiting", "waiting     0\n")
 	shows("event", "not set", "set         false\n")
@@ -95,12 +95,12 @@ func TestOtherLocks(t *testing.T) {
 	p.Expect("ready")
 	must(t, s.Acquire(t.Context(), 2))
 	shows("sem", "5 of 8 permits used", "used        5\n")
-	shows("rw", "held by 2 readers", "readers of it  2\n")
+	shows("rw", "held by 2 readers", "lock readers  2\n")
 	shows("cond", "1 waiting", "waiting     1\n")
 	has(t, "stat -json", works(t, "stat", "-json", "-dir", dir, "sem"), `"permits":8,"used":5`)
 	p.Kill()
 	shows("sem", "2 of 8 permits used", "used        2\n")
-	shows("rw", "free", "readers of it  0\n")
+	shows("rw", "free", "lock readers  0\n")
 	shows("cond", "0 waiting", "waiting     0\n")
 
 	w := proctest.Start(t, "write", "rw", dir)

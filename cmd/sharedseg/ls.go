@@ -9,8 +9,8 @@ import (
 )
 
 func lsFlags(c *call, f *flag.FlagSet) {
-	f.BoolVar(&c.long, "l", false, "also the mode, owner, capacity, slots, and who has it open")
-	f.BoolVar(&c.quiet, "q", false, "names only")
+	f.BoolVar(&c.long, "l", false, "also show the mode, owner, capacity, slots, and the processes that have the name open")
+	f.BoolVar(&c.quiet, "q", false, "show names only")
 }
 
 func runLs(c *call) error {

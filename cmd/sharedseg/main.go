@@ -1,11 +1,12 @@
-// Sharedseg looks at shared memory from outside: which names there are, what
-// they hold, who has them open, which lock is held and by whom.
+// Sharedseg shows shared memory from outside: which names exist, what they
+// hold, which processes have them open, and which process holds a lock.
 //
 //	go run github.com/sharedseg/sharedseg/cmd/sharedseg ls
 //
-// Except for get, watch and set, it attaches to nothing, and nobody notices it.
-// It does not need the Go types of what it shows. Its exit codes are 0, 1 if it
-// failed, 2 for wrong arguments, and 3 if there is no such name.
+// It does not need the Go types of the values that it shows. Only get, watch
+// and set attach to the memory. The other commands do not affect the processes
+// that use it. The exit code is 0 on success, 1 on failure, 2 for wrong
+// arguments, and 3 if a name does not exist.
 package main
 
 import (
@@ -31,15 +32,15 @@ const (
 	exitAbsent = 3
 )
 
-// command is what the first argument chooses.
+// command is a command, which the first argument selects.
 type command struct {
 	name  string
-	args  string // as the usage shows them
+	args  string // for the usage text
 	short string
-	min   int // of arguments; max is -1 for any number
+	min   int // number of arguments; max is -1 if there is no limit
 	max   int
-	// verbatim says that arguments after the first are not flags, whatever they
-	// begin with.
+	// verbatim means that no argument after the first is a flag, whatever it
+	// begins with.
 	verbatim bool
 	flags    func(c *call, f *flag.FlagSet)
 	run      func(c *call) error
@@ -60,30 +61,32 @@ type call struct {
 	sort                  string
 }
 
-// commands is a function, as completion uses it, too.
+// commands is a function, and not a variable, because the completion command
+// also uses it.
 func commands() []*command {
 	return []*command{
 		{name: "ls", args: "[-l] [-q]", short: "list all names", flags: lsFlags, run: runLs},
-		{name: "stat", args: "NAME…", short: "show all that is known of a name", min: 1, max: -1, run: runStat},
-		{name: "get", args: "[-raw] NAME [FIELD…]", short: "show the value of a segment, or fields of it", min: 1, max: -1, flags: getFlags, run: runGet},
-		{name: "watch", args: "[-n COUNT] NAME…", short: "show each value that is seen, until Ctrl-C", min: 1, max: -1, flags: watchFlags, run: runWatch},
-		{name: "set", args: "NAME VALUE | NAME FIELD=VALUE…", short: "store a value, or change fields of it", min: 2, max: -1, verbatim: true, run: runSet},
+		{name: "stat", args: "NAME…", short: "show all details of names", min: 1, max: -1, run: runStat},
+		{name: "get", args: "[-raw] NAME [FIELD…]", short: "show the value of a segment, or some of its fields", min: 1, max: -1, flags: getFlags, run: runGet},
+		{name: "watch", args: "[-n COUNT] NAME…", short: "show values and states as they change, until Ctrl-C", min: 1, max: -1, flags: watchFlags, run: runWatch},
+		{name: "set", args: "NAME VALUE | NAME FIELD=VALUE…", short: "store a value, or change some of its fields", min: 2, max: -1, verbatim: true, run: runSet},
 		{name: "hz", args: "[-n COUNT] [-i INTERVAL] NAME", short: "show how often a value changes, until Ctrl-C", min: 1, max: 1, flags: hzFlags, run: runHz},
 		{name: "top", args: "[-n COUNT] [-i INTERVAL] [-s KEY]", short: "show all names and how they change, until q", flags: topFlags, run: runTop},
-		{name: "rm", args: "NAME…", short: "take names away; who has them open goes on", min: 1, max: -1, run: runRm},
-		{name: "sweep", args: "[-n]", short: "remove what killed processes have left", flags: sweepFlags, run: runSweep},
+		{name: "rm", args: "NAME…", short: "remove names; processes that have them open keep the memory", min: 1, max: -1, run: runRm},
+		{name: "sweep", args: "[-n]", short: "remove the names that killed processes left behind", flags: sweepFlags, run: runSweep},
 		{name: "completion", args: "bash|zsh|fish", short: "write a script that completes commands and names", min: 1, max: 1, run: runCompletion},
 	}
 }
 
 func main() {
-	// Ctrl-C ends ctx, and not the process, so that the terminal is restored.
+	// Ctrl-C cancels ctx instead of ending the process, so that the terminal is
+	// restored.
 	ctx, stop := signal.NotifyContext(context.Background(), ending...)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run does what the arguments say, and returns the exit code.
+// run executes the arguments, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage())
@@ -108,7 +111,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return report(stderr, err, "sharedseg "+cmd.name+" -h")
 	}
-	return report(stderr, usageError(fmt.Sprintf("there is no command %q", args[0])), "sharedseg -h")
+	return report(stderr, usageError(fmt.Sprintf("unknown command %q", args[0])), "sharedseg -h")
 }
 
 // usageError is an error in the arguments.
@@ -116,8 +119,8 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// report writes an error, and returns the exit code that it means. help is the
-// command that shows how it is done.
+// report writes an error and returns its exit code. help is the command that
+// shows the usage.
 func report(w io.Writer, err error, help string) int {
 	if err == nil {
 		return 0
@@ -139,8 +142,8 @@ func report(w io.Writer, err error, help string) int {
 	return exitFailed
 }
 
-// absent reports whether err, or each of several that are joined, says that
-// there is no such name.
+// absent reports whether err says that a name does not exist. If several errors
+// are joined, all of them must say so.
 func absent(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
@@ -151,23 +154,23 @@ func absent(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*sharedseg.Error](err)
-	return ok && e.Op != "list" && e.Op != "sweep" && errors.Is(err, fs.ErrNotExist) // these name the directory
+	return ok && e.Op != "list" && e.Op != "sweep" && errors.Is(err, fs.ErrNotExist) // the errors of list and sweep are about the directory
 }
 
 func (cmd *command) flagSet(c *call) *flag.FlagSet {
 	f := flag.NewFlagSet(cmd.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.BoolVar(&c.json, "json", false, "write one JSON object a line")
-	f.StringVar(&c.dir, "dir", "", "the names in the directory `DIR` (default: the platform's shared memory)")
-	f.BoolVar(&c.glob, "global", false, `on Windows, the names of all sessions, Global\`)
+	f.BoolVar(&c.json, "json", false, "write one JSON object per line")
+	f.StringVar(&c.dir, "dir", "", "use the names in the directory `DIR` (default: the platform's shared memory)")
+	f.BoolVar(&c.glob, "global", false, `on Windows, use the names of all sessions, Global\`)
 	if cmd.flags != nil {
 		cmd.flags(c, f)
 	}
 	return f
 }
 
-// parse takes flags from before and behind the other arguments. What stands
-// behind "--" is no flag.
+// parse accepts flags before and after the other arguments. Nothing after "--"
+// is a flag.
 func (cmd *command) parse(c *call, args []string) error {
 	f := cmd.flagSet(c)
 	for len(args) > 0 {
@@ -187,16 +190,16 @@ func (cmd *command) parse(c *call, args []string) error {
 	}
 	switch n := len(c.args); {
 	case n < cmd.min:
-		return usageError(cmd.name + ": an argument is missing")
+		return usageError(cmd.name + ": missing argument")
 	case cmd.max >= 0 && n > cmd.max:
-		return usageError(fmt.Sprintf("%s: there is no use for %q", cmd.name, c.args[cmd.max]))
+		return usageError(fmt.Sprintf("%s: unexpected argument %q", cmd.name, c.args[cmd.max]))
 	}
 	return nil
 }
 
 func (cmd *command) usage() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "usage: sharedseg %s %s\n%s.\n", cmd.name, cmd.args, cmd.short)
+	fmt.Fprintf(&b, "usage: sharedseg %s %s\n\n%s.\n\nflags:\n", cmd.name, cmd.args, strings.ToUpper(cmd.short[:1])+cmd.short[1:])
 	f := cmd.flagSet(new(call))
 	f.SetOutput(&b)
 	f.PrintDefaults()
@@ -214,20 +217,21 @@ func usage() string {
 	o.table(rows)
 	o.flush()
 	b.WriteString(`
-All of them take -json, which writes one object a line, and -dir DIR. -h behind a command shows its flags. Lines are cut at the
-terminal's width, and not cut if the output is no terminal. The exit code is 1 for a failure, 2 for wrong arguments, 3 if there is
-no such name.
+All commands accept -json, which writes one JSON object per line, and -dir DIR.
+To see the flags of a command, add -h. On a terminal, lines are cut at its
+width. The exit code is 1 on failure, 2 for wrong arguments, and 3 if a name does
+not exist.
 `)
 	return b.String()
 }
 
-// place is where the names are. Files of other users are shown as far as their
-// modes permit it.
+// place returns the place of the names. Its mode includes files of other users
+// that this user is permitted to read.
 func (c *call) place() *sharedseg.Place {
 	return &sharedseg.Place{Dir: c.dir, Mode: 0o666, Global: c.glob}
 }
 
-// options are those to attach to a segment with.
+// options returns the options for attaching to a segment.
 func (c *call) options(info *sharedseg.Info) *segment.Options {
 	o := &segment.Options{Dir: c.dir, Global: c.glob}
 	if info.Mode&0o066 != 0 {
@@ -236,7 +240,7 @@ func (c *call) options(info *sharedseg.Info) *segment.Options {
 	return o
 }
 
-// each calls do for each of some names, and joins the errors.
+// each calls do for each name, and joins the errors.
 func each(names []string, do func(name string) error) error {
 	var errs []error
 	for _, name := range names {

@@ -25,9 +25,9 @@ import (
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// roles are what other processes of the tests do with the name NAME in DIR.
+// roles are run by other processes of the tests. Most use the name NAME in DIR.
 var roles = map[string]func(args []string) error{
-	// tool is the command itself, on the terminal that it has.
+	// tool is the command itself, on the terminal that it inherits.
 	"tool": func(args []string) error {
 		os.Args = append([]string{"sharedseg"}, args...)
 		main()
@@ -40,7 +40,7 @@ var roles = map[string]func(args []string) error{
 			return err
 		}
 		if err := m.Lock(context.Background()); err != nil {
-			if errors.Is(err, sharedseg.ErrOwnerDied) { // which is what the next finds
+			if errors.Is(err, sharedseg.ErrOwnerDied) { // the previous holder was killed
 				err = nil
 			}
 			return errors.Join(err, m.Close())
@@ -63,7 +63,7 @@ var roles = map[string]func(args []string) error{
 		})
 		return errors.Join(err, s.Close())
 	},
-	// watch prints what is in the segment NAME.
+	// watch prints the values of the segment NAME.
 	"watch": func(args []string) error {
 		s, err := segment.Open(args[0], codec.Fixed[reading](), &segment.Options{Dir: args[1]})
 		if err != nil {
@@ -84,7 +84,7 @@ var roles = map[string]func(args []string) error{
 
 type position struct{ X, Y float32 }
 
-// reading is what a program measures.
+// reading is a struct with fields of many types.
 type reading struct {
 	N       uint64
 	Name    [16]byte
@@ -104,7 +104,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// tool runs the command to its end.
+// tool runs the command until it exits.
 func tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -112,7 +112,7 @@ func tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	defer cancel()
 	code = run(ctx, args, &out, &errs)
 	if ctx.Err() != nil {
-		t.Errorf("%q does not end", args)
+		t.Errorf("%q does not exit", args)
 	}
 	for _, s := range []string{out.String(), errs.String()} {
 		harmless(t, s)
@@ -120,8 +120,8 @@ func tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), code
 }
 
-// harmless fails the test if text has anything but printable characters and
-// line breaks.
+// harmless fails the test if text contains anything except printable characters
+// and line breaks.
 func harmless(t testing.TB, text string) {
 	t.Helper()
 	for i, r := range text {
@@ -131,7 +131,7 @@ func harmless(t testing.TB, text string) {
 	}
 }
 
-// works is the output of a command that succeeds.
+// works runs a command that must succeed, and returns its output.
 func works(t testing.TB, args ...string) string {
 	t.Helper()
 	stdout, stderr, code := tool(t, args...)
@@ -141,17 +141,17 @@ func works(t testing.TB, args ...string) string {
 	return stdout
 }
 
-// has fails the test unless text has each of some parts.
+// has fails the test unless text contains all of the parts.
 func has(t testing.TB, what, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
-			t.Errorf("%s has no %q:\n%s", what, part, text)
+			t.Errorf("%s does not contain %q:\n%s", what, part, text)
 		}
 	}
 }
 
-// row is the line of a name, its columns separated by single spaces.
+// row returns the line of a name, with its columns separated by single spaces.
 func row(t testing.TB, text, name string) string {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -159,11 +159,11 @@ func row(t testing.TB, text, name string) string {
 			return strings.Join(strings.Fields(line), " ")
 		}
 	}
-	t.Errorf("there is no %s in\n%s", name, text)
+	t.Errorf("no line for %s in\n%s", name, text)
 	return ""
 }
 
-// object is a line of -json.
+// object decodes a line of -json.
 func object(t testing.TB, line string) (o map[string]any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(line), &o); err != nil {
@@ -194,13 +194,13 @@ func TestExitCodes(t *testing.T) {
 		says string
 	}{
 		{"", exitUsage, "usage:"},
-		{"unknown", exitUsage, `no command "unknown"`},
-		{"-x", exitUsage, "no command"},
+		{"unknown", exitUsage, `unknown command "unknown"`},
+		{"-x", exitUsage, "unknown command"},
 		{"help", 0, "usage:"},
 		{"--help", 0, "usage:"},
 		{"get -h", 0, "usage: sharedseg get"},
 		{"ls -x", exitUsage, "-x"},
-		{"ls text", exitUsage, "no use for"},
+		{"ls text", exitUsage, "unexpected argument"},
 		{"ls -dir DIR/none", exitFailed, "none"},
 		{"ls -dir", exitUsage, "dir"},
 		{"stat", exitUsage, "missing"},
@@ -249,7 +249,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestLs shows names of all kinds of users and states.
+// TestLs shows names with different users and states.
 func TestLs(t *testing.T) {
 	dir := proctest.TempDir(t)
 	s := open(t, "text", dir, codec.String(), "tea")
@@ -346,7 +346,7 @@ func TestValues(t *testing.T) {
 		has(t, name, works(t, "get", "-dir", dir, name), "00000000  ")
 		has(t, name, works(t, "watch", "-n", "1", "-dir", dir, name), "  0x")
 	}
-	if _, stderr, code := tool(t, "get", "-dir", dir, "fresh"); code != exitFailed || !strings.Contains(stderr, "nothing was stored") {
+	if _, stderr, code := tool(t, "get", "-dir", dir, "fresh"); code != exitFailed || !strings.Contains(stderr, "no value was stored") {
 		t.Errorf("get fresh: exit code %d, %s", code, stderr)
 	}
 	if out, _, _ := rawTool(t, "get", "-raw", "-dir", dir, "bytes"); out != "\x00\x01\x1b[2J" {
@@ -354,14 +354,14 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// rawTool is tool for output that is not to be harmless.
+// rawTool is tool for output that can contain any bytes.
 func rawTool(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
 	code = run(t.Context(), args, &out, &errs)
 	return out.String(), errs.String(), code
 }
 
-// TestSet stores what fits, and nothing else.
+// TestSet stores valid values, and refuses all others.
 func TestSet(t *testing.T) {
 	dir := proctest.TempDir(t)
 	text := open(t, "text", dir, codec.String(), "tea")
@@ -464,7 +464,7 @@ func TestSetWhileWatched(t *testing.T) {
 	next.At.Y, next.Samples[2] = -3.5, 9
 	p.Expect(fmt.Sprintf("%+v", next))
 	if got := works(t, "get", "-dir", dir, "reading", "At", "Samples"); got != "{X 1, Y -3.5}\n[1 -2 9]\n" {
-		t.Errorf("it is %s", got)
+		t.Errorf("At and Samples are %s", got)
 	}
 	out := make(chan string, 1)
 	go func() {
@@ -475,14 +475,14 @@ func TestSetWhileWatched(t *testing.T) {
 		info, err := sharedseg.Stat("reading", &sharedseg.Place{Dir: dir})
 		return err == nil && info.Readers == 1
 	})
-	time.Sleep(50 * time.Millisecond) // it has seen the value, most likely
+	time.Sleep(50 * time.Millisecond) // long enough to see the value, most likely
 	works(t, "set", "-dir", dir, "reading", "N=2")
 	next.N = 2
 	p.Expect(fmt.Sprintf("%+v", next))
 	has(t, "watch", <-out, "  3  {N 2, ")
 }
 
-// TestLocks shows locks that are held, waited for, and left by the dead.
+// TestLocks shows locks that are held, waited for, or left by dead owners.
 func TestLocks(t *testing.T) {
 	dir := proctest.TempDir(t)
 	shows := func(name, want string, pid int) {
@@ -508,7 +508,7 @@ func TestLocks(t *testing.T) {
 			waiter := proctest.Start(t, role, role, dir)
 			shows(role, held+", waited for", owner.Pid())
 			owner.Kill()
-			if role == "update" { // nothing is to be repaired
+			if role == "update" { // a segment needs no repair
 				waiter.Expect("held")
 				shows(role, fmt.Sprintf("held by process %d", waiter.Pid()), waiter.Pid())
 				has(t, "stat", works(t, "stat", "-dir", dir, role), "take-overs       1")
@@ -522,7 +522,7 @@ func TestLocks(t *testing.T) {
 			has(t, "ls", row(t, works(t, "ls", "-dir", dir), role), " dead, ")
 			shows(role, "owner died", 0)
 			if role == "hold" {
-				has(t, "stat", works(t, "stat", "-dir", dir, role), "until what it guards is repaired")
+				has(t, "stat", works(t, "stat", "-dir", dir, role), "until a new owner repairs what it guards")
 			} else {
 				shows(role, fmt.Sprintf("owner died (process %d)", waiter.Pid()), waiter.Pid())
 				has(t, "stat", works(t, "stat", "-dir", dir, role), "or sweep removes it")
@@ -537,7 +537,7 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-// A lock that its owner left alone: nobody has waited for it since.
+// The owner of a lock died, and no process has waited for it since.
 func TestDeadOwner(t *testing.T) {
 	dir := proctest.TempDir(t)
 	m, err := ipcsync.OpenMutex("lock", &ipcsync.Options{Dir: dir})
@@ -557,7 +557,7 @@ func TestDeadOwner(t *testing.T) {
 	has(t, "stat", works(t, "stat", "-dir", dir, "lock"), "owner died\n", "take-overs  1")
 }
 
-// watchFlag is the word of a segment that tells writers to wake somebody.
+// watchFlag returns the word of a segment that tells writers to wake a waiter.
 func watchFlag(t *testing.T, name, dir string) uint32 {
 	t.Helper()
 	obj, err := mapping.Open(&mapping.Place{Name: name, Dir: dir}, true)
@@ -576,7 +576,7 @@ func watchFlag(t *testing.T, name, dir string) uint32 {
 	return binary.NativeEndian.Uint32(flag)
 }
 
-// TestWatch follows names over their whole life.
+// TestWatch follows names from creation to removal.
 func TestWatch(t *testing.T) {
 	dir := proctest.TempDir(t)
 	a := open(t, "a", dir, codec.String(), "1")
@@ -647,11 +647,12 @@ func TestHz(t *testing.T) {
 		}
 	}
 	if n := strings.Count(plain, "1 names"); n != 2 {
-		t.Errorf("%d pictures:\n%s", n, plain)
+		t.Errorf("%d updates:\n%s", n, plain)
 	}
 }
 
-// Orders of top, and what goes and comes between its pictures.
+// The sort orders of top, and names that appear and disappear between its
+// updates.
 func TestTopSorts(t *testing.T) {
 	dir := proctest.TempDir(t)
 	for _, name := range []string{"a", "c", "b"} {

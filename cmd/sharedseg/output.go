@@ -14,12 +14,12 @@ import (
 	"unicode/utf8"
 )
 
-// output is where a command writes. Whatever it is given, nothing but printable
-// characters and its own line breaks come out, except by raw.
+// output is the output of a command. It contains only printable characters and
+// its own line breaks, whatever is written to it, except by get -raw.
 type output struct {
 	w     *bufio.Writer
-	file  *os.File // nil if the output is no file
-	width int      // of the terminal, in columns; 0 if the output is none
+	file  *os.File // nil if the output is not a file
+	width int      // of the terminal, in columns; 0 if the output is not a terminal
 }
 
 func newOutput(w io.Writer) *output {
@@ -45,7 +45,8 @@ func (o *output) line(text string) {
 
 func (o *output) linef(format string, args ...any) { o.line(fmt.Sprintf(format, args...)) }
 
-// table writes rows of which the columns are aligned: numbers to the right.
+// table writes rows with aligned columns. Columns of numbers are aligned to the
+// right.
 func (o *output) table(rows [][]string) {
 	var widths []int
 	for i, row := range rows {
@@ -97,8 +98,8 @@ func (o *output) object(v any) error {
 	return nil
 }
 
-// safe is text with what is not printable as escape sequences of Go's, so that
-// nothing in it is a command to the terminal.
+// safe returns text with each unprintable character replaced by a Go escape
+// sequence, so that a terminal does not interpret it.
 func safe(text string) string {
 	plain := true
 	for _, r := range text {
@@ -124,8 +125,9 @@ func safe(text string) string {
 	return string(b)
 }
 
-// safeJSON is JSON with what is not printable escaped, as encoding/json leaves
-// some of it. Line breaks are between values, or are escaped already.
+// safeJSON escapes the unprintable characters of JSON, some of which
+// encoding/json does not escape. It keeps line breaks, which occur only between
+// values.
 func safeJSON(text []byte) []byte {
 	b := make([]byte, 0, len(text))
 	for len(text) > 0 {
@@ -146,7 +148,7 @@ func safeJSON(text []byte) []byte {
 	return b
 }
 
-// cut is text, which is safe, cut to a number of columns.
+// cut cuts text to a number of columns. text must be safe.
 func cut(text string, width int) string {
 	if len(text) <= width || columns(text) <= width {
 		return text
@@ -163,7 +165,7 @@ func cut(text string, width int) string {
 	return text[:at] + "…"
 }
 
-// columns is how many columns of a terminal text takes, which is safe.
+// columns returns how many columns of a terminal text takes. text must be safe.
 func columns(text string) (n int) {
 	for _, r := range text {
 		n += runeColumns(r)
@@ -171,8 +173,8 @@ func columns(text string) (n int) {
 	return n
 }
 
-// runeColumns is how many columns a printable character takes: as good as all
-// that take two are in these ranges of Unicode's East Asian Width.
+// runeColumns returns how many columns a printable character takes. The ranges
+// contain almost all characters that take two, by Unicode's East Asian Width.
 func runeColumns(r rune) int {
 	switch {
 	case r < 0x300:
@@ -187,7 +189,7 @@ func runeColumns(r rune) int {
 	return 1
 }
 
-// size is a number of bytes as people read it.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	if n < 10<<10 {
 		return strconv.FormatInt(n, 10)

@@ -10,7 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// lineBuffer is a bytes.Buffer that may be read while somebody writes.
+// lineBuffer is a bytes.Buffer that can be read while another goroutine writes.
 type lineBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -28,7 +28,7 @@ func (b *lineBuffer) String() string {
 	return b.b.String()
 }
 
-// await waits for a text, and takes away all up to it.
+// await waits for a text, and removes everything up to its end.
 func (b *lineBuffer) await(t *testing.T, text string) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
@@ -42,7 +42,7 @@ func (b *lineBuffer) await(t *testing.T, text string) {
 			return
 		}
 		if time.Since(start) > proctest.Patience {
-			t.Fatalf("%q does not come; there is %q", text, b.String())
+			t.Fatalf("%q was not written; the output is %q", text, b.String())
 		}
 	}
 }

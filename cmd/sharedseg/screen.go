@@ -2,22 +2,21 @@ package main
 
 import "os"
 
-// What a terminal is told, as ECMA-48 and xterm have it.
+// Control sequences of ECMA-48 and xterm.
 const (
-	enterScreen  = "\x1b[?1049h\x1b[?25l" // another screen, without a cursor
+	enterScreen  = "\x1b[?1049h\x1b[?25l" // the alternate screen, without a cursor
 	leaveScreen  = "\x1b[?25h\x1b[?1049l"
 	homeAndClear = "\x1b[H\x1b[J"
 )
 
-// screen is a terminal that is drawn on, and whose keys are taken as they are
-// pressed.
+// screen is a terminal that the program draws on and reads single keys from.
 type screen struct {
 	out     *output
-	keys    <-chan byte // nil if the input is no terminal
+	keys    <-chan byte // nil if the input is not a terminal
 	restore func()
 }
 
-// openScreen readies the terminal. close gives it back as it was.
+// openScreen prepares the terminal. close restores it.
 func openScreen(out *output, in *os.File) (*screen, error) {
 	s := &screen{out: out, restore: func() {}}
 	restoreOut, err := allowSequences(out.file)
@@ -32,7 +31,7 @@ func openScreen(out *output, in *os.File) (*screen, error) {
 		go func() {
 			for buf := make([]byte, 1); ; {
 				if n, err := in.Read(buf); n == 0 || err != nil {
-					return // the terminal is gone, and a signal says so
+					return // the terminal is gone; a signal ends the command
 				}
 				keys <- buf[0]
 			}

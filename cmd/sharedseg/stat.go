@@ -26,7 +26,8 @@ func runStat(c *call) error {
 	})
 }
 
-// writers is the number of handles that may write, and whose they are.
+// writers returns the number of handles that can write, and the processes that
+// have the name open.
 func writers(i *sharedseg.Info) string {
 	text := strconv.Itoa(i.Writers)
 	if i.Writers > 0 {
@@ -35,15 +36,15 @@ func writers(i *sharedseg.Info) string {
 	return text
 }
 
-// statRows are all that is known of a name.
+// statRows returns all details of a name.
 func statRows(i *sharedseg.Info) [][]string {
 	n := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	live := "yes"
 	switch {
 	case !i.Live():
-		live = "no: its users all died; the next to open it begins it anew, or sweep removes it"
+		live = "no: all its users died; the next Open re-initialises it, or sweep removes it"
 		if i.Lock.State == sharedseg.LockOwnerDied && (i.Kind == sharedseg.KindMutex || i.Kind == sharedseg.KindRWMutex) {
-			live = "no: its users all died; it stays until what it guards is repaired, or until rm"
+			live = "no: all its users died; it stays until a new owner repairs what it guards, or until rm"
 		}
 	case i.Persist:
 		live = "yes, and it persists"
@@ -75,7 +76,7 @@ func statRows(i *sharedseg.Info) [][]string {
 	return rows
 }
 
-// kindRows are what only names of a kind have.
+// kindRows returns the details that only names of this kind have.
 func kindRows(i *sharedseg.Info) [][]string {
 	row := func(name string, v any) []string { return []string{name, fmt.Sprint(v)} }
 	switch i.Kind {
@@ -97,7 +98,7 @@ func kindRows(i *sharedseg.Info) [][]string {
 	case sharedseg.KindSemaphore:
 		return [][]string{row("permits", i.Permits), row("used", i.Used)}
 	case sharedseg.KindRWMutex:
-		return [][]string{row("readers of it", i.LockReaders)}
+		return [][]string{row("lock readers", i.LockReaders)}
 	case sharedseg.KindCond:
 		return [][]string{row("waiting", i.Waiting)}
 	case sharedseg.KindEvent:

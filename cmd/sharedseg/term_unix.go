@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ending are the signals that end a command.
+// ending is the list of signals that end a command.
 var ending = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
-// terminalSize is the size of a terminal in characters. ok is false if the file
-// is no terminal.
+// terminalSize returns the size of a terminal in characters. ok is false if the
+// file is not a terminal.
 func terminalSize(f *os.File) (width, height int, ok bool) {
 	if _, err := unix.IoctlGetTermios(int(f.Fd()), getTermios); err != nil {
 		return 0, 0, false
@@ -25,12 +25,12 @@ func terminalSize(f *os.File) (width, height int, ok bool) {
 	return width, height, true
 }
 
-// allowSequences readies a terminal for escape sequences: those of Unix are.
+// allowSequences enables escape sequences, which Unix terminals always accept.
 func allowSequences(*os.File) (restore func(), err error) { return func() {}, nil }
 
-// takeKeys has a terminal give each key as it is pressed, and not show it.
-// Ctrl-C is a key then, and Ctrl-Z is, which would leave the terminal so to the
-// shell.
+// takeKeys makes a terminal deliver each key as it is pressed, without echo.
+// Ctrl-C and Ctrl-Z become ordinary keys: Ctrl-Z would otherwise return to the
+// shell with the terminal in this mode.
 func takeKeys(f *os.File) (restore func(), err error) {
 	fd := int(f.Fd())
 	before, err := unix.IoctlGetTermios(fd, getTermios)

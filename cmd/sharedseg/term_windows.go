@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// ending are the signals that end a command.
+// ending is the list of signals that end a command.
 var ending = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
-// terminalSize is the size of a console's window in characters. ok is false if
-// the file is no console.
+// terminalSize returns the size of a console's window in characters. ok is
+// false if the file is not a console.
 func terminalSize(f *os.File) (width, height int, ok bool) {
 	var info windows.ConsoleScreenBufferInfo
 	if err := windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info); err != nil {
@@ -21,13 +21,13 @@ func terminalSize(f *os.File) (width, height int, ok bool) {
 	return int(w.Right-w.Left) + 1, int(w.Bottom-w.Top) + 1, true
 }
 
-// allowSequences has a console obey escape sequences.
+// allowSequences makes a console interpret escape sequences.
 func allowSequences(f *os.File) (restore func(), err error) {
 	return setMode(f, func(mode uint32) uint32 { return mode | windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING })
 }
 
-// takeKeys has a console give each key as it is pressed, and not show it.
-// Ctrl-C stays an interrupt.
+// takeKeys makes a console deliver each key as it is pressed, without echo.
+// Ctrl-C remains an interrupt.
 func takeKeys(f *os.File) (restore func(), err error) {
 	return setMode(f, func(mode uint32) uint32 { return mode &^ (windows.ENABLE_LINE_INPUT | windows.ENABLE_ECHO_INPUT) })
 }

@@ -14,15 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a pseudo-terminal with 60 columns and 8 lines, and what was
-// written to it.
+// terminal is a pseudo-terminal with 60 columns and 8 lines, and the output to
+// it.
 type terminal struct {
 	master, slave *os.File
 	out           *lineBuffer
 	read          chan struct{} // closed when all of the output has been read
 }
 
-// all is what has been written and not awaited. The terminal is of no use then.
+// all returns the output that was not awaited. The terminal cannot be used
+// afterwards.
 func (term *terminal) all() string {
 	term.slave.Close()
 	<-term.read
@@ -46,7 +47,7 @@ func newTerminal(t *testing.T) *terminal {
 		for buf := make([]byte, 4096); ; {
 			n, err := master.Read(buf)
 			if err != nil {
-				return // nobody has the other side open
+				return // the other side was closed
 			}
 			term.out.Write(buf[:n])
 		}
@@ -58,7 +59,7 @@ func newTerminal(t *testing.T) *terminal {
 	return term
 }
 
-// mode is how the terminal treats what is typed.
+// mode returns the terminal's settings.
 func (term *terminal) mode(t *testing.T) unix.Termios {
 	t.Helper()
 	mode, err := unix.IoctlGetTermios(int(term.slave.Fd()), unix.TCGETS)
@@ -85,8 +86,8 @@ func wait(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// TestTopInTerminal has top draw on a terminal, obey keys, and give it back as
-// it was, however it ends.
+// TestTopInTerminal runs top on a terminal. It must obey keys, and restore the
+// terminal however it ends.
 func TestTopInTerminal(t *testing.T) {
 	dir := proctest.TempDir(t)
 	for i := range 20 {
@@ -109,7 +110,7 @@ func TestTopInTerminal(t *testing.T) {
 			term.out.await(t, "20 names")
 			term.out.await(t, "and 15 more")
 			if mode := term.mode(t); mode.Lflag&(unix.ICANON|unix.ECHO) != 0 {
-				t.Error("keys are not taken as they are pressed")
+				t.Error("keys are not read as they are pressed")
 			}
 			if _, err := term.master.WriteString("xn"); err != nil {
 				t.Fatal(err)
@@ -119,16 +120,16 @@ func TestTopInTerminal(t *testing.T) {
 			wait(t, cmd)
 			term.out.await(t, leaveScreen)
 			if after := term.mode(t); after != before {
-				t.Errorf("the terminal's mode was\n%+v\nis\n%+v", before, after)
+				t.Errorf("the terminal's mode was\n%+v\nand is\n%+v", before, after)
 			}
 			if rest := term.all(); rest != "" {
-				t.Errorf("behind it comes %q", rest)
+				t.Errorf("output after the end: %q", rest)
 			}
 		})
 	}
 }
 
-// TestCutInTerminal has values and tables that are wider than the terminal.
+// TestCutInTerminal shows values and tables that are wider than the terminal.
 func TestCutInTerminal(t *testing.T) {
 	dir := proctest.TempDir(t)
 	open(t, "text", dir, codec.String(), strings.Repeat("tea ", 100)+"\x1b[2J")
@@ -151,7 +152,7 @@ func TestCutInTerminal(t *testing.T) {
 			cutAny = cutAny || strings.HasSuffix(line, "…")
 		}
 		if long := args[0] != "stat" && args[len(args)-1] != "[7]"; cutAny != long {
-			t.Errorf("%q: cut is %v:\n%s", args, cutAny, text)
+			t.Errorf("%q: a line was cut: %v:\n%s", args, cutAny, text)
 		}
 	}
 }

@@ -14,18 +14,19 @@ import (
 )
 
 func topFlags(c *call, f *flag.FlagSet) {
-	f.IntVar(&c.count, "n", 0, "end after `COUNT` pictures")
-	f.DurationVar(&c.interval, "i", time.Second, "`INTERVAL` between pictures")
-	f.StringVar(&c.sort, "s", "hz", "sort by `KEY`: hz, name, size, open, waits; in a terminal the keys h, n, s, o, w do")
+	f.IntVar(&c.count, "n", 0, "end after `COUNT` updates")
+	f.DurationVar(&c.interval, "i", time.Second, "`INTERVAL` between updates")
+	f.StringVar(&c.sort, "s", "hz", "sort by `KEY`: hz, name, size, open or waits; on a terminal, press h, n, s, o or w")
 }
 
-// topRow is a name in a picture of top.
+// topRow is a name that top shows.
 type topRow struct {
 	info sharedseg.Info
 	hz   float64
 }
 
-// orders are what top sorts by. Names decide between equals.
+// orders are the sort orders of top. Rows that compare equal are sorted by
+// name.
 var orders = map[string]func(a, b *topRow) int{
 	"hz":   func(a, b *topRow) int { return cmp.Compare(b.hz, a.hz) },
 	"name": func(a, b *topRow) int { return 0 },
@@ -36,12 +37,12 @@ var orders = map[string]func(a, b *topRow) int{
 	"waits": func(a, b *topRow) int { return cmp.Compare(b.info.Counters.Waits, a.info.Counters.Waits) },
 }
 
-// keys are the orders by the key that chooses them in a terminal.
+// keys maps the keys on a terminal to the sort orders.
 var keys = map[byte]string{'h': "hz", 'n': "name", 's': "size", 'o': "open", 'w': "waits"}
 
 const ctrlC = 3
 
-// seenAt is a version and when it was looked at.
+// seenAt is a version and the time when it was seen.
 type seenAt struct {
 	version uint64
 	at      time.Time
@@ -49,7 +50,7 @@ type seenAt struct {
 
 func runTop(c *call) error {
 	if orders[c.sort] == nil {
-		return usageError(fmt.Sprintf("top: there is no order %q", c.sort))
+		return usageError(fmt.Sprintf("top: unknown sort key %q", c.sort))
 	}
 	if c.interval <= 0 {
 		return usageError("top: the interval must be positive")
@@ -100,8 +101,8 @@ func runTop(c *call) error {
 	}
 }
 
-// look is one look at all names. What is gone meanwhile, or may not be looked
-// at, is left out.
+// look reads the state of all names. It skips names that have disappeared or
+// cannot be read.
 func look(c *call, before map[string]seenAt) ([]*topRow, error) {
 	var rows []*topRow
 	seen := map[string]bool{}
@@ -129,7 +130,8 @@ func look(c *call, before map[string]seenAt) ([]*topRow, error) {
 	return rows, nil
 }
 
-// draw writes one picture: over the last one in a terminal, else behind it.
+// draw writes one update: on a terminal over the previous one, otherwise after
+// it.
 func (c *call) draw(rows []*topRow, live bool, n int) error {
 	slices.SortFunc(rows, func(a, b *topRow) int {
 		return cmp.Or(orders[c.sort](a, b), cmp.Compare(a.info.Name, b.info.Name))

@@ -15,14 +15,13 @@ import (
 	"github.com/sharedseg/sharedseg/internal/fixed"
 )
 
-// value is a value as it lies in memory, of a type that only its codec's ID
-// tells.
+// value is an encoded value. Its type is known only by the ID of its codec.
 type value struct {
 	codec string
 	b     []byte
 }
 
-// The IDs of codecs whose values are shown as what they are.
+// The IDs of codecs whose values are shown decoded.
 var (
 	idString = codec.String().ID()
 	idUTF16  = codec.UTF16().ID()
@@ -30,7 +29,8 @@ var (
 	idBytes  = codec.Bytes().ID()
 )
 
-// text is the value of a codec of strings.
+// text returns the value as a string. ok is false if the codec is not one for
+// strings.
 func (v value) text() (text string, ok bool) {
 	switch v.codec {
 	case idString:
@@ -42,8 +42,8 @@ func (v value) text() (text string, ok bool) {
 	return "", false
 }
 
-// fixed is the value of codec.Fixed. It is not ok if the ID is none, or if the
-// value is not of its size.
+// fixed returns the value as one of codec.Fixed. ok is false if the ID is not
+// one of codec.Fixed, or if the value does not have its size.
 func (v value) fixed() (f fixed.Value, ok bool) {
 	if !strings.HasPrefix(v.codec, fixed.Prefix) {
 		return f, false
@@ -57,9 +57,9 @@ func (v value) fixed() (f fixed.Value, ok bool) {
 
 func (v value) isJSON() bool { return v.codec == idJSON && json.Valid(v.b) }
 
-// inline is the value on one line: strings quoted, JSON as it is, structs by
-// field, the rest in hexadecimal. Of a long one it is the beginning, of limit
-// bytes or more.
+// inline returns the value on one line: a string quoted, JSON unchanged, a
+// struct field by field, and any other value in hexadecimal. If the value is
+// long, inline returns its beginning, of at least limit bytes.
 func (v value) inline(limit int) string {
 	if text, ok := v.text(); ok {
 		return strconv.Quote(beginning(text, limit))
@@ -82,11 +82,11 @@ func beginning(text string, limit int) string {
 	return text[:min(len(text), limit)]
 }
 
-// valueJSON is a value as -json writes it: Value if it has a form in JSON, else
-// Bytes.
+// valueJSON is a value as -json writes it: Value if it can be written as JSON,
+// otherwise Bytes.
 type valueJSON struct {
 	Value json.RawMessage `json:"value,omitempty"`
-	Bytes []byte          `json:"bytes,omitempty"` // as encoding/json does, base64
+	Bytes []byte          `json:"bytes,omitempty"` // in base64
 }
 
 func (v value) toJSON() valueJSON {
@@ -103,7 +103,7 @@ func (v value) toJSON() valueJSON {
 	return valueJSON{Bytes: v.b}
 }
 
-// show writes the value: a struct field by field, JSON indented, the rest as
+// show writes the value: a struct field by field, JSON indented, and bytes as
 // hexdump does.
 func (v value) show(o *output) {
 	if text, ok := v.text(); ok {
@@ -128,7 +128,7 @@ func (v value) show(o *output) {
 }
 
 func showFixed(o *output, f fixed.Value) {
-	const batch = 1000 // rows of a table; a value may have billions
+	const batch = 1000 // rows that are aligned together; a value can have billions
 	var rows [][]string
 	for path, leaf := range f.Leaves() {
 		if path == "" {
@@ -147,14 +147,14 @@ func inlineFixed(o *output, f fixed.Value) string {
 	return string(f.AppendText(nil, o.limit()))
 }
 
-// field is a part of the value: of a struct or array, and of JSON.
+// field returns the part of the value at path: of a struct, an array, or JSON.
 func (v value) field(path string) (part, error) {
 	if f, ok := v.fixed(); ok {
 		f, err := f.At(path)
 		return part{fixed: f}, err
 	}
 	if !v.isJSON() {
-		return part{}, fmt.Errorf("a value of %.60q has no fields", v.codec)
+		return part{}, fmt.Errorf("a value of codec %.60q has no fields", v.codec)
 	}
 	d := json.NewDecoder(bytes.NewReader(v.b))
 	d.UseNumber()
@@ -167,17 +167,17 @@ func (v value) field(path string) (part, error) {
 		case map[string]any:
 			next, ok := x[name]
 			if !ok {
-				return part{}, fmt.Errorf("there is no field %q", path)
+				return part{}, fmt.Errorf("no field %q", path)
 			}
 			doc = next
 		case []any:
 			i, err := strconv.Atoi(name)
 			if err != nil || i < 0 || i >= len(x) {
-				return part{}, fmt.Errorf("there is no element %q: it has %d, from 0 on", path, len(x))
+				return part{}, fmt.Errorf("no element %q: there are %d elements, counted from 0", path, len(x))
 			}
 			doc = x[i]
 		default:
-			return part{}, fmt.Errorf("there is no field %q", path)
+			return part{}, fmt.Errorf("no field %q", path)
 		}
 	}
 	b, err := json.Marshal(doc)
@@ -209,7 +209,7 @@ func (p part) toJSON() json.RawMessage {
 	return p.fixed.AppendJSON(nil)
 }
 
-// limit is how many bytes of a value are worth formatting.
+// limit returns how many bytes of a value are worth formatting.
 func (o *output) limit() int {
 	if o.width > 0 {
 		return 4 * o.width
@@ -217,7 +217,7 @@ func (o *output) limit() int {
 	return 1 << 30
 }
 
-// fields writes names and values.
+// fields writes names and values in two columns.
 func (o *output) fields(rows [][]string) {
 	width := 0
 	for _, row := range rows {
@@ -228,19 +228,20 @@ func (o *output) fields(rows [][]string) {
 	}
 }
 
-// encode is the encoding of what a user wrote, for a codec, in place of old.
+// encode encodes a value that a user wrote. old is the encoding of the value
+// that it replaces.
 func encode(id string, old []byte, args []string) ([]byte, error) {
 	if strings.HasPrefix(id, fixed.Prefix) {
 		return encodeFixed(id, old, args)
 	}
 	if len(args) != 1 {
-		return nil, usageError(fmt.Sprintf("set: a value of %.60q is one argument", id))
+		return nil, usageError(fmt.Sprintf("set: a value of codec %.60q must be one argument", id))
 	}
 	text := args[0]
 	switch id {
 	case idString:
 		if !utf8.ValidString(text) {
-			return nil, errors.New("the string is not UTF-8")
+			return nil, errors.New("the string is not valid UTF-8")
 		}
 		return []byte(text), nil
 	case idUTF16:
@@ -248,7 +249,7 @@ func encode(id string, old []byte, args []string) ([]byte, error) {
 	case idJSON:
 		var b bytes.Buffer
 		if err := json.Compact(&b, []byte(text)); err != nil {
-			return nil, fmt.Errorf("the value is not JSON: %w; a string needs quotes of its own, as in '\"tea\"'", err)
+			return nil, fmt.Errorf("the value is not JSON: %w; a JSON string needs its own quotes, as in '\"tea\"'", err)
 		}
 		var escaped bytes.Buffer
 		json.HTMLEscape(&escaped, b.Bytes())
@@ -257,15 +258,15 @@ func encode(id string, old []byte, args []string) ([]byte, error) {
 		digits, ok := strings.CutPrefix(text, "0x")
 		b, err := hex.DecodeString(digits)
 		if !ok || err != nil {
-			return nil, errors.New("bytes are written in hexadecimal, as in 0x00ff")
+			return nil, errors.New("bytes must be written in hexadecimal, as in 0x00ff")
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("the codec %.60q is not one that set knows: it sets strings, JSON, bytes, and structs of codec.Fixed", id)
+	return nil, fmt.Errorf("set does not support the codec %.60q: it supports strings, JSON, bytes and codec.Fixed", id)
 }
 
-// encodeFixed changes the fields that the arguments name, FIELD=VALUE each, or
-// the whole value.
+// encodeFixed changes the fields that the arguments name, each as FIELD=VALUE,
+// or the whole value.
 func encodeFixed(id string, old []byte, args []string) ([]byte, error) {
 	l, err := fixed.Parse(id)
 	if err != nil {
@@ -273,7 +274,7 @@ func encodeFixed(id string, old []byte, args []string) ([]byte, error) {
 	}
 	if len(old) == 0 { // nothing was stored yet
 		if l.Type.Size > 1<<30 {
-			return nil, errors.New("the value is too large to be made from nothing")
+			return nil, errors.New("nothing was stored yet, and the type is too large for set to create a value")
 		}
 		old = make([]byte, l.Type.Size)
 	}

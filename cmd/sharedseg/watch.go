@@ -16,21 +16,22 @@ func watchFlags(c *call, f *flag.FlagSet) {
 }
 
 const (
-	// watchEvery is how often a watch looks. It does not wait as segment.Watch
-	// does: a writer would have to wake it.
+	// watchEvery is how often watch reads the version. It polls, because
+	// segment.Watch would make every writer wake it.
 	watchEvery = 5 * time.Millisecond
-	// stillEvery is how often it looks whether a name still leads to the same.
+	// stillEvery is how often watch checks that a name still refers to the same
+	// memory.
 	stillEvery = time.Second
 )
 
-// watched is a name under watch.
+// watched is a name that watch shows.
 type watched struct {
 	name   string
 	info   *sharedseg.Info
-	reader *segment.Reader[[]byte] // nil if it is no segment, or is gone
-	file   os.FileInfo             // nil where names are no files
+	reader *segment.Reader[[]byte] // nil if it is not a segment, or is gone
+	file   os.FileInfo             // nil where names are not files
 	seen   uint64
-	state  string // shown last, of what has no value
+	state  string // the state shown last, if it has no value
 	buf    []byte
 }
 
@@ -94,7 +95,7 @@ func runWatch(c *call) error {
 	}
 }
 
-// open attaches to a segment. Other kinds are looked at from outside.
+// open attaches to a segment. Names of other kinds are watched from outside.
 func (w *watched) open(c *call) error {
 	info, err := sharedseg.Stat(w.name, c.place())
 	if err != nil {
@@ -117,8 +118,8 @@ func (w *watched) close() {
 	}
 }
 
-// look shows what has changed, and reports whether it showed something. If
-// again is set, it also looks whether the name leads to another by now.
+// look shows the name if it has changed, and reports whether it did. If again
+// is set, it also checks that the name still refers to the same memory.
 func (w *watched) look(c *call, again bool, width int) (shown bool, err error) {
 	if again && w.reader != nil && w.moved() {
 		w.close()
@@ -148,8 +149,7 @@ func (w *watched) look(c *call, again bool, width int) (shown bool, err error) {
 	return true, nil
 }
 
-// moved reports whether the name leads elsewhere by now, as when it was
-// removed.
+// moved reports whether the name now refers to other memory, or was removed.
 func (w *watched) moved() bool {
 	if w.file == nil {
 		return false
@@ -158,7 +158,7 @@ func (w *watched) moved() bool {
 	return err != nil || !os.SameFile(now, w.file)
 }
 
-// lookOutside shows the state of what has no value to be read, or is gone.
+// lookOutside shows the state of a name that has no value to read, or is gone.
 func (w *watched) lookOutside(c *call, width int) (shown bool, err error) {
 	info, err := sharedseg.Stat(w.name, c.place())
 	text := "gone"
@@ -202,10 +202,10 @@ type hzJSON struct {
 	Version uint64  `json:"version"`
 }
 
-// errNoRate is for what has no versions.
-var errNoRate = errors.New("it has no versions to be counted")
+// errNoRate is the error for a name without versions.
+var errNoRate = errors.New("a name of this kind has no versions to count")
 
-// runHz does not attach: it looks at the version from outside.
+// runHz does not attach to the segment. It reads the version from outside.
 func runHz(c *call) error {
 	if c.interval <= 0 {
 		return usageError("hz: the interval must be positive")
@@ -249,11 +249,11 @@ func (c *call) versionOf(name string) (version uint64, at time.Time, err error) 
 	return info.Version, time.Now(), err
 }
 
-// counts reports whether names of a kind have a Version.
+// counts reports whether names of a kind have a version.
 func counts(k sharedseg.Kind) bool { return k == sharedseg.KindSegment || k == sharedseg.KindQueue }
 
-// rate is changes per second. A version that went back belongs to a name that
-// was begun anew.
+// rate returns the changes per second. If the version went back, the name was
+// re-initialised in between.
 func rate(before, after uint64, d time.Duration) float64 {
 	if after < before {
 		before = 0
