@@ -18,7 +18,7 @@ import (
 
 var sizes = []int{64, 4 << 10, 64 << 10}
 
-// numbered returns a value of so many bytes with a number in it.
+// numbered returns a value of size bytes that contains a number.
 func numbered(size int, n uint64) []byte {
 	b := make([]byte, size)
 	binary.LittleEndian.PutUint64(b, n)
@@ -27,13 +27,13 @@ func numbered(size int, n uint64) []byte {
 
 func number(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
-// A valueWay brings numbered values from one host to another.
+// A valueWay carries numbered values from one host to another.
 type valueWay struct {
 	put func(n uint64)
-	got <-chan uint64 // the numbers that came
+	got <-chan uint64 // the numbers that arrived
 }
 
-// report says the percentiles of durations.
+// report reports percentiles of durations.
 func report(b *testing.B, took []time.Duration) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
@@ -48,8 +48,8 @@ var valueWays = []struct {
 	{"nats", alone},
 }
 
-// bridged is from segment to segment: a Store, and a Watch that sees it. The
-// bridges and the server are processes.
+// bridged carries values from segment to segment: a Store on one host, and a
+// Watch on the other. The bridges and the server are separate processes.
 func bridged(b *testing.B, size int) valueWay {
 	srv := startServer(b)
 	kv(b, srv.connect())
@@ -85,8 +85,8 @@ func bridged(b *testing.B, size int) valueWay {
 	return valueWay{put: func(n uint64) { must(b, from.Store(numbered(size, n))) }, got: got}
 }
 
-// alone is NATS without shared memory: a Put, and a watcher of another
-// connection that sees it.
+// alone carries values by NATS without shared memory: a Put, and a watcher on
+// another connection.
 func alone(b *testing.B, size int) valueWay {
 	srv := startServer(b)
 	from := kv(b, srv.connect())
@@ -126,8 +126,8 @@ func kv(b *testing.B, js jetstream.JetStream) jetstream.KeyValue {
 	return kv
 }
 
-// BenchmarkLatency is the time from storing a value on one host to seeing it on
-// the other, one value at a time.
+// BenchmarkLatency measures the time from storing a value on one host to seeing
+// it on the other, one value at a time.
 func BenchmarkLatency(b *testing.B) {
 	for _, way := range valueWays {
 		for _, size := range sizes {
@@ -158,8 +158,8 @@ func BenchmarkLatency(b *testing.B) {
 	}
 }
 
-// BenchmarkValues is the time for each value that arrives while one host stores
-// without pause. Of a segment, most are conflated on the way.
+// BenchmarkValues measures the time for each value that arrives while one host
+// stores continuously. Most values of a segment are conflated on the way.
 func BenchmarkValues(b *testing.B) {
 	for _, way := range valueWays {
 		for _, size := range sizes {
@@ -174,7 +174,7 @@ func BenchmarkValues(b *testing.B) {
 					for n := uint64(2); !stop.Load(); n++ {
 						w.put(n)
 						if way.name == "natsbridge" {
-							time.Sleep(20 * time.Microsecond) // leave the bridges some of the processors
+							time.Sleep(20 * time.Microsecond) // leaves the bridges some processor time
 						}
 					}
 				}()
@@ -195,9 +195,9 @@ func BenchmarkValues(b *testing.B) {
 	}
 }
 
-// BenchmarkMessages is the time for each message that goes from a queue through
-// a work queue stream into another queue, and with NATS alone, from a Publish
-// to its acknowledgement by a consumer.
+// BenchmarkMessages measures the time for each message that goes from a queue
+// through a work queue stream into another queue. With NATS alone, it is from a
+// Publish to the acknowledgement by a consumer.
 func BenchmarkMessages(b *testing.B) {
 	const size = 64
 	for _, inFlight := range []int{1, 64} {
@@ -243,7 +243,8 @@ func BenchmarkMessages(b *testing.B) {
 	})
 }
 
-// messages sends as many messages as are received.
+// messages sends messages as fast as they are received, with up to 128 under
+// way.
 func messages(b *testing.B, size int, send func([]byte), receive func()) {
 	send(numbered(size, 0))
 	receive()

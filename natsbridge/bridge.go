@@ -13,31 +13,31 @@ import (
 )
 
 const (
-	// requestLimit is how long a request to the server may take.
+	// requestLimit is the time limit for a request to the server.
 	requestLimit = 2 * time.Second
 
-	// Pauses after a failure: each is twice as long as the one before.
+	// The pauses after failures. Each is twice as long as the one before.
 	shortestPause = 20 * time.Millisecond
 	longestPause  = 500 * time.Millisecond
 
-	// watchPause is how often a bridge looks whether its name leads to
-	// something else, or to something at all.
+	// watchPause is how often a bridge checks whether its name exists and still
+	// refers to the same file.
 	watchPause = 100 * time.Millisecond
 
-	// checkPause is how often a bridge that has nothing to do looks whether the
-	// key holds what it should.
+	// checkPause is how often an idle bridge checks that the key holds what it
+	// should.
 	checkPause = 5 * time.Second
 )
 
-// A bridge is what the four functions have in common.
+// A bridge is the common part of the four functions.
 type bridge struct {
-	op, name string // of the segment or queue
+	op, name string // the operation; the name of the segment or queue
 	conn     *nats.Conn
 	place    *sharedseg.Place
 	kind     sharedseg.Kind
 	log      *slog.Logger
 
-	trouble string // what was logged last, "" if all is well
+	trouble string // the failure that was logged last, "" after a success
 	pause   time.Duration
 }
 
@@ -49,10 +49,11 @@ func newBridge(op, name string, conn *nats.Conn, place *sharedseg.Place, kind sh
 	return bridge{op: op, name: name, conn: conn, place: place, kind: kind, log: log}
 }
 
-// errAgain ends a session after which the next begins at once.
+// errAgain ends a session. The next one begins at once.
 var errAgain = errors.New("again")
 
-// run runs session after session, until ctx is done or one fails for good.
+// run runs one session after the other, until ctx is done or a session returns
+// a permanent error.
 func (b *bridge) run(ctx context.Context, session func(context.Context) error) error {
 	for {
 		err := session(ctx)
@@ -70,7 +71,7 @@ func (b *bridge) run(ctx context.Context, session func(context.Context) error) e
 	}
 }
 
-// permanent reports whether waiting is of no use.
+// permanent reports whether it is useless to try again after err.
 func permanent(err error) bool {
 	for _, target := range []error{
 		sharedseg.ErrIncompatible, errTooLarge, fs.ErrInvalid, fs.ErrPermission, errors.ErrUnsupported,
@@ -86,17 +87,17 @@ func permanent(err error) bool {
 // fail logs err, unless it was logged last, and pauses.
 func (b *bridge) fail(ctx context.Context, err error) {
 	if text := err.Error(); text != b.trouble {
-		b.log.Warn("not through; trying again", "error", err)
+		b.log.Warn("failed; trying again", "error", err)
 		b.trouble = text
 	}
 	b.pause = min(max(2*b.pause, shortestPause), longestPause)
 	sleep(ctx, b.pause)
 }
 
-// well notes that something went through.
+// well records a success.
 func (b *bridge) well() {
 	if b.trouble != "" {
-		b.log.Info("through again")
+		b.log.Info("succeeded again")
 		b.trouble = ""
 	}
 	b.pause = 0
@@ -118,14 +119,14 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// attach calls open with what Stat says of the name, when that leads to a live
-// segment or queue, and returns it, and its file. It waits for one if wait is
-// set.
+// attach calls open with the Info of the name when the name refers to a live
+// segment or queue. It returns the Info and the file. If wait is set, it waits
+// until there is one. shut closes what open opened.
 func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info) error, shut func()) (info sharedseg.Info, file os.FileInfo, err error) {
-	for said := false; ; {
+	for logged := false; ; {
 		info, err = sharedseg.Stat(b.name, b.place)
 		if err == nil && info.Kind != b.kind {
-			return info, nil, incompatible("it is a %s, not a %s", info.Kind, b.kind)
+			return info, nil, incompatible("the name is a %s, not a %s", info.Kind, b.kind)
 		}
 		if err == nil && info.Live() {
 			file, _ = os.Stat(info.Path)
@@ -133,7 +134,7 @@ func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info
 				if sameFile(file, info.Path) {
 					return info, file, nil
 				}
-				shut() // it was created anew meanwhile
+				shut() // it was re-created meanwhile
 				continue
 			}
 		}
@@ -142,9 +143,9 @@ func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info
 			return info, nil, err
 		case !wait:
 			return info, nil, fs.ErrNotExist
-		case !said:
-			said = true
-			b.log.Info("waiting until somebody creates it")
+		case !logged:
+			logged = true
+			b.log.Info("waiting until it is created")
 		}
 		if sleep(ctx, watchPause); ctx.Err() != nil {
 			return info, nil, ctx.Err()
@@ -152,23 +153,24 @@ func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info
 	}
 }
 
-// sameFile reports whether path leads to file still, or to nothing. On Windows,
-// in the page file, there is no file, and a name cannot be taken from a handle
-// that is open.
+// sameFile reports whether path still refers to file, or to nothing. Shared
+// memory on Windows has no file, and its name cannot be taken by another while
+// a handle is open.
 func sameFile(file os.FileInfo, path string) bool {
 	now, err := os.Stat(path)
 	return err != nil || file == nil || os.SameFile(file, now)
 }
 
 var (
-	errRecreated   = errors.New("the name leads to another now")
-	errReconnected = errors.New("the connection was lost meanwhile")
+	errRecreated   = errors.New("the name was removed and created again")
+	errReconnected = errors.New("the connection was lost and restored")
 )
 
-// guard returns a context that ends when path leads to another file, with
-// errRecreated as its cause, when the connection was closed for good, with
-// nats.ErrConnectionClosed, and if reconnects is set when it was made again,
-// with errReconnected. stop frees what guard uses.
+// guard returns a context that is cancelled in these cases: when path refers to
+// another file, with the cause errRecreated; when the connection was closed
+// permanently, with nats.ErrConnectionClosed; and, if reconnects is set, when
+// the connection was restored, with errReconnected. stop releases the resources
+// of guard.
 func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, reconnects bool) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	changes := b.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -202,12 +204,12 @@ func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, recon
 	}
 }
 
-// resume returns what a session ends with that was under a guard's context and
-// ended with err.
+// resume returns the error with which a session ends, if it ran under a guard's
+// context and failed with err.
 func (b *bridge) resume(guarded context.Context, err error) error {
 	switch cause := context.Cause(guarded); cause {
 	case errRecreated, errReconnected:
-		b.log.Info("beginning anew", "reason", cause)
+		b.log.Info("starting again", "reason", cause)
 		return errAgain
 	case nats.ErrConnectionClosed:
 		return cause

@@ -1,31 +1,45 @@
-// Package natsbridge connects segments and queues of several hosts, through
+// Package natsbridge connects the segments and queues of several hosts through
 // NATS JetStream.
 //
-// Shared memory ends at its host. When users outgrow that, they need an engine
-// that replicates, stores and reconnects; NATS is one, and this package is the
-// way from shared memory to it and back:
+//	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+//	if err != nil {
+//		return err
+//	}
+//	defer nc.Close()
+//	js, err := jetstream.New(nc)
+//	if err != nil {
+//		return err
+//	}
+//	// On one host, the segment "prices" goes to the key "prices" of a bucket:
+//	err = natsbridge.Publish(ctx, "prices", js, "shop", "prices", nil)
+//	// On the others, the key goes to a segment "prices":
+//	err = natsbridge.Mirror(ctx, js, "shop", "prices", "prices", nil)
 //
-//	Publish   the newest value of a segment goes to a key of a KeyValue bucket
-//	Mirror    the newest value of a key goes into a segment
-//	Forward   the messages of a queue go into a stream
-//	Drain     the messages of a stream go into a queue
+// It needs a NATS server with JetStream, and a bucket or stream on it. Shared
+// memory ends at its host. NATS stores, replicates and reconnects, and this
+// package carries values and messages to it and back:
 //
-// A host may publish and mirror the same key, as may any number of hosts: what
-// came from the key is not sent back.
+//	Publish   puts the newest value of a segment into a key of a KeyValue bucket
+//	Mirror    stores the newest value of a key in a segment
+//	Forward   publishes the messages of a queue to a stream
+//	Drain     sends the messages of a stream to a queue
 //
-// Each function runs until its context is done. It goes on after a lost
-// connection, a restarted server and a re-created segment or queue, and says so
-// through a [slog.Logger]. Each opens its name with a handle of its own, as a
-// handle cannot outlive what it was opened for, while a bridge does. Values
-// travel as they lie in the slot, so a bridge needs no Go type: it works with
-// every codec, also of programs that it does not know. The codec's ID, the name
-// of the type and the byte order travel beside the value, as headers, and the
-// other end refuses what Open would refuse.
+// A host can publish and mirror the same key, and so can any number of hosts: a
+// value that came from the key is not put there again.
 //
-// The connection is the caller's. Its options say how long a reconnect may
-// take: with [nats.MaxReconnects](-1) it never gives up, and
-// [nats.ReconnectWait] is how long the bridge stands still after a server is
-// back, at most.
+// Each function runs until its context is done. It continues after a lost
+// connection, a restart of the server, and a segment or queue that was removed
+// and created again, and reports these through a [slog.Logger]. A function
+// takes a name and not a handle, because a handle stays with the memory that it
+// opened, while a bridge follows the name.
 //
-// What is promised from host to host, and what is not, is in the README.
+// A bridge needs no Go type: it copies encodings, so it works with every codec.
+// The codec's ID, the name of the type and the byte order travel with the value
+// as headers. The other end refuses what Open would refuse.
+//
+// The caller owns the connection. Its options determine how long it tries to
+// reconnect: with [nats.MaxReconnects](-1) it never gives up. A bridge waits up
+// to [nats.ReconnectWait] after a server is back.
+//
+// The README says what is guaranteed from host to host, and what is not.
 package natsbridge

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A key is a key of a KeyValue bucket. It is used by the protocol of KeyValue,
-// which is that of a stream: [jetstream.KeyValue] itself has no headers.
+// A key is a key of a KeyValue bucket. It uses the bucket's stream directly, by
+// the protocol of KeyValue, because [jetstream.KeyValue] has no headers.
 type key struct {
 	js                  jetstream.JetStream
 	bucket, key         string
@@ -31,10 +31,10 @@ var (
 
 func newKey(js jetstream.JetStream, bucket, name string) (*key, error) {
 	if !validBucket.MatchString(bucket) {
-		return nil, invalid("the bucket %q: it must have characters A-Z, a-z, 0-9, '_' and '-' only", bucket)
+		return nil, invalid("the bucket %q: a name can have the characters A-Z, a-z, 0-9, '_' and '-'", bucket)
 	}
 	if !validKey.MatchString(name) || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") {
-		return nil, invalid("the key %q: it must have characters A-Z, a-z, 0-9, '-', '/', '_', '=' and '.' only, no '.' at its ends and none after another", name)
+		return nil, invalid("the key %q: a key can have the characters A-Z, a-z, 0-9, '-', '/', '_', '=' and '.', but no '.' at its beginning, at its end or after another '.'", name)
 	}
 	k := &key{js: js, bucket: bucket, key: name, stream: "KV_" + bucket, subject: "$KV." + bucket + "." + name}
 	k.putSubject, k.api = k.subject, jetstream.DefaultAPIPrefix
@@ -59,33 +59,33 @@ func (k *key) open(ctx context.Context) (jetstream.Stream, error) {
 	s, err := k.js.Stream(ctx, k.stream)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return nil, fmt.Errorf("there is no bucket %q: create it, as by jetstream.CreateKeyValue: %w", k.bucket, err)
+		return nil, fmt.Errorf("the bucket %q does not exist; create it, for example with CreateKeyValue of package jetstream: %w", k.bucket, err)
 	case err != nil:
 		return nil, err
 	case s.CachedInfo().Config.Mirror != nil:
-		return nil, fmt.Errorf("%w: the bucket %q is a mirror: use the one that it mirrors", errors.ErrUnsupported, k.bucket)
+		return nil, fmt.Errorf("%w: the bucket %q is a mirror: use the bucket that it mirrors", errors.ErrUnsupported, k.bucket)
 	}
 	return s, nil
 }
 
-// An entry is a revision of a key. The zero entry is that of a key that was
-// never set.
+// An entry is a revision of a key. The zero entry means that the key was never
+// set.
 type entry struct {
 	revision uint64
 	header   nats.Header
 	value    []byte
 }
 
-// marker reports whether the revision has no value: the key was deleted, or has
-// expired.
+// marker reports whether the revision has no value, because the key was deleted
+// or has expired.
 func (e *entry) marker() bool {
 	return e.revision == 0 || e.header.Get("KV-Operation") != "" || e.header.Get(jetstream.MarkerReasonHeader) != ""
 }
 
 func (e *entry) sum() [sha256.Size]byte { return sha256.Sum256(e.value) }
 
-// last returns the newest revision of the key. It asks the stream's leader:
-// with replicas, direct gets may be answered with an older one.
+// last returns the newest revision of the key. It asks the stream's leader: a
+// replica could answer a direct get with an older one.
 func (k *key) last(ctx context.Context) (e entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
@@ -123,8 +123,8 @@ func (k *key) last(ctx context.Context) (e entry, err error) {
 	return e, err
 }
 
-// put makes a new revision of the key, if the newest is expected. Else it
-// returns errConflict.
+// put puts a new revision of the key if the newest one is expected. Otherwise
+// it returns errConflict.
 func (k *key) put(ctx context.Context, m *nats.Msg, expected uint64) (revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
@@ -145,7 +145,8 @@ func (k *key) put(ctx context.Context, m *nats.Msg, expected uint64) (revision u
 
 var errConflict = errors.New("the key was changed meanwhile")
 
-// follow returns an iterator over the revisions of the key, from the newest on.
+// follow returns an iterator over the revisions of the key, starting with the
+// newest.
 func (k *key) follow(ctx context.Context, s jetstream.Stream) (jetstream.MessagesContext, func(), error) {
 	limited, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
@@ -164,6 +165,6 @@ func (k *key) follow(ctx context.Context, s jetstream.Stream) (jetstream.Message
 		messages.Stop()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortestPause)
 		defer cancel()
-		s.DeleteConsumer(ctx, c.CachedInfo().Name) // or it ends by its InactiveThreshold
+		s.DeleteConsumer(ctx, c.CachedInfo().Name) // if this fails, the consumer expires by its InactiveThreshold
 	}, nil
 }

@@ -17,46 +17,49 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A link is what all bridges of one host know about one segment and one key, in
-// whatever processes they run. It is a segment of its own, beside the one that
-// it is about, and it lies there when no bridge runs, so that a bridge that was
-// killed goes on where it was.
+// A link is the state that all bridges of one host share about one segment and
+// one key, in whatever processes they run. It is a segment of its own, next to
+// the one that it describes. It persists while no bridge runs, so that a bridge
+// that was killed can continue where it stopped.
 //
-// Its lock makes one step of what Publish and Mirror decide: Publish looks at
-// the segment and at the revision that it has to replace, and Mirror stores a
-// revision, while the other waits. The server then refuses what Publish puts if
-// the key has moved on from that revision. docs/models/bridge.pml is a model of
-// it. So a value that Mirror stored is never taken for one of this host, and
-// what is put replaces only what was here when it was stored.
+// Its lock makes each decision of Publish and Mirror one step. While Publish
+// reads the segment and the revision that it will replace, or while Mirror
+// stores a revision, the other waits. The server refuses a value from Publish
+// if the key no longer has that revision. docs/models/bridge.pml is a model of
+// this protocol. It ensures that a value stored by Mirror is never taken for
+// one of this host, and that a put replaces only the revision that this host
+// had when the value was stored.
 type link struct {
 	*segment.Segment[base]
 	name  string
 	about bridge
-	load  func(*[]byte) (version uint64, err error) // the value of the segment that it is about
+	load  func(*[]byte) (version uint64, err error) // loads the value of the segment that the link describes
 	buf   []byte
-	state base // what the last update saw or made
+	state base // the base after the last update
 }
 
-// A base says how far segment and key agree.
+// A base records how far the segment and the key agree.
 type base struct {
-	Origin   [16]byte // of what Publish puts
-	Revision uint64   // the newest of the key that was dealt with
-	// Sum is the SHA-256 of the encoding that the key has in that revision. A
-	// segment with another value was changed by this host. 0: none.
+	Origin   [16]byte // identifies the values that Publish puts
+	Revision uint64   // the key's newest revision that was processed
+	// Sum is the SHA-256 of the key's encoding in that revision, or 0 if it has
+	// no value. A segment with another value was changed by this host.
 	Sum [sha256.Size]byte
-	// Incoming is that of the revision IncomingRevision, which Mirror stores.
-	// If it is killed then, the segment's value tells whether it has.
+	// Incoming is the SHA-256 of the revision IncomingRevision while Mirror
+	// stores it. If Mirror is killed meanwhile, the segment's value shows
+	// whether it was stored.
 	IncomingRevision uint64
 	Incoming         [sha256.Size]byte
-	// Outgoing is that of the value that Publish puts in place of Revision,
-	// until the server has answered. If the answer is lost, and others have set
-	// the key since, the value may have been put before theirs, and putting it
-	// again could bring it back. So it counts as put.
+	// Outgoing is the SHA-256 of the value that Publish puts in place of
+	// Revision, until the server answers. Suppose that the answer is lost and
+	// another host has set the key since. The value may have been put before
+	// that, and putting it again could bring back an old value. So it is
+	// treated as put.
 	Outgoing [sha256.Size]byte
 }
 
-// settle notes what the key's newest revision is, and with that, that no value
-// is under way.
+// settle records e as the key's newest revision, and that no value is under
+// way.
 func (b *base) settle(e *entry) {
 	b.Revision, b.Sum, b.Outgoing = e.revision, [sha256.Size]byte{}, [sha256.Size]byte{}
 	if !e.marker() {
@@ -64,8 +67,8 @@ func (b *base) settle(e *entry) {
 	}
 }
 
-// linkName is the name of the link's segment. A bucket that was deleted and
-// created anew is another.
+// linkName returns the name of the link's segment. It differs for a bucket that
+// was deleted and created again.
 func linkName(name string, k *key, stream jetstream.Stream) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%s\n", name, k.bucket, k.key)
@@ -97,11 +100,12 @@ func openLink(ctx context.Context, b *bridge, k *key, stream jetstream.Stream) (
 	return l, nil
 }
 
-// errUnchanged is returned by the function of an update that changes nothing.
+// errUnchanged is returned by the function passed to update if it changes
+// nothing.
 var errUnchanged = errors.New("unchanged")
 
-// update runs f with the link's lock held, after what a Mirror began that was
-// killed is finished.
+// update runs f with the link's lock held. Before that, it completes what a
+// killed Mirror began.
 func (l *link) update(ctx context.Context, f func(*base) error) error {
 	err := l.UpdateContext(ctx, func(b *base) error {
 		finished, err := l.finish(b)
@@ -121,7 +125,7 @@ func (l *link) update(ctx context.Context, f func(*base) error) error {
 	return err
 }
 
-// finish notes that the segment has the incoming value, if it has.
+// finish records that the segment has the incoming value, if it has.
 func (l *link) finish(b *base) (bool, error) {
 	if b.IncomingRevision == 0 || l.load == nil {
 		return false, nil
@@ -136,10 +140,11 @@ func (l *link) finish(b *base) (bool, error) {
 	return true, nil
 }
 
-// forget ends what Mirror has announced.
+// forget ends Mirror's announcement.
 func (b *base) forget() { b.IncomingRevision, b.Incoming = 0, [sha256.Size]byte{} }
 
-// agree notes that the value with that sum was put, and is the key's revision.
+// agree records that the value with that sum was put as the given revision of
+// the key.
 func (l *link) agree(ctx context.Context, revision uint64, sum [sha256.Size]byte) error {
 	return l.update(ctx, func(b *base) error {
 		if revision > b.Revision {
@@ -149,9 +154,8 @@ func (l *link) agree(ctx context.Context, revision uint64, sum [sha256.Size]byte
 	})
 }
 
-// reconcile notes what the key's newest revision is where that cannot be
-// learned from its messages: the server has lost the newest ones, or its answer
-// was lost.
+// reconcile records the key's newest revision where the messages cannot tell
+// it: the server has lost its newest revisions, or its answer was lost.
 func (l *link) reconcile(ctx context.Context, last *entry) error {
 	return l.update(ctx, func(b *base) error {
 		switch {
@@ -167,16 +171,17 @@ func (l *link) reconcile(ctx context.Context, last *entry) error {
 	})
 }
 
-// own reports whether a revision was put by this host.
+// own reports whether this host put the revision.
 func (l *link) own(e *entry) bool { return e.header.Get(HeaderOrigin) == l.origin() }
 
 func (l *link) origin() string { return hex.EncodeToString(l.state.Origin[:]) }
 
-// close closes the link. It is called when the handle of the segment that it is
-// about is closed. If that was the last, nobody needs the link any more.
+// close closes the link. It is called after the handle of the segment that the
+// link describes was closed. If that was the last handle, close removes the
+// link.
 func (l *link) close() {
 	if err := l.Close(); err != nil {
-		l.about.log.Warn("closing what bridges share", "error", err)
+		l.about.log.Warn("cannot close the state that bridges share", "error", err)
 	}
 	about, err := sharedseg.Stat(l.about.name, l.about.place)
 	if err == nil && !about.Live() || errors.Is(err, fs.ErrNotExist) {

@@ -23,7 +23,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// roles are the parts that are killed, in processes of their own.
+// roles are the parts that tests kill. They run in separate processes.
 var roles = map[string]func([]string) error{
 	"server":   serverRole,
 	"publish":  publishRole,
@@ -51,7 +51,7 @@ func want(t testing.TB, err, target error, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("error is %q, want %q in it", err, text)
+			t.Errorf("error is %q, want it to contain %q", err, text)
 		}
 	}
 }
@@ -67,13 +67,12 @@ func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for start := time.Now(); !is(); time.Sleep(time.Millisecond) {
 		if time.Since(start) > proctest.Patience {
-			t.Fatalf("it has been %v, and not: %s", proctest.Patience, what)
+			t.Fatalf("not within %v: %s", proctest.Patience, what)
 		}
 	}
 }
 
-// A natsServer is a real server, in a process of its own, with a directory of
-// its own.
+// A natsServer is a real server in its own process, with its own directory.
 type natsServer struct {
 	*proctest.Proc
 	t    testing.TB
@@ -102,7 +101,7 @@ func (s *natsServer) start() {
 	s.Expect("ready")
 }
 
-// stop ends the server as an operator would.
+// stop ends the server with SIGTERM, as an operator would.
 func (s *natsServer) stop() {
 	s.Signal(syscall.SIGTERM)
 	s.Reap()
@@ -131,7 +130,7 @@ func serverRole(args []string) error {
 	if os.Getenv("SHAREDSEG_TEST_LOG") != "" {
 		s.ConfigureLogger()
 	}
-	s.Start() // and with it, the handler of SIGTERM
+	s.Start() // this also installs the handler of SIGTERM
 	if !s.ReadyForConnections(proctest.Patience) {
 		return errors.New("the server is not ready")
 	}
@@ -140,8 +139,7 @@ func serverRole(args []string) error {
 	return nil
 }
 
-// connect returns a connection as the README recommends it, but in more of a
-// hurry.
+// connect returns a connection as the README recommends, with shorter waits.
 func connect(url string) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
 		nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
@@ -163,7 +161,7 @@ func (s *natsServer) connect() jetstream.JetStream {
 	return js
 }
 
-// bucket creates a bucket, on disk.
+// bucket creates a bucket on disk.
 func bucket(t testing.TB, js jetstream.JetStream, name string) jetstream.KeyValue {
 	t.Helper()
 	kv, err := js.CreateKeyValue(patience(t), jetstream.KeyValueConfig{Bucket: name, History: 64})
@@ -171,7 +169,8 @@ func bucket(t testing.TB, js jetstream.JetStream, name string) jetstream.KeyValu
 	return kv
 }
 
-// A host has names of its own, as it has a directory of its own.
+// A host stands in for a machine: it has its own directory, and so its own
+// names.
 type host struct{ dir string }
 
 func newHost(t testing.TB) *host { return &host{proctest.TempDir(t)} }
@@ -180,7 +179,7 @@ func (h *host) segment() *segment.Options { return &segment.Options{Dir: h.dir} 
 
 func (h *host) queue() *queue.Options { return &queue.Options{Dir: h.dir, Persist: true} }
 
-// logger is where bridges of tests log to: the test's log.
+// logger returns a logger that writes to the test's log.
 func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
@@ -194,7 +193,7 @@ type running struct {
 	once sync.Once
 }
 
-// run runs a bridge until the test ends, or stop.
+// run runs a bridge until the test ends or stop is called.
 func run(t testing.TB, bridge func(context.Context) error) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{t: t, stop: cancel, done: make(chan struct{})}
@@ -206,7 +205,7 @@ func run(t testing.TB, bridge func(context.Context) error) *running {
 	return r
 }
 
-// end ends the bridge, if it still runs.
+// end ends the bridge if it still runs.
 func (r *running) end() {
 	r.once.Do(func() {
 		r.stop()
@@ -216,7 +215,7 @@ func (r *running) end() {
 	})
 }
 
-// result waits for the bridge's end by itself.
+// result waits until the bridge returns, and returns its error.
 func (r *running) result() error {
 	r.t.Helper()
 	select {
@@ -228,7 +227,7 @@ func (r *running) result() error {
 	}
 }
 
-// fails waits for the bridge's end by itself, with an error.
+// fails waits until the bridge returns an error that matches target.
 func (r *running) fails(target error, texts ...string) {
 	r.t.Helper()
 	r.once.Do(func() {})
@@ -259,7 +258,8 @@ func (h *host) drain(t testing.TB, js jetstream.JetStream, stream, consumer, nam
 	})
 }
 
-// roleLogger is silent, unless somebody looks for the cause of a failure.
+// roleLogger returns a silent logger, unless SHAREDSEG_TEST_LOG is set to find
+// the cause of a failure.
 func roleLogger(name string) *slog.Logger {
 	if os.Getenv("SHAREDSEG_TEST_LOG") != "" {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("pid", os.Getpid())

@@ -15,17 +15,18 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// The headers of a message, whose data is the encoding. What is not printable
-// ASCII in a codec's ID or a type is quoted, as by [strconv.Quote].
+// The headers of a message. Its data is the encoding of the value. If a codec's
+// ID or a type contains anything except printable ASCII, it is quoted as by
+// [strconv.Quote].
 const (
 	HeaderCodec    = "Sharedseg-Codec"    // the codec's ID
-	HeaderType     = "Sharedseg-Type"     // the Go type, as the creator of the name called it
+	HeaderType     = "Sharedseg-Type"     // the Go type in the program that created the name
 	HeaderOrder    = "Sharedseg-Order"    // the byte order of the machine, "le" or "be"
 	HeaderCapacity = "Sharedseg-Capacity" // bytes of the largest encoding
-	HeaderOrigin   = "Sharedseg-Origin"   // of a value: a random number of the bridge's host, segment and key
+	HeaderOrigin   = "Sharedseg-Origin"   // of a value: a random number that identifies the host, segment and key
 )
 
-// A label is what a message says of its encoding.
+// A label describes the encoding in a message.
 type label struct {
 	codec, typ, order string
 	capacity          int
@@ -56,13 +57,14 @@ func (l *label) header() nats.Header {
 	}
 }
 
-// readLabel returns the label of a message; for one that has none, as others
-// than bridges publish, that of the codec with the ID assumed.
+// readLabel returns the label of a message. A message that was not published by
+// a bridge has none: then readLabel returns that of the codec with the ID
+// assumed.
 func readLabel(h nats.Header, assumed string) (l label, err error) {
 	id := h.Get(HeaderCodec)
 	if id == "" {
 		if assumed == "" {
-			return l, incompatible("a value has no header %s: it was not published by a bridge; set Codec in the options to the ID that such values have", HeaderCodec)
+			return l, incompatible("a value has no header %s, as it was not published by a bridge; set Codec in the options to the codec ID of such values", HeaderCodec)
 		}
 		return label{codec: assumed, order: order}, nil
 	}
@@ -77,26 +79,26 @@ func readLabel(h nats.Header, assumed string) (l label, err error) {
 		}
 	}
 	if err != nil {
-		return l, incompatible("a value has headers that no bridge writes: %v", err)
+		return l, incompatible("a value has invalid headers: %v", err)
 	}
 	return l, nil
 }
 
-// check returns nil if an encoding with label l is one for a segment or queue
-// with label to. where says where l was found.
+// check returns nil if an encoding with label l fits a segment or queue with
+// label to. where is the place of l, for the error.
 func (l *label) check(where string, to *label) error {
 	switch {
 	case l.codec != to.codec:
-		return incompatible("%s has values of codec %s, here it is %s", where, l, to)
+		return incompatible("%s has values of codec %s, the codec here is %s", where, l, to)
 	case l.order != to.order && !neutral(l.codec):
-		return incompatible("%s has values of byte order %q, here it is %q, and codec %q is not known to be the same in both",
+		return incompatible("%s has values of byte order %q, the order here is %q, and the encodings of codec %q may depend on it",
 			where, l.order, to.order, l.codec)
 	}
 	return nil
 }
 
 // neutral reports whether a codec has the same encodings on all machines. The
-// IDs of codec.Fixed have the byte order in them.
+// IDs of codec.Fixed include the byte order.
 func neutral(id string) bool {
 	switch id {
 	case codec.JSON[any]().ID(), codec.Gob[any]().ID(), codec.String().ID(), codec.UTF16().ID(), codec.Bytes().ID():
@@ -136,22 +138,22 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{fs.ErrInvalid}, args...)...)
 }
 
-// errTooLarge is sharedseg.ErrTooLarge where it ends a bridge.
-var errTooLarge = fmt.Errorf("the message stays where it is: %w", sharedseg.ErrTooLarge)
+// errTooLarge wraps sharedseg.ErrTooLarge where it ends a bridge.
+var errTooLarge = fmt.Errorf("the message stays in its queue or stream: %w", sharedseg.ErrTooLarge)
 
 // refused returns an error that wraps sharedseg.ErrTooLarge if err means that
-// the server, or the stream, does not take a message because of its size; else
-// nil.
+// the server or the stream refused a message because of its size. Otherwise it
+// returns nil.
 func refused(conn *nats.Conn, m *nats.Msg, err error) error {
 	api, isAPI := errors.AsType[*jetstream.APIError](err)
 	const headerExceedsMaximum = 10097
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w: %d bytes with its headers, the server takes max_payload = %d", sharedseg.ErrTooLarge, m.Size(), conn.MaxPayload())
+		return fmt.Errorf("%w: %d bytes with headers, and the server's max_payload is %d", sharedseg.ErrTooLarge, m.Size(), conn.MaxPayload())
 	case isAPI && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fmt.Errorf("%w: %d bytes with its headers: %v", sharedseg.ErrTooLarge, m.Size(), api)
+		return fmt.Errorf("%w: %d bytes with headers: %v", sharedseg.ErrTooLarge, m.Size(), api)
 	case isAPI && api.ErrorCode == headerExceedsMaximum:
-		return fmt.Errorf("%w: the headers, with the codec's ID of %d bytes: %v", sharedseg.ErrTooLarge, len(m.Header.Get(HeaderCodec)), api)
+		return fmt.Errorf("%w: the headers, which include a codec ID of %d bytes: %v", sharedseg.ErrTooLarge, len(m.Header.Get(HeaderCodec)), api)
 	}
 	return nil
 }

@@ -13,45 +13,46 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// MirrorOptions are the options of Mirror. The zero value, and nil, are ready
-// to use.
+// MirrorOptions are the options of Mirror. A nil *MirrorOptions and the zero
+// value select the defaults.
 type MirrorOptions struct {
-	// Segment says where the segment is, and how it is created if there is
-	// none. With a Capacity of 0 it gets that of the segment whose values are
-	// in the key.
+	// Segment says where the segment is, and how Mirror creates it if it does
+	// not exist. If its Capacity is 0, the new segment gets the capacity of the
+	// segment that was published.
 	Segment *segment.Options
-	// Codec is the ID of the codec of values that do not say, as those that
-	// other NATS clients put. "": they are refused.
+	// Codec is the ID of the codec for values without headers, such as those
+	// that other NATS clients put. If it is "", Mirror refuses such values.
 	Codec string
-	// Logger is told when a bridge begins, stands still, goes on and refuses a
-	// value. nil: slog.Default().
+	// Logger receives a message when the bridge starts, fails, succeeds again,
+	// or refuses a value. If it is nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
 // Mirror stores the newest value of a key of a KeyValue bucket in the segment
-// of that name, now and whenever the key changes, until ctx is done. If there
-// is no such segment, the first value creates it, with the codec that the
-// value's headers name. Programs may open it before or after, as if the
-// programs of the other host ran here.
+// of that name. It does so at once and whenever the key changes, until ctx is
+// done. If the segment does not exist, the first value creates it, with the
+// codec that the value's headers name. Programs can open the segment before or
+// after that.
 //
-// Revisions are stored in their order, none twice, and the newest always; how
-// many of those before are left out depends on the bucket's history and on the
-// link. What this host published is not stored again. A key that is deleted
-// changes nothing here.
+// Mirror stores revisions in order and each at most once. It always stores the
+// newest. How many earlier ones it skips depends on the bucket's history and on
+// the speed of the connection. It does not store values that this host
+// published. When the key is deleted, the segment keeps its value.
 //
-// What a program of this host stores is overwritten by the next revision,
+// If a program of this host stores a value, the next revision overwrites it,
 // unless a [Publish] of the same key, bucket and segment runs on this host and
-// puts it before.
+// puts the value first.
 //
-// A value that is larger than the segment's capacity is logged, and the next is
-// tried. The segment keeps what it had.
+// If a value is larger than the segment's capacity, Mirror logs that, and the
+// segment keeps its value. Mirror continues with the next revision.
 //
-// Mirror blocks, returns when ctx is done, with its error, and on errors that
-// waiting does not cure: ErrIncompatible (the values have another codec than
-// the segment, or none that is known, or the name is no segment), fs.ErrInvalid
-// (name, bucket or key), fs.ErrPermission, errors.ErrUnsupported, and
-// [nats.ErrConnectionClosed] when the connection was closed for good.
-// Everything else is logged and tried again, a missing bucket included.
+// Mirror blocks. It returns the error of ctx when ctx is done. It also returns
+// when trying again would be useless: ErrIncompatible if the values have a
+// codec that is unknown or not the segment's, or the name is not a segment;
+// fs.ErrInvalid for a name, bucket or key that is not valid; fs.ErrPermission;
+// errors.ErrUnsupported; and [nats.ErrConnectionClosed] when the connection was
+// closed permanently. It logs all other errors, including a missing bucket, and
+// tries again.
 func Mirror(ctx context.Context, js jetstream.JetStream, bucket, key, name string, o *MirrorOptions) error {
 	if o == nil {
 		o = new(MirrorOptions)
@@ -77,7 +78,7 @@ type mirror struct {
 	link    *link
 }
 
-// session mirrors until the segment, the bucket or the connection is another.
+// session mirrors until the segment, the bucket or the connection changes.
 func (m *mirror) session(ctx context.Context) error {
 	stream, err := m.key.open(ctx)
 	if err != nil {
@@ -109,10 +110,10 @@ func (m *mirror) session(ctx context.Context) error {
 	return m.resume(guarded, m.mirror(guarded, stream))
 }
 
-// first returns the newest revision of the key. It waits for one with a value,
-// if there is no segment yet for which it would be.
+// first returns the newest revision of the key. If the segment does not exist,
+// it waits for a revision with a value.
 func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, error) {
-	for said := false; ; said = true {
+	for logged := false; ; logged = true {
 		last, err := m.key.last(ctx)
 		if err != nil || !last.marker() {
 			return &last, err
@@ -123,8 +124,8 @@ func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, er
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if !said {
-			m.log.Info("waiting for a value, or until somebody creates the segment")
+		if !logged {
+			m.log.Info("waiting for a value, or until the segment is created")
 		}
 		if sleep(ctx, longestPause); ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -132,8 +133,8 @@ func (m *mirror) first(ctx context.Context, stream jetstream.Stream) (*entry, er
 	}
 }
 
-// open opens the segment. It creates it if there is none, for the values of
-// which first is one.
+// open opens the segment. If it does not exist, open creates it for values like
+// first.
 func (m *mirror) open(ctx context.Context, first *entry) (info sharedseg.Info, file os.FileInfo, err error) {
 	var o segment.Options
 	if m.opts.Segment != nil {
@@ -150,7 +151,7 @@ func (m *mirror) open(ctx context.Context, first *entry) (info sharedseg.Info, f
 		}
 		made, err := segment.Create(m.name, codec.Opaque(l.codec), &create)
 		if err == nil {
-			defer made.Close() // when it is open once more
+			defer made.Close() // after it was opened again
 		} else if !errors.Is(err, fs.ErrExist) {
 			return info, nil, err
 		}
@@ -184,7 +185,7 @@ func (m *mirror) mirror(ctx context.Context, stream jetstream.Stream) error {
 			m.well()
 		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
 			return err
-		default: // nothing came, because nothing changed, or because the consumer has ended
+		default: // no message: nothing has changed, or the consumer has ended
 			last, err := m.key.last(ctx)
 			if err != nil {
 				return err
@@ -196,7 +197,8 @@ func (m *mirror) mirror(ctx context.Context, stream jetstream.Stream) error {
 	}
 }
 
-// store stores a revision in the segment, unless that has it, or a newer one.
+// store stores a revision in the segment, unless the segment has that or a
+// newer one.
 func (m *mirror) store(ctx context.Context, e *entry) error {
 	if e.marker() {
 		m.log.Info("the key was deleted; the segment keeps its value", "revision", e.revision)
@@ -222,9 +224,9 @@ func (m *mirror) store(ctx context.Context, e *entry) error {
 	}
 }
 
-// announce reports whether a revision is to be stored, and if so notes that it
-// is about to be. If this process is killed after that, and after the segment
-// has the value, others know where it came from.
+// announce reports whether a revision must be stored. If so, it records that
+// before the store. If this process is then killed, other bridges know where
+// the segment's value came from.
 func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 	err = m.link.update(ctx, func(b *base) error {
 		due = m.due(b, e)
@@ -241,8 +243,9 @@ func (m *mirror) announce(ctx context.Context, e *entry) (due bool, err error) {
 	return due, err
 }
 
-// commit stores a revision that was announced, unless it has been dealt with
-// since. It is not over if another Mirror has announced another.
+// commit stores a revision that was announced, unless another bridge has
+// processed it since. It reports over = false if another Mirror has announced
+// another revision.
 func (m *mirror) commit(ctx context.Context, e *entry) (over bool, err error) {
 	var failed error
 	err = m.link.update(ctx, func(b *base) error {
@@ -264,8 +267,8 @@ func (m *mirror) commit(ctx context.Context, e *entry) (over bool, err error) {
 	return over, errors.Join(err, failed)
 }
 
-// due reports whether a revision is to be stored: it is new here, and was not
-// put by this host, or the segment has no value at all.
+// due reports whether a revision must be stored: the segment has no value at
+// all, or the revision is new on this host and was not put by it.
 func (m *mirror) due(b *base, e *entry) bool {
 	if m.segment.Version() == 0 {
 		return true

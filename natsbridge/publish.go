@@ -15,57 +15,58 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// PublishOptions are the options of Publish. The zero value, and nil, are ready
-// to use.
+// PublishOptions are the options of Publish. A nil *PublishOptions and the zero
+// value select the defaults.
 type PublishOptions struct {
-	// Segment says where the segment is: Dir, Mode, SecurityDescriptor and
-	// Global count.
+	// Segment says where the segment is. Only Dir, Mode, SecurityDescriptor and
+	// Global are used.
 	Segment *segment.Options
-	// Interval is the shortest time between two values that are put. 0: as many
-	// as the server acknowledges, one after the other.
+	// Interval is the minimum time between two puts. If it is 0, Publish puts
+	// the next value as soon as the server has acknowledged the last one.
 	Interval time.Duration
-	// Codec is the ID of the codec of values that are in the key and do not
-	// say, as those that other NATS clients put. "": such a key is not
-	// overwritten.
+	// Codec is the ID of the codec for values in the key that have no headers,
+	// such as those that other NATS clients put. If it is "", Publish does not
+	// overwrite such values.
 	Codec string
-	// Logger is told when a bridge begins, stands still, goes on and refuses a
-	// value. nil: slog.Default().
+	// Logger receives a message when the bridge starts, fails, succeeds again,
+	// or refuses a value. If it is nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
 // Publish puts the newest value of the segment of that name into a key of a
-// KeyValue bucket, now and whenever it changes, until ctx is done. It waits
-// until there is such a segment.
+// KeyValue bucket. It does so at once and whenever the value changes, until ctx
+// is done. If the segment does not exist, Publish waits until it does.
 //
-// Values that follow each other faster than the server acknowledges them are
-// conflated: one is under way at a time, and the next is the newest then. The
-// last one always goes. A value that a [Mirror] of the same key stored in the
-// segment is not put, nor one that is there already.
+// Publish puts one value at a time. If the segment changes while the server has
+// not acknowledged it, the next put has the newest value then, and values in
+// between are skipped. The last value is always put. Publish does not put a
+// value that a [Mirror] of the same key stored in the segment, nor one that the
+// key already has.
 //
-// A value is put only in place of the revision that was known on this host when
-// it was read; if another host was faster, it is put after the other's, unless
-// a Mirror brought that one here first. So the order in the key decides, and
-// hosts that publish and mirror a key end with the same value.
+// A value replaces only the revision that this host knew when Publish read the
+// value. If another host was faster, the value is put after that host's, unless
+// a Mirror has stored that one here first. So the order in the key decides, and
+// all hosts that publish and mirror a key end with the same value.
 //
-// Any number of bridges may publish one segment, or one key. What was put by
-// others than bridges, or with another codec, is not overwritten: that is
-// ErrIncompatible, and deleting the key makes way. A deleted key is set again
-// by the next change.
+// Any number of bridges can publish one segment or one key. Publish does not
+// overwrite a value that has another codec or was not put by a bridge: it
+// returns ErrIncompatible. Delete the key to permit that. A deleted key is set
+// again by the next change.
 //
-// A value that is larger than the server, or the bucket, takes is logged, and
-// the next is tried. The key keeps what it had.
+// If a value is larger than the server or the bucket permits, Publish logs
+// that, and the key keeps its value. Publish continues with the next value.
 //
-// While the bridge is open, so is the segment, as for any reader: a program
-// that comes back finds the old value, and must have the old type and capacity,
-// unless [sharedseg.Remove] took the name away, in which case the bridge
-// follows.
+// Publish keeps the segment open, like any reader. A program that is restarted
+// finds the old value, and must use the old type and capacity. If the name is
+// removed with [sharedseg.Remove], Publish follows the name to the next
+// segment.
 //
-// Publish blocks, returns when ctx is done, with its error, and on errors that
-// waiting does not cure: ErrIncompatible (another codec in the key, or the name
-// is no segment), fs.ErrInvalid (name, bucket or key), fs.ErrPermission,
-// errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
-// closed for good. Everything else is logged and tried again, a missing bucket
-// included.
+// Publish blocks. It returns the error of ctx when ctx is done. It also returns
+// when trying again would be useless: ErrIncompatible if the key has another
+// codec, or the name is not a segment; fs.ErrInvalid for a name, bucket or key
+// that is not valid; fs.ErrPermission; errors.ErrUnsupported; and
+// [nats.ErrConnectionClosed] when the connection was closed permanently. It
+// logs all other errors, including a missing bucket, and tries again.
 func Publish(ctx context.Context, name string, js jetstream.JetStream, bucket, key string, o *PublishOptions) error {
 	if o == nil {
 		o = new(PublishOptions)
@@ -81,7 +82,7 @@ func Publish(ctx context.Context, name string, js jetstream.JetStream, bucket, k
 	return p.run(ctx, p.session)
 }
 
-// place is where a segment is.
+// place returns the place of a segment.
 func place(o *segment.Options) *sharedseg.Place {
 	if p := o.Place(); p != nil {
 		return p
@@ -97,11 +98,11 @@ type publisher struct {
 	segment  *segment.Reader[[]byte]
 	label    label
 	link     *link
-	buf      []byte // of the segment's value
-	tooLarge uint64 // the version that the server does not take
+	buf      []byte // the segment's value
+	tooLarge uint64 // the version that the server refused
 }
 
-// session publishes until the segment, the bucket or the connection is another.
+// session publishes until the segment, the bucket or the connection changes.
 func (p *publisher) session(ctx context.Context) (err error) {
 	stream, err := p.key.open(ctx)
 	if err != nil {
@@ -132,7 +133,7 @@ func (p *publisher) session(ctx context.Context) (err error) {
 	return p.resume(guarded, p.publish(guarded))
 }
 
-// check compares what bridges know of the key with what it holds.
+// check compares the link with the key.
 func (p *publisher) check(ctx context.Context) error {
 	last, err := p.key.last(ctx)
 	if err != nil {
@@ -144,8 +145,7 @@ func (p *publisher) check(ctx context.Context) error {
 	return p.link.reconcile(ctx, &last)
 }
 
-// replaceable returns nil if a revision may be replaced by a value of the
-// segment.
+// replaceable returns nil if a value of the segment can replace the revision.
 func (p *publisher) replaceable(e *entry) error {
 	if e.marker() {
 		return nil
@@ -155,7 +155,7 @@ func (p *publisher) replaceable(e *entry) error {
 		return err
 	}
 	if err := there.check(p.key.String(), &p.label); err != nil {
-		return fmt.Errorf("%w; delete the key to have it replaced", err)
+		return fmt.Errorf("%w; delete the key to replace it", err)
 	}
 	return nil
 }
@@ -200,16 +200,16 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 }
 
-// A try is what one look at segment and link says.
+// A try is the result of reading the segment and the link once.
 type try struct {
 	version  uint64
 	sum      [sha256.Size]byte // of the value in p.buf
-	dirty    bool              // this host stored it, so it has to be put
-	expected uint64            // the revision in place of which it is put
-	again    bool              // it was tried before, and nobody knows what became of it
+	dirty    bool              // this host stored the value, so it must be put
+	expected uint64            // the revision that the value replaces
+	again    bool              // the value was tried before, with an unknown result
 }
 
-// look reads the segment's value into p.buf, and if it has to be put, notes
+// look reads the segment's value into p.buf. If it must be put, look records
 // that it is under way.
 func (p *publisher) look(ctx context.Context) (t try, err error) {
 	err = p.link.update(ctx, func(b *base) (err error) {
@@ -225,7 +225,8 @@ func (p *publisher) look(ctx context.Context) (t try, err error) {
 	return t, err
 }
 
-// peek is look with the link's lock held. It changes nothing.
+// peek is like look, but the caller holds the link's lock, and it changes
+// nothing.
 func (p *publisher) peek(b *base) (t try, err error) {
 	if t.version, err = p.segment.LoadInto(&p.buf); err != nil {
 		return t, err
@@ -236,8 +237,8 @@ func (p *publisher) peek(b *base) (t try, err error) {
 	return t, nil
 }
 
-// wait waits for a version after the one that is there. From time to time it
-// looks whether the key is as it was left.
+// wait waits for a version after the given one. Every checkPause it checks that
+// the key is unchanged.
 func (p *publisher) wait(ctx context.Context, version uint64) error {
 	for {
 		limited, cancel := context.WithTimeout(ctx, checkPause)
@@ -256,9 +257,9 @@ func (p *publisher) wait(ctx context.Context, version uint64) error {
 	}
 }
 
-// giveWay is for a put that was refused because the key has another revision
-// than was expected. What it has is this host's, of which the answer was lost,
-// or another's, whose value Mirror may have stored here since.
+// giveWay handles a put that was refused because the key has another revision
+// than expected. Either this host put that revision and the answer was lost, or
+// another host did, and Mirror may have stored it here since.
 func (p *publisher) giveWay(ctx context.Context, t *try) error {
 	last, err := p.key.last(ctx)
 	if err != nil {
@@ -270,9 +271,9 @@ func (p *publisher) giveWay(ctx context.Context, t *try) error {
 	return p.giveWayTo(ctx, &last, t)
 }
 
-// giveWayTo notes that the key has a revision that is to be replaced by what
-// this host stored, if the segment has that still. Else the revision is
-// Mirror's.
+// giveWayTo records that the key's revision will be replaced by the value that
+// this host stored, if the segment still has that value. Otherwise Mirror
+// handles the revision.
 func (p *publisher) giveWayTo(ctx context.Context, last *entry, refused *try) error {
 	if err := p.link.reconcile(ctx, last); err != nil {
 		return err
@@ -285,7 +286,7 @@ func (p *publisher) giveWayTo(ctx context.Context, last *entry, refused *try) er
 		case !t.dirty || last.revision <= b.Revision:
 			return errUnchanged
 		case refused.again && t.sum == refused.sum:
-			b.Sum, b.Outgoing = t.sum, [sha256.Size]byte{} // it may have been put before last was
+			b.Sum, b.Outgoing = t.sum, [sha256.Size]byte{} // it may have been put before last
 			return nil
 		}
 		b.settle(last)

@@ -19,48 +19,51 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// ForwardOptions are the options of Forward. The zero value, and nil, are ready
-// to use.
+// ForwardOptions are the options of Forward. A nil *ForwardOptions and the zero
+// value select the defaults.
 type ForwardOptions struct {
-	// Queue says where the queue is: Dir, Mode, SecurityDescriptor and Global
-	// count.
+	// Queue says where the queue is. Only Dir, Mode, SecurityDescriptor and
+	// Global are used.
 	Queue *queue.Options
-	// InFlight is the number of messages that are under way at a time, and so
-	// as many as a process that is killed may send twice. 0: 1, which keeps the
-	// order whatever happens. With more, a link with a long way carries more,
-	// and messages may change places when the server or the connection fails.
+	// InFlight is the maximum number of messages that are under way at a time.
+	// If this process is killed, up to so many messages are sent twice. 0 means
+	// 1, which always keeps the order. A larger number increases the throughput
+	// of a connection with a long round trip, but messages can change their
+	// order when the server or the connection fails.
 	InFlight int
 	// Logger is told when a bridge begins, stands still and goes on. nil:
 	// slog.Default().
 	Logger *slog.Logger
 }
 
-// Forward receives the messages of the queue of that name, and publishes them
-// to a subject that a stream takes, until ctx is done. It waits until there is
-// such a queue. The stream is best one of WorkQueuePolicy.
+// Forward receives the messages of the queue of that name and publishes them to
+// a subject of a stream, until ctx is done. If the queue does not exist,
+// Forward waits until it does. The stream should have WorkQueuePolicy.
 //
-// A message is Done when the stream has acknowledged it, and not before: if
-// this process is killed, the next receiver of the queue gets what was under
-// way, so a message may be in the stream twice, and is never lost. A message
-// that is published again by the same call, because an answer was lost, has the
-// same Nats-Msg-Id, and the stream drops it within its window of duplicates.
-// How safe an acknowledged message is, is the stream's: its replicas, and
-// whether its server writes through to the disk.
+// Forward calls Done for a message after the stream has acknowledged it. If
+// this process is killed before that, the next receiver of the queue gets the
+// message. So no message is lost, but one can be in the stream twice. When an
+// answer is lost, Forward publishes the message again with the same
+// Nats-Msg-Id, and the stream drops it within its duplicate window. The
+// stream's replicas, and whether its server syncs to the disk, determine how
+// safe an acknowledged message is.
 //
-// Any number of Forwards, and other receivers, may share a queue: each message
-// goes to one. The order of the stream is that in which they received.
+// Any number of Forwards and other receivers can share a queue: each message
+// goes to one of them. The order in the stream is the order in which they
+// received the messages.
 //
-// A message that is larger than the server or the stream takes can go nowhere,
-// and is not dropped. Forward returns ErrTooLarge, and the message stays the
-// first of the queue, for a receiver that knows what to do with it.
+// If a message is larger than the server or the stream permits, Forward does
+// not drop it. It returns ErrTooLarge, and the message stays first in the
+// queue, for another receiver.
 //
-// Forward blocks, and returns nil when the queue was shut and all its messages
-// are in the stream. It returns when ctx is done, with its error, and on errors
-// that waiting does not cure: ErrTooLarge, ErrIncompatible (the name is no
-// queue), fs.ErrInvalid (name, subject or options), fs.ErrPermission,
-// errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
-// closed for good. Everything else is logged and tried again, a missing stream
-// included. What was received and not acknowledged goes back to the queue.
+// Forward blocks. It returns nil when the queue was shut and all its messages
+// are in the stream, and the error of ctx when ctx is done. It also returns
+// when trying again would be useless: ErrTooLarge; ErrIncompatible if the name
+// is not a queue; fs.ErrInvalid for a name, subject or options that are not
+// valid; fs.ErrPermission; errors.ErrUnsupported; and
+// [nats.ErrConnectionClosed] when the connection was closed permanently. It
+// logs all other errors, including a missing stream, and tries again. When
+// Forward returns, unacknowledged messages go back to the queue.
 func Forward(ctx context.Context, name string, js jetstream.JetStream, subject string, o *ForwardOptions) error {
 	if o == nil {
 		o = new(ForwardOptions)
@@ -78,11 +81,11 @@ func Forward(ctx context.Context, name string, js jetstream.JetStream, subject s
 	return f.run(ctx, f.session)
 }
 
-// checkSubject returns nil if messages can be published to a subject.
+// checkSubject returns nil if messages can be published to subject s.
 func checkSubject(s string) error {
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" || strings.ContainsAny(token, " \t\r\n*>") {
-			return invalid("the subject %q: it must have tokens with dots between them, no spaces and no wildcards", s)
+			return invalid("the subject %q: a subject consists of tokens separated by dots, without spaces and wildcards", s)
 		}
 	}
 	return nil
@@ -103,19 +106,19 @@ type forwarder struct {
 
 	queue *queue.Queue[[]byte]
 	label label
-	sent  []*parcel // under way, in their order
+	sent  []*parcel // under way, in order
 }
 
 // A parcel is a message under way.
 type parcel struct {
 	delivery *queue.Delivery[[]byte]
-	id       string // for the stream, to know it again
+	id       string // the Nats-Msg-Id, by which the stream detects duplicates
 	value    []byte
 	ack      jetstream.PubAckFuture
-	err      error // why it is not published
+	err      error // why it was not published
 }
 
-// session forwards until the name leads to another queue.
+// session forwards until the name refers to another queue.
 func (f *forwarder) session(ctx context.Context) (err error) {
 	info, file, err := f.attach(ctx, true, func(info sharedseg.Info) (err error) {
 		f.queue, err = queue.Attach(f.name, codec.Opaque(info.Codec), &queue.Options{
@@ -141,7 +144,7 @@ func (f *forwarder) session(ctx context.Context) (err error) {
 		}
 	}
 	if errors.Is(err, io.EOF) && ctx.Err() == nil {
-		f.log.Info("the queue was shut, and all its messages are in the stream")
+		f.log.Info("the queue is shut, and all its messages are in the stream")
 		return nil
 	}
 	return f.resume(guarded, err)
@@ -159,7 +162,8 @@ func (f *forwarder) forward(ctx context.Context) error {
 	}
 }
 
-// forwardRest publishes what is left in a queue whose name leads to another.
+// forwardRest publishes the messages that are left in a queue whose name now
+// refers to another one.
 func (f *forwarder) forwardRest(ctx context.Context) error {
 	for _, p := range f.sent {
 		p.waitAgain()
@@ -177,8 +181,8 @@ func (f *forwarder) forwardRest(ctx context.Context) error {
 	}
 }
 
-// fill receives and publishes messages until enough are under way, or there are
-// no more. If wait is set it waits for one.
+// fill receives and publishes messages until enough are under way, or the queue
+// is empty. If wait is set, it waits for the first one.
 func (f *forwarder) fill(ctx context.Context, wait bool) error {
 	for len(f.sent) < max(f.opts.InFlight, 1) {
 		var d *queue.Delivery[[]byte]
@@ -211,13 +215,13 @@ func (f *forwarder) send(p *parcel) {
 	}
 }
 
-// settle waits until the oldest message under way is in the stream, and says
-// Done. After a failure it waits for all, and publishes those again that
-// failed, in their order, until they are.
+// settle waits until the stream has acknowledged the oldest message under way,
+// and calls Done for it. After a failure it waits for the results of all
+// messages, and publishes the failed ones again in order until they succeed.
 func (f *forwarder) settle(ctx context.Context) error {
 	for wait := true; len(f.sent) > 0; wait = false {
 		if p := f.sent[0]; !p.known(ctx, f.conn, wait) {
-			return nil // it is the next one's turn to be waited for
+			return nil // the caller waits for this one next
 		} else if p.err != nil {
 			return f.repeat(ctx)
 		}
@@ -258,7 +262,7 @@ func (f *forwarder) repeat(ctx context.Context) error {
 		}
 		err := failed[0].err
 		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
-			err = fmt.Errorf("no stream takes the subject %q at the moment: %w", f.subject, err)
+			err = fmt.Errorf("no stream has the subject %q at the moment: %w", f.subject, err)
 		}
 		f.fail(ctx, err)
 		for _, p := range failed {
@@ -267,9 +271,9 @@ func (f *forwarder) repeat(ctx context.Context) error {
 	}
 }
 
-// known reports whether it is known what became of a message, which p.err says
-// then. If wait is set it is in the end, if only that the server does not
-// answer.
+// known reports whether the result of a message is known, and sets p.err to it.
+// If wait is set, it waits for the result. It counts as a failure if the server
+// does not answer in time.
 func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
 	if p.err != nil {
 		return true
@@ -288,7 +292,7 @@ func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
 	case <-ctx.Done():
 		p.err = ctx.Err()
 	case <-timer.C:
-		select { // the timer may be one of several that are ready
+		select { // the answer may be ready, too
 		case <-ack.Ok():
 			return true
 		default:
@@ -301,14 +305,14 @@ func (p *parcel) known(ctx context.Context, conn *nats.Conn, wait bool) bool {
 	return true
 }
 
-// waitAgain forgets that a wait for the answer ended with its context.
+// waitAgain clears the error of a wait that was ended by its context.
 func (p *parcel) waitAgain() {
 	if errors.Is(p.err, context.Canceled) || errors.Is(p.err, context.DeadlineExceeded) {
 		p.err = nil
 	}
 }
 
-// note notes why a message is not in the stream.
+// note records why a message is not in the stream.
 func (p *parcel) note(conn *nats.Conn, m *nats.Msg, err error) {
 	p.err = err
 	if large := refused(conn, m, err); large != nil {
@@ -316,8 +320,8 @@ func (p *parcel) note(conn *nats.Conn, m *nats.Msg, err error) {
 	}
 }
 
-// giveBack returns what is under way to the queue. It waits for answers a
-// little longer, so that fewer messages are published twice.
+// giveBack returns the messages under way to the queue. It first waits a little
+// longer for answers, so that fewer messages are published twice.
 func (f *forwarder) giveBack() {
 	ctx, cancel := context.WithTimeout(context.Background(), longestPause)
 	defer cancel()
@@ -331,18 +335,20 @@ func (f *forwarder) giveBack() {
 		}
 	}
 	for i := len(f.sent) - 1; i >= 0; i-- {
-		f.sent[i].delivery.Return() // nothing, if it is done
+		f.sent[i].delivery.Return() // does nothing after Done
 	}
 }
 
-// DrainOptions are the options of Drain. The zero value, and nil, are ready to
-// use.
+// DrainOptions are the options of Drain. A nil *DrainOptions and the zero value
+// select the defaults.
 type DrainOptions struct {
-	// Queue says where the queue is, and how it is created if there is none.
-	// With a Capacity of 0 it gets that of the queue whose messages come.
+	// Queue says where the queue is, and how Drain creates it if it does not
+	// exist. If its Capacity is 0, the new queue gets the capacity of the queue
+	// that was forwarded.
 	Queue *queue.Options
-	// Codec is the ID of the codec of messages that do not say, as those that
-	// other NATS clients publish. "": they are refused.
+	// Codec is the ID of the codec for messages without headers, such as those
+	// that other NATS clients publish. If it is "", Drain refuses such
+	// messages.
 	Codec string
 	// Logger is told when a bridge begins, stands still and goes on. nil:
 	// slog.Default().
@@ -350,33 +356,36 @@ type DrainOptions struct {
 }
 
 // Drain sends the messages of a stream to the queue of that name, until ctx is
-// done. If there is no such queue, the first message creates it, with the codec
-// that the message's headers name. The consumer must be a pull consumer of
-// AckExplicitPolicy; a durable one goes on where it was.
+// done. If the queue does not exist, the first message creates it, with the
+// codec that the message's headers name. The consumer must be a pull consumer
+// with AckExplicitPolicy. A durable consumer continues where it stopped.
 //
-// A message is acknowledged when it is in the queue, and not before: if this
-// process is killed in between, the stream delivers the message again, and it
-// is in the queue twice, never lost. While the queue is full, Drain waits, and
-// tells the stream that it is at work, so that the message is not delivered
-// again meanwhile. Without Persist the queue ends with its last handle, and
-// Drain's may be that: then what is acknowledged and not received is lost when
-// Drain is killed, so the queue should be one that Persist keeps, or that
-// others have open.
+// Drain acknowledges a message after it is in the queue. If this process is
+// killed in between, the stream delivers the message again. So no message is
+// lost, but one can be in the queue twice. While the queue is full, Drain waits
+// and tells the stream that it is working, so that the stream does not deliver
+// the message again. Without Persist, the queue ends with its last handle,
+// which can be Drain's. Messages that were acknowledged but not received are
+// then lost when Drain is killed. So the queue should have Persist, or be open
+// in another process.
 //
-// The order is that of the stream if the consumer's MaxAckPending is 1, also
-// when a Drain is killed: then no later message is delivered before that one
-// is, which takes the consumer's AckWait. Otherwise what was under way comes
-// after others. Any number of Drains may share a consumer.
+// If the consumer's MaxAckPending is 1, messages keep the order of the stream,
+// even if a Drain is killed: the stream delivers no later message until it has
+// delivered that one again, after the consumer's AckWait. Otherwise the
+// messages that were under way come after later ones. Any number of Drains can
+// share a consumer.
 //
-// A message that is larger than the queue's capacity, or has another codec, is
-// not acknowledged and stays in the stream. Drain returns ErrTooLarge or
-// ErrIncompatible.
+// If a message is larger than the queue's capacity, or has another codec, Drain
+// does not acknowledge it, and it stays in the stream. Drain returns
+// ErrTooLarge or ErrIncompatible.
 //
-// Drain blocks, returns nil when the queue was shut, or ctx is done, with its
-// error, and on errors that waiting does not cure: ErrTooLarge, ErrIncompatible
-// (also: the name is no queue), fs.ErrInvalid (name), fs.ErrPermission,
-// errors.ErrUnsupported, and [nats.ErrConnectionClosed] when the connection was
-// closed for good. Everything else is logged and tried again.
+// Drain blocks. It returns nil when the queue was shut, and the error of ctx
+// when ctx is done. It also returns when trying again would be useless:
+// ErrTooLarge; ErrIncompatible, also if the name is not a queue; fs.ErrInvalid
+// for a name that is not valid, or a consumer without AckExplicitPolicy;
+// fs.ErrPermission; errors.ErrUnsupported; and [nats.ErrConnectionClosed] when
+// the connection was closed permanently. It logs all other errors and tries
+// again.
 func Drain(ctx context.Context, js jetstream.JetStream, stream, consumer, name string, o *DrainOptions) error {
 	if o == nil {
 		o = new(DrainOptions)
@@ -399,10 +408,10 @@ type drainer struct {
 	guarded context.Context
 	stop    func() // closes the queue
 	ackWait time.Duration
-	sent    uint64 // the newest message that was sent to the queue, its number in the stream
+	sent    uint64 // the stream's number of the last message that was sent to the queue
 }
 
-// session drains until the name leads to another queue, or the iterator ends.
+// session drains until the name refers to another queue, or the iterator ends.
 func (d *drainer) session(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, requestLimit)
 	c, err := d.js.Consumer(limited, d.stream, d.consumer)
@@ -411,7 +420,7 @@ func (d *drainer) session(ctx context.Context) error {
 		return fmt.Errorf("the consumer %q of the stream %q: %w", d.consumer, d.stream, err)
 	}
 	if config := c.CachedInfo().Config; config.AckPolicy != jetstream.AckExplicitPolicy {
-		return invalid("the consumer %q of the stream %q has AckPolicy %v, not explicit", d.consumer, d.stream, config.AckPolicy)
+		return invalid("the consumer %q of the stream %q has AckPolicy %v, and must have explicit", d.consumer, d.stream, config.AckPolicy)
 	} else if d.ackWait = config.AckWait; d.ackWait <= 0 {
 		d.ackWait = 30 * time.Second // the server's default
 	}
@@ -435,7 +444,7 @@ func (d *drainer) session(ctx context.Context) error {
 		if err := d.pass(ctx, msg); err != nil {
 			msg.Nak()
 			if errors.Is(err, sharedseg.ErrShut) {
-				d.log.Info("the queue was shut; the rest stays in the stream")
+				d.log.Info("the queue is shut; the other messages stay in the stream")
 				return nil
 			}
 			return err
@@ -450,7 +459,7 @@ func (d *drainer) pass(ctx context.Context, msg jetstream.Msg) error {
 		return err
 	}
 	if meta.NumDelivered > 1 && meta.Sequence.Stream == d.sent {
-		return msg.Ack() // the one before was lost
+		return msg.Ack() // the first acknowledgement was lost
 	}
 	l, err := readLabel(msg.Headers(), d.opts.Codec)
 	if err != nil {
@@ -481,7 +490,7 @@ func (d *drainer) pass(ctx context.Context, msg jetstream.Msg) error {
 		case errors.Is(err, context.DeadlineExceeded):
 			msg.InProgress() // the queue is full
 		case errors.Is(err, sharedseg.ErrTooLarge):
-			return fmt.Errorf("%w: message %d of the stream, %d bytes, and the queue's capacity is %d: %w",
+			return fmt.Errorf("%w: message %d of the stream has %d bytes, and the queue's capacity is %d: %w",
 				errTooLarge, meta.Sequence.Stream, len(msg.Data()), d.label.capacity, err)
 		default:
 			d.stop()
@@ -490,8 +499,8 @@ func (d *drainer) pass(ctx context.Context, msg jetstream.Msg) error {
 	}
 }
 
-// open opens the queue, unless it is open. It creates it if there is none, for
-// messages with label l, of which one has so many bytes.
+// open opens the queue, unless it is open. If it does not exist, open creates
+// it for messages with label l, one of which has size bytes.
 func (d *drainer) open(ctx context.Context, l *label, size int) error {
 	if d.stop != nil && d.guarded.Err() == nil {
 		return nil
@@ -508,7 +517,7 @@ func (d *drainer) open(ctx context.Context, l *label, size int) error {
 	}
 	made, err := queue.Create(d.name, codec.Opaque(l.codec), &create)
 	if err == nil {
-		defer made.Close() // when it is open once more
+		defer made.Close() // after it was opened again
 	} else if !errors.Is(err, fs.ErrExist) {
 		return err
 	}

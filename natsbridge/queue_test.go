@@ -35,8 +35,8 @@ func openNumbers(t testing.TB, h *host, name string) *queue.Queue[uint64] {
 	return q
 }
 
-// work creates a work queue stream and a durable consumer of it, both with that
-// name, as the README shows.
+// work creates a work queue stream and a durable consumer of it, both with the
+// same name, as the README shows.
 func work(t testing.TB, js jetstream.JetStream, name, subject string) {
 	t.Helper()
 	_, err := js.CreateStream(patience(t), jetstream.StreamConfig{
@@ -49,16 +49,18 @@ func work(t testing.TB, js jetstream.JetStream, name, subject string) {
 	must(t, err)
 }
 
-// ahead is how many messages a sender is ahead of the receiver at most, so that
-// all parts have something to do until the end.
+// ahead is how many messages a sender can be ahead of the receiver. It keeps
+// all parts busy until the end.
 const ahead = 200
 
-// received is how many messages a test has received, for the sender.
+// received opens the segment with the number of messages that a test has
+// received. The sender watches it.
 func received(h *host) (*segment.Segment[uint64], error) {
 	return segment.Open("received", codec.Fixed[uint64](), h.segment())
 }
 
-// sender DIR FROM TO sends the numbers, and says each that it has sent.
+// senderRole, with the arguments DIR FROM TO, sends the numbers and prints each
+// one that it has sent.
 func senderRole(args []string) error {
 	h := &host{args[0]}
 	from, _ := strconv.ParseUint(args[1], 10, 64)
@@ -86,12 +88,12 @@ func senderRole(args []string) error {
 		if err := q.Send(context.Background(), n); err != nil {
 			return err
 		}
-		os.Stdout.WriteString(fmt.Sprintln(n)) // in one system call: it is there or not
+		os.Stdout.WriteString(fmt.Sprintln(n)) // in one system call, so never half of it
 	}
 	return q.Close()
 }
 
-// receiver DIR receives numbers, and says each that it has.
+// receiverRole, with the argument DIR, receives numbers and prints each one.
 func receiverRole(args []string) error {
 	h := &host{args[0]}
 	q, err := queue.Open("numbers", codec.Fixed[uint64](), h.queue())
@@ -108,9 +110,9 @@ func receiverRole(args []string) error {
 }
 
 // 10,000 messages go from one host to the other, while each part is killed
-// three times: the sender, the bridges, the server, the receiver. None is lost.
-// With one of them under way at a time they also keep their order, but for
-// those that come again.
+// three times: the sender, the bridges, the server and the receiver. No message
+// is lost. If only one message is under way at a time, the messages also keep
+// their order, except those that are delivered again.
 func TestEachPartIsKilled(t *testing.T) {
 	messages := uint64(10_000)
 	if testing.Short() {
@@ -133,10 +135,10 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 	must(t, came.Store(0))
 
 	var mu sync.Mutex
-	var sent uint64               // the last number that a sender has said
-	first := make([]uint64, 0)    // the numbers received, each once, in the order in which they came first
+	var sent uint64               // the last number that a sender printed
+	first := make([]uint64, 0)    // the numbers received, each once, in order of their first arrival
 	times := make(map[uint64]int) // how often each was received
-	var followers sync.WaitGroup  // of what processes say
+	var followers sync.WaitGroup  // they read the output of processes
 	follow := func(p *proctest.Proc, note func(uint64)) {
 		followers.Go(func() {
 			for lines := bufio.NewScanner(p.Output()); lines.Scan(); {
@@ -153,7 +155,7 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 		defer mu.Unlock()
 		return len(first)
 	}
-	// The parts, each with what starts it.
+	// The parts, each with the function that starts it.
 	parts := map[string]*proctest.Proc{}
 	start := map[string]func(){
 		"sender": func() {
@@ -192,7 +194,7 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 			eventually(t, fmt.Sprintf("%d messages came", at), func() bool { return count() >= at })
 			mu.Lock()
 			if sent >= messages {
-				t.Errorf("all was sent before the %s was killed", part)
+				t.Errorf("all messages were sent before the %s was killed", part)
 			}
 			mu.Unlock()
 			if kills++; part == "server" {
@@ -202,7 +204,7 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 			}
 			parts[part].Slay()
 			if part == "sender" || part == "receiver" {
-				time.Sleep(20 * time.Millisecond) // what it has said is read
+				time.Sleep(20 * time.Millisecond) // its output has been read then
 			}
 			parts[part].Kill()
 			start[part]()
@@ -216,24 +218,24 @@ func eachPartIsKilled(t *testing.T, messages uint64, inFlight string) {
 	again := 0
 	for n := uint64(1); n <= messages; n++ {
 		if times[n] == 0 {
-			t.Errorf("%d is lost", n)
+			t.Errorf("message %d was lost", n)
 		}
 		again += times[n] - 1
 	}
 	if inFlight == "1" {
 		for i, n := range first {
 			if n != uint64(i+1) {
-				t.Errorf("%d came in the place of %d", n, i+1)
+				t.Errorf("message %d arrived in place of %d", n, i+1)
 				break
 			}
 		}
 	}
-	t.Logf("%d messages, %d kills, %d came again", messages, kills, again)
+	t.Logf("%d messages, %d kills, %d messages delivered again", messages, kills, again)
 }
 
-// A queue that was shut ends its Forward when all is in the stream, and the
-// other queue has all messages in order, and what Drain created is as the
-// first.
+// When a queue is shut, its Forward ends after all messages are in the stream.
+// The other queue gets all messages in order, and has the parameters of the
+// first one.
 func TestShut(t *testing.T) {
 	js := startServer(t).connect()
 	work(t, js, "numbers", "numbers")
@@ -268,7 +270,8 @@ func TestShut(t *testing.T) {
 	}
 }
 
-// While the queue is full the message is not delivered again, to another Drain.
+// While the queue is full, the stream does not deliver the message again to
+// another Drain.
 func TestFull(t *testing.T) {
 	js := startServer(t).connect()
 	work(t, js, "numbers", "numbers")
@@ -304,12 +307,12 @@ func TestFull(t *testing.T) {
 		return info.NumAckPending == 0 && info.NumPending == 0
 	})
 	if d, err := to.TryReceive(); d != nil || err != nil {
-		t.Errorf("there is one more, %v", err)
+		t.Errorf("the queue has one more message, error %v", err)
 	}
 }
 
-// A message that is too large, for the server or for the queue, stays where it
-// is.
+// A message that is too large for the server or for the queue stays in its
+// queue or stream.
 func TestMessageTooLarge(t *testing.T) {
 	js := startServerWith(t, 8<<10).connect()
 	work(t, js, "texts", "texts")
@@ -345,7 +348,7 @@ func TestMessageTooLarge(t *testing.T) {
 	}
 }
 
-// Wrong types are refused, and the text has both.
+// Wrong types are refused with an error that names both types.
 func TestWrongMessages(t *testing.T) {
 	js := startServer(t).connect()
 	work(t, js, "numbers", "numbers")
@@ -359,7 +362,7 @@ func TestWrongMessages(t *testing.T) {
 	there.drain(t, js, "numbers", "numbers", "texts").fails(sharedseg.ErrIncompatible,
 		codec.Fixed[uint64]().ID(), "uint64", `"json"`, "string", `"numbers"`)
 	if to.Len() != 0 {
-		t.Error("the message is there")
+		t.Error("the message arrived")
 	}
 	ok := openNumbers(t, there, "numbers")
 	there.drain(t, js, "numbers", "numbers", "numbers")
@@ -377,8 +380,8 @@ func TestWrongMessages(t *testing.T) {
 	here.forward(t, js, "segment", "numbers").fails(sharedseg.ErrIncompatible, "segment", "queue")
 }
 
-// A queue whose name was removed and created anew is followed, at both ends,
-// and what is in the old one goes before.
+// When a queue is removed and created again, the bridges at both ends follow
+// its name. The messages in the old queue go first.
 func TestQueueRecreated(t *testing.T) {
 	srv := startServer(t)
 	js := srv.connect()
@@ -405,19 +408,19 @@ func TestQueueRecreated(t *testing.T) {
 	must(t, sharedseg.Remove("numbers", here.queue().Place()))
 	from2 := openNumbers(t, here, "numbers")
 	must(t, from2.Send(patience(t), 7))
-	time.Sleep(300 * time.Millisecond) // in which the bridge sees it
+	time.Sleep(300 * time.Millisecond) // long enough for the bridge to see it
 	srv.start()
 	for n := range uint64(6) {
 		receive(to, 2+n)
 	}
 	must(t, sharedseg.Remove("numbers", there.queue().Place()))
 	to2 := openNumbers(t, there, "numbers")
-	time.Sleep(500 * time.Millisecond) // what comes before the bridge looks is the old one's
+	time.Sleep(500 * time.Millisecond) // a message that comes before the bridge looks belongs to the old queue
 	must(t, from2.Send(patience(t), 8))
 	receive(to2, 8)
 }
 
-// A stream that is not there yet is waited for.
+// A bridge waits for a stream that does not exist yet.
 func TestNoStream(t *testing.T) {
 	js := startServer(t).connect()
 	here := newHost(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A pair is the bridges of both directions of one host, step by step, with a
-// key of which the test says what it holds.
+// A pair is the bridges of one host in both directions, executed step by step.
+// The test determines what the key holds.
 type pair struct {
 	t testing.TB
 	p publisher
@@ -66,8 +66,9 @@ func revision(n uint64, value, origin string) *entry {
 	return e
 }
 
-// expect fails the test unless Publish would put value, in place of the
-// expected revision; "" if nothing. It is then under way.
+// expect fails the test unless Publish would put value in place of the expected
+// revision. If value is "", Publish must put nothing. Otherwise the value is
+// then under way.
 func (p *pair) expect(value string, expected uint64) (t try) {
 	p.t.Helper()
 	t, err := p.p.look(p.t.Context())
@@ -119,30 +120,30 @@ func TestMirrorIsKilled(t *testing.T) {
 
 	five := revision(5, "five", "other")
 	p.announce(five)
-	p.expect("", 4) // killed before it stored
+	p.expect("", 4) // killed before the store
 	p.must(p.m.segment.Store(five.value))
-	p.expect("", 5) // killed after it stored, before it said so
+	p.expect("", 5) // killed after the store, before it recorded that
 	if due, err := p.m.announce(ctx, five); due || err != nil {
-		t.Errorf("due once more: %v, %v", due, err)
+		t.Errorf("the stored revision is due: %v, %v", due, err)
 	}
 	p.expect("", 5)
 	p.has("five")
 	if due, err := p.m.announce(ctx, five); due || err != nil {
-		t.Errorf("due again: %v, %v", due, err)
+		t.Errorf("the stored revision is due again: %v, %v", due, err)
 	}
 
 	p.must(p.m.segment.Store([]byte("mine")))
 	p.expect("mine", 5)
 	six := revision(6, "six", "other")
 	p.announce(six)
-	p.expect("mine", 5) // the server refuses that, as the key has 6
+	p.expect("mine", 5) // the server refuses it, as the key has revision 6
 	p.commit(six)
 	p.expect("", 6)
 	p.has("six")
 }
 
-// A Mirror that is killed after it stored finds a newer revision when it comes
-// back.
+// A Mirror that is killed after the store finds a newer revision when it
+// restarts.
 func TestNextIsNewer(t *testing.T) {
 	p := newPair(t)
 	one, two := revision(1, "one", "other"), revision(2, "two", "other")
@@ -154,21 +155,22 @@ func TestNextIsNewer(t *testing.T) {
 	p.expect("", 2)
 	p.has("two")
 
-	// Two Mirrors at once: who has announced, may store.
+	// Two Mirrors run at once. The one that has announced its revision can
+	// store it.
 	three, four := revision(3, "three", "other"), revision(4, "four", "other")
 	p.announce(three)
 	p.announce(four)
 	if over, err := p.m.commit(t.Context(), three); over || err != nil {
-		t.Errorf("over: %v, %v", over, err)
+		t.Errorf("the commit of the other revision is over: %v, %v", over, err)
 	}
 	p.commit(four)
-	p.commit(three) // it is dealt with
+	p.commit(three) // it was processed already
 	p.expect("", 4)
 	p.has("four")
 }
 
-// What Publish has put is not stored again, whatever was stored since, and an
-// answer that was lost is found out.
+// Mirror does not store what Publish has put, whatever was stored since. The
+// result of a put is found out even if its answer was lost.
 func TestOwnRevisions(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
@@ -180,26 +182,26 @@ func TestOwnRevisions(t *testing.T) {
 		t.Errorf("own value is due: %v, %v", due, err)
 	}
 	p.has("b")
-	p.expect("b", 1) // Mirror has seen it before the answer came
+	p.expect("b", 1) // Mirror saw it before the answer came
 	p.must(p.p.link.agree(ctx, 1, sha256.Sum256([]byte("a"))))
 	p.expect("b", 1)
 	// The answer for b is lost.
 	p.must(p.p.link.reconcile(ctx, revision(2, "b", own)))
 	p.expect("", 2)
-	// An answer that comes late changes nothing.
+	// A late answer changes nothing.
 	p.announce(revision(3, "c", "other"))
 	p.commit(revision(3, "c", "other"))
 	p.must(p.p.link.agree(ctx, 2, sha256.Sum256([]byte("b"))))
 	p.expect("", 3)
-	// A server that has lost its newest revisions gets the value again.
+	// If the server has lost its newest revisions, it gets the value again.
 	p.must(p.p.link.reconcile(ctx, revision(1, "a", own)))
 	p.expect("c", 1)
 	p.must(p.p.link.reconcile(ctx, new(entry)))
 	p.expect("c", 0)
 }
 
-// A Publish that was refused goes after the other's value, which Mirror does
-// not store any more.
+// A value of Publish that was refused is put after the other host's value.
+// Mirror does not store that one any more.
 func TestGiveWay(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
@@ -211,12 +213,12 @@ func TestGiveWay(t *testing.T) {
 	mine = p.expect("mine", 7)
 	p.commit(other)
 	p.has("mine")
-	// The same value needs not be put.
+	// The same value is not put again.
 	p.must(p.p.giveWayTo(ctx, revision(8, "mine", "other"), &mine))
 	p.expect("", 8)
 
-	// If Mirror has replaced what was refused, the next revision is Mirror's,
-	// too.
+	// If Mirror has replaced the value that was refused, it also handles the
+	// next revision.
 	nine, ten := revision(9, "nine", "other"), revision(10, "ten", "other")
 	p.must(p.m.segment.Store([]byte("late")))
 	late := p.expect("late", 8)
@@ -227,7 +229,7 @@ func TestGiveWay(t *testing.T) {
 	p.commit(ten)
 	p.has("ten")
 
-	// The value before is another, once the key has moved on.
+	// The same value counts as new once the key has another revision.
 	p.must(p.m.segment.Store([]byte("change")))
 	change := p.expect("change", 10)
 	p.must(p.p.giveWayTo(ctx, revision(11, "eleven", "other"), &change))
@@ -235,17 +237,17 @@ func TestGiveWay(t *testing.T) {
 	p.expect("ten", 11)
 }
 
-// A value that was put, of which the answer was lost, is not put again over one
-// that another host has put since.
+// If the answer to a put is lost, the value is not put again over one that
+// another host has put since.
 func TestAnswerIsLost(t *testing.T) {
 	p := newPair(t)
 	ctx := t.Context()
 	p.must(p.m.segment.Store([]byte("mine")))
-	p.expect("mine", 0) // it is put, as revision 1, and Publish is killed
+	p.expect("mine", 0) // it is put as revision 1, and Publish is killed
 	// Another host has mirrored that, and put revision 2.
 	again := p.expect("mine", 0)
 	if !again.again {
-		t.Error("it is not known that it was tried before")
+		t.Error("the value does not count as tried before")
 	}
 	two := revision(2, "two", "other")
 	p.must(p.p.giveWayTo(ctx, two, &again))
@@ -254,14 +256,14 @@ func TestAnswerIsLost(t *testing.T) {
 	p.commit(two)
 	p.has("two")
 	p.expect("", 2)
-	// What is stored later is put.
+	// A value that is stored later is put.
 	p.must(p.m.segment.Store([]byte("mine")))
 	if p.expect("mine", 2).again {
-		t.Error("it is a new value")
+		t.Error("a new value counts as tried before")
 	}
 }
 
-// A label that went through headers is what it was.
+// A label is unchanged after it was written to headers and read back.
 func FuzzHeaders(f *testing.F) {
 	for _, s := range []string{"json", "", `"`, " a", "a ", "a\r\nb", "ä", "fixed/le:{A uint64@0;B {X int32@0}#8@8}#16", "\xff"} {
 		f.Add(s, s, 4096)
@@ -287,7 +289,7 @@ func FuzzHeaders(f *testing.F) {
 		if err := got.check("", &l); err != nil {
 			t.Fatal(err)
 		}
-		// Foreign headers are errors.
+		// Other headers are valid, or the error is ErrIncompatible.
 		foreign := nats.Header{HeaderCodec: {id}, HeaderType: {typ}, HeaderCapacity: {typ}}
 		if _, err := readLabel(foreign, ""); err != nil && !errors.Is(err, sharedseg.ErrIncompatible) {
 			t.Fatal(err)
@@ -295,11 +297,11 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// The byte order counts for codecs that may depend on it.
+// The byte order matters for codecs whose encodings can depend on it.
 func TestByteOrder(t *testing.T) {
 	for id, ok := range map[string]bool{
 		"json": true, "gob": true, "bytes": true, "string/utf-8": true, "string/utf-16le": true,
-		"fixed/le:uint64": true, // the same ID says it
+		"fixed/le:uint64": true, // the ID contains the byte order
 		"example.com/rgb": false,
 	} {
 		here, there := label{codec: id, order: "le"}, label{codec: id, order: "be"}
@@ -335,7 +337,7 @@ func TestSubjects(t *testing.T) {
 	}
 }
 
-// Errors that waiting does not cure end a bridge, once wrapped.
+// A permanent error ends a bridge, and is wrapped once.
 func TestPermanent(t *testing.T) {
 	b := newBridge("publish", "s", nil, nil, sharedseg.KindSegment, nil)
 	n := 0

@@ -16,7 +16,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A sample says the how many-th it is.
+// A sample contains its serial number.
 type sample struct {
 	Serial uint64
 	Fill   [7]uint64 // Serial times the index
@@ -46,7 +46,7 @@ func open[T any](t testing.TB, h *host, name string, c codec.Codec[T]) *segment.
 	return s
 }
 
-// holds waits until a segment has a value.
+// holds waits until a segment has the value v.
 func holds[T comparable](t testing.TB, s *segment.Segment[T], v T) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("the value is %.100v", v), func() bool {
@@ -56,18 +56,18 @@ func holds[T comparable](t testing.TB, s *segment.Segment[T], v T) {
 	})
 }
 
-// follow checks that the values that come are whole, and none is older than one
-// that came before, until the serial is last. It returns how many came.
+// follow checks that each value is whole and that none is older than an earlier
+// one, until the serial number is last. It returns the number of values.
 func follow(t testing.TB, s *segment.Segment[sample], last uint64) (n int) {
 	t.Helper()
 	newest := uint64(0)
 	for v, err := range s.Watch(patience(t)) {
 		must(t, err)
 		if v != newSample(v.Serial) {
-			t.Fatalf("torn: %+v", v)
+			t.Fatalf("torn value: %+v", v)
 		}
 		if v.Serial < newest {
-			t.Fatalf("%d after %d", v.Serial, newest)
+			t.Fatalf("value %d after %d", v.Serial, newest)
 		}
 		newest = v.Serial
 		if n++; newest == last {
@@ -77,7 +77,7 @@ func follow(t testing.TB, s *segment.Segment[sample], last uint64) (n int) {
 	return n
 }
 
-// The values come in order, conflated, and the last one always.
+// Values arrive in order and conflated, and the last one always arrives.
 func TestOrderAndConflation(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -94,14 +94,14 @@ func TestOrderAndConflation(t *testing.T) {
 		}
 	}()
 	n := follow(t, to, last)
-	t.Logf("%d of %d values came", n, last)
+	t.Logf("%d of %d values arrived", n, last)
 	if n == last {
 		t.Error("nothing was conflated")
 	}
 }
 
-// The mirror creates the segment, as the one that it mirrors is, whichever of
-// the bridges begins first.
+// The mirror creates a segment like the one that it mirrors, whichever bridge
+// starts first.
 func TestMirrorCreates(t *testing.T) {
 	for _, first := range []string{"publish", "mirror"} {
 		t.Run(first, func(t *testing.T) {
@@ -135,8 +135,9 @@ func TestMirrorCreates(t *testing.T) {
 	}
 }
 
-// A segment is updated 1,000 times a second, through two restarts of the
-// server, one of them a kill. Then the other side has the last value.
+// A segment is updated 1,000 times a second while the server is stopped and
+// restarted once, and killed and restarted once. The other side gets the last
+// value.
 func TestServerRestarts(t *testing.T) {
 	srv := startServer(t)
 	bucket(t, srv.connect(), "values")
@@ -160,7 +161,7 @@ func TestServerRestarts(t *testing.T) {
 	})
 	var came time.Time
 	wg.Go(func() {
-		t.Logf("%d of %d values came", follow(t, to, last), last)
+		t.Logf("%d of %d values arrived", follow(t, to, last), last)
 		came = time.Now()
 	})
 	time.Sleep(time.Second)
@@ -171,11 +172,11 @@ func TestServerRestarts(t *testing.T) {
 	srv.start()
 	wg.Wait()
 	must(t, failed)
-	t.Logf("the last value came %v after the Store began", came.Sub(stored))
+	t.Logf("the last value arrived %v after the Store began", came.Sub(stored))
 }
 
-// The bridges of both ends are killed, again and again. No older value comes
-// after a newer one, and in the end the last is there.
+// The bridges at both ends are killed again and again. No older value arrives
+// after a newer one, and in the end the last one arrives.
 func TestBridgesAreKilled(t *testing.T) {
 	srv := startServer(t)
 	bucket(t, srv.connect(), "values")
@@ -201,7 +202,7 @@ func TestBridgesAreKilled(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	})
-	wg.Go(func() { t.Logf("%d of %d values came", follow(t, to, last), last) })
+	wg.Go(func() { t.Logf("%d of %d values arrived", follow(t, to, last), last) })
 	for range 8 {
 		time.Sleep(time.Duration(200+rand.IntN(300)) * time.Millisecond)
 		i := rand.IntN(2)
@@ -211,8 +212,8 @@ func TestBridgesAreKilled(t *testing.T) {
 	wg.Wait()
 }
 
-// Two hosts publish and mirror one key. Each value makes one revision at most,
-// and when nobody stores, nothing is put. Both hosts end with the same.
+// Two hosts publish and mirror one key. Each value makes at most one revision,
+// and nothing is put while no host stores. Both hosts end with the same value.
 func TestLoops(t *testing.T) {
 	js := startServer(t).connect()
 	kv := bucket(t, js, "values")
@@ -229,8 +230,8 @@ func TestLoops(t *testing.T) {
 		must(t, err)
 		return e.Revision()
 	}
-	// One after the other: each value goes to the other host, also one that was
-	// there before.
+	// The hosts store in turn. Each value goes to the other host, also one that
+	// it had before.
 	for i := range 20 {
 		v := newSample(uint64(i%3) + 1)
 		must(t, segments[i%2].Store(v))
@@ -239,7 +240,7 @@ func TestLoops(t *testing.T) {
 	if r := revision(); r > 20 {
 		t.Errorf("20 values made %d revisions", r)
 	}
-	// Both at once.
+	// Both hosts store at once.
 	const each = 500
 	before := revision()
 	var wg sync.WaitGroup
@@ -255,7 +256,7 @@ func TestLoops(t *testing.T) {
 	}
 	wg.Wait()
 	quiet := uint64(0)
-	for { // until nothing is put for a while
+	for { // until nothing has been put for a while
 		r := revision()
 		if time.Sleep(300 * time.Millisecond); r == revision() {
 			quiet = r
@@ -278,9 +279,9 @@ func TestLoops(t *testing.T) {
 	t.Logf("%d values of two hosts at once made %d revisions", 2*each, quiet-before)
 }
 
-// One host stores; the other mirrors and publishes, and its bridges are killed
-// together, so that they begin with a value that the key has left behind. That
-// never comes back.
+// One host stores. The other mirrors and publishes, and its bridges are killed
+// together, so that they restart with a value older than the key's. The old
+// value never returns.
 func TestOldValuesStayAway(t *testing.T) {
 	srv := startServer(t)
 	js := srv.connect()
@@ -333,7 +334,7 @@ func TestOldValuesStayAway(t *testing.T) {
 	follow(t, to, last)
 }
 
-// Two bridges for one key, at both ends, and both at one host.
+// Two bridges for one key, at both ends, and both on one host.
 func TestTwoBridgesForOneKey(t *testing.T) {
 	srv := startServer(t)
 	kv := bucket(t, srv.connect(), "values")
@@ -366,7 +367,7 @@ func TestTwoBridgesForOneKey(t *testing.T) {
 	}
 }
 
-// Wrong types are refused, and the text has both.
+// Wrong types are refused with an error that names both types.
 func TestWrongTypes(t *testing.T) {
 	js := startServer(t).connect()
 	kv := bucket(t, js, "values")
@@ -389,14 +390,14 @@ func TestWrongTypes(t *testing.T) {
 	if v, err := other.Load(); err != nil || v["a"] != 1 {
 		t.Errorf("%v, %v", v, err)
 	}
-	// A deleted key makes way.
+	// After the key is deleted, Publish can set it.
 	must(t, kv.Delete(patience(t), "k"))
 	there.publish(t, js, "other", "values", "k")
 	eventually(t, "the key has the other value", func() bool {
 		e, err := kv.Get(patience(t), "k")
 		return err == nil && string(e.Value()) == `{"a":1}`
 	})
-	// A name of another kind.
+	// The name is of another kind.
 	openNumbers(t, there, "queue")
 	there.publish(t, js, "queue", "values", "q").fails(sharedseg.ErrIncompatible, "queue", "segment")
 	here2 := newHost(t)
@@ -404,7 +405,8 @@ func TestWrongTypes(t *testing.T) {
 	here2.mirror(t, js, "values", "k", "x").fails(sharedseg.ErrIncompatible, `"string/utf-8"`, `"json"`)
 }
 
-// What other NATS clients put is refused, unless the options say what it is.
+// Values of other NATS clients are refused, unless the options name their
+// codec.
 func TestForeignValues(t *testing.T) {
 	js := startServer(t).connect()
 	kv := bucket(t, js, "values")
@@ -418,7 +420,7 @@ func TestForeignValues(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		return natsbridge.Mirror(ctx, js, "values", "k", "s", &natsbridge.MirrorOptions{Segment: h.segment(), Codec: "json", Logger: logger(t)})
 	})
-	eventually(t, "the value came", func() bool {
+	eventually(t, "the value arrives", func() bool {
 		s, err := segment.Attach("s", codec.JSON[map[string]int](), h.segment())
 		if err != nil {
 			return false
@@ -427,12 +429,12 @@ func TestForeignValues(t *testing.T) {
 		v, err := s.Load()
 		return err == nil && v["a"] == 1
 	})
-	// Deleted, the key changes nothing here.
+	// When the key is deleted, the segment keeps its value.
 	to := open(t, h, "s", codec.JSON[map[string]int]())
 	must(t, kv.Delete(patience(t), "k"))
 	_, err = kv.PutString(patience(t), "k", `{"a":2}`)
 	must(t, err)
-	eventually(t, "the next value came", func() bool {
+	eventually(t, "the next value arrives", func() bool {
 		v, err := to.Load()
 		must(t, err)
 		return v["a"] == 2
@@ -440,7 +442,7 @@ func TestForeignValues(t *testing.T) {
 }
 
 // A value that is too large for the server, or for the segment at the other
-// end, is passed over.
+// end, is skipped.
 func TestTooLarge(t *testing.T) {
 	js := startServerWith(t, 8<<10).connect()
 	kv := bucket(t, js, "values")
@@ -472,7 +474,7 @@ func TestTooLarge(t *testing.T) {
 	holds(t, to, "end")
 }
 
-// The largest value that the server takes crosses.
+// The largest value that the server accepts arrives.
 func TestLarge(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -483,7 +485,7 @@ func TestLarge(t *testing.T) {
 	here.publish(t, js, "s", "values", "s")
 	must(t, from.Store(strings.Repeat("z", 1<<20-500)))
 	there.mirror(t, js, "values", "s", "s")
-	eventually(t, "the value came", func() bool {
+	eventually(t, "the value arrives", func() bool {
 		s, err := segment.Attach("s", codec.String(), there.segment())
 		if err != nil {
 			return false
@@ -494,7 +496,8 @@ func TestLarge(t *testing.T) {
 	})
 }
 
-// A segment whose name was removed and created anew is followed, at both ends.
+// When a segment is removed and created again, the bridges at both ends follow
+// its name.
 func TestRecreated(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -512,7 +515,7 @@ func TestRecreated(t *testing.T) {
 
 	must(t, sharedseg.Remove("samples", there.segment().Place()))
 	to2 := openSamples(t, there, "samples")
-	holds(t, to2, newSample(2)) // also what the key had already
+	holds(t, to2, newSample(2)) // also the value that the key already had
 	must(t, from2.Store(newSample(3)))
 	holds(t, to2, newSample(3))
 	if v, err := to.Load(); err != nil || v.Serial != 2 {
@@ -520,8 +523,8 @@ func TestRecreated(t *testing.T) {
 	}
 }
 
-// A bucket that was deleted and created anew gets the value again, and the
-// segment at the other end goes on.
+// A bucket that was deleted and created again gets the value again, and the
+// segment at the other end continues.
 func TestBucketRecreated(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -545,8 +548,8 @@ func TestBucketRecreated(t *testing.T) {
 		t.Errorf("2 values made %d revisions", e.Revision())
 	}
 
-	// While no Mirror runs, the new bucket comes to the number that the old one
-	// had.
+	// While no Mirror runs, the new bucket reaches the revision number that the
+	// old one had.
 	m.end()
 	must(t, js.DeleteKeyValue(patience(t), "values"))
 	kv = bucket(t, js, "values")
@@ -566,7 +569,7 @@ func TestBucketRecreated(t *testing.T) {
 	}
 }
 
-// What bridges keep beside a segment goes with it.
+// The link of a segment is removed with the segment.
 func TestNothingIsLeft(t *testing.T) {
 	js := startServer(t).connect()
 	bucket(t, js, "values")
@@ -575,7 +578,7 @@ func TestNothingIsLeft(t *testing.T) {
 	p := here.publish(t, js, "samples", "values", "samples")
 	m := there.mirror(t, js, "values", "samples", "samples")
 	must(t, from.Store(newSample(1)))
-	eventually(t, "the value came", func() bool {
+	eventually(t, "the value arrives", func() bool {
 		info, err := sharedseg.Stat("samples", there.segment().Place())
 		return err == nil && info.Version > 0
 	})
@@ -584,12 +587,12 @@ func TestNothingIsLeft(t *testing.T) {
 	m.end()
 	for _, h := range []*host{here, there} {
 		for info, err := range sharedseg.List(h.segment().Place()) {
-			t.Errorf("%s is left: %+v, %v", info.Name, info, err)
+			t.Errorf("%s is left behind: %+v, %v", info.Name, info, err)
 		}
 	}
 }
 
-// Names and keys are used as they are.
+// Names and keys are used unchanged.
 func TestNames(t *testing.T) {
 	js := startServer(t).connect()
 	kv := bucket(t, js, "B_1-x")
@@ -597,7 +600,7 @@ func TestNames(t *testing.T) {
 	long := strings.Repeat("n", 200)
 	for i, c := range []struct{ name, key string }{
 		{"a", "a"},
-		{"A", "A"}, // another than "a", at both ends
+		{"A", "A"}, // different from "a", at both ends
 		{"a.b_c-d", "a.b_c-d"},
 		{"a.b", "a/b=c.d"},
 		{long, strings.Repeat("k", 200)},
@@ -629,7 +632,7 @@ func TestNames(t *testing.T) {
 	h.mirror(t, js, "B_1-x", "a", ".a").fails(errInvalid)
 }
 
-// A connection that was closed for good ends a bridge.
+// A connection that was closed permanently ends a bridge.
 func TestConnectionClosed(t *testing.T) {
 	srv := startServer(t)
 	js := srv.connect()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -16,7 +17,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// Weather is the value that crosses, and Order the message.
+// Weather is the demo's value, and Order its message.
 type (
 	Weather struct {
 		City    string
@@ -25,9 +26,9 @@ type (
 	Order struct{ Number, Pieces int }
 )
 
-// demo shows a value and a queue that cross from one side to another. Each side
-// is a directory, as if it were a host, and each bridge is a process of this
-// program. Two of them are killed on the way.
+// demo sends values and messages from one side to another. Each side is a
+// directory, as if it were a host, and each bridge is a process of this
+// program. Two of the bridges are killed and restarted.
 func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -52,11 +53,11 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	defer s.WaitForShutdown()
 	defer s.Shutdown()
 	if !s.ReadyForConnections(10 * time.Second) {
-		return errors.New("the server does not start")
+		return errors.New("the server did not start")
 	}
-	fmt.Fprintf(stdout, "a NATS server is at %s; west and east are two directories\n", s.ClientURL())
+	fmt.Fprintf(stdout, "A NATS server runs at %s. West and east are two directories.\n", s.ClientURL())
 
-	// What the programs of both sides have open.
+	// The segments and queues that the programs of both sides have open.
 	here, err := segment.Open("weather", codec.JSON[Weather](), &segment.Options{Dir: west})
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	defer in.Close()
 
 	bridge := func(side string, args ...string) (stop func(), err error) {
-		fmt.Fprintf(stdout, "\tsharedseg-nats %s\t(%s)\n", args, filepath.Base(side))
+		fmt.Fprintf(stdout, "\t%s: sharedseg-nats %s\n", filepath.Base(side), strings.Join(args, " "))
 		return startSelf(stderr, append([]string{"-server", s.ClientURL(), "-create", "-dir", side}, args...)...)
 	}
 	start := func(side string, args ...string) (stop func()) {
@@ -112,7 +113,7 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 				break
 			}
 		}
-		fmt.Fprintf(stdout, "west stored %v; east has it after %v\n", w, time.Since(begun).Round(10*time.Microsecond))
+		fmt.Fprintf(stdout, "West stored %+v. East saw it after %v.\n", w, time.Since(begun).Round(10*time.Microsecond))
 		return nil
 	}
 	send := func(from, to int) error {
@@ -121,7 +122,7 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 				return err
 			}
 		}
-		fmt.Fprintf(stdout, "west sent orders %d to %d\n", from, to)
+		fmt.Fprintf(stdout, "West sent orders %d to %d.\n", from, to)
 		return nil
 	}
 	next := 1
@@ -138,11 +139,11 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			switch {
 			case o.Number == next:
 				next++
-				fmt.Fprintf(stdout, "east received %+v\n", o)
+				fmt.Fprintf(stdout, "East received %+v.\n", o)
 			case o.Number < next:
-				fmt.Fprintf(stdout, "east received %+v once more: the bridge was killed between two steps\n", o)
+				fmt.Fprintf(stdout, "East received %+v again: the bridge was killed before it could acknowledge the order.\n", o)
 			default:
-				return fmt.Errorf("order %d came before %d", o.Number, next)
+				return fmt.Errorf("order %d arrived before %d", o.Number, next)
 			}
 			if err := d.Done(); err != nil {
 				return err
@@ -158,7 +159,7 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if err := errors.Join(send(1, 3), receive(3)); err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, "west's bridges are killed, and started again:")
+	fmt.Fprintln(stdout, "Killing west's bridges, and starting them again:")
 	publish()
 	forward()
 	if err := send(4, 6); err != nil {
@@ -169,11 +170,11 @@ func demo(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if err := errors.Join(err, cross(Weather{"Bern", 9}), receive(6)); err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, "nothing was lost")
+	fmt.Fprintln(stdout, "No value and no message was lost.")
 	return nil
 }
 
-// startSelf starts this program with other arguments. stop kills it.
+// startSelf starts this program with the arguments. stop kills it.
 func startSelf(stderr io.Writer, args ...string) (stop func(), err error) {
 	cmd, err := self(args...)
 	if err != nil {
@@ -189,7 +190,7 @@ func startSelf(stderr io.Writer, args ...string) (stop func(), err error) {
 	}, nil
 }
 
-// self is the command that is this program.
+// self returns a command that runs this program.
 var self = func(args ...string) (*exec.Cmd, error) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -1,14 +1,14 @@
-// Sharedseg-nats connects segments and queues of several hosts, of any type,
-// through a NATS server with JetStream.
+// Sharedseg-nats connects the segments and queues of several hosts, with values
+// of any type, through a NATS server with JetStream.
 //
-//	sharedseg-nats demo                      two sides on this machine, with a server of their own
-//	sharedseg-nats publish NAME KEY          the newest value of a segment goes to a key
-//	sharedseg-nats mirror KEY NAME           the newest value of a key goes into a segment
-//	sharedseg-nats forward QUEUE SUBJECT     the messages of a queue go into a stream
-//	sharedseg-nats drain STREAM QUEUE        the messages of a stream go into a queue
+//	sharedseg-nats demo                      shows two sides on this machine, with a server of their own
+//	sharedseg-nats publish NAME KEY          puts the newest value of a segment into a key
+//	sharedseg-nats mirror KEY NAME           stores the newest value of a key in a segment
+//	sharedseg-nats forward QUEUE SUBJECT     publishes the messages of a queue to a stream
+//	sharedseg-nats drain STREAM QUEUE        sends the messages of a stream to a queue
 //
-// Flags come first, and -h lists them. A command runs until it is interrupted,
-// and says on standard error what happens to it.
+// Flags come before the other arguments, and -h lists them. A command runs
+// until it is interrupted, and logs to standard error.
 package main
 
 import (
@@ -31,11 +31,11 @@ import (
 )
 
 const usage = `usage:
-  sharedseg-nats demo                            two sides on this machine, with a server of their own
-  sharedseg-nats [flags] publish NAME KEY        the newest value of a segment goes to a key
-  sharedseg-nats [flags] mirror KEY NAME         the newest value of a key goes into a segment
-  sharedseg-nats [flags] forward QUEUE SUBJECT   the messages of a queue go into a stream
-  sharedseg-nats [flags] drain STREAM QUEUE      the messages of a stream go into a queue
+  sharedseg-nats demo                            show two sides on this machine, with a server of their own
+  sharedseg-nats [flags] publish NAME KEY        put the newest value of a segment into a key
+  sharedseg-nats [flags] mirror KEY NAME         store the newest value of a key in a segment
+  sharedseg-nats [flags] forward QUEUE SUBJECT   publish the messages of a queue to a stream
+  sharedseg-nats [flags] drain STREAM QUEUE      send the messages of a stream to a queue
 flags:
 `
 
@@ -45,7 +45,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// A command is what the flags say.
+// A command holds the values of the flags.
 type command struct {
 	server, creds string
 	create        bool
@@ -62,7 +62,7 @@ type command struct {
 	log           *slog.Logger
 }
 
-// run does what the command line says, and returns the exit code.
+// run executes the command line, and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := command{log: slog.New(slog.NewTextHandler(stderr, nil))}
 	flags := flag.NewFlagSet("sharedseg-nats", flag.ContinueOnError)
@@ -75,19 +75,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if server == "" {
 		server = nats.DefaultURL
 	}
-	flags.StringVar(&c.server, "server", server, "the server's `URL`, or several with commas; its default is NATS_URL in the environment")
-	flags.StringVar(&c.creds, "creds", "", "a `file` of credentials")
+	flags.StringVar(&c.server, "server", server, "the `URL` of the server, or several separated by commas; the environment variable NATS_URL changes the default")
+	flags.StringVar(&c.creds, "creds", "", "use the credentials in `file`")
 	flags.BoolVar(&c.create, "create", false, "create the bucket, stream or consumer if it is missing")
-	flags.StringVar(&c.bucket, "bucket", "sharedseg", "of publish and mirror: the KeyValue `bucket` that has the key")
-	flags.StringVar(&c.stream, "stream", "sharedseg", "of forward with -create: the `name` of the stream")
-	flags.StringVar(&c.consumer, "consumer", "sharedseg", "of drain: the durable consumer's `name`")
-	flags.StringVar(&c.dir, "dir", "", "the `directory` of segments and queues; the default is the platform's shared memory")
-	flags.StringVar(&c.codec, "codec", "", "the codec's `ID` of values that other NATS clients put, such as json")
-	flags.IntVar(&c.capacity, "capacity", 0, "of mirror and drain, if they create the name: `bytes` of the largest value; 0: as at the other end")
-	flags.IntVar(&c.depth, "depth", 0, "of drain, if it creates the queue: how many `messages` it has room for")
-	flags.BoolVar(&c.persist, "persist", false, "of mirror and drain: the name is one that persists")
-	flags.DurationVar(&c.interval, "interval", 0, "of publish: the shortest `time` between two values")
-	flags.IntVar(&c.inFlight, "inflight", 1, "of forward: how many `messages` are under way at a time; 1 keeps their order")
+	flags.StringVar(&c.bucket, "bucket", "sharedseg", "for publish and mirror: the KeyValue `bucket` of the key")
+	flags.StringVar(&c.stream, "stream", "sharedseg", "for forward with -create: the `name` of the stream")
+	flags.StringVar(&c.consumer, "consumer", "sharedseg", "for drain: the `name` of the durable consumer")
+	flags.StringVar(&c.dir, "dir", "", "the `directory` of segments and queues (default: the platform's shared memory)")
+	flags.StringVar(&c.codec, "codec", "", "the codec `ID` of values that other NATS clients put, such as json")
+	flags.IntVar(&c.capacity, "capacity", 0, "for mirror and drain, if they create the name: the capacity in `bytes`; 0 means that of the other end")
+	flags.IntVar(&c.depth, "depth", 0, "for drain, if it creates the queue: room for so many `messages`; 0 means the default of package queue")
+	flags.BoolVar(&c.persist, "persist", false, "for mirror and drain: the name persists while no process has it open")
+	flags.DurationVar(&c.interval, "interval", 0, "for publish: the minimum `time` between two values")
+	flags.IntVar(&c.inFlight, "inflight", 1, "for forward: how many `messages` are under way at a time; 1 keeps their order")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -166,8 +166,8 @@ func (c *command) makeBucket(ctx context.Context, js jetstream.JetStream) error 
 	return err
 }
 
-// connected calls bridge with a connection that lasts until ctx is done, after
-// what is missing is made, if it is to be.
+// connected calls bridge with a connection that lasts until ctx is done. With
+// -create, it first calls missing until what bridge needs exists.
 func (c *command) connected(ctx context.Context, missing func(context.Context, jetstream.JetStream) error, bridge func(jetstream.JetStream) error) error {
 	options := []nats.Option{
 		nats.Name("sharedseg-nats"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true),
@@ -188,7 +188,7 @@ func (c *command) connected(ctx context.Context, missing func(context.Context, j
 		return err
 	}
 	defer js.CleanupPublisher()
-	for said := false; c.create && ctx.Err() == nil; said = true {
+	for logged := false; c.create && ctx.Err() == nil; logged = true {
 		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := missing(limited, js)
 		cancel()
@@ -196,9 +196,9 @@ func (c *command) connected(ctx context.Context, missing func(context.Context, j
 			break
 		}
 		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == 400 {
-			return err // what is asked for is not allowed
+			return err // the server refuses the configuration
 		}
-		if !said {
+		if !logged {
 			c.log.Warn("not created yet; trying again", "error", err)
 		}
 		select {
@@ -209,8 +209,8 @@ func (c *command) connected(ctx context.Context, missing func(context.Context, j
 	return bridge(js)
 }
 
-// exists reports whether err says that what was to be created is there, perhaps
-// with another configuration, which is the operator's.
+// exists reports whether err says that the object to create already exists. Its
+// configuration can differ: then the operator has chosen it.
 func exists(err error) bool {
 	for _, there := range []error{jetstream.ErrBucketExists, jetstream.ErrStreamNameAlreadyInUse, jetstream.ErrConsumerExists} {
 		if errors.Is(err, there) {

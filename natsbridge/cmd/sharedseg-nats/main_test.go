@@ -36,7 +36,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// The demo of the README.
+// TestDemo runs the demo of the README.
 func TestDemo(t *testing.T) {
 	var out bytes.Buffer
 	var log buffer
@@ -44,8 +44,8 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("code %d\n%s\n%s", code, &out, log.String())
 	}
 	for _, want := range []string{
-		"west stored {Rome 14}; east has it", "east received {Number:3 Pieces:30}", "west stored {Bern 9}; east has it",
-		"east received {Number:6 Pieces:60}", "nothing was lost\n",
+		"West stored {City:Rome Celsius:14}. East saw it", "East received {Number:3 Pieces:30}", "West stored {City:Bern Celsius:9}. East saw it",
+		"East received {Number:6 Pieces:60}", "No value and no message was lost.\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
@@ -53,7 +53,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// A buffer that goroutines share.
+// A buffer is a bytes.Buffer for several goroutines.
 type buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -72,16 +72,16 @@ func (b *buffer) String() string {
 }
 
 // The commands create what is missing, in any order, also before there is a
-// server, and end with success when they are interrupted.
+// server. They exit with 0 when they are interrupted.
 func TestCommands(t *testing.T) {
-	// A server chooses the port, and is away when the commands begin.
+	// A server chooses the port, and is not running when the commands start.
 	o := server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: proctest.TempDir(t), NoSigs: true}
 	start := func() *server.Server {
 		s, err := server.NewServer(&o)
 		must(t, err)
 		s.Start()
 		if !s.ReadyForConnections(proctest.Patience) {
-			t.Fatal("the server does not start")
+			t.Fatal("the server did not start")
 		}
 		return s
 	}
@@ -155,12 +155,12 @@ func eventually(t testing.TB, is func() bool) {
 	t.Helper()
 	for start := time.Now(); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > proctest.Patience {
-			t.Fatal("that takes too long")
+			t.Fatal("the condition was not met in time")
 		}
 	}
 }
 
-// What cannot be meant is said.
+// TestUsage checks the errors for invalid arguments.
 func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args []string
