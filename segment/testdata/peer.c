@@ -1,15 +1,15 @@
 /*
- * A peer of segment.OpenBare[string](NAME, 4096, codec.UTF16(), ...) that knows nothing of this library.
+ * A peer of segment.OpenBare[string](NAME, 4096, codec.UTF16(), ...) that does not use this library.
  *
  *     peer get NAME          print the string
  *     peer set NAME TEXT     replace it
  *     peer create NAME TEXT  create the mapping, print "ready", wait for a line or the end of standard input,
- *                            print the string that is there then, and take the mapping away
+ *                            print the string again, and remove the mapping
  *
- * The mapping has 4096 bytes. The string begins at offset 0, is UTF-16LE, and ends with a NUL unit. Nothing here
- * keeps a reader from seeing half of a new string and half of an old one.
+ * The mapping has 4096 bytes. The string begins at offset 0, is UTF-16LE, and ends with a NUL unit. Nothing keeps
+ * a reader from seeing half of a new string and half of an old one.
  *
- *     cc -o peer peer.c -lrt     (newer C libraries do without -lrt)
+ *     cc -o peer peer.c -lrt     (newer C libraries do not need -lrt)
  */
 #define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
@@ -31,12 +31,12 @@ static void fail(const char *what)
 
 static uint32_t unit_at(const unsigned char *p, size_t i) { return p[2 * i] | (uint32_t)p[2 * i + 1] << 8; }
 
-/* print_string prints the string in the mapping as UTF-8. It never looks beyond the mapping, terminated or not. */
+/* print_string prints the string in the mapping as UTF-8. It never reads beyond the mapping, terminated or not. */
 static void print_string(const unsigned char *shared)
 {
     unsigned char p[SIZE];
 
-    memcpy(p, shared, SIZE); /* what is looked at twice must not change meanwhile */
+    memcpy(p, shared, SIZE); /* a copy, which peers cannot change while it is decoded */
     for (size_t i = 0; i < UNITS && unit_at(p, i) != 0; i++) {
         uint32_t c = unit_at(p, i);
         if (c >= 0xD800 && c < 0xE000) {
@@ -62,7 +62,7 @@ static void print_string(const unsigned char *shared)
     putchar('\n');
 }
 
-/* next_char takes a character off a UTF-8 string. What is not UTF-8 is U+FFFD, a byte at a time. */
+/* next_char removes a character from a UTF-8 string. Each byte that is not valid UTF-8 becomes U+FFFD. */
 static uint32_t next_char(const char **s)
 {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
@@ -72,7 +72,7 @@ static uint32_t next_char(const char **s)
     uint32_t c = more <= 0 ? p[0] : p[0] & (0x3Fu >> more);
 
     for (int i = 1; i <= more; i++) {
-        if ((p[i] & 0xC0) != 0x80) { /* the terminator too */
+        if ((p[i] & 0xC0) != 0x80) { /* also the terminator */
             more = -1;
             break;
         }
@@ -86,7 +86,7 @@ static uint32_t next_char(const char **s)
     return c;
 }
 
-/* encode makes the content of a mapping from a string. Behind the string it is zero. */
+/* encode returns the content of a mapping that holds text. The bytes after the string are zero. */
 static void encode(unsigned char p[SIZE], const char *text)
 {
     size_t n = 0;

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A peer of segment.OpenBare[string](NAME, 4096, codec.UTF16(), …) that knows nothing of this library.
+"""A peer of segment.OpenBare[string](NAME, 4096, codec.UTF16(), …) that does not use this library.
 
     peer.py get NAME          print the string
     peer.py set NAME TEXT     replace it
     peer.py create NAME TEXT  create the mapping, print "ready", wait for a line or the end of standard input,
-                              print the string that is there then, and take the mapping away
+                              print the string again, and remove the mapping
 
-The mapping has 4096 bytes. The string begins at offset 0, is UTF-16LE, and ends with a NUL unit. Nothing here
-keeps a reader from seeing half of a new string and half of an old one.
+The mapping has 4096 bytes. The string begins at offset 0, is UTF-16LE, and ends with a NUL unit. Nothing keeps
+a reader from seeing half of a new string and half of an old one.
 """
 
 import sys
@@ -18,11 +18,11 @@ SIZE = 4096
 
 
 def attach(name):
-    """Attach to a mapping that somebody else owns."""
+    """Attach to a mapping that another process owns."""
     if sys.version_info >= (3, 13):
         return SharedMemory(name, track=False)
     shm = SharedMemory(name)
-    # Before 3.13 the resource tracker unlinks, when this program ends, also what it merely attached to.
+    # Before 3.13 the resource tracker unlinks, when this program exits, even mappings that it only attached to.
     resource_tracker.unregister(shm._name, "shared_memory")
     return shm
 
@@ -36,10 +36,10 @@ def get(shm):
 
 
 def encode(text):
-    """Make the content of a mapping from a string. Behind the string it is zero."""
+    """Return the content of a mapping that holds text. The bytes after the string are zero."""
     data = text.encode("utf-16-le", "replace") + b"\0\0"
     if "\0" in text or len(data) > SIZE:
-        sys.exit(f"peer.py: a text without NUL of at most {SIZE // 2 - 1} UTF-16 units is wanted")
+        sys.exit(f"peer.py: the text must have at most {SIZE // 2 - 1} UTF-16 units and no NUL")
     return data.ljust(SIZE, b"\0")
 
 

@@ -3,11 +3,12 @@
 
     read_segment.py [--dir DIR] [-n COUNT] NAME
 
-prints a line "CODEC<tab>VERSION<tab>VALUE" for each of COUNT reads (1). VALUE is a JSON string for the codecs
-string/utf-8 and string/utf-16le, the document for json, a JSON value for fixed/…, and hexadecimal for all others.
+It prints a line "CODEC<tab>VERSION<tab>VALUE" for each of COUNT reads (default 1). VALUE is a JSON string for the
+codecs string/utf-8 and string/utf-16le, the document for json, a JSON value for fixed/…, and hexadecimal for all
+others.
 
-It is written from docs/format.md and needs nothing but Python 3.9 on Linux. Copy what you need: Segment is the
-format, decode the codecs. The file is opened and mapped read-only.
+It is written from docs/format.md and needs only Python 3.9 on Linux. Copy the parts that you need: Segment
+implements the format, and decode the codecs. The file is opened and mapped read-only.
 """
 
 import argparse
@@ -29,15 +30,15 @@ KIND_SEGMENT = 1
 FLAG_PERSIST = 1
 MEMBERS = 1024
 BEGIN, END = 192, 200
-MINIMUM = 4352  # bytes that a ready mapping of any format has at least
-TEXTS = 8512  # what one of this format has at least; then come the codec ID and the type name
+MINIMUM = 4352  # the smallest size, in bytes, of a ready mapping of any format
+TEXTS = 8512  # the smallest size of one of this format, and the offset of the codec ID and the type name
 MAX_TEXT = 1 << 20
 SLOT_HEADER = 64
-LENGTH = 16  # in a slot's header, after its version and the one before that
+LENGTH = 16  # offset in a slot's header, after its version and the previous version
 
 REGISTRY = 1 << 62
-READERS = REGISTRY + 1  # and behind it the MEMBERS bytes of the writers
-QUEUE = REGISTRY + (1 << 32)  # the tickets of those who wait for the registry
+READERS = REGISTRY + 1  # followed by the MEMBERS bytes of the writers
+QUEUE = REGISTRY + (1 << 32)  # the tickets of the processes that wait for the registry
 TICKETS = 1 << 61
 
 F_OFD_GETLK = getattr(fcntl, "F_OFD_GETLK", 36)
@@ -46,13 +47,13 @@ FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
 
 class Unusable(Exception):
-    """There is no live segment of that name, or it is not one that this program can read."""
+    """There is no live segment of that name, or this program cannot read it."""
 
 
 def fence_of_this_machine():
-    """Return a function that keeps earlier loads before later ones."""
+    """Return a function that orders earlier loads before later ones."""
     if platform.machine() in ("x86_64", "AMD64", "i386", "i686", "s390x"):
-        return lambda: None  # these keep loads in order by themselves
+        return lambda: None  # these machines keep loads in order
     import ctypes
 
     try:
@@ -67,11 +68,11 @@ def round_up(n, to):
 
 
 class Segment:
-    """An attached reader: while it is open, nobody takes the segment away."""
+    """An attached reader. While it is open, the segment is not removed."""
 
     def __init__(self, name, directory="/dev/shm"):
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", name):
-            raise Unusable(f"{name!r} is no name of a segment")
+            raise Unusable(f"{name!r} is not a valid name")
         self.path = os.path.join(directory, name)
         self.fence = fence_of_this_machine()
         self.memory = self.words = None
@@ -85,7 +86,7 @@ class Segment:
             raise
 
     def _open(self):
-        """Open the file that the path leads to while we hold its registry lock."""
+        """Open the file, take its registry lock, and make sure that the path still refers to it."""
         while True:
             try:
                 self.fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,7 +105,7 @@ class Segment:
             self.fd = -1
 
     def _lock_registry(self):
-        """Take the registry lock, in the turn that our ticket gives us."""
+        """Take the registry lock, in the order of the tickets."""
         for look in range(7):
             if not self._locked(QUEUE, TICKETS) and self._lock(fcntl.F_RDLCK, REGISTRY):
                 return
@@ -123,13 +124,13 @@ class Segment:
                 idle = 0
             else:
                 idle += 1
-                if idle == 20:  # whoever has a lower ticket is stopped
+                if idle == 20:  # the process with a lower ticket is stopped
                     passed = ticket - 1
             time.sleep(1e-3)
-        raise Unusable(f"somebody has been opening or closing {self.path} for too long")
+        raise Unusable(f"another process has been opening or closing {self.path} for too long")
 
     def _attach(self):
-        """Tell the file's state, check the header, take the readers' lock and map the file."""
+        """Check the file's state and header, take the readers' lock and map the file."""
         size = os.fstat(self.fd).st_size
         head = os.pread(self.fd, TEXTS + 2 * MAX_TEXT, 0)
         if head and not head.startswith(MAGIC):
@@ -171,11 +172,11 @@ class Segment:
         if not self._lock(fcntl.F_RDLCK, READERS):
             raise Unusable(f"{self.path}: the readers' lock is held exclusively")
         self.memory = mmap.mmap(self.fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
-        # An item of this view is loaded at one stroke. struct.unpack("<Q", …) would put it together from bytes.
+        # An item of this view is loaded atomically. struct.unpack("<Q", …) would load it byte by byte.
         self.words = memoryview(self.memory).cast("Q")
 
     def _lock(self, kind, position):
-        """Lock or unlock a byte, and return False if another handle's lock is in the way."""
+        """Lock or unlock a byte. Return False if another handle's lock prevents that."""
         try:
             fcntl.fcntl(self.fd, F_OFD_SETLK, struct.pack(FLOCK, kind, os.SEEK_SET, position, 1, 0))
         except (BlockingIOError, PermissionError):  # EAGAIN, EACCES
@@ -183,7 +184,7 @@ class Segment:
         return True
 
     def _locked(self, position, length):
-        """One of some bytes that another handle has locked, or 0."""
+        """Return the position of a byte in this range that another handle has locked, or 0."""
         ask = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, position, length, 0)
         kind, _, start, _, _ = struct.unpack(FLOCK, fcntl.fcntl(self.fd, F_OFD_GETLK, ask))
         return 0 if kind == fcntl.F_UNLCK else start
@@ -192,13 +193,13 @@ class Segment:
         return self._locked(READERS, 1 + MEMBERS) != 0
 
     def version(self):
-        """The number of the current version, 0 if nothing was stored yet."""
+        """Return the number of the current version, 0 if nothing was stored yet."""
         return self.words[END // 8]
 
     def read(self, patience=10.0):
-        """Return (version, encoding) of the current value; the encoding is None for version 0.
+        """Return (version, encoding) of the current value. The encoding is None for version 0.
 
-        A writer that stores faster than we copy can disturb us again and again: give up after patience seconds.
+        A writer that stores faster than we copy can disturb us repeatedly. Give up after patience seconds.
         """
         deadline = time.monotonic() + patience
         attempt = 0
@@ -213,18 +214,19 @@ class Segment:
             begin = self.words[BEGIN // 8]
             if (begin - version) % 2**64 < self.slots or self.words[END // 8] == version:
                 if length > self.capacity:
-                    raise Unusable(f"{self.path} is corrupt: a value of {length} bytes, at most {self.capacity} fit")
+                    raise Unusable(f"{self.path} is corrupt: a value of {length} bytes exceeds the capacity {self.capacity}")
                 return version, value
             if time.monotonic() > deadline:
-                raise Unusable(f"{self.path}: writers left no time to read it")
+                raise Unusable(f"{self.path}: writers stored faster than it can be read")
             attempt += 1
             if attempt > 8:
                 time.sleep(min(1e-6 * 2 ** (attempt - 8), 1e-3))
 
     def close(self):
-        """Detach. Closing the descriptor drops the readers' lock.
+        """Detach. Closing the descriptor releases the readers' lock.
 
-        With a read-only descriptor we leave the file to the next who opens its name, also if we are the last.
+        Even if this is the last handle, it leaves the file to the next process that opens the name, because its
+        descriptor is read-only.
         """
         if self.words is not None:
             self.words.release()
@@ -242,7 +244,7 @@ class Segment:
 
 
 def decode(codec, value):
-    """Return what the bytes of a value mean to the codec of that ID: something that json.dumps takes, or hex."""
+    """Decode a value by the codec with that ID. Return an object for json.dumps, or a string of hexadecimal digits."""
     if codec == "string/utf-8":
         return value.decode("utf-8", "replace")
     if codec == "string/utf-16le":
@@ -263,7 +265,7 @@ def decode_utf16(value):
 
 
 class Fixed:
-    """The codec of numbers, arrays and structs, made from its ID: fixed/le:{A uint64@0;B [4]uint8@8}#16"""
+    """The codec for numbers, arrays and structs, built from its ID, such as fixed/le:{A uint64@0;B [4]uint8@8}#16"""
 
     NUMBERS = {
         "bool": "B", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",
@@ -282,7 +284,7 @@ class Fixed:
 
     def decode(self, value):
         if len(value) != self.size:
-            raise Unusable(f"a value of {len(value)} bytes, {self.codec} has {self.size}")
+            raise Unusable(f"the value has {len(value)} bytes, and {self.codec} has {self.size}")
         return self.get(value, 0)
 
     def _take(self, pattern):
@@ -293,7 +295,7 @@ class Fixed:
         return m[1] if m.groups() else m[0]
 
     def _type(self):
-        """Parse a type. Return its size, and a function of (bytes, offset) that gets the value there."""
+        """Parse a type. Return its size, and a function of (bytes, offset) that returns the value at the offset."""
         if self.codec.startswith("[", self.at):
             n = int(self._take(r"\[(\d+)\]"))
             size, get = self._type()

@@ -1,10 +1,11 @@
 /*
- * Store strings in a sharedseg segment that somebody has open, or that persists, with the codec string/utf-8.
+ * Stores strings in a sharedseg segment with the codec string/utf-8. The segment must be open in a process, or
+ * persist.
  *
- *     write_segment NAME     store each line of standard input, and print the version that it became
+ *     write_segment NAME     store each line of standard input, and print its version
  *
- * It is written from docs/format.md and needs nothing but Linux and a C11 compiler. The names of its functions are
- * those of the page's sections.
+ * It is written from docs/format.md and needs only Linux and a C11 compiler. Its functions have the names of the
+ * sections on that page.
  *
  *     cc -o write_segment write_segment.c
  */
@@ -71,7 +72,7 @@ static bool lock_byte(short type, off_t at)
     return fcntl(fd, F_OFD_SETLK, &l) == 0;
 }
 
-/* one of n bytes that somebody else has locked, or 0 */
+/* Returns the position of one of n bytes that another handle has locked, or 0. */
 static off_t first_locked(off_t at, off_t n)
 {
     struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = n};
@@ -107,7 +108,7 @@ static void lock_registry(void)
             passed = ticket - 1;
         }
         if (i == 5000)
-            fail("somebody is stopped in the midst of an opening");
+            fail("another process has been opening or closing the segment for too long");
         nap(1000000);
     }
     lock_byte(F_UNLCK, QUEUE + ticket);
@@ -128,7 +129,7 @@ static void check(void)
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         fail("not a regular file");
     if (pread(fd, head, sizeof head, 0) != sizeof head || memcmp(head, "sharedsg", 8) != 0 || u32(head, READY) == 0)
-        fail("not a segment that is ready");
+        fail("not an initialised segment");
     persist = u32(head, FLAGS) & 1;
     if (!persist && !locked(READERS, 1 + MEMBERS))
         fail("left by processes that died");
@@ -148,7 +149,7 @@ static void check(void)
         u64(head, SIZE) != (uint64_t)st.st_size)
         fail("the header is corrupt");
     if (codec_len != strlen(codec) || memcmp(head + TEXTS, codec, codec_len) != 0)
-        fail("the codec is another");
+        fail("another codec");
     mem = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mem == MAP_FAILED)
         fail(strerror(errno));
@@ -165,7 +166,7 @@ static void claim_member(void)
         if (!lock_byte(F_WRLCK, MEMBER + s))
             continue;
         if (slots <= 64)
-            atomic_store(row(s), 0); /* what the last holder had borrowed */
+            atomic_store(row(s), 0); /* the slots that the last holder had borrowed */
         uint32_t g = next(atomic_load(word(MEMBER_TABLE + 8 * s)));
         if ((atomic_load(word(MUTEX)) & IDENTITY) == (g << 10 | s))
             g = next(g);
@@ -252,13 +253,13 @@ static void unlock_mutex(void)
 
     do {
         if ((w & IDENTITY) != self)
-            fail("a peer took the lock");
+            fail("a peer changed the lock");
     } while (!atomic_compare_exchange_weak(word(MUTEX), &w, w & INCONSISTENT));
     if (w & WAITERS)
         syscall(SYS_futex, word(MUTEX), FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-/* The slots that living members have borrowed. */
+/* Returns the slots that live members have borrowed. */
 static uint64_t borrowed(void)
 {
     uint64_t used, mask = 0;
@@ -277,7 +278,7 @@ static uint64_t publish(const char *text, uint64_t n)
 {
     uint64_t end, begin, v, taken, slot;
 
-    for (;; nap(1000000)) { /* every other slot is borrowed */
+    for (;; nap(1000000)) { /* again while all other slots are borrowed */
         lock_mutex();
         end = atomic_load(word64(END));
         begin = atomic_load(word64(BEGIN));
@@ -292,12 +293,12 @@ static uint64_t publish(const char *text, uint64_t n)
     if (slots <= 64)
         while (taken >> v % slots & 1)
             v++;
-    if (begin > end && v != begin) /* a writer died with it, or gave it up */
+    if (begin > end && v != begin) /* a writer died while it filled the slot, or gave up */
         atomic_store_explicit(word64(slot_area + begin % slots * stride), 0, memory_order_relaxed);
     slot = slot_area + v % slots * stride;
     atomic_store_explicit(word64(slot), 0, memory_order_relaxed);
     atomic_store_explicit(word64(BEGIN), v, memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* also before the non-temporal stores of a memcpy */
+    atomic_thread_fence(memory_order_seq_cst); /* orders also the non-temporal stores of a memcpy */
     memcpy(mem + slot + SLOT_HEADER, text, n);
     atomic_store_explicit(word64(slot + 16), n, memory_order_relaxed);
     atomic_store_explicit(word64(slot + 8), end, memory_order_relaxed);
