@@ -10,8 +10,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// slotHeader is where in its page the first value of a segment lies. Alignment
-// changes the speed of copies.
+// slotHeader is the offset of a segment's first value in its page. Alignment
+// affects the speed of copies.
 const slotHeader = 64
 
 // mapped returns n pieces of shared memory that hold content, spaced like the
@@ -30,8 +30,8 @@ func mapped(b *testing.B, content []byte, n int) [][]byte {
 	return pieces
 }
 
-// runCopy runs f with shared memory and as much of the heap, one of which is to
-// be copied to the other.
+// runCopy runs f with a piece of shared memory and one of the heap of the same
+// size, as destination and source of a copy in the given direction.
 func (s *sample[T]) runCopy(b *testing.B, impl string, dir direction, f func(b *testing.B, dst, src []byte)) {
 	s.run(b, impl, "", func(b *testing.B) {
 		dst, src := make([]byte, len(s.encoded)), mapped(b, s.encoded, 1)[0]
@@ -45,7 +45,7 @@ func (s *sample[T]) runCopy(b *testing.B, impl string, dir direction, f func(b *
 	})
 }
 
-// baselines are what Load and Store are measured against.
+// baselines runs the benchmarks that Load and Store are compared with.
 func (s *sample[T]) baselines(b *testing.B, dir direction) {
 	s.runCopy(b, "copy", dir, func(b *testing.B, dst, src []byte) {
 		for b.Loop() {

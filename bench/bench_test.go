@@ -31,15 +31,15 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, roles)
 }
 
-// TestOnce runs each operation once. All benchmarks check at their end that
-// they did what they measure.
+// TestOnce runs each operation once. Each benchmark checks its results at its
+// end.
 func TestOnce(t *testing.T) {
-	open(t, proctest.Name(t), codec.Bytes(), nil) // or skip
+	open(t, proctest.Name(t), codec.Bytes(), nil) // skips if segments are not supported
 	exe, err := os.Executable()
 	harness.Must(t, err)
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short")
-	// The race detector would have each of many processes sleep for a second at
-	// its end.
+	// Otherwise each process with the race detector would sleep for a second
+	// when it exits.
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -60,17 +60,17 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// open opens a segment until the benchmark ends.
+// open opens a segment, and closes it when the benchmark ends.
 func open[T any](tb testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
 	tb.Helper()
 	s, err := segment.Open(name, c, o)
 	return harness.Keep(tb, s, err)
 }
 
-// faultKey ends the names of all benchmarks of this library. It says how this
-// process, and those that it starts, catch faults of mapped memory. What
-// decides that is the library's to know, so it is asked, of a page that will
-// not fault.
+// faultKey is the last part of the names of this library's benchmarks. It says
+// how this process, and the processes that it starts, catch faults of mapped
+// memory. The library decides that, so faultKey asks it, by watching a page
+// that will not fault.
 var faultKey = func() string {
 	page := os.Getpagesize()
 	mem := make([]byte, 2*page)
@@ -83,7 +83,7 @@ var faultKey = func() string {
 	return "/fault=guard"
 }()
 
-// readsKey says what Options.LockReads is.
+// readsKey returns the part of a name for Options.LockReads.
 func readsKey(lockReads bool) string {
 	if lockReads {
 		return "/reads=locked"
@@ -91,7 +91,7 @@ func readsKey(lockReads bool) string {
 	return "/reads=free"
 }
 
-// onOff is the value of a key.
+// onOff returns the value of a boolean key.
 func onOff(on bool) string {
 	if on {
 		return "on"

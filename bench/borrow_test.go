@@ -12,8 +12,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// BenchmarkBorrowers stores beside processes each of which has borrowed a
-// value, another one each, and keeps it.
+// BenchmarkBorrowers stores while each of some processes has borrowed a
+// different value.
 func BenchmarkBorrowers(b *testing.B) {
 	for _, n := range []int{0, 1, 4} {
 		name := fmt.Sprintf("impl=segment/size=64B/borrowers=%d%s", n, faultKey)
@@ -43,8 +43,8 @@ func BenchmarkBorrowers(b *testing.B) {
 	}
 }
 
-// borrower NAME borrows the value, and says which one it is. It fails if that
-// has changed when it is told to end.
+// borrower, with the argument NAME, borrows the value and prints its number. It
+// fails if the value has changed when it is told to end.
 func borrower(args []string) (err error) {
 	s, err := segment.Attach(args[0], codec.Fixed[quote](), nil)
 	if err != nil {

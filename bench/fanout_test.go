@@ -15,7 +15,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// words is a value all words of which are the same number, if it is not torn.
+// words is a value whose words are all the same number, unless it is torn.
 type words interface{ [8]uint64 | [512]uint64 }
 
 // A sharedWords is a handle of a value that processes share.
@@ -26,16 +26,17 @@ type sharedWords[T words] struct {
 
 // A fanOut is a way to share a value that one process writes and others read.
 type fanOut struct {
-	// hold creates the value, which stays until that is closed.
+	// hold creates the value, which exists until the Closer is closed.
 	hold func(name string) (io.Closer, error)
-	// write and read do so in windows, in processes of their own.
+	// write and read write and read the value in windows, in separate
+	// processes.
 	write, read func(name string) error
 }
 
-// unprotected is a mechanism whose loads may be torn.
+// unprotected is the mechanism whose loads can be torn.
 const unprotected = "assign"
 
-// fanOuts are all, by the name of the sub-benchmark.
+// fanOuts are all mechanisms, by the name of the sub-benchmark.
 var fanOuts = func() map[string]fanOut {
 	all := map[string]fanOut{}
 	addFanOuts[[8]uint64](all)
@@ -128,8 +129,8 @@ func newFanOut[T words](open func(name string) (sharedWords[T], error), mayTear 
 	}
 }
 
-// isTorn looks at eight words, the first and the last among them, so that
-// looking costs the same for all sizes.
+// isTorn checks eight words, including the first and the last. The check takes
+// the same time for all sizes.
 func isTorn[T words](v *T) bool {
 	last := len(*v) - 1
 	first := (*v)[0]
@@ -141,9 +142,9 @@ func isTorn[T words](v *T) bool {
 	return false
 }
 
-// BenchmarkFanOut lets one process store as fast as it can, each time another
-// value, and others load as fast as they can. It reports rates, of all readers
-// together, and how many of the loads were torn.
+// BenchmarkFanOut has one process store a new value as often as it can, and
+// others load as often as they can. It reports the rates, those of the readers
+// together, and the share of torn loads.
 func BenchmarkFanOut(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(fanOuts)) {
 		for _, readers := range []int{1, 2, 4} {
@@ -183,8 +184,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// fanOutRoles are those of the processes that the benchmark starts, with the
-// arguments KIND NAME.
+// fanOutRoles returns the roles of the processes that the benchmark starts.
+// Their arguments are KIND NAME.
 func fanOutRoles() map[string]func(args []string) error {
 	return map[string]func([]string) error{
 		"fanout-writer": func(args []string) error {

@@ -20,27 +20,27 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// line is 64 bytes of a log. All of its words are its number.
+// line is 64 bytes of a log. Each of its words is its number.
 type line = [8]uint64
 
-// A followKind is a way to hand each line that one process writes to others.
+// A followKind is a way to deliver each line that one process writes to others.
 type followKind struct {
-	// hold keeps the name until that is closed.
+	// hold creates the name, which exists until the Closer is closed.
 	hold func(name string) (io.Closer, error)
-	// follow opens the log for the follower with that index, in its process.
+	// follow opens the log for follower i, in its process.
 	follow func(name string, i int) (lines, error)
-	// write opens it for the writer, when all followers have.
+	// write opens the log for the writer, after all followers.
 	write func(name string, followers int) (sharedWords[line], error)
 }
 
-// lines are those that one follower sees, each with its number, or a
-// MissedError in the place of several.
+// lines are the lines that one follower sees, each with its number, or with a
+// MissedError in place of several.
 type lines struct {
 	io.Closer
 	all iter.Seq2[segment.Version[line], error]
 }
 
-// follows are all, by the name of the sub-benchmark.
+// follows are all mechanisms, by the name of the sub-benchmark.
 var follows = func() map[string]followKind {
 	all := maps.Clone(rawFollows)
 	open := func(name string) (*segment.Segment[line], error) {
@@ -63,9 +63,10 @@ var follows = func() map[string]followKind {
 	return all
 }()
 
-// BenchmarkFollow lets one process write lines as fast as it can, and others
-// follow. It reports rates, of all followers together, and how many of the
-// lines were overwritten before a follower saw them, which then was told so.
+// BenchmarkFollow has one process write lines as fast as it can, and others
+// follow. It reports the rates, those of the followers together, and the share
+// of lines that were overwritten before a follower saw them, and reported as
+// missed.
 func BenchmarkFollow(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(follows)) {
 		for _, n := range []int{1, 2, 4} {
@@ -108,7 +109,7 @@ func BenchmarkFollow(b *testing.B) {
 	}
 }
 
-// BenchmarkCatchUp follows values that are all there, with no writer beside.
+// BenchmarkCatchUp follows values that all exist already, without a writer.
 func BenchmarkCatchUp(b *testing.B) {
 	catchUp[[8]uint64](b)
 	catchUp[[512]uint64](b)
@@ -141,8 +142,8 @@ func catchUp[T words](b *testing.B) {
 	})
 }
 
-// followRoles are those of the processes that the benchmark starts, with the
-// arguments KIND NAME N.
+// followRoles returns the roles of the processes that the benchmark starts.
+// Their arguments are KIND NAME N.
 func followRoles() map[string]func(args []string) error {
 	find := func(args []string) (kind followKind, name string, n int, err error) {
 		if kind, err = harness.Find(follows, args[0]); err == nil {
@@ -194,9 +195,9 @@ func writeLines(write func(v *line) error) error {
 	})
 }
 
-// followLines takes lines as they come, and says in windows how many these
-// were. It fails if a line is torn, or neither follows the one before nor a gap
-// that it was told of.
+// followLines reads lines as they arrive, and reports their number in windows.
+// It fails if a line is torn, or if its number is not the next one and no gap
+// was reported.
 func followLines(all iter.Seq2[segment.Version[line], error]) error {
 	var taken, missed atomic.Int64
 	failed := make(chan error, 1)

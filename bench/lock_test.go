@@ -29,7 +29,7 @@ var locks = func() harness.Locks {
 }()
 
 func openMutex(name string) (*ipcsync.Mutex, error) {
-	// There is nothing to mend in what a benchmark guards.
+	// What a benchmark guards needs no repair.
 	return ipcsync.OpenMutex(name, &ipcsync.Options{Repair: func() error { return nil }})
 }
 
@@ -56,14 +56,14 @@ func BenchmarkLock(b *testing.B) {
 		mu := new(sync.Mutex)
 		for b.Loop() {
 			mu.Lock()
-			mu.Unlock() //lint:ignore SA2001 it is what is measured
+			mu.Unlock() //lint:ignore SA2001 an empty critical section is measured
 		}
 	})
 	harness.Run(b, "impl=sync.RWMutex/procs=1", 0, func(b *testing.B) {
 		mu := new(sync.RWMutex)
 		for b.Loop() {
 			mu.RLock()
-			mu.RUnlock() //lint:ignore SA2001 it is what is measured
+			mu.RUnlock() //lint:ignore SA2001 an empty critical section is measured
 		}
 	})
 	for _, impl := range slices.Sorted(maps.Keys(fileLocks)) {
@@ -79,8 +79,8 @@ func BenchmarkLock(b *testing.B) {
 	}
 }
 
-// goroutinesContend is to a sync.Mutex and goroutines what a window of
-// Locks.Contended is to locks and processes.
+// goroutinesContend is the counterpart of a window of Locks.Contended, with a
+// sync.Mutex and goroutines.
 func goroutinesContend(n int) []harness.Work {
 	var (
 		mu   sync.Mutex
@@ -94,7 +94,7 @@ func goroutinesContend(n int) []harness.Work {
 			turns := 0
 			for ; !stop.Load(); turns++ {
 				mu.Lock()
-				mu.Unlock() //lint:ignore SA2001 it is what is measured
+				mu.Unlock() //lint:ignore SA2001 an empty critical section is measured
 			}
 			done[i] = harness.Work{N: turns, Time: time.Since(start)}
 		})
@@ -105,7 +105,8 @@ func goroutinesContend(n int) []harness.Work {
 	return done
 }
 
-// takeovers are what can be taken over from the dead: locks, and a message.
+// takeovers are the mechanisms whose owner can die: locks, and a queue's
+// message.
 var takeovers = func() harness.Locks {
 	all := maps.Clone(locks)
 	all[ourQueue] = openRedelivery

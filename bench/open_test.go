@@ -14,10 +14,10 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// An opening is a way to open a name that is there already.
+// An opening is a way to open a name that already exists.
 type opening struct {
 	name string                               // of the sub-benchmark
-	hold func(name string) (io.Closer, error) // keeps it there
+	hold func(name string) (io.Closer, error) // creates the name and keeps it open
 	open func(name string) (io.Closer, error)
 }
 
@@ -65,11 +65,11 @@ func BenchmarkFirst(b *testing.B) {
 	}
 }
 
-// first also reports how long the Store or Load alone took.
+// first also reports the time of the Store or Load alone.
 func first(b *testing.B, size int, store, populate bool) {
 	name, value := proctest.Name(b), noise(size)
 	held := open(b, name, codec.Bytes(), &segment.Options{Capacity: size, Slots: 2})
-	for range 2 { // so that the system has found memory for both slots
+	for range 2 { // the system then has memory for both slots
 		harness.Must(b, held.Store(value))
 	}
 	got := make([]byte, size)

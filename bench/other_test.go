@@ -8,7 +8,7 @@ import (
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 )
 
-// What other platforms leave out.
+// The mechanisms that other platforms leave out.
 
 var (
 	fileLocks   = harness.Locks{}

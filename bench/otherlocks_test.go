@@ -22,7 +22,8 @@ func openRWMutex(name string) (*ipcsync.RWMutex, error) {
 	return ipcsync.OpenRWMutex(name, &ipcsync.Options{Repair: func() error { return nil }})
 }
 
-// pairs are what a process does again and again with a lock, by mechanism.
+// pairs are the pairs of operations on a lock that a process repeats, by
+// mechanism.
 var pairs = map[string]func(name string) (once func() error, close func() error, err error){
 	"RLock": func(name string) (func() error, func() error, error) {
 		rw, err := openRWMutex(name)
@@ -41,8 +42,8 @@ var pairs = map[string]func(name string) (once func() error, close func() error,
 	},
 }
 
-// pairing KIND NAME does pairs in each window. Torn is the longest of them, in
-// microseconds.
+// pairing, with the arguments KIND NAME, executes pairs in each window. Torn is
+// the time of the longest one, in microseconds.
 func pairing(args []string) error {
 	open, err := harness.Find(pairs, args[0])
 	if err != nil {
@@ -60,9 +61,9 @@ func pairing(args []string) error {
 				return w, err
 			}
 			if w.N%4096 == 4095 {
-				runtime.Gosched() // which looks at the timers, that of the window's end among them
+				runtime.Gosched() // runs the timers, including that of the window's end
 			}
-			if w.N%64 == 0 || w.N < 64 { // to look at the clock takes longer than a pair
+			if w.N%64 == 0 || w.N < 64 { // reading the clock takes longer than a pair
 				now := time.Now()
 				w.Torn = max(w.Torn, int(now.Sub(last).Microseconds()))
 				last = now
@@ -175,16 +176,15 @@ func BenchmarkSemaphore(b *testing.B) {
 	})
 }
 
-// A link hands messages over to another process, one at a time.
+// A link sends messages to another process, one at a time.
 type link struct {
 	in, out     *segment.Segment[harness.Message]
 	told, tells io.Closer // Events, or Conds of m
 	m           *ipcsync.Mutex
-	seen        uint64 // version of in
+	seen        uint64 // the version of in that was read last
 }
 
-// openLink opens the link that has out and in the other way round at its other
-// end.
+// openLink opens a link. The other end opens it with out and in exchanged.
 func openLink(impl, out, in string) (l *link, err error) {
 	l, c := new(link), codec.Fixed[harness.Message]()
 	var errs [5]error
@@ -239,7 +239,7 @@ func (l *link) receive(m *harness.Message) (err error) {
 	return errors.Join(err, l.m.Unlock())
 }
 
-// Keys of the links among the echoes.
+// The keys of the links in echoes.
 var (
 	eventEcho = "ipcsync.Event" + faultKey
 	condEcho  = "ipcsync.Cond" + faultKey

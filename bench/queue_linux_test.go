@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawQueues are what the queue is measured against. Where several processes
-// share an end, a message must come in one piece.
+// rawQueues are the mechanisms that the queue is compared with. Where several
+// processes share an end, a message must arrive in one piece.
 var rawQueues = harness.Queues{
 	"pipe": connected(func(from, to, size int) bool {
 		return from == 1 && to == 1 || size <= pipeBuf
@@ -23,19 +23,19 @@ var rawQueues = harness.Queues{
 		return os.NewFile(uintptr(fds[1]), "pipe"), os.NewFile(uintptr(fds[0]), "pipe"), err
 	}),
 	"unixpacket": connected(func(_, _, size int) bool {
-		return size < 64<<10 // more needs another limit than the system's
+		return size < 64<<10 // the system's limit
 	}, func() (out, in *os.File, err error) {
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return os.NewFile(uintptr(fds[0]), "unixpacket"), os.NewFile(uintptr(fds[1]), "unixpacket"), err
 	}),
 	"tcp": connected(func(from, to, _ int) bool { return from == 1 && to == 1 }, connectTCP),
-	"mq":  limited(openMessageQueue, 8<<10), // as is the system's limit
+	"mq":  limited(openMessageQueue, 8<<10), // the system's limit
 }
 
 const pipeBuf = 4 << 10 // PIPE_BUF
 
-// connected is a kind of queue that is two files, from one of which comes what
-// is written to the other.
+// connected returns a kind of queue that consists of two connected files. What
+// is written to one can be read from the other.
 func connected(takes func(from, to, size int) bool, connect func() (out, in *os.File, err error)) harness.QueueKind {
 	return harness.QueueKind{
 		Create: func(string, int) (harness.Queue, []*os.File, error) {
@@ -49,8 +49,8 @@ func connected(takes func(from, to, size int) bool, connect func() (out, in *os.
 	}
 }
 
-// connection is two files that do not block, so that package os has a thread
-// wait for none of them.
+// connection consists of two files in blocking mode, so that reads and writes
+// do not go through the poller of package os.
 type connection struct{ out, in *os.File }
 
 func (c connection) Send(m []byte) error {
@@ -65,7 +65,7 @@ func (c connection) Receive(m []byte) error {
 
 func (c connection) Close() error { return errors.Join(c.out.Close(), c.in.Close()) }
 
-// connectTCP leaves TCP_NODELAY on, as package net has it.
+// connectTCP leaves TCP_NODELAY on, the default of package net.
 func connectTCP() (out, in *os.File, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +89,7 @@ func connectTCP() (out, in *os.File, err error) {
 	return out, in, err
 }
 
-// limited is a kind of queue whose messages have a limit.
+// limited returns a kind of queue whose messages have a maximum size.
 func limited(open func(name string, size int) (harness.Queue, error), limit int) harness.QueueKind {
 	kind := harness.NamedQueue(open)
 	kind.Takes = func(_, _, size int) bool { return size <= limit }
@@ -102,8 +102,9 @@ type messageQueue struct {
 	fd   int
 }
 
-// openMessageQueue creates one with room for as many messages as a queue, if
-// the process may have them, and otherwise for as many as any may have.
+// openMessageQueue creates a queue with room for as many messages as one of
+// this library, if the process is permitted to, and otherwise for as many as
+// any process is.
 func openMessageQueue(name string, size int) (harness.Queue, error) {
 	var fd int
 	err := error(unix.EINVAL)
@@ -121,7 +122,7 @@ func openMessageQueue(name string, size int) (harness.Queue, error) {
 	return &messageQueue{name, fd}, os.NewSyscallError("mq_open", err)
 }
 
-// mqOpen is the system call, for which names have no slash.
+// mqOpen is the system call, which takes names without a slash.
 func mqOpen(name string, flags int, attr *[8]int) (fd int, err error) {
 	n, err := unix.BytePtrFromString(name)
 	if err != nil {
@@ -148,7 +149,7 @@ func (q *messageQueue) transfer(trap uintptr, m []byte) error {
 	})
 }
 
-// Close also unlinks a queue that this process has created.
+// Close also unlinks the queue if this process created it.
 func (q *messageQueue) Close() error {
 	if q.name != "" {
 		n, err := unix.BytePtrFromString(q.name)

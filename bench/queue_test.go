@@ -10,8 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// ourQueue is the key of this library's queue among the queues, the locks and
-// the echoes.
+// ourQueue is the key of this library's queue in queues, locks and echoes.
 var ourQueue = "queue" + faultKey
 
 // queues are the queues between processes, by mechanism.
@@ -21,7 +20,7 @@ var queues = func() harness.Queues {
 	return all
 }()
 
-// BenchmarkQueue also has channels, between goroutines.
+// BenchmarkQueue also measures channels between goroutines.
 func BenchmarkQueue(b *testing.B) {
 	queues.Run(b)
 	harness.RunGoroutines(b, "chan", func(size int) harness.Queue {
@@ -32,7 +31,7 @@ func BenchmarkQueue(b *testing.B) {
 	})
 }
 
-// openQueue has a codec.Fixed for small messages, and codec.Bytes for others.
+// openQueue uses codec.Fixed for small messages, and codec.Bytes for others.
 func openQueue(name string, size int) (harness.Queue, error) {
 	if size == len(harness.Message{}) {
 		q, err := queue.Open(name, codec.Fixed[harness.Message](), nil)
@@ -42,7 +41,7 @@ func openQueue(name string, size int) (harness.Queue, error) {
 	return &bytesQueue{Queue: q}, err
 }
 
-// fixedQueue is a queue with the Delivery that it receives into.
+// fixedQueue is a queue, and the Delivery that it receives into.
 type fixedQueue struct {
 	*queue.Queue[harness.Message]
 	d queue.Delivery[harness.Message]
@@ -80,7 +79,7 @@ func (q *bytesQueue) Receive(m []byte) error {
 	return q.d.Done()
 }
 
-// arrays is a channel of arrays, with as much room as a queue has.
+// arrays is a channel of arrays, with as much room as a queue.
 type arrays chan harness.Message
 
 func (c arrays) Send(m []byte) error {
@@ -96,8 +95,7 @@ func (c arrays) Receive(m []byte) error {
 
 func (c arrays) Close() error { return nil }
 
-// buffers is what one has of channels for larger messages: the buffers go
-// round.
+// buffers passes larger messages through channels, and reuses the buffers.
 type buffers struct{ full, free chan []byte }
 
 func newBuffers(size int) buffers {
@@ -124,8 +122,8 @@ func (c buffers) Receive(m []byte) error {
 
 func (c buffers) Close() error { return nil }
 
-// redelivery is a queue with one message, as a lock: whoever has received it
-// has locked.
+// redelivery uses a queue with one message as a lock: the process that has
+// received the message holds the lock.
 type redelivery struct {
 	*queue.Queue[harness.Message]
 	d queue.Delivery[harness.Message]

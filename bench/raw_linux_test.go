@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shmDir is where segments are.
+// shmDir is the directory of segments.
 const shmDir = "/dev/shm"
 
-// shmFile is a file among the segments'. It goes when the first handle is
+// shmFile is a file in that directory. It is removed when the first handle is
 // closed.
 type shmFile struct{ *os.File }
 
@@ -28,8 +28,8 @@ func openShm(name string) (shmFile, error) {
 	return shmFile{f}, err
 }
 
-// createShm creates a file of n bytes, allocated in full like a segment's, that
-// begins with content.
+// createShm creates a file of n bytes that begins with content. Like a
+// segment's, it is allocated in full.
 func createShm(name string, n int, content []byte) (shmFile, error) {
 	f, err := openShm(name)
 	if err == nil {
@@ -64,18 +64,18 @@ func mapShm(name string) (shmMapping, error) {
 
 func (m shmMapping) Close() error { return unix.Munmap(m) }
 
-// at is the T at the start of mem.
+// at returns the T at the start of mem.
 func at[T any](mem []byte) *T { return (*T)(unsafe.Pointer(unsafe.SliceData(mem))) }
 
-// rawOpenings is what OpenClose is measured against.
+// rawOpenings are the mechanisms that OpenClose is compared with.
 var rawOpenings = []opening{{
 	name: "impl=mmap",
 	hold: func(name string) (io.Closer, error) { return createShm(name, os.Getpagesize(), nil) },
 	open: func(name string) (io.Closer, error) { return mapShm(name) },
 }}
 
-// rawReaders is what Readers is measured against: a quote that nobody writes
-// to.
+// rawReaders are the mechanisms that Readers is compared with: a quote that no
+// process writes to.
 var rawReaders = map[string]readerKind{
 	"impl=assign/size=64B": {
 		serve: func(name string, q quote) (io.Closer, error) {
@@ -98,8 +98,9 @@ var rawReaders = map[string]readerKind{
 	},
 }
 
-// rawWords is what FanOut is measured against: a mapping without protection,
-// and one that is read under a shared flock and written under an exclusive one.
+// rawWords returns the mechanisms that FanOut is compared with: a mapping
+// without protection, and one that is read under a shared flock and written
+// under an exclusive one.
 func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) {
 	return map[string]func(string) (sharedWords[T], error){
 		unprotected: func(name string) (sharedWords[T], error) {
@@ -130,8 +131,8 @@ func rawWords[T words]() map[string]func(name string) (sharedWords[T], error) {
 	}
 }
 
-// rawFollows is what Follow is measured against: a stream to each follower. The
-// sockets' names are not in the file system.
+// rawFollows are the mechanisms that Follow is compared with: a stream to each
+// follower. The names of the sockets are not in the file system.
 var rawFollows = map[string]followKind{"impl=unix/size=64B": {
 	hold: func(name string) (io.Closer, error) { return io.NopCloser(nil), nil },
 	follow: func(name string, i int) (lines, error) {
@@ -178,7 +179,7 @@ var rawFollows = map[string]followKind{"impl=unix/size=64B": {
 
 func streamName(name string, i int) string { return fmt.Sprintf("@%s.%d", name, i) }
 
-// conns are those of a writer to its followers.
+// conns are the connections of a writer to its followers.
 type conns []net.Conn
 
 func (s conns) Close() (err error) {
@@ -188,7 +189,7 @@ func (s conns) Close() (err error) {
 	return err
 }
 
-// mappedWords are a T in a mapping.
+// mappedWords is a T in a mapping.
 type mappedWords[T any] struct {
 	shmFile
 	fd    int
@@ -211,8 +212,8 @@ func mapWords[T any](name string) (*mappedWords[T], error) {
 
 func (m *mappedWords[T]) Close() error { return errors.Join(m.mem.Close(), m.shmFile.Close()) }
 
-// fileLocks are locks that the kernel keeps for a file. All are released with
-// the last descriptor.
+// fileLocks are locks that the kernel keeps for a file. The kernel releases
+// them with the last descriptor.
 var fileLocks = harness.Locks{
 	"flock": fileLockOpener(
 		func(fd int) error { return flock(fd, unix.LOCK_EX) },
@@ -231,8 +232,8 @@ func setOFD(fd int, what int16) error {
 	return uninterrupted(func() error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLKW, &lock) })
 }
 
-// uninterrupted starts again when a signal ends a wait, as those of the Go
-// scheduler do.
+// uninterrupted repeats a call that was interrupted by a signal, such as those
+// of the Go scheduler.
 func uninterrupted(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {
@@ -262,7 +263,8 @@ func (l *fileLock) Lock() error { return l.acquire(l.fd) }
 
 func (l *fileLock) Unlock() error { return l.release(l.fd) }
 
-// usageOf reads what a process has used, which costs that process nothing.
+// usageOf reads the resource usage of a process from outside, at no cost for
+// that process.
 func usageOf(pid int) (u usage) {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	u.threads = len(threads)

@@ -16,20 +16,20 @@ import (
 
 // A readerKind is a way to share a quote with readers.
 type readerKind struct {
-	// serve puts the quote under a name.
+	// serve stores the quote under a name.
 	serve func(name string, q quote) (io.Closer, error)
 	open  func(name string) (*quoteReader, error)
 }
 
-// A quoteReader loads the quote n times. Its process closes it before it ends,
-// as the kernel may keep what a process has mapped, with its locks, for a
-// moment longer.
+// A quoteReader loads the quote n times. Its process closes it before it exits,
+// because otherwise the kernel can keep the mappings and locks of an exited
+// process a moment longer.
 type quoteReader struct {
 	io.Closer
 	load func(q *quote, n int) error
 }
 
-// readerKinds are all, by the name of the sub-benchmark.
+// readerKinds are all mechanisms, by the name of the sub-benchmark.
 var readerKinds = func() map[string]readerKind {
 	all := maps.Clone(rawReaders)
 	for _, lockReads := range []bool{false, true} {
@@ -64,9 +64,9 @@ func openSegmentReader(name string) (*quoteReader, error) {
 
 var theQuote = quote{Seq: 71}
 
-// BenchmarkReaders lets one process load for a while, then two at the same
-// time, and so on, and reports medians. Each of them has one P, and so leaves
-// the other a processor where there are two.
+// BenchmarkReaders has one process load for a while, then two at the same time,
+// and so on, and reports medians. Each process has one P, so that two
+// processors can run both.
 func BenchmarkReaders(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(readerKinds)) {
 		b.Run(kind, func(b *testing.B) {
@@ -84,7 +84,7 @@ func BenchmarkReaders(b *testing.B) {
 			var one, two, ratios []float64
 			for b.Loop() {
 				n1, n2 := loadRate(b, readers[:1]), loadRate(b, readers)
-				for n1 == 0 { // something else had the processor
+				for n1 == 0 { // another program used the processor
 					n1 = loadRate(b, readers[:1])
 				}
 				one, two, ratios = append(one, n1), append(two, n2), append(ratios, n2/n1)
@@ -100,8 +100,8 @@ func BenchmarkReaders(b *testing.B) {
 	}
 }
 
-// loadRate lets readers load at the same time, and returns their loads per
-// second, all together.
+// loadRate has readers load at the same time, and returns the sum of their
+// loads per second.
 func loadRate(b *testing.B, readers []*proctest.Proc) (sum float64) {
 	const window = 10 * time.Millisecond
 	start := time.Now().Add(time.Millisecond)
@@ -118,9 +118,9 @@ func loadRate(b *testing.B, readers []*proctest.Proc) (sum float64) {
 	return sum
 }
 
-// reader KIND NAME reads lines with the start and the end of a time, in Unix
-// nanoseconds, loads in that time as often as it can, and says how often that
-// was.
+// reader, with the arguments KIND NAME, reads lines with the start and the end
+// of a period, in Unix nanoseconds. In that period it loads as often as it can,
+// and then prints how often.
 func reader(args []string) error {
 	kind, err := harness.Find(readerKinds, args[0])
 	if err != nil {
@@ -139,14 +139,14 @@ func reader(args []string) error {
 		}
 		for time.Now().UnixNano() < start {
 		}
-		const batch = 1000 // looking at the clock takes as long as a load
+		const batch = 1000 // reading the clock takes as long as a load
 		loads := 0
 		for q := new(quote); time.Now().UnixNano() < end; loads += batch {
 			if err := r.load(q, batch); err != nil {
 				return err
 			}
 			if *q != theQuote {
-				return fmt.Errorf("loaded %v, not %v", *q, theQuote)
+				return fmt.Errorf("loaded %v, want %v", *q, theQuote)
 			}
 		}
 		fmt.Println(loads)

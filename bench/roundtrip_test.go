@@ -19,10 +19,10 @@ import (
 
 func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 
-// segmentEcho is the key of a pair of segments among the echoes.
+// segmentEcho is the key of a pair of segments in echoes.
 var segmentEcho = "segment" + faultKey
 
-// echoes are the connections to a process, by mechanism.
+// echoes are the kinds of connections to a process, by mechanism.
 var echoes = func() harness.Echoes {
 	all := harness.Echoes{
 		segmentEcho: {Dial: dialSegments, Serve: serveSegments},
@@ -43,10 +43,10 @@ var echoes = func() harness.Echoes {
 	return all
 }()
 
-// segmentPair is a segment for each direction.
+// segmentPair has a segment for each direction.
 type segmentPair struct {
 	out, in *segment.Segment[harness.Message]
-	seen    uint64 // version
+	seen    uint64 // the version that was read last
 }
 
 func (p *segmentPair) send(m *harness.Message) error { return p.out.Store(*m) }
@@ -63,7 +63,7 @@ func dialSegments(b *testing.B) harness.RoundTrip {
 	there, back, c := proctest.Name(b), proctest.Name(b), codec.Fixed[harness.Message]()
 	p := &segmentPair{out: open(b, there, c, nil), in: open(b, back, c, nil)}
 	echo := proctest.Start(b, "echo", segmentEcho, there, back)
-	b.Cleanup(echo.Wait) // before the segments are closed, the last to do that frees them
+	b.Cleanup(echo.Wait) // before the segments are closed, as the last Close frees them
 	echo.Expect("ready")
 	return func(sent, got *harness.Message) error {
 		if err := p.send(sent); err != nil {
@@ -128,7 +128,7 @@ func dialUnix(network string) func(b *testing.B) harness.RoundTrip {
 	}
 }
 
-// dialTCP leaves TCP_NODELAY on, as package net has it.
+// dialTCP leaves TCP_NODELAY on, the default of package net.
 func dialTCP(b *testing.B) harness.RoundTrip {
 	conn := accept(b, "tcp", "127.0.0.1:0", "tcp")
 	return harness.OverStream(conn, conn)
@@ -145,8 +145,8 @@ func serveConn(network string) func(args []string) error {
 	}
 }
 
-// socketPath is short: the path of a socket may have about a hundred bytes,
-// which those of b.TempDir easily exceed.
+// socketPath returns a short path. The path of a socket is limited to about a
+// hundred bytes, which a path of b.TempDir easily exceeds.
 func socketPath(b *testing.B) string {
 	dir, err := os.MkdirTemp("", "bench")
 	harness.Must(b, err)
@@ -154,12 +154,12 @@ func socketPath(b *testing.B) string {
 	return filepath.Join(dir, "socket")
 }
 
-// accept starts the process that plays echo for a mechanism, and returns its
+// accept starts the process that runs a mechanism's echo, and returns its
 // connection to an address.
 func accept(b *testing.B, network, address, impl string) net.Conn {
 	listener, err := net.Listen(network, address)
 	if no, ok := errors.AsType[*os.SyscallError](err); ok && no.Syscall == "socket" {
-		b.Skip("this system has no such sockets, as Wine has none:", err)
+		b.Skip("this system does not support such sockets:", err)
 	}
 	harness.Keep(b, listener, err)
 	proctest.Start(b, "echo", impl, listener.Addr().String())
@@ -167,8 +167,7 @@ func accept(b *testing.B, network, address, impl string) net.Conn {
 	return harness.Keep(b, conn, err)
 }
 
-// dialRPC has net/rpc over a unix socket, with the encoding that it has by
-// itself, gob.
+// dialRPC uses net/rpc over a unix socket, with its default encoding, gob.
 func dialRPC(b *testing.B) harness.RoundTrip {
 	client := rpc.NewClient(accept(b, "unix", socketPath(b), "netrpc"))
 	return func(sent, got *harness.Message) error { return client.Call("Echoer.Echo", sent, got) }
@@ -183,14 +182,14 @@ func serveRPC(args []string) error {
 	if err != nil {
 		return err
 	}
-	server.ServeConn(conn) // until the client hangs up
+	server.ServeConn(conn) // until the client closes the connection
 	return nil
 }
 
-// Echoer is exported, with its method, for net/rpc.
+// Echoer and its method are exported for net/rpc.
 type Echoer struct{}
 
-// Echo answers with what it is sent.
+// Echo returns the message that it receives.
 func (Echoer) Echo(sent, got *harness.Message) error {
 	*got = *sent
 	return nil

@@ -26,7 +26,7 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// quote is 64 bytes, without gaps.
+// quote has 64 bytes, without padding.
 type quote struct {
 	Symbol           [16]byte
 	Seq, Time        uint64
@@ -35,7 +35,7 @@ type quote struct {
 	Volume           uint64
 }
 
-// flags is 64 bytes. Some are bools, which a codec must look at.
+// flags has 64 bytes. Some are bools, which a codec must check.
 type flags struct {
 	Seq, Time uint64
 	Bid, Ask  float64
@@ -45,7 +45,7 @@ type flags struct {
 	_         [6]uint8
 }
 
-// order is something to be encoded.
+// order is a value for the encoding codecs.
 type order struct {
 	ID     uint64   `json:"id"`
 	Symbol string   `json:"symbol"`
@@ -75,11 +75,11 @@ func samples() []measurable {
 	for _, n := range []int{64, 4 << 10} {
 		all = append(all,
 			newSample("String", codec.String(), text(n)),
-			newSample("UTF16", codec.UTF16(), text(n/2-1))) // two bytes each, and the terminator
+			newSample("UTF16", codec.UTF16(), text(n/2-1))) // two bytes for each character and the terminator
 	}
 	sizes := []int{8, 64, 256, 4 << 10, 64 << 10, 1 << 20}
 	if !testing.Short() {
-		sizes = append(sizes, 64<<20) // which takes 192 MiB of shared memory
+		sizes = append(sizes, 64<<20) // takes 192 MiB of shared memory
 	}
 	for _, n := range sizes {
 		all = append(all, reusing(newSample("Bytes", codec.Bytes(), noise(n))))
@@ -87,13 +87,13 @@ func samples() []measurable {
 	return all
 }
 
-// A sample is a value to be shared.
+// A sample is a value to share.
 type sample[T any] struct {
 	name    string // of the codec
 	codec   codec.Codec[T]
 	value   T
 	encoded []byte
-	plain   bool // a T may be assigned to and from the mapping
+	plain   bool // a T can be assigned to and from the mapping
 	reuses  bool // LoadInto needs no new memory
 }
 
@@ -105,7 +105,7 @@ func newSample[T any](name string, c codec.Codec[T], v T) *sample[T] {
 	return &sample[T]{name: name, codec: c, value: v, encoded: encoded}
 }
 
-// reusing says of a sample that LoadInto needs no new memory.
+// reusing marks a sample for which LoadInto needs no new memory.
 func reusing[T any](s *sample[T]) *sample[T] {
 	s.reuses = true
 	return s
@@ -122,14 +122,14 @@ func fixedSample[T any]() *sample[T] {
 	return s
 }
 
-// noise is n bytes, the same ones each time.
+// noise returns n random bytes, the same ones each time.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{}).Read(b)
 	return b
 }
 
-// text is n bytes of ASCII.
+// text returns n bytes of ASCII.
 func text(n int) string {
 	b := noise(n)
 	for i := range b {
@@ -138,7 +138,7 @@ func text(n int) string {
 	return string(b)
 }
 
-// direction is that of a copy.
+// direction is the direction of a copy.
 type direction int
 
 const (
@@ -146,8 +146,8 @@ const (
 	heapToMapping                  // Store
 )
 
-// lockReads are the values of that option to measure with: both for 64 bytes,
-// which a lock costs most.
+// lockReads returns the values of Options.LockReads to measure: both for 64
+// bytes, where the cost of a lock is largest.
 func (s *sample[T]) lockReads() []bool {
 	if len(s.encoded) == 64 {
 		return []bool{false, true}
@@ -160,14 +160,14 @@ func (s *sample[T]) run(b *testing.B, impl, more string, f func(b *testing.B)) {
 	harness.Run(b, name, len(s.encoded), f)
 }
 
-// runSegment runs f with a segment each slot of which holds the value. First
-// stores to a slot are slow, and Loan leaves what is there.
+// runSegment runs f with a segment that has the value in each slot. The first
+// store to a slot would be slow, and Loan does not clear the slot.
 func (s *sample[T]) runSegment(b *testing.B, call string, lockReads bool, f func(*testing.B, *segment.Segment[T])) {
 	s.run(b, "segment", "/call="+call+readsKey(lockReads)+faultKey, func(b *testing.B) {
 		o := &segment.Options{Capacity: len(s.encoded), LockReads: lockReads}
 		seg := open(b, proctest.Name(b), s.codec, o)
 		for range segment.DefaultSlots {
-			harness.Must(b, seg.Store(s.value)) // so that it is in each slot
+			harness.Must(b, seg.Store(s.value)) // puts the value in each slot
 		}
 		f(b, seg)
 	})
@@ -175,7 +175,7 @@ func (s *sample[T]) runSegment(b *testing.B, call string, lockReads bool, f func
 
 func (s *sample[T]) load(b *testing.B) {
 	for _, lockReads := range s.lockReads() {
-		if s.name != "Bytes" { // for which it would measure make
+		if s.name != "Bytes" { // Load of Bytes would measure make
 			s.runSegment(b, "Load", lockReads, func(b *testing.B, seg *segment.Segment[T]) {
 				v, err := new(T), error(nil)
 				for b.Loop() {
@@ -189,7 +189,7 @@ func (s *sample[T]) load(b *testing.B) {
 		if s.reuses {
 			s.runSegment(b, "LoadInto", lockReads, func(b *testing.B, seg *segment.Segment[T]) {
 				v := new(T)
-				_, err := seg.LoadInto(v) // makes the room that is used again
+				_, err := seg.LoadInto(v) // allocates the memory that is reused
 				harness.Must(b, err)
 				for b.Loop() {
 					if _, err := seg.LoadInto(v); err != nil {
@@ -202,7 +202,7 @@ func (s *sample[T]) load(b *testing.B) {
 	}
 	if s.name == "Bytes" {
 		s.runSegment(b, "Borrow", false, func(b *testing.B, seg *segment.Segment[T]) {
-			b.SetBytes(0) // nothing is moved
+			b.SetBytes(0) // nothing is copied
 			ctx := context.Background()
 			for b.Loop() {
 				borrowed, err := seg.Borrow(ctx)
@@ -249,7 +249,7 @@ func (s *sample[T]) store(b *testing.B) {
 	}
 	if s.name == "Bytes" {
 		s.runSegment(b, "Loan", false, func(b *testing.B, seg *segment.Segment[T]) {
-			b.SetBytes(0) // nothing is moved
+			b.SetBytes(0) // nothing is copied
 			ctx := context.Background()
 			for b.Loop() {
 				loan, err := seg.Loan(ctx)
@@ -290,6 +290,6 @@ func (s *sample[T]) check(b *testing.B, v T) {
 func (s *sample[T]) checkBytes(b *testing.B, encoded []byte) {
 	b.Helper()
 	if !bytes.Equal(encoded, s.encoded) {
-		b.Fatalf("%d bytes arrived as %d others", len(s.encoded), len(encoded))
+		b.Fatalf("a value of %d bytes arrived as %d other bytes", len(s.encoded), len(encoded))
 	}
 }

@@ -16,16 +16,16 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// signal is what watchers wait for.
+// signal is the value that watchers wait for.
 type signal struct {
 	Round uint64
 	Time  int64 // when it was stored, in Unix nanoseconds
 }
 
-// BenchmarkWatchers stores, after a rest in which all watchers of one process
-// have come to wait, and measures until the last of them has the value: by the
-// wall clock, which processes share, and which ticks every half millisecond on
-// Windows.
+// BenchmarkWatchers stores after a rest in which all watchers of one process
+// have started to wait, and measures the time until the last of them has the
+// value. It uses the wall clock, which processes share. On Windows it ticks
+// every half millisecond.
 func BenchmarkWatchers(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("impl=segment/watchers=%d%s", n, faultKey), func(b *testing.B) { watchSegment(b, n) })
@@ -33,14 +33,15 @@ func BenchmarkWatchers(b *testing.B) {
 	}
 }
 
-// A seeing is what a crowd of watchers tells of a value that all have seen.
+// A seeing is the report of a crowd of watchers about a value that all have
+// seen.
 type seeing struct {
 	round  uint64
-	last   time.Duration // from the store until the last had it
-	spread time.Duration // from when the first had it until the last had it
+	last   time.Duration // from the store until the last one had it
+	spread time.Duration // from when the first one had it until the last one had it
 }
 
-// measureWatchers lets n watchers see one value after another.
+// measureWatchers has n watchers see one value after the other.
 func measureWatchers(b *testing.B, n int, store func(v signal) error, wait func() seeing) {
 	times, spreads := new(harness.Histogram), new(harness.Histogram)
 	for round := uint64(1); b.Loop(); round++ {
@@ -50,7 +51,7 @@ func measureWatchers(b *testing.B, n int, store func(v signal) error, wait func(
 		}
 		seen := wait()
 		if seen.round != round {
-			b.Fatalf("all have seen %d, not %d", seen.round, round)
+			b.Fatalf("all watchers saw value %d, want %d", seen.round, round)
 		}
 		times.Add(seen.last)
 		spreads.Add(seen.spread)
@@ -75,10 +76,10 @@ func watchSegment(b *testing.B, n int) {
 	reportRest(b, p)
 }
 
-// reportRest reports a watching process's threads, and the CPU that it takes
-// while nothing is stored, as seen from outside. Then it ends the process.
+// reportRest reports a watching process's threads and its use of the CPU while
+// nothing is stored, as seen from outside. Then it ends the process.
 func reportRest(b *testing.B, p *proctest.Proc) {
-	// Looks at what is watched grow rare over some seconds without an event.
+	// Polling becomes rarer over some seconds without an event.
 	time.Sleep(5 * harness.WindowLength())
 	begun, before := time.Now(), usageOf(p.Pid())
 	time.Sleep(3 * harness.WindowLength())
@@ -90,8 +91,8 @@ func reportRest(b *testing.B, p *proctest.Proc) {
 	}
 }
 
-// watchChan has goroutines of this process wait for the close of a channel, the
-// least that the wake-ups can cost.
+// watchChan has goroutines of this process wait until a channel is closed. That
+// is the minimum cost of the wake-ups.
 func watchChan(b *testing.B, n int) {
 	type link struct {
 		stored chan struct{}
@@ -126,15 +127,15 @@ func watchChan(b *testing.B, n int) {
 	watching.Wait()
 }
 
-// usage is what a process has used so far.
+// usage is the resource usage of a process so far.
 type usage struct {
-	threads int // 0 where it is not known
+	threads int // 0 if unknown
 	cpu     time.Duration
 }
 
-// watchers NAME N watches with N goroutines, through one handle. When all have
-// seen a value, it says which one that was, how long after its store the last
-// had it, and how long before that the first had it.
+// watchers, with the arguments NAME N, watches with N goroutines on one handle.
+// When all have seen a value, it prints its number, how long after its store
+// the last goroutine had it, and how long before that the first one had it.
 func watchers(args []string) error {
 	s, err := segment.Attach(args[0], codec.Fixed[signal](), nil)
 	if err != nil {
@@ -152,7 +153,7 @@ func watchers(args []string) error {
 			next := uint64(0)
 			for v, err := range s.Watch(context.Background()) {
 				if err == nil && v.Round != next {
-					err = fmt.Errorf("watched %d, not %d", v.Round, next)
+					err = fmt.Errorf("saw value %d, want %d", v.Round, next)
 				}
 				if err != nil {
 					ended <- err
@@ -170,10 +171,10 @@ func watchers(args []string) error {
 	return <-ended
 }
 
-// BenchmarkWatched has one process watch many segments, each through a handle
-// of its own. An operation is a store to one of them, after a rest, and lasts
-// until its watcher has the value. At the end there is a store to each, one
-// after the other, and each watcher must be told of that last value.
+// BenchmarkWatched has one process watch many segments, each on its own handle.
+// An operation is a store to one of them, after a rest. It lasts until the
+// segment's watcher has the value. At the end there is a store to each segment
+// in turn, and each watcher must see that last value.
 func BenchmarkWatched(b *testing.B) {
 	n := 2000
 	if testing.Short() {
@@ -194,13 +195,13 @@ func BenchmarkWatched(b *testing.B) {
 			return which, round, time.Unix(0, ns)
 		}
 		// allTold waits until each watcher has the value of a round, and
-		// returns when the last had it.
+		// returns the time when the last one had it.
 		allTold := func(round uint64) (last time.Time) {
 			seen := make(map[int]bool)
 			for range n {
 				i, got, at := told()
 				if got != round || seen[i] {
-					b.Fatalf("watcher %d was told of %d, not once of %d", i, got, round)
+					b.Fatalf("watcher %d saw value %d, want value %d once", i, got, round)
 				}
 				seen[i] = true
 				if at.After(last) {
@@ -214,7 +215,7 @@ func BenchmarkWatched(b *testing.B) {
 		times, which, round := new(harness.Histogram), 0, uint64(0)
 		for b.Loop() {
 			time.Sleep(time.Millisecond)
-			which = (which + 997) % n // a prime, so that all have their turn
+			which = (which + 997) % n // a prime, so each segment gets its turn
 			round++
 			now := time.Now()
 			if err := all[which].Store(signal{round, now.UnixNano()}); err != nil {
@@ -222,7 +223,7 @@ func BenchmarkWatched(b *testing.B) {
 			}
 			i, got, at := told()
 			if i != which || got != round {
-				b.Fatalf("watcher %d was told of %d, not watcher %d of %d", i, got, which, round)
+				b.Fatalf("watcher %d saw value %d, want watcher %d and value %d", i, got, which, round)
 			}
 			times.Add(at.Sub(now))
 		}
@@ -239,8 +240,8 @@ func BenchmarkWatched(b *testing.B) {
 
 func watchedName(base string, i int) string { return fmt.Sprintf("%s.%d", base, i) }
 
-// watched BASE N watches N segments. It says of each value which segment and
-// round it is of, and when the watcher had it.
+// watched, with the arguments BASE N, watches N segments. For each value it
+// prints the segment, the round, and the time when the watcher had it.
 func watched(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -270,7 +271,7 @@ func watched(args []string) error {
 	return <-ended
 }
 
-// crowd are the watchers of a process.
+// crowd is the group of watchers of a process.
 type crowd struct {
 	size        int64
 	report      func(seeing)
@@ -284,7 +285,7 @@ func newCrowd(size int, report func(seeing)) *crowd {
 	return c
 }
 
-// saw is called by each of them for each value.
+// saw is called by each watcher for each value.
 func (c *crowd) saw(v signal) {
 	now := time.Now().UnixNano()
 	for old := c.first.Load(); now < old && !c.first.CompareAndSwap(old, now); old = c.first.Load() {
@@ -294,7 +295,8 @@ func (c *crowd) saw(v signal) {
 	if c.seen.Add(1) < c.size {
 		return
 	}
-	// Nobody else is here before the next store, which is after the report.
+	// No other watcher gets here before the next store, which follows the
+	// report.
 	first, last := c.first.Load(), c.last.Load()
 	c.first.Store(math.MaxInt64)
 	c.last.Store(0)

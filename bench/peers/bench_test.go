@@ -18,8 +18,7 @@ func TestMain(m *testing.M) {
 	proctest.Main(m, roles)
 }
 
-// shmDir is where files are, in memory where the platform has a directory for
-// that.
+// shmDir is the directory of files: one in memory, if the platform has it.
 var shmDir = func() string {
 	if runtime.GOOS == "linux" {
 		return "/dev/shm"
@@ -27,16 +26,16 @@ var shmDir = func() string {
 	return os.TempDir()
 }()
 
-// TestOnce runs each operation once. All benchmarks check at their end that
-// they did what they measure.
+// TestOnce runs each operation once. Each benchmark checks its results at its
+// end.
 func TestOnce(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$", "-test.bench=.", "-test.benchtime=1x", "-test.short")
-	// The race detector would have each of many processes sleep for a second at
-	// its end.
+	// Otherwise each process with the race detector would sleep for a second
+	// when it exits.
 	cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -36,14 +36,14 @@ func init() {
 	echoes["gvisor-flipcall"] = harness.Echo{Dial: dialFlipcall, Serve: serveFlipcall}
 }
 
-// gvisorPipe is the ring of gVisor's shared-memory network device, which has
-// one sender and one receiver. A network device is told that there is something
-// by other means, so here who waits looks again and again.
+// gvisorPipe is the ring of gVisor's shared-memory network device. It has one
+// sender and one receiver. A network device is notified by other means, so here
+// a process that waits polls.
 type gvisorPipe struct {
 	mem  *mapping
 	tx   pipe.Tx
 	rx   pipe.Rx
-	file interface{ Close() error } // of the one that creates
+	file interface{ Close() error } // of the process that creates it
 	sent bool
 }
 
@@ -79,7 +79,7 @@ func (q *gvisorPipe) Receive(m []byte) error {
 		b = q.rx.Pull()
 	}
 	if n := copy(m, b); n != len(m) {
-		return fmt.Errorf("%d bytes arrived of %d", n, len(m))
+		return fmt.Errorf("%d of %d bytes arrived", n, len(m))
 	}
 	q.rx.Flush()
 	return nil
@@ -93,8 +93,7 @@ func (q *gvisorPipe) Close() error {
 	return err
 }
 
-// flipcallEnd is an end of the calls between gVisor's processes, in a file that
-// is new.
+// flipcallEnd is one end of calls between processes through a new file.
 func flipcallEnd(side flipcall.EndpointSide, name string) (*flipcall.Endpoint, error) {
 	f, err := os.OpenFile(filepath.Join(shmDir, name), os.O_RDWR, 0)
 	if err != nil {
@@ -128,7 +127,8 @@ func dialFlipcall(b *testing.B) harness.RoundTrip {
 	}
 }
 
-// serveFlipcall NAME answers until the client shuts the connection.
+// serveFlipcall, with the argument NAME, answers until the client shuts down
+// the connection.
 func serveFlipcall(args []string) error {
 	server, err := flipcallEnd(flipcall.ServerSide, args[0])
 	if err != nil {

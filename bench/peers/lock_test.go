@@ -50,13 +50,13 @@ func BenchmarkTakeover(b *testing.B) {
 	}
 }
 
-// useShmDir has juju-mutex, which always makes its files among the temporary
-// ones, make them where the others do.
+// useShmDir makes juju-mutex create its files in shmDir, like the other locks.
+// It always uses the directory for temporary files.
 func useShmDir(b *testing.B) { b.Setenv("TMPDIR", shmDir) }
 
 type lock = harness.Lock
 
-// fileLock is a lock with a file, which goes when a handle is closed.
+// fileLock is a lock with a file, which is removed when a handle is closed.
 type fileLock struct {
 	lock
 	path string
@@ -82,7 +82,7 @@ func openJuju(name string) (harness.Lock, error) {
 	spec := mutex.Spec{
 		Name:  fmt.Sprintf("sharedseg-test-%x", hash.Sum64()), // no dots, 40 characters at most
 		Clock: clock{},
-		Delay: time.Millisecond, // must be there; no system's Acquire makes use of it
+		Delay: time.Millisecond, // required, although Acquire uses it on no system
 	}
 	return fileLock{&juju{spec: spec}, filepath.Join(os.TempDir(), "juju-"+spec.Name)}, nil
 }

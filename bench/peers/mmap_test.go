@@ -15,8 +15,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// slotHeader is where in its page the first value of a segment lies. Alignment
-// changes the speed of copies.
+// slotHeader is the offset of a segment's first value in its page. Alignment
+// affects the speed of copies.
 const slotHeader = 64
 
 // BenchmarkLoad copies from the mapping to the heap.
@@ -46,7 +46,7 @@ func copies(b *testing.B, direction func(heap, mapped []byte) (dst, src []byte))
 				copy(dst, src)
 			}
 			if !bytes.Equal(dst, src) {
-				b.Fatalf("%d bytes arrived as others", len(src))
+				b.Fatalf("a value of %d bytes arrived as another one", len(src))
 			}
 		})
 	}
@@ -69,13 +69,13 @@ func BenchmarkOpenClose(b *testing.B) {
 	})
 }
 
-// createFile returns a file of n bytes, which goes when it is closed.
+// createFile returns a file of n bytes, which is removed when it is closed.
 func createFile(name string, n int) (io.Closer, error) {
 	f, err := os.Create(filepath.Join(shmDir, name))
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(make([]byte, n)) // so that they are allocated
+	_, err = f.Write(make([]byte, n)) // allocates them
 	return file{f}, err
 }
 
@@ -87,7 +87,7 @@ func (f file) Close() error {
 	return err
 }
 
-// mapping is all of a file.
+// mapping is the mapping of a whole file.
 type mapping struct{ mmap.MMap }
 
 func openMapping(name string) (*mapping, error) {

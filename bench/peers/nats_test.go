@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	natsName  = "queue"          // of the stream, its subject and its consumer
-	natsReady = 30 * time.Second // the longest that the server may take to start, and a request to be answered
+	natsName  = "queue"          // the name of the stream, its subject and its consumer
+	natsReady = 30 * time.Second // the time limit for starting the server, and for a request
 )
 
-// startNATS starts a server of the loopback interface in this process. Its
+// startNATS starts a server on the loopback interface in this process. Its
 // streams are in memory.
 func startNATS(dir string) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
@@ -40,17 +40,17 @@ func startNATS(dir string) (*server.Server, error) {
 	return s, nil
 }
 
-// natsQueue is a work queue of JetStream, whose messages are acknowledged.
+// natsQueue is a work queue of JetStream with acknowledged messages.
 type natsQueue struct {
 	conn *nats.Conn
 	js   jetstream.JetStream
-	got  jetstream.MessagesContext // once there was a Receive
+	got  jetstream.MessagesContext // set by the first Receive
 
-	server *server.Server // of the one that creates, with its directory, which has the address in a file
+	server *server.Server // of the handle that created the queue; its directory has a file with the address
 	dir    string
 }
 
-// createNATS starts the server of a queue.
+// createNATS starts the server of a queue, and opens the queue.
 func createNATS(name string, size int) (harness.Queue, []*os.File, error) {
 	dir := filepath.Join(os.TempDir(), name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -96,14 +96,13 @@ func dialNATS(url string) (*natsQueue, error) {
 	return &natsQueue{conn: conn, js: js}, err
 }
 
-// Send waits while as many messages are not acknowledged by the server as a
-// queue has room for.
+// Send waits while depth messages are not yet acknowledged by the server.
 func (q *natsQueue) Send(m []byte) error {
 	_, err := q.js.PublishAsync(natsName, m, jetstream.WithStallWait(natsReady))
 	return err
 }
 
-// Flush waits until all are.
+// Flush waits until the server has acknowledged all messages.
 func (q *natsQueue) Flush() error {
 	select {
 	case <-q.js.PublishAsyncComplete():
@@ -117,8 +116,9 @@ func (q *natsQueue) Receive(m []byte) error {
 	if q.got == nil {
 		consumer, err := q.js.Consumer(context.Background(), natsName, natsName)
 		if err == nil {
-			// On a busy machine the client at times waits for what it has not
-			// asked for. It asks again when heartbeats are missing.
+			// On a busy machine the client sometimes waits for messages that it
+			// has not requested. It requests them again when heartbeats are
+			// missing.
 			q.got, err = consumer.Messages(jetstream.PullMaxMessages(depth), jetstream.PullHeartbeat(time.Second),
 				jetstream.WithMessagesErrOnMissingHeartbeat(false))
 		}
@@ -131,7 +131,7 @@ func (q *natsQueue) Receive(m []byte) error {
 		return err
 	}
 	if n := copy(m, msg.Data()); n != len(m) {
-		return fmt.Errorf("%d bytes arrived of %d", n, len(m))
+		return fmt.Errorf("%d of %d bytes arrived", n, len(m))
 	}
 	return msg.Ack()
 }
@@ -149,7 +149,7 @@ func (q *natsQueue) Close() error {
 	return os.RemoveAll(q.dir)
 }
 
-// dialNATSEcho has requests and responses, without a stream.
+// dialNATSEcho uses requests and responses, without a stream.
 func dialNATSEcho(b *testing.B) harness.RoundTrip {
 	s, err := startNATS(b.TempDir())
 	harness.Must(b, err)
@@ -173,7 +173,7 @@ func dialNATSEcho(b *testing.B) harness.RoundTrip {
 	}
 }
 
-// serveNATSEcho URL answers until its standard input ends.
+// serveNATSEcho, with the argument URL, answers until its standard input ends.
 func serveNATSEcho(args []string) error {
 	conn, err := nats.Connect(args[0])
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"github.com/sharedseg/sharedseg/bench/internal/harness"
 )
 
-// depth is how many messages a queue has room for, as a queue of this library
-// by default.
+// depth is how many messages a queue has room for. It is the default of this
+// library's queues.
 const depth = 64
 
-// queues are those of this platform.
+// queues are the queues of this platform.
 var queues = harness.Queues{
 	"nats": {Create: createNATS, Open: openNATS, Prefetches: true},
 }

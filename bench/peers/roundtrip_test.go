@@ -26,10 +26,10 @@ func BenchmarkRoundTrip(b *testing.B) { echoes.Run(b) }
 
 func dialGRPC(b *testing.B) harness.RoundTrip {
 	if runtime.GOOS == "windows" {
-		b.Skip("the unix scheme of grpc is for other systems")
+		b.Skip("grpc does not support unix sockets on this system")
 	}
-	// The path of a socket may have about a hundred bytes, which those of
-	// b.TempDir easily exceed.
+	// The path of a socket is limited to about a hundred bytes, which a path of
+	// b.TempDir easily exceeds.
 	dir, err := os.MkdirTemp("", "bench")
 	harness.Must(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })
@@ -50,7 +50,7 @@ func dialGRPC(b *testing.B) harness.RoundTrip {
 	}
 }
 
-// serveGRPC SOCKET serves until its standard input ends.
+// serveGRPC, with the argument SOCKET, serves until its standard input ends.
 func serveGRPC(args []string) error {
 	listener, err := net.Listen("unix", args[0])
 	if err != nil {

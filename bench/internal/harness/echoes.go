@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// A Message goes there and back.
+// A Message is sent to another process and back.
 type Message [64]byte
 
-// A RoundTrip sends a message and waits for the answer, which is the same.
+// A RoundTrip sends a message and waits for the reply, which has the same
+// content.
 type RoundTrip func(sent, got *Message) error
 
 // An Echo is a kind of connection to a process that sends back what it
@@ -24,15 +25,16 @@ type Echo struct {
 	// Dial starts the process, by proctest.Start(b, "echo", impl, args…), and
 	// connects to it until the benchmark ends.
 	Dial func(b *testing.B) RoundTrip
-	// Serve is what the process does, until its peer or its standard input
-	// ends.
+	// Serve runs in the process, until its peer closes the connection or its
+	// standard input ends.
 	Serve func(args []string) error
 }
 
-// Echoes are such connections, by mechanism, with keys as those of Locks.
+// Echoes are kinds of connections, by mechanism. Their keys are like those of
+// Locks.
 type Echoes map[string]Echo
 
-// Roles are those of the processes that the benchmarks start.
+// Roles returns the roles of the processes that the benchmarks start.
 func (e Echoes) Roles() map[string]func(args []string) error {
 	return map[string]func([]string) error{"echo": func(args []string) error {
 		kind, err := Find(e, args[0])
@@ -43,8 +45,9 @@ func (e Echoes) Roles() map[string]func(args []string) error {
 	}}
 }
 
-// Run measures all of them: one message after the other (load=busy), and with a
-// millisecond of rest before each, which is not counted (load=idle).
+// Run measures all of them: one message immediately after the other
+// (load=busy), and with a millisecond of rest before each, which is not counted
+// (load=idle).
 func (e Echoes) Run(b *testing.B) {
 	for _, impl := range slices.Sorted(maps.Keys(e)) {
 		for _, load := range []string{"busy", "idle"} {
@@ -66,7 +69,7 @@ func (e Echo) measure(b *testing.B, rest bool) {
 			b.Fatalf("sent %x, got %x", *sent, *got)
 		}
 	}
-	once(1 << 63) // when this is back, the process is there
+	once(1 << 63) // waits until the process is ready
 	start := time.Now()
 	for n := uint64(1); b.Loop(); n++ {
 		if rest {
@@ -81,8 +84,8 @@ func (e Echo) measure(b *testing.B, rest bool) {
 	times.Report(b)
 }
 
-// OverStream is the RoundTrip of a stream for each direction, or the same for
-// both.
+// OverStream returns the RoundTrip over a stream for each direction, or one
+// stream for both.
 func OverStream(out io.Writer, in io.Reader) RoundTrip {
 	return func(sent, got *Message) error {
 		if _, err := out.Write(sent[:]); err != nil {
@@ -93,7 +96,8 @@ func OverStream(out io.Writer, in io.Reader) RoundTrip {
 	}
 }
 
-// ServeStream sends back what comes in, until the other end is closed.
+// ServeStream sends back the messages that it receives, until the other end is
+// closed.
 func ServeStream(out io.Writer, in io.Reader) error {
 	for m := new(Message); ; {
 		if _, err := io.ReadFull(in, m[:]); errors.Is(err, io.EOF) || errors.Is(err, fs.ErrClosed) {

@@ -1,8 +1,8 @@
-// Package harness has the benchmarks that are the same for each mechanism, so
-// that those that need modules of others are measured as this library is: locks
-// between processes, messages there and back, and the histogram of their times.
-// A package of benchmarks hands its mechanisms to Locks and Echoes, and their
-// roles to proctest.Main.
+// Package harness contains the benchmarks that are the same for all mechanisms,
+// so that those from other modules are measured like those of this library:
+// locks between processes, queues, and messages to a process and back. It also
+// has the histogram of their times. A package of benchmarks passes its
+// mechanisms to Locks, Queues and Echoes, and their roles to proctest.Main.
 package harness
 
 import (
@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Run is b.Run for an operation that moves size bytes, 0 for none.
+// Run is like b.Run, for an operation that moves size bytes, or 0.
 func Run(b *testing.B, name string, size int, f func(b *testing.B)) {
 	b.Run(name, func(b *testing.B) {
 		b.ReportAllocs()
@@ -25,20 +25,20 @@ func Run(b *testing.B, name string, size int, f func(b *testing.B)) {
 	})
 }
 
-// Keep returns the handle that a function has opened, and closes it when the
-// benchmark ends. The benchmark is skipped if the error wraps
-// errors.ErrUnsupported, and fails for others.
+// Keep returns the handle that a function opened, and closes it when the
+// benchmark ends. It skips the benchmark if the error wraps
+// errors.ErrUnsupported, and fails it for any other error.
 func Keep[H io.Closer](tb testing.TB, h H, err error) H {
 	tb.Helper()
 	if errors.Is(err, errors.ErrUnsupported) {
-		tb.Skip("not in this build: ", err)
+		tb.Skip("not supported in this build: ", err)
 	}
 	Must(tb, err)
 	tb.Cleanup(func() { Must(tb, h.Close()) })
 	return h
 }
 
-// Must fails the benchmark if there is an error.
+// Must fails the benchmark if err is not nil.
 func Must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
@@ -46,12 +46,12 @@ func Must(tb testing.TB, err error) {
 	}
 }
 
-// Find returns the entry of a table that the parent and its children have in
-// common.
+// Find returns an entry of a table that the parent and its child processes have
+// in common.
 func Find[V any](table map[string]V, key string) (V, error) {
 	v, ok := table[key]
 	if !ok {
-		return v, fmt.Errorf("%q is none of %v", key, slices.Sorted(maps.Keys(table)))
+		return v, fmt.Errorf("%q is not one of %v", key, slices.Sorted(maps.Keys(table)))
 	}
 	return v, nil
 }

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Each power of two has so many buckets of the same width: the middle of one is
-// off by 1/128 at most.
+// Each power of two has 1<<bucketBits buckets of the same width. The middle of
+// a bucket differs from its values by at most 1/128.
 const (
 	bucketBits = 6
 	buckets    = (63-bucketBits)<<bucketBits + 1<<bucketBits
 )
 
-// A Histogram has the times of all operations, in a memory of fixed size. Its
+// A Histogram records the times of all operations in memory of fixed size. Its
 // buckets are those of HdrHistogram
 // (https://hdrhistogram.github.io/HdrHistogram/): linear within a power of two.
-// Quantiles are within 1 % of the times they stand for, and up to 127 ns exact.
+// Quantiles are within 1 % of the real ones, and exact up to 127 ns.
 type Histogram struct {
 	counts [buckets]uint64
 	n      uint64
@@ -37,15 +37,16 @@ func bucket(v uint64) int {
 	return shift<<bucketBits + int(v>>shift)
 }
 
-// middle is the middle of a bucket.
+// middle returns the middle of a bucket.
 func middle(bucket int) float64 {
 	shift := max(bucket>>bucketBits-1, 0)
 	first := uint64(bucket-shift<<bucketBits) << shift
 	return float64(first) + float64(uint64(1)<<shift-1)/2
 }
 
-// Quantile is the time in nanoseconds that at least the fraction q of all
-// operations took no longer than. It is NaN if there were none.
+// Quantile returns the smallest time, in nanoseconds, within which at least the
+// fraction q of all operations was complete. It is NaN if there were no
+// operations.
 func (h *Histogram) Quantile(q float64) float64 {
 	rank := max(uint64(math.Ceil(q*float64(h.n))), 1)
 	for i, n := range h.counts {
@@ -57,7 +58,7 @@ func (h *Histogram) Quantile(q float64) float64 {
 	return math.NaN()
 }
 
-// Mean is exact.
+// Mean returns the mean time in nanoseconds, which is exact.
 func (h *Histogram) Mean() float64 { return float64(h.sum) / float64(h.n) }
 
 // Report reports the mean as ns/op, and p50-ns, p99-ns and p99.9-ns.

@@ -20,7 +20,7 @@ func TestHistogram(t *testing.T) {
 		for _, n := range []int{1, 2, 1000, 100_000} {
 			h, all, sum := new(Histogram), []float64(nil), 0.0
 			for range n {
-				d := draw() & math.MaxInt64 >> 20 // so that the sum does not overflow
+				d := draw() & math.MaxInt64 >> 20 // keeps the sum from overflowing
 				h.Add(d)
 				all = append(all, float64(d))
 				sum += float64(d)
@@ -40,8 +40,8 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// Buckets are numbered without gaps, and each value is in the one whose middle
-// is nearest.
+// Buckets are numbered without gaps, and each value is in the bucket with the
+// nearest middle.
 func TestBuckets(t *testing.T) {
 	last := -1
 	for v := uint64(0); v < 1<<20; v++ {

@@ -12,22 +12,22 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A Lock is a handle of one that processes can share.
+// A Lock is a handle of a lock that processes can share.
 type Lock interface {
 	Lock() error
 	Unlock() error
 	Close() error
 }
 
-// A LockOpener opens, or creates, the lock of a name.
+// A LockOpener opens the lock of a name, or creates it.
 type LockOpener func(name string) (Lock, error)
 
-// Locks are locks between processes, by mechanism. What follows a slash in such
-// a key becomes the end of the names of benchmarks: "X/a=b" is measured as
+// Locks are locks between processes, by mechanism. The part of a key after a
+// slash is put at the end of the names of benchmarks: "X/a=b" is measured as
 // impl=X/procs=2/a=b.
 type Locks map[string]LockOpener
 
-// Roles are those of the processes that the benchmarks start.
+// Roles returns the roles of the processes that the benchmarks start.
 func (l Locks) Roles() map[string]func(args []string) error {
 	return map[string]func([]string) error{"hammer": l.hammer, "owner": l.owner}
 }
@@ -49,7 +49,7 @@ func (l Locks) open(impl, name string) (Lock, error) {
 	return opener(name)
 }
 
-// Uncontended measures locking and unlocking what nobody else wants.
+// Uncontended measures locking and unlocking without contention.
 func (l Locks) Uncontended(b *testing.B, impl string) {
 	Run(b, implName(impl, "procs=1"), 0, func(b *testing.B) {
 		opened, err := l.open(impl, proctest.Name(b))
@@ -65,8 +65,8 @@ func (l Locks) Uncontended(b *testing.B, impl string) {
 	})
 }
 
-// Contended lets so many processes lock and unlock for a window, and reports as
-// Shares does.
+// Contended has procs processes lock and unlock for a window, and reports like
+// Shares.
 func (l Locks) Contended(b *testing.B, impl string, procs int) {
 	b.Run(implName(impl, fmt.Sprintf("procs=%d", procs)), func(b *testing.B) {
 		name := proctest.Name(b)
@@ -87,8 +87,8 @@ func (l Locks) Contended(b *testing.B, impl string, procs int) {
 	})
 }
 
-// keepsOut fails the benchmark if any process can lock what this one has
-// locked.
+// keepsOut fails the benchmark if another process can acquire a lock that this
+// one holds.
 func keepsOut(b *testing.B, lock Lock, hammers []*proctest.Proc) {
 	const window = time.Millisecond
 	Must(b, lock.Lock())
@@ -103,18 +103,19 @@ func keepsOut(b *testing.B, lock Lock, hammers []*proctest.Proc) {
 	}
 }
 
-// Shares measures how those who contend for a lock share it. window lets them,
-// and returns how often each had it. It reports the time per acquisition by
-// anybody, as ns/op, and the fewest that one had, as min-share: 1 if all had
-// the same, 0 if one had none.
+// Shares measures how the contenders for a lock share it. window has them
+// contend, and returns how often each one acquired it. Shares reports the time
+// per acquisition by any of them as ns/op. It reports the fewest acquisitions
+// of one of them as min-share: 1 if all have the same number, 0 if one has
+// none.
 func Shares(b *testing.B, window func() []Work) {
 	var perTurn, minShares []float64
 	for b.Loop() {
 		turns, fewest, longest := 0, -1, time.Duration(0)
 		done := window()
-		for begun := time.Now(); idle(done); done = window() { // something else had the processors
+		for begun := time.Now(); idle(done); done = window() { // other programs used the processors
 			if time.Since(begun) > proctest.Patience {
-				b.Fatal("nobody had the lock")
+				b.Fatal("no process acquired the lock")
 			}
 		}
 		for _, w := range done {
@@ -131,7 +132,7 @@ func Shares(b *testing.B, window func() []Work) {
 	b.ReportMetric(Median(minShares), "min-share")
 }
 
-// hammer IMPL NAME locks and unlocks in each window.
+// hammer, with the arguments IMPL NAME, locks and unlocks in each window.
 func (l Locks) hammer(args []string) error {
 	lock, err := l.open(args[0], args[1])
 	if err != nil {
@@ -152,13 +153,13 @@ func (l Locks) hammer(args []string) error {
 	})
 }
 
-var deaths = flag.Int("deaths", 100, "let `n` owners of a lock die in each operation of Takeover; 2 in short mode")
+var deaths = flag.Int("deaths", 100, "kill `n` owners of a lock in each operation of Takeover; 2 in short mode")
 
-// Takeover measures one death after another: of an owner that nobody was
-// waiting for, from when its process has been reaped (waiter=late), and of one
-// that somebody had been waiting for so long that looks at it are at their
-// rarest, from the kill (waiter=parked). An operation is as many deaths as the
-// flag -deaths says.
+// Takeover measures one death after another. With waiter=late, no process waits
+// for the lock, and the time begins when the dead owner has been reaped. With
+// waiter=parked, a process has waited so long that it polls at the lowest rate,
+// and the time begins with the kill. An operation is as many deaths as the flag
+// -deaths says.
 func (l Locks) Takeover(b *testing.B, impl string) {
 	b.Run(implName(impl, "waiter=late"), func(b *testing.B) {
 		l.takeover(b, impl, func(lock Lock, owner *proctest.Proc) (time.Duration, error) {
@@ -186,7 +187,7 @@ func (l Locks) Takeover(b *testing.B, impl string) {
 	})
 }
 
-// lockUnlock says when it had the lock.
+// lockUnlock returns the time when it acquired the lock.
 func lockUnlock(lock Lock) (locked time.Time, err error) {
 	if err = lock.Lock(); err != nil {
 		return locked, err
@@ -195,8 +196,9 @@ func lockUnlock(lock Lock) (locked time.Time, err error) {
 	return locked, lock.Unlock()
 }
 
-// takeover measures with once, which kills the process that has the lock and
-// takes its turn, in one goroutine, as the owner of a lock may be a thread.
+// takeover measures with once, which kills the process that holds the lock and
+// then acquires it. It does so in one goroutine, because the owner of a lock
+// can be a thread.
 func (l Locks) takeover(b *testing.B, impl string, once func(Lock, *proctest.Proc) (time.Duration, error)) {
 	name := proctest.Name(b)
 	opened, err := l.open(impl, name)
@@ -218,7 +220,7 @@ func (l Locks) takeover(b *testing.B, impl string, once func(Lock, *proctest.Pro
 	times.Report(b)
 }
 
-// owner IMPL NAME locks and never unlocks.
+// owner, with the arguments IMPL NAME, locks and never unlocks.
 func (l Locks) owner(args []string) error {
 	lock, err := l.open(args[0], args[1])
 	if err != nil {

@@ -18,32 +18,32 @@ import (
 // A Queue is a handle of a queue for messages of one size, used by one
 // goroutine.
 type Queue interface {
-	// Send sends what is in m, and waits while the queue is full.
+	// Send sends the content of m, and waits while the queue is full.
 	Send(m []byte) error
-	// Receive waits for the next message and copies it to m. It returns when
-	// nothing of the message is in use any more, and nobody else will get it.
+	// Receive waits for the next message and copies it to m. When it returns,
+	// the message is no longer in use, and no other receiver will get it.
 	Receive(m []byte) error
 	Close() error
 }
 
-// A QueueKind is a way to hand messages from some processes to others, each to
-// one of them.
+// A QueueKind is a way to send messages from some processes to others, each
+// message to one of them.
 type QueueKind struct {
-	// Create makes a queue for messages of so many bytes. The files are for the
-	// processes that open it, which inherit them, from descriptor 3 on.
+	// Create creates a queue for messages of size bytes. The processes that
+	// open it inherit the files, beginning with descriptor 3.
 	Create func(name string, size int) (q Queue, files []*os.File, err error)
-	// Open is for those processes.
+	// Open opens the queue in those processes.
 	Open func(name string, size int) (Queue, error)
-	// Takes reports whether there can be so many senders and receivers, and
-	// messages of that size. nil: always.
+	// Takes reports whether the queue supports so many senders and receivers
+	// and messages of that size. If it is nil, the queue supports all.
 	Takes func(from, to, size int) bool
-	// Prefetches says that a receiver may be handed messages before it asks for
+	// Prefetches means that a receiver can be sent messages before it asks for
 	// them.
 	Prefetches bool
 }
 
-// NamedQueue is a kind that processes open by its name, as is whoever creates
-// it.
+// NamedQueue returns a kind of queue that all processes open by its name,
+// including the one that creates it.
 func NamedQueue(open func(name string, size int) (Queue, error)) QueueKind {
 	return QueueKind{
 		Create: func(name string, size int) (Queue, []*os.File, error) {
@@ -54,12 +54,12 @@ func NamedQueue(open func(name string, size int) (Queue, error)) QueueKind {
 	}
 }
 
-// Queues are kinds of queues, by mechanism, with keys as those of Locks.
+// Queues are kinds of queues, by mechanism. Their keys are like those of Locks.
 type Queues map[string]QueueKind
 
-// Roles are those of the processes that the benchmarks start.
+// Roles returns the roles of the processes that the benchmarks start.
 func (q Queues) Roles() map[string]func(args []string) error {
-	// Of a role IMPL NAME SIZE ID ENDS.
+	// The arguments of a role are IMPL NAME SIZE ID ENDS.
 	serve := func(work func(h Queue, size, id, ends int) func(*atomic.Bool) (Work, error)) func(args []string) error {
 		return func(args []string) error {
 			kind, err := Find(q, args[0])
@@ -90,18 +90,18 @@ func (q Queues) Roles() map[string]func(args []string) error {
 	}
 }
 
-// ways are how many senders and receivers there are.
+// ways are the numbers of senders and receivers.
 var ways = []struct{ from, to int }{{1, 1}, {1, 2}, {2, 1}, {2, 2}}
 
-// messageSizes are those of the benchmarks between processes. The first is that
-// of the benchmark in one.
+// messageSizes are the message sizes of the benchmarks between processes. The
+// benchmark in one process uses the first.
 var messageSizes = []int{64, 4 << 10, 1 << 20}
 
 func queueName(impl string, from, to, size int) string {
 	return implName(impl, fmt.Sprintf("from=%d/to=%d/size=%s", from, to, SizeName(size)))
 }
 
-// SizeName is the value of the key size.
+// SizeName returns the value of the key size.
 func SizeName(n int) string {
 	switch {
 	case n >= 1<<20 && n%(1<<20) == 0:
@@ -112,9 +112,9 @@ func SizeName(n int) string {
 	return fmt.Sprintf("%dB", n)
 }
 
-// Run measures all of them: a message sent and received by one goroutine
-// (procs=1), and messages from so many processes to so many others, which do
-// nothing but that for a window.
+// Run measures all of them: one goroutine that sends and receives a message
+// (procs=1), and processes that do nothing except send to others, or receive,
+// for a window.
 func (q Queues) Run(b *testing.B) {
 	all := slices.Sorted(maps.Keys(q))
 	for _, impl := range all {
@@ -136,7 +136,7 @@ func (q Queues) Run(b *testing.B) {
 	}
 }
 
-// RunGoroutines is Run for a queue between goroutines.
+// RunGoroutines is like Run, for a queue between goroutines.
 func RunGoroutines(b *testing.B, impl string, open func(size int) Queue) {
 	b.Run(implName(impl, "procs=1/size="+SizeName(messageSizes[0])), func(b *testing.B) {
 		inTurn(b, open(messageSizes[0]), messageSizes[0])
@@ -162,7 +162,7 @@ func RunGoroutines(b *testing.B, impl string, open func(size int) Queue) {
 	}
 }
 
-// inTurn has one goroutine send and receive.
+// inTurn has one goroutine send and receive in turn.
 func inTurn(b *testing.B, q Queue, size int) {
 	b.ReportAllocs()
 	sent, got := make([]byte, size), make([]byte, size)
@@ -180,7 +180,7 @@ func inTurn(b *testing.B, q Queue, size int) {
 	}
 }
 
-// between has so many processes send, and so many others receive.
+// between has some processes send and others receive.
 func (k QueueKind) between(b *testing.B, impl string, from, to, size int) {
 	name := proctest.Name(b)
 	opened, files, err := k.Create(name, size)
@@ -209,9 +209,9 @@ func (k QueueKind) between(b *testing.B, impl string, from, to, size int) {
 
 func messageWindow() time.Duration { return WindowLength() / 5 }
 
-// ends is how many of the messages that end a window each sender sends: those
-// for all receivers if it is the only one, and otherwise none, as another may
-// have something to send yet.
+// ends returns how many of the messages that end a window each sender sends. If
+// there is one sender, it sends those for all receivers. Otherwise it sends
+// none, as another sender may still have messages to send.
 func ends(from, to int) int {
 	if from == 1 {
 		return to
@@ -219,17 +219,18 @@ func ends(from, to int) int {
 	return 0
 }
 
-// A measurement is of the time per message.
+// A measurement measures the time per message.
 type measurement struct {
 	q              Queue
 	from, to, size int
-	again          bool // a receiver may get more than one of the messages that end a window
+	again          bool // a receiver can get more than one of the messages that end a window
 }
 
-// run reports the time per message received by anybody. begin starts a window,
-// and returns what waits for those who send and for those who receive. A
-// receiver goes on until it gets a message that says that the window has ended.
-// It fails the benchmark if what was received is not what was sent.
+// run reports the time per message received by any process. begin starts a
+// window, and returns functions that wait for the senders and for the
+// receivers. A receiver continues until it gets a message that ends the window.
+// run fails the benchmark if the received messages are not those that were
+// sent.
 func (m *measurement) run(b *testing.B, begin func() (sent, got func() []Work)) {
 	var times []float64
 	for window := uint64(1); b.Loop(); window++ {
@@ -239,7 +240,7 @@ func (m *measurement) run(b *testing.B, begin func() (sent, got func() []Work)) 
 		got := endOfGot()
 		stop()
 		sentN, gotN, longest := 0, 0, time.Duration(0)
-		var sum uint64 // of what was sent and not received
+		var sum uint64 // of the messages that were sent and not received
 		for _, w := range sent {
 			sentN += w.N
 			sum += w.Sum
@@ -259,9 +260,8 @@ func (m *measurement) run(b *testing.B, begin func() (sent, got func() []Work)) 
 	b.ReportMetric(float64(m.size)/ns*1e3, "MB/s")
 }
 
-// end sends the messages that end a window, unless the only sender has, and
-// more of them until stop is called if some receiver may have got those of
-// another.
+// end sends the messages that end a window, unless the only sender does. If a
+// receiver can have got another's, it sends more of them until stop is called.
 func (m *measurement) end(b *testing.B, window uint64) (stop func()) {
 	last := make([]byte, m.size)
 	stamp(last, ended|window)
@@ -292,7 +292,7 @@ func (m *measurement) end(b *testing.B, window uint64) (stop func()) {
 	}
 }
 
-// amongGoroutines begins a window of goroutines of this process.
+// amongGoroutines starts a window of goroutines in this process.
 func amongGoroutines(b *testing.B, senders []*sender, receivers []*receiver) (sent, got func() []Work) {
 	var stop atomic.Bool
 	start := time.Now()
@@ -320,16 +320,17 @@ func amongGoroutines(b *testing.B, senders []*sender, receivers []*receiver) (se
 }
 
 // ended is set in the number of a message that ends a window for one receiver.
-// The other bits are those of the window.
+// The other bits are the number of the window.
 const ended = 1 << 63
 
-// stamp makes m the message of a number, so far as that may be torn.
+// stamp writes the number to the beginning and the end of m, so that a torn
+// message can be detected.
 func stamp(m []byte, number uint64) {
 	binary.NativeEndian.PutUint64(m, number)
 	binary.NativeEndian.PutUint64(m[len(m)-8:], number)
 }
 
-// numberOf is the number of a message.
+// numberOf returns the number of a message.
 func numberOf(m []byte) (uint64, error) {
 	number := binary.NativeEndian.Uint64(m)
 	if last := binary.NativeEndian.Uint64(m[len(m)-8:]); last != number {
@@ -351,7 +352,7 @@ func newSender(q Queue, size, id, ends int) *sender {
 }
 
 func (s *sender) work(stop *atomic.Bool) (w Work, err error) {
-	for w.N == 0 || !stop.Load() { // a short window may end before the first
+	for w.N == 0 || !stop.Load() { // a short window can end before the first message
 		s.number++
 		stamp(s.m, s.number)
 		if err := s.q.Send(s.m); err != nil {
@@ -367,7 +368,7 @@ func (s *sender) work(stop *atomic.Bool) (w Work, err error) {
 			return w, err
 		}
 	}
-	if q, ok := s.q.(interface{ Flush() error }); ok { // Send has not waited until the message is in the queue
+	if q, ok := s.q.(interface{ Flush() error }); ok { // Send did not wait until the message is in the queue
 		err = q.Flush()
 	}
 	return w, err
@@ -391,14 +392,14 @@ func (r *receiver) work(*atomic.Bool) (w Work, err error) {
 		switch {
 		case err != nil || number == ended|r.windows:
 			return w, err
-		case number&ended == 0: // not one of an earlier window
+		case number&ended == 0: // skips the end of an earlier window
 			w.N++
 			w.Sum += number
 		}
 	}
 }
 
-// Echo is the Echo of a pair of queues of a kind without files.
+// Echo returns the Echo of a pair of queues of a kind without files.
 func (q Queues) Echo(impl string) Echo {
 	const size = len(Message{})
 	open := q[impl].Open

@@ -10,25 +10,25 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// Work is what a process has done in a window of time.
+// Work is the result of a process in a window of time.
 type Work struct {
-	N      int           // how often
-	Torn   int           // of these, how often what it loaded was torn
-	Missed int           // how much else there was that it did not see
-	Sum    uint64        // of what it sent, or received
-	Time   time.Duration // how long that took
+	N      int           // the number of operations
+	Torn   int           // of these, loads that were torn
+	Missed int           // values that it did not see
+	Sum    uint64        // of the numbers that it sent or received
+	Time   time.Duration // the time that this took
 	End    time.Time     // when it ended
 }
 
-// PerSecond is the rate.
+// PerSecond returns the operations per second.
 func (w Work) PerSecond() float64 { return float64(w.N) / w.Time.Seconds() }
 
-// idle reports whether nobody has done anything.
+// idle reports whether no process has done anything.
 func idle(done []Work) bool {
 	return !slices.ContainsFunc(done, func(w Work) bool { return w.N > 0 })
 }
 
-// WindowLength is how long a window should be: a second, and less in short
+// WindowLength returns the length of a window: a second, and less in short
 // mode.
 func WindowLength() time.Duration {
 	if testing.Short() {
@@ -37,15 +37,15 @@ func WindowLength() time.Duration {
 	return time.Second
 }
 
-// Window lets processes work at the same time for as long as that, and returns
-// what each has done. They are in ServeWindows.
+// Window has processes work at the same time for that length, and returns the
+// work of each. The processes run ServeWindows.
 func Window(tb testing.TB, procs []*proctest.Proc, length time.Duration) []Work {
 	tb.Helper()
 	beginWindow(procs, length)
 	return endWindow(tb, procs)
 }
 
-// windowLead is how long after it is announced a window starts.
+// windowLead is the time between the announcement and the start of a window.
 const windowLead = 5 * time.Millisecond
 
 func beginWindow(procs []*proctest.Proc, length time.Duration) {
@@ -67,9 +67,9 @@ func endWindow(tb testing.TB, procs []*proctest.Proc) []Work {
 	return done
 }
 
-// ServeWindows is a process's part of Window. For each window it calls work,
-// which does something until stop is set and returns how often it did. It
-// returns when standard input ends, or work fails.
+// ServeWindows is the other side of Window, in a process. For each window it
+// calls work, which repeats an operation until stop is set and returns the
+// result. ServeWindows returns when standard input ends or work fails.
 func ServeWindows(work func(stop *atomic.Bool) (Work, error)) error {
 	fmt.Println("ready")
 	for proctest.Stdin.Scan() {

@@ -15,8 +15,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-// A chart draws from results, or returns nil if what it would show was not
-// measured.
+// A chart draws a figure from results, or returns nil if its benchmarks were
+// not run.
 type chart struct {
 	file string
 	draw func(r *results) (*figure, error)
@@ -32,7 +32,8 @@ var charts = []chart{
 	{"watchers.svg", watchersChart},
 }
 
-// writeCharts leaves a file as it is if nothing for it was measured.
+// writeCharts writes the charts. It does not change a file if the benchmarks of
+// its chart were not run.
 func writeCharts(dir string, r *results) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -57,8 +58,8 @@ func writeCharts(dir string, r *results) error {
 	return nil
 }
 
-// selected returns the benchmarks of a base that have such values, in the order
-// of their appearance.
+// selected returns the benchmarks of a base with these values of keys, in order
+// of appearance.
 func (r *results) selected(base string, keys map[string]string) []string {
 	return slices.DeleteFunc(slices.Clone(r.names), func(name string) bool {
 		b := r.parts[name]
@@ -74,15 +75,15 @@ func (r *results) selected(base string, keys map[string]string) []string {
 	})
 }
 
-// label names what a benchmark measures, apart from the values of some keys,
-// which the chart shows otherwise.
+// label returns the label of a benchmark: its mechanism, and the values of all
+// keys except those that the chart shows in another way.
 func (b benchmark) label(shown ...string) string {
 	label := b.keys["impl"]
 	for _, key := range slices.Sorted(maps.Keys(b.keys)) {
 		value := b.keys[key]
 		switch {
 		case key == "impl" || slices.Contains(shown, key):
-		case key == "fault" && value == "trap", key == "reads" && value == "free": // as is the default
+		case key == "fault" && value == "trap", key == "reads" && value == "free": // the default
 		case key == "fault":
 			label += ", " + value
 		default:
@@ -96,7 +97,7 @@ func (b benchmark) ours() bool {
 	return slices.Contains([]string{"segment", "ipcsync.Mutex", "queue"}, b.keys["impl"])
 }
 
-// quantiles are shown by a dot chart with the units that it has.
+// quantiles are the marks of a dot chart for the units that it has.
 var quantiles = []markKind{{"p50", "p50-ns"}, {"p99", "p99-ns"}, {"p99.9", "p99.9-ns"}}
 
 type markKind struct{ label, unit string }
@@ -121,20 +122,21 @@ func roundTripChart(r *results) (*figure, error) {
 func takeoverChart(r *results) (*figure, error) {
 	d := dots{
 		title: "A lock whose owner was killed, or a message whose receiver was",
-		desc:  "Time until somebody else has the lock, or the message, by mechanism: median and 99th percentile.",
+		desc:  "Time until the next owner has the lock, or the message, by mechanism: median and 99th percentile.",
 		axis:  "time to the next owner, logarithmic",
 		marks: quantiles[:2],
 	}
 	for _, waiter := range []struct{ value, title string }{
-		{"late", "nobody waiting: from the first attempt after its death"},
-		{"parked", "somebody waiting: from the kill"},
+		{"late", "no waiter: from the first attempt after the death"},
+		{"parked", "with a waiter: from the kill"},
 	} {
 		d.panels = append(d.panels, r.quantilePanel(waiter.title, "Takeover", "waiter", waiter.value))
 	}
 	return d.figure()
 }
 
-// quantilePanel has a row for each benchmark of a base that has such a value.
+// quantilePanel returns a panel with a row for each benchmark of a base with
+// this value of a key.
 func (r *results) quantilePanel(title, base, key, value string, shown ...string) panel {
 	p := panel{title: title}
 	for _, name := range r.selected(base, map[string]string{key: value}) {
@@ -257,8 +259,8 @@ func copyChart(r *results) (*figure, error) {
 		for _, name := range r.selected(p.base, map[string]string{"codec": "Bytes"}) {
 			b := r.parts[name]
 			size, err := parseSize(b.keys["size"])
-			// The ring is there for what a segment has of one, and is as fast
-			// as the copy.
+			// copyring is left out: it is there to measure what a segment's
+			// ring costs, and is as fast as copy.
 			if err != nil || size < 64 || b.keys["reads"] == "locked" || b.keys["impl"] == "copyring" {
 				continue
 			}
@@ -272,8 +274,8 @@ func copyChart(r *results) (*figure, error) {
 	return c.figure()
 }
 
-// inPlaceChart is for the trap, where there is one: what the guard adds to each
-// call, other charts show.
+// inPlaceChart shows only the trap. Other charts show what the guard adds to
+// each call.
 func inPlaceChart(r *results) (*figure, error) {
 	c := curves{
 		title: "In place, or copied",
@@ -328,15 +330,15 @@ func watchersChart(r *results) (*figure, error) {
 	return c.figure()
 }
 
-// lines are being made of points.
+// lines collects points into lines.
 type lines struct {
 	all   []line
-	index map[string]int // by label
+	index map[string]int // index in all, by label
 }
 
 func newLines() *lines { return &lines{index: make(map[string]int)} }
 
-// add leaves out what was not measured.
+// add adds a point. It ignores a value that was not measured.
 func (l *lines) add(label string, ours bool, x, y float64) {
 	if !drawable(x) || !drawable(y) {
 		return
@@ -375,7 +377,7 @@ func formatSize(bytes float64) string {
 	return number(bytes)
 }
 
-// parseSize reads a size of the names of benchmarks, as 4KiB.
+// parseSize parses a size in a benchmark's name, such as 4KiB.
 func parseSize(s string) (float64, error) {
 	for _, u := range sizeUnits {
 		if digits, ok := strings.CutSuffix(s, u.name); ok {
@@ -383,5 +385,5 @@ func parseSize(s string) (float64, error) {
 			return n * u.size, err
 		}
 	}
-	return 0, fmt.Errorf("%q is no size", s)
+	return 0, fmt.Errorf("%q is not a size", s)
 }

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// chartOutput has something for each chart.
+// chartOutput has results for each chart.
 func chartOutput() string {
 	var b strings.Builder
 	n := 0
@@ -86,7 +86,7 @@ func TestCharts(t *testing.T) {
 		"roundtrip.svg": {"segment", "pipe", "unix", "a<b&c", "p50", "p99", "p99.9", "busy", "idle", "time of a round trip", "1 µs", "10 µs"},
 		"locks.svg":     {"ipcsync.Mutex", "ipcsync.Mutex, guard", "flock", "sync.Mutex, goroutines", "1 process", "2 processes", "4 processes"},
 		"queue.svg":     {"queue", "queue, guard", "chan, goroutines", "tcp", "64 B", "4 KiB", "1 MiB", "1 to 1", "2 to 2", "time per message"},
-		"takeover.svg":  {"ipcsync.Mutex", "queue", "flock", "gofrs/flock", "p50", "p99", "nobody waiting", "somebody waiting"},
+		"takeover.svg":  {"ipcsync.Mutex", "queue", "flock", "gofrs/flock", "p50", "p99", "no waiter", "with a waiter"},
 		"copy.svg":      {"segment", "segment, guard", "mmap-go", "copy", "64 B", "4 KiB", "1 MiB", "LoadInto", "Store", "GB/s"},
 		"inplace.svg":   {"Borrow, Loan: in place", "LoadInto, Store: copied", "copy, without protection", "64 B", "1 MiB", "read", "write", "1 µs"},
 		"watchers.svg":  {"segment", "chan", "1", "10", "100", "1000", "watchers"},
@@ -103,21 +103,22 @@ func TestCharts(t *testing.T) {
 				}
 			}
 			if wrong := regexp.MustCompile(`NaN|Inf|reads=|fault=|codec=`).FindString(string(svg)); wrong != "" {
-				t.Errorf("there is %s", wrong)
+				t.Errorf("unexpected %s", wrong)
 			}
-			// Those that let the page shine through, as the grid's does, are
-			// not told from it by contrast.
+			// Colours that let the page show through, such as the grid's, need
+			// no contrast.
 			for _, m := range regexp.MustCompile(`(#[0-9A-F]{6})(;[a-z]+-opacity)?`).FindAllStringSubmatch(string(svg), -1) {
 				known := slices.ContainsFunc(append(inks, ink, darkInk, oursInk), func(c color.NRGBA) bool { return hex(c) == m[1] })
 				if !known && m[2] == "" {
-					t.Errorf("there is the colour %s", m[1])
+					t.Errorf("unexpected colour %s", m[1])
 				}
 			}
 		})
 	}
 }
 
-// texts are those of a picture. It fails the test if the picture is no XML.
+// texts returns the texts of a picture. It fails the test if the picture is not
+// XML.
 func texts(t *testing.T, svg string) (texts []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(svg))
@@ -161,7 +162,8 @@ func TestChartsAreTheSameAgain(t *testing.T) {
 	}
 }
 
-// TestChartsNotMeasured is of a file that there is already.
+// TestChartsNotMeasured checks that an existing file is kept if its benchmarks
+// were not run.
 func TestChartsNotMeasured(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, "copy.svg")
@@ -178,11 +180,12 @@ func TestChartsNotMeasured(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "watchers.svg")); err == nil {
-		t.Error("there is watchers.svg, of nothing")
+		t.Error("watchers.svg was written without results")
 	}
 }
 
-// TestContrast is of https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
+// TestContrast checks contrast ratios, as defined by
+// https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio.
 func TestContrast(t *testing.T) {
 	luminance := func(c color.NRGBA) float64 {
 		linear := func(v uint8) float64 {
@@ -202,15 +205,15 @@ func TestContrast(t *testing.T) {
 	for _, c := range slices.Concat(inks, []color.NRGBA{oursInk, ink, darkInk}) {
 		for _, page := range []color.NRGBA{light, dark} {
 			if got := contrast(c, page); got < 3 {
-				t.Errorf("%s on %s has %.2f", hex(c), hex(page), got)
+				t.Errorf("%s on %s has contrast %.2f", hex(c), hex(page), got)
 			}
 		}
 	}
 	if got := contrast(ink, light); got < 4.5 {
-		t.Errorf("text on a light page has %.2f", got)
+		t.Errorf("text on a light page has contrast %.2f", got)
 	}
 	if got := contrast(darkInk, dark); got < 4.5 {
-		t.Errorf("text on a dark page has %.2f", got)
+		t.Errorf("text on a dark page has contrast %.2f", got)
 	}
 }
 
@@ -242,11 +245,11 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestSkips is of the patterns that take the benchmarks apart.
+// TestSkips checks the patterns that divide the benchmarks into runs.
 func TestSkips(t *testing.T) {
 	for _, name := range []string{"BenchmarkLoad", "BenchmarkTakeover", "BenchmarkThroughput", "BenchmarkRoundTrip", "BenchmarkQueue"} {
 		inRounds := !regexp.MustCompile(takeovers).MatchString(name)
-		inDeaths := !regexp.MustCompile(allButThem).MatchString(name)
+		inDeaths := !regexp.MustCompile(exceptTakeovers).MatchString(name)
 		if inRounds == inDeaths || inDeaths != (name == "BenchmarkTakeover") {
 			t.Errorf("%s: in rounds %v, in deaths %v", name, inRounds, inDeaths)
 		}

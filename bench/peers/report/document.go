@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// A part of the document is what stands between two lines that are comments:
-// <!-- begin NAME --> and <!-- end NAME -->. All else is written by hand.
+// A part of the document is the text between two lines that are comments: <!--
+// begin NAME --> and <!-- end NAME -->. All other text is written by hand.
 type part struct {
 	name  string
 	write func(w io.Writer, r *results)
@@ -22,8 +22,7 @@ var parts = []part{
 	{"medians", writeMedians},
 }
 
-// checkMarkers returns an error if one of the parts has no place in the
-// document.
+// checkMarkers returns an error if the document lacks the markers of a part.
 func checkMarkers(document string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
@@ -52,37 +51,37 @@ func updateDocument(document string, r *results) error {
 	return writeFile(document, text)
 }
 
-// replace puts content between the markers of a part.
+// replace replaces the text between the markers of a part by content.
 func replace(text []byte, name string, content []byte) ([]byte, error) {
 	from, to, err := between(text, name)
 	if err != nil {
 		return nil, err
 	}
-	// Without the empty lines, Markdown would take a table for more of the
+	// Without the empty lines, Markdown would treat a table as part of the
 	// comment.
 	return bytes.Join([][]byte{text[:from], content, text[to:]}, []byte("\n")), nil
 }
 
-// between returns where the line after the first marker begins, and the one
-// with the second.
+// between returns the offsets of the line after the first marker and of the
+// line with the second one.
 func between(text []byte, name string) (from, to int, err error) {
 	begin, end := fmt.Sprintf("<!-- begin %s -->\n", name), fmt.Sprintf("<!-- end %s -->", name)
 	for _, marker := range []string{begin, end} {
 		switch n := bytes.Count(text, []byte(marker)); {
 		case n == 0:
-			return 0, 0, fmt.Errorf("there is no line %s", bytes.TrimSpace([]byte(marker)))
+			return 0, 0, fmt.Errorf("no line %s", bytes.TrimSpace([]byte(marker)))
 		case n > 1:
-			return 0, 0, fmt.Errorf("there are %d lines %s", n, bytes.TrimSpace([]byte(marker)))
+			return 0, 0, fmt.Errorf("%d lines %s", n, bytes.TrimSpace([]byte(marker)))
 		}
 	}
 	from, to = bytes.Index(text, []byte(begin))+len(begin), bytes.Index(text, []byte(end))
 	if to < from {
-		return 0, 0, fmt.Errorf("the line %s is above that with begin", end)
+		return 0, 0, fmt.Errorf("the line %s is above its begin", end)
 	}
 	return from, to, nil
 }
 
-// writeFile replaces the file as a whole.
+// writeFile replaces the file atomically.
 func writeFile(name string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {

@@ -31,7 +31,7 @@ func TestReplace(t *testing.T) {
 		"<!-- begin x -->\n" + before + before: "3 lines <!-- begin x -->",
 	} {
 		if _, err := replace([]byte(text), "x", nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: error is %v, not %q", text, err, want)
+			t.Errorf("%q: error is %v, want %q", text, err, want)
 		}
 	}
 }
@@ -62,7 +62,7 @@ func TestUpdateDocument(t *testing.T) {
 		texts = append(texts, string(text))
 	}
 	if diff := cmp.Diff(texts[0], texts[1]); diff != "" {
-		t.Error("it grows:", diff)
+		t.Error("a second update changes the document:", diff)
 	}
 	for _, want := range []string{
 		"Before budgets.\n\n<!-- begin budgets -->\n\n| what |", "Some CPU", "| `Lock/impl=sync.Mutex/procs=1` |",
@@ -76,7 +76,7 @@ func TestUpdateDocument(t *testing.T) {
 	}
 }
 
-// TestMarkers is of the document that there is.
+// TestMarkers checks the markers in docs/benchmarks.md.
 func TestMarkers(t *testing.T) {
 	if err := checkMarkers("../../../docs/benchmarks.md"); err != nil {
 		t.Error(err)

@@ -20,10 +20,11 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Pages are light or dark, and the colours of the data are told from both with
-// a contrast of 3:1 or more. They are the colours of Okabe and Ito, which the
-// colour-blind can tell apart, the lighter ones of them darkened. Text has one
-// for each kind of page, with 5:1, and 3:1 should a viewer take the wrong one.
+// Pages are light or dark, and the colours of the data have a contrast of at
+// least 3:1 to both. They are the colours of Okabe and Ito, which colour-blind
+// people can distinguish; the lighter ones are darkened. Text has a colour for
+// each kind of page, with a contrast of 5:1, and of 3:1 should a viewer use the
+// wrong one.
 var (
 	ink     = rgb(0x64, 0x6c, 0x75)
 	darkInk = rgb(0x88, 0x90, 0x9a)
@@ -50,7 +51,7 @@ func sans(size vg.Length, weight xfont.Weight) font.Font {
 	return font.Font{Typeface: "Liberation", Variant: "Sans", Weight: weight, Size: size}
 }
 
-// A figure is a title, a legend and plots that have their axes in common.
+// A figure has a title, a legend, and plots with common axes.
 type figure struct {
 	title, desc string
 	legend      []entry
@@ -58,13 +59,13 @@ type figure struct {
 	height      vg.Length      // of the plots
 }
 
-// An entry explains what the thumbnails stand for.
+// An entry of the legend explains its thumbnails.
 type entry struct {
 	label  string
 	thumbs []plot.Thumbnailer
 }
 
-// newPlot has a grid, and no background.
+// newPlot returns a plot with a grid and without a background.
 func newPlot(title string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
@@ -89,8 +90,8 @@ func newPlot(title string) *plot.Plot {
 	return p
 }
 
-// layLegend places the entries in lines, the first of which has its top at y,
-// and returns the bottom of the last.
+// layLegend arranges the entries in lines. The top of the first line is at y.
+// layLegend returns the bottom of the last line.
 func (f *figure) layLegend(dc draw.Canvas, y vg.Length, draws bool) vg.Length {
 	x := dc.Min.X
 	for i, e := range f.legend {
@@ -147,8 +148,8 @@ func (f *figure) writeSVG(w io.Writer) error {
 	return err
 }
 
-// canvas remembers how wide each text should be, which a viewer that has none
-// of the fonts would not know.
+// canvas records the width of each text. A viewer without these fonts would not
+// know it.
 type canvas struct {
 	*vgsvg.Canvas
 	widths []vg.Length
@@ -159,7 +160,7 @@ func (c *canvas) FillString(f font.Face, at vg.Point, text string) {
 	c.Canvas.FillString(f, at, text)
 }
 
-// fix gives the texts their widths.
+// fix sets the widths of the texts.
 func (c *canvas) fix(svg string) string {
 	const start = "<text "
 	var b strings.Builder
@@ -172,13 +173,13 @@ func (c *canvas) fix(svg string) string {
 	return b.String()
 }
 
-// finish adds what vgsvg does not write: what the picture shows, for those who
-// cannot see it, what it looks like on a dark page, and other names for the
-// font, which has the measures of Arial and Helvetica.
+// finish adds what vgsvg does not write: a description of the picture for
+// those unable to see it, its colours on a dark page, and names of
+// alternative fonts with the metrics of Arial and Helvetica.
 func (f *figure) finish(svg string) string {
 	escape := func(s string) string {
 		var b strings.Builder
-		xml.EscapeText(&b, []byte(s)) // a Builder has no errors
+		xml.EscapeText(&b, []byte(s)) // a Builder returns no errors
 		return b.String()
 	}
 	dark := ""
@@ -193,7 +194,7 @@ func (f *figure) finish(svg string) string {
 	return strings.ReplaceAll(svg, "font-family:Liberation Sans;", "font-family:Liberation Sans,Arial,Helvetica,sans-serif;")
 }
 
-// dots is a chart of times, by mechanism: rows of marks.
+// dots is a chart of times by mechanism, with rows of marks.
 type dots struct {
 	title, desc, axis string
 	marks             []markKind
@@ -208,13 +209,13 @@ type panel struct {
 type row struct {
 	label  string
 	ours   bool
-	values []float64 // by mark, in nanoseconds; NaN if not measured
+	values []float64 // in nanoseconds, by mark; NaN if not measured
 }
 
-// Where two of the first three fall together, both are seen.
+// If two of the first three marks coincide, both are visible.
 var glyphs = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.PyramidGlyph{}, barGlyph{}, draw.BoxGlyph{}, draw.CrossGlyph{}, draw.PlusGlyph{}}
 
-// barGlyph is a vertical bar.
+// barGlyph draws a vertical bar.
 type barGlyph struct{}
 
 func (barGlyph) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
@@ -222,7 +223,7 @@ func (barGlyph) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
 	c.StrokeLine2(draw.LineStyle{Color: s.Color, Width: 2}, at.X, at.Y-height, at.X, at.Y+height)
 }
 
-// ringGlyph is a circle of a line that is wide enough to be seen.
+// ringGlyph draws a circle with a line wide enough to be seen.
 type ringGlyph struct{}
 
 func (ringGlyph) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
@@ -234,15 +235,16 @@ func (ringGlyph) DrawGlyph(c *draw.Canvas, s draw.GlyphStyle, at vg.Point) {
 	c.Stroke(p)
 }
 
-// drawable is what has a place on a logarithmic axis.
+// drawable reports whether a value has a place on a logarithmic axis.
 func drawable(v float64) bool { return v > 0 && !math.IsInf(v, 1) }
 
 func glyph(i int, c color.Color) draw.GlyphStyle {
 	return draw.GlyphStyle{Color: c, Radius: 4, Shape: glyphs[i%len(glyphs)]}
 }
 
-// figure has the fastest mechanism at the top, by the first panel, and leaves
-// out panels and marks without values. It is nil if there are none.
+// figure returns the figure, with the fastest mechanism of the first panel at
+// the top. It leaves out panels and marks without values. It returns nil if no
+// panel is left.
 func (d *dots) figure() (*figure, error) {
 	measured := make([]bool, len(d.marks))
 	var all []float64
@@ -283,11 +285,11 @@ func (d *dots) figure() (*figure, error) {
 			f.legend = append(f.legend, entry{m.label, []plot.Thumbnailer{&plotter.Scatter{GlyphStyle: glyph(i, ink)}}})
 		}
 	}
-	for _, who := range []struct {
+	for _, group := range []struct {
 		label string
 		ink   color.Color
 	}{{"this library", oursInk}, {"others", inks[0]}} {
-		f.legend = append(f.legend, entry{who.label, []plot.Thumbnailer{&plotter.Line{LineStyle: draw.LineStyle{Color: who.ink, Width: 4}}}})
+		f.legend = append(f.legend, entry{group.label, []plot.Thumbnailer{&plotter.Line{LineStyle: draw.LineStyle{Color: group.ink, Width: 4}}}})
 	}
 	return f, nil
 }
@@ -328,7 +330,7 @@ func (d *dots) panel(from panel, low, high float64) (*plot.Plot, error) {
 	return p, nil
 }
 
-// curves is a chart of lines, with logarithmic axes.
+// curves is a chart of lines with logarithmic axes.
 type curves struct {
 	title, desc, xAxis, yAxis string
 	xFormat, yFormat          func(float64) string
@@ -346,7 +348,7 @@ type line struct {
 	points plotter.XYs
 }
 
-// style is how a line of that label looks in all panels.
+// style is the style of the line with a label, in all panels.
 type style struct {
 	line  draw.LineStyle
 	glyph draw.GlyphStyle
@@ -361,7 +363,8 @@ func oursStyle(i int) style {
 	return s
 }
 
-// figure leaves out panels without lines. It is nil if there are none.
+// figure returns the figure, without panels that have no lines. It returns nil
+// if no panel is left.
 func (c *curves) figure() (*figure, error) {
 	c.panels = slices.DeleteFunc(c.panels, func(p linePanel) bool { return len(p.lines) == 0 })
 	if len(c.panels) == 0 {
@@ -412,11 +415,11 @@ func (c *curves) figure() (*figure, error) {
 			ticks[i].Value = math.Log10(x)
 			if i == 0 || ticks[i].Value >= room {
 				ticks[i].Label = c.xFormat(x)
-				room = ticks[i].Value + (p.X.Max-p.X.Min)/8 // for the label
+				room = ticks[i].Value + (p.X.Max-p.X.Min)/8 // room for the label
 			}
 		}
 		p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(ticks), logTicks(c.yFormat)
-		// Ours come last, and so lie over the others.
+		// Ours are drawn last, over the others.
 		slices.SortStableFunc(from.lines, func(a, b line) int {
 			switch {
 			case a.ours == b.ours:
@@ -444,11 +447,12 @@ func (c *curves) figure() (*figure, error) {
 	return f, nil
 }
 
-// steps are the numbers at which a logarithmic axis may begin and end, and has
-// labels where it is short, by decade.
+// steps are the numbers, within a decade, at which a logarithmic axis can begin
+// and end. A short axis also has labels at them.
 var steps = []float64{1, 2, 5}
 
-// logRange is from one step to another, with all values well between them.
+// logRange returns a range from one step to another that includes all values
+// with some margin.
 func logRange(values []float64) (low, high float64) {
 	const room = 1.1
 	least, most := slices.Min(values)/room, slices.Max(values)*room
@@ -467,9 +471,10 @@ func logRange(values []float64) (low, high float64) {
 
 func decadeOf(v float64) float64 { return math.Pow(10, math.Floor(math.Log10(v))) }
 
-// logTicks are ticks of an axis of decimal logarithms. It labels decades, and
-// steps between them if there are fewer than two. (With its own logarithmic
-// scale, a plot leaves room for the axis's label at a wrong place.)
+// logTicks returns the ticks of an axis with decimal logarithms. It labels
+// decades, and also the steps between them if there are fewer than two decades.
+// (With gonum's own logarithmic scale, a plot leaves room for the axis's label
+// at a wrong place.)
 func logTicks(format func(float64) string) plot.TickerFunc {
 	return func(low, high float64) []plot.Tick {
 		var ticks []plot.Tick

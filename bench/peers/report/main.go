@@ -1,16 +1,16 @@
-// Command report runs the benchmarks, those of package bench and those of the
-// module that this is in, and writes what docs/benchmarks.md has of them: the
-// tables, between its markers, and the charts in docs/charts.
+// Command report runs the benchmarks of package bench and of the module that it
+// belongs to. It writes their results to docs/benchmarks.md, as tables between
+// markers, and as charts to docs/charts.
 //
 //	go -C bench/peers run ./report
-//	go -C bench/peers run ./report -save /tmp/bench.txt     # and keep what the benchmarks print
+//	go -C bench/peers run ./report -save /tmp/bench.txt     # also save the output of the benchmarks
 //	go -C bench/peers run ./report -from /tmp/bench.txt     # write it again, without measuring
 //
-// It runs all benchmarks in turn, several times over, rather than each several
-// times in a row, and compares what was measured in the same round: on a
-// machine with other work to do, speeds are comparable for a short time only.
-// Benchmarks that are left out by -bench are missing from the tables, and leave
-// their charts as they were.
+// It runs all benchmarks in turn, in several rounds, and compares measurements
+// of the same round. It does not run one benchmark several times in succession,
+// because on a machine with other work to do, speeds are comparable only for a
+// short time. Benchmarks that -bench leaves out are missing from the tables,
+// and their charts are not changed.
 package main
 
 import (
@@ -33,13 +33,13 @@ const (
 
 func main() {
 	var p plan
-	flag.IntVar(&p.rounds, "count", 5, "run each benchmark `n` times; fewer than 5 are too few for an interval")
+	flag.IntVar(&p.rounds, "count", 5, "run each benchmark `n` times; an interval needs at least 5")
 	flag.StringVar(&p.pattern, "bench", ".", "run only benchmarks matching `regexp`")
-	flag.StringVar(&p.benchtime, "benchtime", "300ms", "run each benchmark for duration `d`, each time")
-	flag.IntVar(&p.deaths, "deaths", 1000, "let `n` owners of each lock die, once, after the rounds; 0 for none")
-	save := flag.String("save", "", "write what the benchmarks print to `file`")
-	from := flag.String("from", "", "run nothing, but read what they printed from `file`, and from those in the arguments")
-	docs := flag.String("docs", "", "the `directory` of benchmarks.md (default docs of the repository)")
+	flag.StringVar(&p.benchtime, "benchtime", "300ms", "run each benchmark for duration `d` in each round")
+	flag.IntVar(&p.deaths, "deaths", 1000, "kill `n` owners of each lock, once, after the rounds; 0 for none")
+	save := flag.String("save", "", "save the output of the benchmarks in `file`")
+	from := flag.String("from", "", "run no benchmarks, but read their output from `file`, and from the files in the arguments")
+	docs := flag.String("docs", "", "the `directory` of benchmarks.md (default: docs in the repository)")
 	flag.Parse()
 
 	files := flag.Args()
@@ -65,7 +65,7 @@ func run(p plan, from []string, save, docs string) error {
 	}
 	document := filepath.Join(docs, "benchmarks.md")
 	if err := checkMarkers(document); err != nil {
-		return err // now, and not after all that measuring
+		return err // before the benchmarks, which take long
 	}
 	var r *results
 	if len(from) > 0 {
@@ -77,7 +77,7 @@ func run(p plan, from []string, save, docs string) error {
 		return err
 	}
 	if len(r.names) == 0 {
-		return errors.New("there are no results")
+		return errors.New("no results")
 	}
 	return errors.Join(updateDocument(document, r), writeCharts(filepath.Join(docs, "charts"), r))
 }
@@ -93,8 +93,8 @@ func repository() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// measureAll does what p says, and writes what is printed to the file save, if
-// that has a name.
+// measureAll executes the plan p, and writes the output to the file save,
+// unless that is "".
 func measureAll(p plan, root, save string) (r *results, err error) {
 	var saved io.Writer = io.Discard
 	if save != "" {
@@ -111,7 +111,7 @@ func measureAll(p plan, root, save string) (r *results, err error) {
 		if _, err := saved.Write(output); err != nil {
 			return err
 		}
-		r = newResults() // of all, as lines of configuration hold for what comes after them
+		r = newResults() // parses the whole output, as a configuration line applies to all lines after it
 		return r.parse(bytes.NewReader(all.Bytes()), "go test")
 	})
 	return r, err

@@ -13,26 +13,25 @@ import (
 	"time"
 )
 
-// plan is how to measure.
+// plan describes how to measure.
 type plan struct {
 	rounds    int
-	pattern   string // as of go test -bench
-	benchtime string // likewise
+	pattern   string // for go test -bench
+	benchtime string // for go test -benchtime
 	deaths    int
 }
 
-// Takeover is as slow as the processes that it starts and kills, and of
-// interest are its rare cases. So it is left out of the rounds, and has one of
-// its own.
+// Takeover is as slow as the processes that it starts and kills, and its rare
+// cases are of interest. So the rounds leave it out, and it runs separately.
 const (
-	takeovers  = "^BenchmarkTakeover$"
-	allButThem = "^Benchmark([^T]|T[^a])" // as there is no other one with Ta
+	takeovers       = "^BenchmarkTakeover$"
+	exceptTakeovers = "^Benchmark([^T]|T[^a])" // no other name begins with Ta
 )
 
-// The environment says how a process catches faults of mapped memory. So each
-// round has a second run with the guard, of what the guard may slow down: calls
-// of segment, ipcsync.Mutex and queue, from which the first letters tell all
-// others.
+// The environment determines how a process catches faults of mapped memory. So
+// each round has a second run, with the guard. It includes only calls that the
+// guard can slow down, those of segment, ipcsync.Mutex and queue. Their first
+// letters distinguish them from all others.
 const (
 	trapVar    = "SHAREDSEG_TRAP"
 	trapKey    = "/fault=trap"
@@ -40,9 +39,9 @@ const (
 	others     = "^impl=([^siq]|s[^e])"
 )
 
-const timeout = "2h" // of go test, which is 10 minutes if it is not told
+const timeout = "2h" // for go test, whose default is 10 minutes
 
-// The keys of the lines that run writes itself.
+// The keys of the configuration lines that run writes.
 const (
 	configVersion = "goversion"
 	configCPUs    = "numcpu"
@@ -50,9 +49,8 @@ const (
 	configDeaths  = "deaths"
 )
 
-// run measures, and hands on what is printed, in parts that end with a line.
-// Lines of its own tell of the circumstances, in the way of the benchmark
-// format.
+// run runs the benchmarks and passes their output on, in parts that end with a
+// line. It adds lines with the circumstances, in the benchmark format.
 func (p plan) run(root string, output func([]byte) error) error {
 	head := fmt.Sprintf("%s: %s\n%s: %d\n%s: %s\n",
 		configVersion, runtime.Version(), configCPUs, runtime.NumCPU(), configTime, p.benchtime)
@@ -73,7 +71,7 @@ func (p plan) run(root string, output func([]byte) error) error {
 	}
 	what := fmt.Sprintf("%d deaths", p.deaths)
 	for _, s := range []suite{own(root), peers(root)} {
-		s.flags, s.args = []string{"-benchtime", "1x", "-skip", allButThem}, []string{"-deaths", strconv.Itoa(p.deaths)}
+		s.flags, s.args = []string{"-benchtime", "1x", "-skip", exceptTakeovers}, []string{"-deaths", strconv.Itoa(p.deaths)}
 		if err := p.test(s, what, output); err != nil {
 			return err
 		}
@@ -81,8 +79,8 @@ func (p plan) run(root string, output func([]byte) error) error {
 	return nil
 }
 
-// round runs all but Takeover once, with the trap and, where there is one, with
-// the guard.
+// round runs all benchmarks except Takeover once with the trap and, if the
+// platform has it, once with the guard.
 func (p plan) round(root, what string, output func([]byte) error) error {
 	flags := []string{"-benchtime", p.benchtime, "-skip"}
 	own, guarded, peers := own(root), own(root), peers(root)
@@ -105,14 +103,14 @@ func (p plan) round(root, what string, output func([]byte) error) error {
 	return p.test(peers, what, output)
 }
 
-// A suite is the benchmarks of a package, and how to run them.
+// A suite describes the benchmarks of a package and how to run them.
 type suite struct {
 	name  string
-	path  string   // of the package
-	dir   string   // of the module
-	env   []string // besides that of this process
-	flags []string // of go test
-	args  []string // of the package's tests
+	path  string   // the package
+	dir   string   // the directory of the module
+	env   []string // added to the environment of this process
+	flags []string // for go test
+	args  []string // for the package's tests
 }
 
 func own(root string) suite {

@@ -12,19 +12,19 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// results are measurements by benchmark, the names of which are without
+// results are measurements by benchmark. The names of benchmarks are without
 // "Benchmark" and the number of processors.
 type results struct {
-	config map[string]string // the lines of the form key: value, the last ones of each key
-	names  []string          // in the order of their first appearance
+	config map[string]string // the configuration lines, key: value; the last one of each key
+	names  []string          // in order of first appearance
 	parts  map[string]benchmark
-	values map[measure][]float64 // by round: the n-th is of the n-th result that has the name
+	values map[measure][]float64 // by round: the n-th is from the n-th result of that name
 }
 
-// measure is one of the figures that a benchmark yields.
+// measure is one of the values that a benchmark reports.
 type measure struct{ bench, unit string }
 
-// benchmark is a name in its parts: base, and pairs of key and value.
+// benchmark is a parsed name: its base, and pairs of key and value.
 type benchmark struct {
 	base string
 	keys map[string]string
@@ -39,7 +39,7 @@ func newResults() *results {
 	}
 }
 
-// read returns what is in files.
+// read returns the results in files.
 func read(files []string) (*results, error) {
 	r := newResults()
 	for _, name := range files {
@@ -85,7 +85,7 @@ func (r *results) addResult(line *benchfmt.Result) error {
 		return fmt.Errorf("%s is a benchmark of both %s and %s", name, known.pkg, parts.pkg)
 	}
 	for _, v := range line.Values {
-		if v.OrigUnit != "" { // the reader has made it seconds, or bytes
+		if v.OrigUnit != "" { // the reader has converted it to seconds or bytes
 			v.Value, v.Unit = v.OrigValue, v.OrigUnit
 		}
 		m := measure{name, v.Unit}
@@ -94,8 +94,8 @@ func (r *results) addResult(line *benchfmt.Result) error {
 	return nil
 }
 
-// parseName also returns the name without the number of processors. A value may
-// have slashes.
+// parseName also returns the name without the number of processors. A value can
+// contain slashes.
 func parseName(full benchfmt.Name) (name string, b benchmark) {
 	base, parts := full.Parts()
 	name, b = string(base), benchmark{base: string(base), keys: make(map[string]string)}
@@ -117,10 +117,10 @@ func parseName(full benchfmt.Name) (name string, b benchmark) {
 	return name, b
 }
 
-// median is NaN if m was not measured.
+// median returns the median of m, or NaN if m was not measured.
 func (r *results) median(m measure) float64 { return summary(r.values[m]).Center }
 
-// ratios are those of two measures, by round.
+// ratios returns the ratios of two measures, by round.
 func (r *results) ratios(m, base measure) []float64 {
 	a, b := r.values[m], r.values[base]
 	ratios := make([]float64, min(len(a), len(b)))
@@ -130,12 +130,12 @@ func (r *results) ratios(m, base measure) []float64 {
 	return ratios
 }
 
-// confidence is that of the intervals. Those of five rounds are from the lowest
-// to the highest.
+// confidence is the confidence of the intervals. The interval of five rounds is
+// from the lowest value to the highest.
 const confidence = 0.9
 
-// summary returns the median and an interval for it, which is infinite if there
-// are too few values. The median of no values is NaN.
+// summary returns the median and an interval for it. The interval is infinite
+// if there are too few values, and the median of no values is NaN.
 func summary(values []float64) benchmath.Summary {
 	if len(values) == 0 {
 		return benchmath.Summary{Center: math.NaN()}
@@ -144,8 +144,8 @@ func summary(values []float64) benchmath.Summary {
 	return benchmath.AssumeNothing.Summary(sample, confidence)
 }
 
-// spread is the interval as benchstat writes it, in per cent of the median, or
-// empty if there is none or no need of it.
+// spread returns the interval as benchstat writes it, in per cent of the
+// median. It is empty if there is no interval or its width is zero.
 func spread(s benchmath.Summary) string {
 	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) || s.Lo == s.Hi {
 		return ""

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// A budget is a promise about a measure.
+// A budget is a limit for a measure.
 type budget struct {
 	what  string
 	ours  measure
-	than  string  // what it is measured against, if anything
-	base  measure // likewise
-	limit float64 // of the ratio, or of the measure itself; NaN: it is there for comparison
+	than  string  // the benchmark that it is compared with, if any
+	base  measure // the measure of that benchmark
+	limit float64 // of the ratio, or of the measure itself; NaN if the row is only for comparison
 }
 
-// In nanoseconds.
+// Units of time, in nanoseconds.
 const (
 	microsecond = 1e3
 	millisecond = 1e6
@@ -35,7 +35,8 @@ const (
 	semaphore = "Semaphore/impl=ipcsync.Semaphore/procs=1"
 )
 
-// call is the benchmark of a segment's method, with the default options.
+// call returns the name of the benchmark of a segment's method, with the
+// default options.
 func call(method, value string) string {
 	base := "Load"
 	if method == "Store" || method == "Loan" {
@@ -44,13 +45,14 @@ func call(method, value string) string {
 	return base + "/impl=segment" + value + "/call=" + method + "/reads=free" + trapKey
 }
 
-// message is the benchmark of messages from one process to another.
+// message returns the name of the benchmark of messages from one process to
+// another.
 func message(impl string) string { return "Queue/impl=" + impl + "/from=1/to=1/size=64B" }
 
-// there is the benchmark of a message there and back.
+// there returns the name of the benchmark of a message to a process and back.
 func there(impl, load string) string { return "RoundTrip/impl=" + impl + "/size=64B/load=" + load }
 
-// budgets are those of the design.
+// budgets returns the budgets of the design.
 func budgets() []budget {
 	const rwMutex, mutex = "RWMutex and copy", "Mutex and copy"
 	lockedReads := strings.Replace(call("Load", fixed64), "reads=free", "reads=locked", 1)
@@ -136,13 +138,14 @@ func budgets() []budget {
 	return all
 }
 
-// perOp is a budget of time, by that of another benchmark if than names it.
+// perOp returns a budget for the time of an operation, relative to another
+// benchmark if than names one.
 func perOp(what, ours, than, base string, limit float64) budget {
 	return budget{what, nsPerOp(ours), than, nsPerOp(base), limit}
 }
 
-// withGuard has each budget, which is for the trap, followed by the same with
-// the guard and no limit, for comparison.
+// withGuard returns each budget, which is for the trap, followed by the same
+// measure with the guard, without a limit, for comparison.
 func withGuard(all []budget) (both []budget) {
 	for _, b := range all {
 		guarded := b
@@ -156,7 +159,8 @@ func withGuard(all []budget) (both []budget) {
 
 func nsPerOp(bench string) measure { return measure{bench, "ns/op"} }
 
-// writeMachine says where and how it was measured, as far as that is known.
+// writeMachine writes where and how the benchmarks were run, as far as that is
+// known.
 func writeMachine(w io.Writer, r *results) {
 	platform := ""
 	if os, arch := r.config["goos"], r.config["goarch"]; os != "" && arch != "" {
@@ -184,7 +188,7 @@ func writeMachine(w io.Writer, r *results) {
 	fmt.Fprintf(w, "%s. %s.\n", strings.Join(where, ", "), how)
 }
 
-// writeBudgets leaves out what was not measured.
+// writeBudgets writes the budgets, except those that were not measured.
 func writeBudgets(w io.Writer, r *results) {
 	fmt.Fprintln(w, "| what | budget | measured | met |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- |")
@@ -209,7 +213,7 @@ func writeBudgets(w io.Writer, r *results) {
 	}
 }
 
-// The units with a column of their own; the others share the last.
+// The units with their own columns. The other units share the last column.
 var columns = []string{"ns/op", "MB/s", "B/op", "allocs/op"}
 
 func writeMedians(w io.Writer, r *results) {
@@ -236,7 +240,7 @@ func writeMedians(w io.Writer, r *results) {
 	}
 }
 
-// format writes times in a unit of suitable size.
+// format formats a value. It writes times in a unit of suitable size.
 func format(v float64, unit string) string {
 	switch {
 	case unit != "ns/op" && !strings.HasSuffix(unit, "-ns"):
@@ -249,8 +253,8 @@ func format(v float64, unit string) string {
 	return number(v/millisecond) + " ms"
 }
 
-// number writes three significant digits or, of what has more before the point,
-// those.
+// number formats a number with three significant digits, or with all digits
+// before the point if these are more.
 func number(v float64) string {
 	if v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -57,7 +57,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, wrong := range []string{
 		"BenchmarkX 1 many ns/op\n",
-		"pkg: example.org/other\nBenchmarkLock/impl=sync.Mutex/procs=1-2 100 10.0 ns/op\n", // measured twice
+		"pkg: example.org/other\nBenchmarkLock/impl=sync.Mutex/procs=1-2 100 10.0 ns/op\n", // in both packages
 	} {
 		if err := r.parse(strings.NewReader(wrong), "test"); err == nil {
 			t.Errorf("no error for %q", wrong)
@@ -68,7 +68,7 @@ func TestParse(t *testing.T) {
 func TestParseName(t *testing.T) {
 	name, b := parseName(benchfmt.Name("Lock/impl=a/b-c/procs=4/fault=trap-2"))
 	if want := "Lock/impl=a/b-c/procs=4/fault=trap"; name != want {
-		t.Errorf("name is %q, not %q", name, want)
+		t.Errorf("name is %q, want %q", name, want)
 	}
 	if diff := cmp.Diff(map[string]string{"impl": "a/b-c", "procs": "4", "fault": "trap"}, b.keys); b.base != "Lock" || diff != "" {
 		t.Errorf("base is %q; %s", b.base, diff)
@@ -107,7 +107,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// TestFewRounds is of those that are too few for an interval.
+// TestFewRounds checks results with too few rounds for an interval.
 func TestFewRounds(t *testing.T) {
 	var b strings.Builder
 	writeBudgets(&b, parsed(t, output, strings.ReplaceAll(output, "30.0", "90.0")))

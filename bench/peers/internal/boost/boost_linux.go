@@ -1,7 +1,6 @@
 //go:build cgo
 
-// Package boost has the message queue of Boost.Interprocess, to be measured
-// against.
+// Package boost wraps the message queue of Boost.Interprocess for benchmarks.
 package boost
 
 import (
@@ -19,16 +18,16 @@ import (
 import "C"
 
 // Queue is a message_queue. Its lock is not robust: if a process dies while it
-// has it, all others wait for ever.
+// holds the lock, all others wait forever.
 type Queue struct {
 	q       unsafe.Pointer
-	created string   // its name, if this handle has created it
-	n       C.size_t // what Receive asks for and gets
+	created string   // the queue's name, if this handle created it
+	n       C.size_t // an argument and result of Receive
 	text    [200]C.char
 }
 
-// Open opens the queue of a name, or creates one of so many messages of so many
-// bytes.
+// Open opens the queue of that name, or creates one with room for depth
+// messages of size bytes.
 func Open(name string, depth, size int) (*Queue, error) {
 	n := C.CString(name)
 	defer C.free(unsafe.Pointer(n))
@@ -51,20 +50,20 @@ func (q *Queue) Send(m []byte) error {
 	return nil
 }
 
-// Receive waits for a message that fills m, which must have the size of the
-// largest.
+// Receive waits for a message that fills m. m must have the maximum size of a
+// message.
 func (q *Queue) Receive(m []byte) error {
 	q.n = C.size_t(len(m))
 	if C.queue_receive(q.q, unsafe.Pointer(unsafe.SliceData(m)), &q.n, &q.text[0], C.size_t(len(q.text))) == 0 {
 		return q.failed("receive", "")
 	}
 	if int(q.n) != len(m) {
-		return fmt.Errorf("boost: received %d bytes of %d", q.n, len(m))
+		return fmt.Errorf("boost: received %d of %d bytes", q.n, len(m))
 	}
 	return nil
 }
 
-// Close also removes the queue, if this handle has created it.
+// Close also removes the queue, if this handle created it.
 func (q *Queue) Close() error {
 	C.queue_close(q.q)
 	if q.created == "" {
@@ -73,7 +72,7 @@ func (q *Queue) Close() error {
 	n := C.CString(q.created)
 	defer C.free(unsafe.Pointer(n))
 	if C.queue_remove(n) == 0 {
-		return errors.New("boost: nothing to remove")
+		return errors.New("boost: the queue was already removed")
 	}
 	return nil
 }

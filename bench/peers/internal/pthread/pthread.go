@@ -1,7 +1,7 @@
 //go:build linux && cgo
 
-// Package pthread has the mutex of the C library for several processes, to be
-// measured against.
+// Package pthread wraps the process-shared mutex of the C library for
+// benchmarks.
 package pthread
 
 import (
@@ -45,8 +45,8 @@ import "C"
 // a process.
 type Mutex struct{ mem []byte }
 
-// Open maps the mutex of a file. It makes one in a file that is new, which must
-// not happen twice at a time.
+// Open maps the mutex in a file. It initialises the mutex if the file is new.
+// Two processes must not do that at the same time.
 func Open(path string) (*Mutex, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -64,7 +64,7 @@ func Open(path string) (*Mutex, error) {
 			return nil, err
 		}
 	} else if info.Size() != int64(size) {
-		return nil, fmt.Errorf("%s has %d bytes, and a mutex %d", path, info.Size(), size)
+		return nil, fmt.Errorf("%s has %d bytes, and a mutex has %d", path, info.Size(), size)
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -79,13 +79,13 @@ func Open(path string) (*Mutex, error) {
 	return m, nil
 }
 
-// c is the mutex as C sees it.
+// c returns the mutex for C.
 func (m *Mutex) c() *C.pthread_mutex_t {
 	return (*C.pthread_mutex_t)(unsafe.Pointer(unsafe.SliceData(m.mem)))
 }
 
-// Lock locks the mutex, that of a dead owner too, and the goroutine to its
-// thread until Unlock.
+// Lock locks the mutex, also after its owner has died. It ties the goroutine to
+// its thread until Unlock.
 func (m *Mutex) Lock() error {
 	runtime.LockOSThread()
 	err := result("lock", C.lock(m.c()))
@@ -95,7 +95,7 @@ func (m *Mutex) Lock() error {
 	return err
 }
 
-// Unlock is for the goroutine that has locked.
+// Unlock must be called by the goroutine that called Lock.
 func (m *Mutex) Unlock() error {
 	err := result("unlock", C.pthread_mutex_unlock(m.c()))
 	if err == nil {
@@ -104,8 +104,7 @@ func (m *Mutex) Unlock() error {
 	return err
 }
 
-// Close unmaps the mutex, which must not be locked by this handle. The file
-// stays.
+// Close unmaps the mutex, which this handle must not hold. The file stays.
 func (m *Mutex) Close() error { return unix.Munmap(m.mem) }
 
 func result(what string, err C.int) error {
