@@ -93,7 +93,7 @@ func newFanOut[T words](open func(name string) (sharedWords[T], error), mayTear 
 					return harness.Work{}, err
 				}
 				if *last != *v {
-					return harness.Work{}, fmt.Errorf("loaded %d after the store of %d", *last, *v)
+					return harness.Work{}, fmt.Errorf("loaded %d, want the last value stored, %d", *last, *v)
 				}
 				return harness.Work{N: stores}, nil
 			})

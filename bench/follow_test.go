@@ -131,7 +131,7 @@ func catchUp[T words](b *testing.B) {
 			last := uint64(0)
 			for v, err := range s.Follow(context.Background(), 0) {
 				if last++; err != nil || v.Number != last || v.Value[0] != last || isTorn(&v.Value) {
-					b.Fatalf("version %d is number %d, %d, %v", last, v.Number, v.Value, err)
+					b.Fatalf("entry %d has number %d and value %d, %v", last, v.Number, v.Value, err)
 				}
 				if last == n {
 					break
@@ -215,7 +215,7 @@ func followLines(all iter.Seq2[segment.Version[line], error]) error {
 			}
 			last++
 			if err == nil && (v.Number != last || v.Value[0] != last || isTorn(&v.Value)) {
-				err = fmt.Errorf("line %d is number %d, %d", last, v.Number, v.Value)
+				err = fmt.Errorf("entry %d has number %d and value %d", last, v.Number, v.Value)
 			}
 			if err != nil {
 				failed <- err

@@ -184,7 +184,7 @@ func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// A running bridge.
+// A running bridge, which a goroutine runs.
 type running struct {
 	t    testing.TB
 	stop context.CancelFunc
@@ -210,7 +210,7 @@ func (r *running) end() {
 	r.once.Do(func() {
 		r.stop()
 		if err := r.result(); !errors.Is(err, context.Canceled) {
-			r.t.Errorf("a bridge ended with %v", err)
+			r.t.Errorf("a bridge returned %v", err)
 		}
 	})
 }
@@ -222,7 +222,7 @@ func (r *running) result() error {
 	case <-r.done:
 		return r.err
 	case <-time.After(proctest.Patience):
-		r.t.Fatal("the bridge does not end")
+		r.t.Fatal("the bridge did not return")
 		return nil
 	}
 }
@@ -267,7 +267,7 @@ func roleLogger(name string) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// publish URL DIR NAME BUCKET KEY
+// publishRole runs Publish, with the arguments URL DIR NAME BUCKET KEY.
 func publishRole(args []string) error {
 	_, js, err := connect(args[0])
 	if err != nil {
@@ -278,7 +278,7 @@ func publishRole(args []string) error {
 		&natsbridge.PublishOptions{Segment: h.segment(), Logger: roleLogger("publish")})
 }
 
-// mirror URL DIR BUCKET KEY NAME
+// mirrorRole runs Mirror, with the arguments URL DIR BUCKET KEY NAME.
 func mirrorRole(args []string) error {
 	_, js, err := connect(args[0])
 	if err != nil {
@@ -289,7 +289,7 @@ func mirrorRole(args []string) error {
 		&natsbridge.MirrorOptions{Segment: h.segment(), Logger: roleLogger("mirror")})
 }
 
-// forward URL DIR QUEUE SUBJECT INFLIGHT
+// forwardRole runs Forward, with the arguments URL DIR QUEUE SUBJECT INFLIGHT.
 func forwardRole(args []string) error {
 	_, js, err := connect(args[0])
 	if err != nil {
@@ -304,7 +304,7 @@ func forwardRole(args []string) error {
 		&natsbridge.ForwardOptions{Queue: h.queue(), InFlight: n, Logger: roleLogger("forward")})
 }
 
-// drain URL DIR STREAM CONSUMER QUEUE
+// drainRole runs Drain, with the arguments URL DIR STREAM CONSUMER QUEUE.
 func drainRole(args []string) error {
 	_, js, err := connect(args[0])
 	if err != nil {

@@ -47,12 +47,14 @@ type MirrorOptions struct {
 // segment keeps its value. Mirror continues with the next revision.
 //
 // Mirror blocks. It returns the error of ctx when ctx is done. It also returns
-// when trying again would be useless: ErrIncompatible if the values have a
-// codec that is unknown or not the segment's, or the name is not a segment;
-// fs.ErrInvalid for a name, bucket or key that is not valid; fs.ErrPermission;
-// errors.ErrUnsupported; and [nats.ErrConnectionClosed] when the connection was
-// closed permanently. It logs all other errors, including a missing bucket, and
-// tries again.
+// when trying again would be useless:
+//
+//   - ErrIncompatible: a value has an unknown codec, or not the segment's, or the name is not a segment.
+//   - fs.ErrInvalid: the name, the bucket or the key is not valid.
+//   - fs.ErrPermission, errors.ErrUnsupported.
+//   - [nats.ErrConnectionClosed]: the connection was closed permanently.
+//
+// It logs all other errors, including a missing bucket, and tries again.
 func Mirror(ctx context.Context, js jetstream.JetStream, bucket, key, name string, o *MirrorOptions) error {
 	if o == nil {
 		o = new(MirrorOptions)

@@ -37,11 +37,11 @@ type PublishOptions struct {
 // KeyValue bucket. It does so at once and whenever the value changes, until ctx
 // is done. If the segment does not exist, Publish waits until it does.
 //
-// Publish puts one value at a time. If the segment changes while the server has
-// not acknowledged it, the next put has the newest value then, and values in
-// between are skipped. The last value is always put. Publish does not put a
-// value that a [Mirror] of the same key stored in the segment, nor one that the
-// key already has.
+// Publish puts one value at a time. If the segment changes several times before
+// the server has acknowledged a put, the values in between are skipped, and the
+// next put has the newest one. The last value is always put. Publish does not
+// put a value that a [Mirror] of the same key stored in the segment, nor one
+// that the key already has.
 //
 // A value replaces only the revision that this host knew when Publish read the
 // value. If another host was faster, the value is put after that host's, unless
@@ -49,9 +49,10 @@ type PublishOptions struct {
 // all hosts that publish and mirror a key end with the same value.
 //
 // Any number of bridges can publish one segment or one key. Publish does not
-// overwrite a value that has another codec or was not put by a bridge: it
-// returns ErrIncompatible. Delete the key to permit that. A deleted key is set
-// again by the next change.
+// overwrite a value that has another codec, or that was not put by a bridge and
+// whose codec PublishOptions.Codec does not name. Then it returns
+// ErrIncompatible. Delete the key to permit that. A deleted key is set again by
+// the next change.
 //
 // If a value is larger than the server or the bucket permits, Publish logs
 // that, and the key keeps its value. Publish continues with the next value.
@@ -62,11 +63,14 @@ type PublishOptions struct {
 // segment.
 //
 // Publish blocks. It returns the error of ctx when ctx is done. It also returns
-// when trying again would be useless: ErrIncompatible if the key has another
-// codec, or the name is not a segment; fs.ErrInvalid for a name, bucket or key
-// that is not valid; fs.ErrPermission; errors.ErrUnsupported; and
-// [nats.ErrConnectionClosed] when the connection was closed permanently. It
-// logs all other errors, including a missing bucket, and tries again.
+// when trying again would be useless:
+//
+//   - ErrIncompatible: the key has a value that Publish does not overwrite, or the name is not a segment.
+//   - fs.ErrInvalid: the name, the bucket or the key is not valid.
+//   - fs.ErrPermission, errors.ErrUnsupported.
+//   - [nats.ErrConnectionClosed]: the connection was closed permanently.
+//
+// It logs all other errors, including a missing bucket, and tries again.
 func Publish(ctx context.Context, name string, js jetstream.JetStream, bucket, key string, o *PublishOptions) error {
 	if o == nil {
 		o = new(PublishOptions)

@@ -26,13 +26,13 @@ type ForwardOptions struct {
 	// Global are used.
 	Queue *queue.Options
 	// InFlight is the maximum number of messages that are under way at a time.
-	// If this process is killed, up to so many messages are sent twice. 0 means
-	// 1, which always keeps the order. A larger number increases the throughput
-	// of a connection with a long round trip, but messages can change their
-	// order when the server or the connection fails.
+	// If this process is killed, up to InFlight messages are sent twice. 0
+	// means 1, which always keeps the order. A larger number increases the
+	// throughput of a connection with a long round trip, but messages can
+	// change their order when the server or the connection fails.
 	InFlight int
-	// Logger is told when a bridge begins, stands still and goes on. nil:
-	// slog.Default().
+	// Logger receives a message when the bridge starts, fails and succeeds
+	// again. If it is nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
@@ -57,13 +57,17 @@ type ForwardOptions struct {
 // queue, for another receiver.
 //
 // Forward blocks. It returns nil when the queue was shut and all its messages
-// are in the stream, and the error of ctx when ctx is done. It also returns
-// when trying again would be useless: ErrTooLarge; ErrIncompatible if the name
-// is not a queue; fs.ErrInvalid for a name, subject or options that are not
-// valid; fs.ErrPermission; errors.ErrUnsupported; and
-// [nats.ErrConnectionClosed] when the connection was closed permanently. It
-// logs all other errors, including a missing stream, and tries again. When
-// Forward returns, unacknowledged messages go back to the queue.
+// are in the stream, and the error of ctx when ctx is done. When it returns,
+// unacknowledged messages go back to the queue. It also returns when trying
+// again would be useless:
+//
+//   - ErrTooLarge: a message is too large.
+//   - ErrIncompatible: the name is not a queue.
+//   - fs.ErrInvalid: the name, the subject or an option is not valid.
+//   - fs.ErrPermission, errors.ErrUnsupported.
+//   - [nats.ErrConnectionClosed]: the connection was closed permanently.
+//
+// It logs all other errors, including a missing stream, and tries again.
 func Forward(ctx context.Context, name string, js jetstream.JetStream, subject string, o *ForwardOptions) error {
 	if o == nil {
 		o = new(ForwardOptions)
@@ -234,7 +238,7 @@ func (f *forwarder) settle(ctx context.Context) error {
 	return nil
 }
 
-// repeat is settle after a failure.
+// repeat continues settle after a failure.
 func (f *forwarder) repeat(ctx context.Context) error {
 	for {
 		var failed []*parcel
@@ -350,8 +354,8 @@ type DrainOptions struct {
 	// that other NATS clients publish. If it is "", Drain refuses such
 	// messages.
 	Codec string
-	// Logger is told when a bridge begins, stands still and goes on. nil:
-	// slog.Default().
+	// Logger receives a message when the bridge starts, fails and succeeds
+	// again. If it is nil, slog.Default() is used.
 	Logger *slog.Logger
 }
 
@@ -381,11 +385,14 @@ type DrainOptions struct {
 //
 // Drain blocks. It returns nil when the queue was shut, and the error of ctx
 // when ctx is done. It also returns when trying again would be useless:
-// ErrTooLarge; ErrIncompatible, also if the name is not a queue; fs.ErrInvalid
-// for a name that is not valid, or a consumer without AckExplicitPolicy;
-// fs.ErrPermission; errors.ErrUnsupported; and [nats.ErrConnectionClosed] when
-// the connection was closed permanently. It logs all other errors and tries
-// again.
+//
+//   - ErrTooLarge: a message is too large.
+//   - ErrIncompatible: a message has another codec, or the name is not a queue.
+//   - fs.ErrInvalid: the name is not valid, or the consumer does not have AckExplicitPolicy.
+//   - fs.ErrPermission, errors.ErrUnsupported.
+//   - [nats.ErrConnectionClosed]: the connection was closed permanently.
+//
+// It logs all other errors and tries again.
 func Drain(ctx context.Context, js jetstream.JetStream, stream, consumer, name string, o *DrainOptions) error {
 	if o == nil {
 		o = new(DrainOptions)

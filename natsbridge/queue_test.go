@@ -255,7 +255,7 @@ func TestShut(t *testing.T) {
 		return natsbridge.Forward(ctx, "numbers", js, "numbers", &natsbridge.ForwardOptions{Queue: here.queue(), InFlight: 16, Logger: logger(t)})
 	})
 	f.fails(nil)
-	eventually(t, "the queue is there", func() bool {
+	eventually(t, "the queue exists", func() bool {
 		_, err := sharedseg.Stat("copy", there.queue().Place())
 		return err == nil
 	})
@@ -301,7 +301,7 @@ func TestFull(t *testing.T) {
 	}
 	c, err := js.Consumer(patience(t), "numbers", "numbers")
 	must(t, err)
-	eventually(t, "all is acknowledged", func() bool {
+	eventually(t, "all messages are acknowledged", func() bool {
 		info, err := c.Info(patience(t))
 		must(t, err)
 		return info.NumAckPending == 0 && info.NumPending == 0

@@ -119,7 +119,7 @@ func TestMirrorCreates(t *testing.T) {
 				there.mirror(t, js, "values", "a", "a")
 			}
 			var info sharedseg.Info
-			eventually(t, "the segment is there", func() (ok bool) {
+			eventually(t, "the segment exists", func() (ok bool) {
 				var err error
 				info, err = sharedseg.Stat("a", there.segment().Place())
 				return err == nil && info.Version != 0

@@ -35,7 +35,7 @@ func startNATS(dir string) (*server.Server, error) {
 	s.Start()
 	if !s.ReadyForConnections(natsReady) {
 		s.Shutdown()
-		return nil, errors.New("the NATS server does not start")
+		return nil, errors.New("the NATS server did not start")
 	}
 	return s, nil
 }
@@ -108,7 +108,7 @@ func (q *natsQueue) Flush() error {
 	case <-q.js.PublishAsyncComplete():
 		return nil
 	case <-time.After(natsReady):
-		return errors.New("messages are not acknowledged")
+		return errors.New("messages were not acknowledged")
 	}
 }
 

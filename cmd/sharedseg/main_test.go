@@ -643,7 +643,7 @@ func TestHz(t *testing.T) {
 	}
 	for _, line := range append(lines, top[1]) {
 		if hz, _ := object(t, line)["hz"].(float64); hz <= 0 || hz > 1100 {
-			t.Errorf("%v Hz; a value changes once a millisecond at most", hz)
+			t.Errorf("%v Hz, although a value changes at most once a millisecond", hz)
 		}
 	}
 	if n := strings.Count(plain, "1 names"); n != 2 {

@@ -27,7 +27,7 @@ func TestDemo(t *testing.T) {
 
 func TestTerminals(t *testing.T) {
 	name := exampletest.Name(t)
-	stdout, stderr, code := exampletest.Run(t, name, "ask", "3") // nobody answers
+	stdout, stderr, code := exampletest.Run(t, name, "ask", "3") // no server runs
 	if !strings.Contains(stderr, "no reply within 2s") || code != 1 {
 		t.Errorf("exit code %d, stdout: %s, stderr: %s", code, stdout, stderr)
 	}

@@ -310,13 +310,13 @@ func inPlaceChart(r *results) (*figure, error) {
 func watchersChart(r *results) (*figure, error) {
 	c := curves{
 		title: "From a Store until all watchers have the value",
-		desc:  "Time from a Store until the last of the watchers has the value, by their number, and that time divided by it.",
+		desc:  "By the number of watchers: the time from a Store until the last one has the value, and that time divided by their number.",
 		xAxis: "watchers", xFormat: number,
 		yAxis: "time, logarithmic", yFormat: formatTime,
 	}
 	for _, p := range []struct{ unit, title string }{
-		{"ns/op", "until the last has it"},
-		{"ns/watcher", "the same, divided by their number"},
+		{"ns/op", "until the last one has it"},
+		{"ns/watcher", "the same, divided by the number of watchers"},
 	} {
 		lines := newLines()
 		for _, name := range r.selected("Watchers", nil) {
