@@ -4,8 +4,9 @@
 //
 // This starts four processes that change the settings 250 times each, all at
 // the same time, and shows that no change is lost. To use the settings from
-// several terminals, run go install ./examples/config, and then
+// several terminals:
 //
+//	go install ./examples/config
 //	config set KEY VALUE    changes a setting: loglevel or maxconns
 //	config get              prints the settings
 //	config watch            prints the settings, and again after each change, until Ctrl-C

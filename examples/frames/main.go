@@ -5,21 +5,21 @@
 // This starts a camera and two viewers, one of them slow, as separate
 // processes. It kills the slow viewer and later the camera, starts others in
 // their place, and ends after about three seconds. Each viewer prints how many
-// frames it saw and how many it missed. To use it from several terminals, run
-// go install ./examples/frames, and then start, kill and restart these in any
-// order:
+// frames it saw and how many it missed. To use it from several terminals,
+// start, kill and restart these in any order:
 //
+//	go install ./examples/frames
 //	frames camera    takes 60 frames a second, until Ctrl-C
 //	frames view      looks at the newest frame again and again, until Ctrl-C
 //	frames slow      the same, but looks at each frame for 100 ms
 //
-// A frame has 8 MB. The camera fills it in the shared memory, where the viewers
-// will read it: that is Loan. A viewer reads it there too, and until the viewer
-// releases it, no process overwrites it: that is Borrow. Neither takes longer
-// for a large value than for a small one. A viewer that is slower than the
-// camera misses frames, and counts them. The camera does not wait for viewers
-// as long as there is a slot that no viewer is looking at. When a process is
-// killed, the slots that it had borrowed or was filling become free.
+// A frame has 8 MB. Loan lets the camera fill a frame in the shared memory,
+// where the viewers find it. Borrow lets a viewer read the frame there, and no
+// process overwrites it until the viewer releases it. Neither takes longer for
+// a large value than for a small one. A viewer that is slower than the camera
+// misses frames, and counts them. The camera does not wait for viewers as long
+// as there is a slot that no viewer is looking at. When a process is killed,
+// the slots that it had borrowed or was filling become free.
 package main
 
 import (

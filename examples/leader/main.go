@@ -3,10 +3,11 @@
 //	go run ./examples/leader
 //
 // This starts three members as separate processes and kills the leader three
-// times. It prints each leader's number, and at last how a write by a leader
-// that has resigned is refused. To use it from several terminals, run go
-// install ./examples/leader, and then start these in any order:
+// times. It prints each leader's number, and finally shows that a late write by
+// a former leader is refused. To use it from several terminals, start these in
+// any order:
 //
+//	go install ./examples/leader
 //	leader member    waits until it leads, then appends to the ledger ten times a second, until Ctrl-C
 //	leader show      prints the ledger
 //
@@ -27,6 +28,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -124,6 +126,7 @@ func member(ctx context.Context, name string) error {
 		return err
 	}
 	defer m.Close()
+	fmt.Printf("Process %d waits to lead.\n", os.Getpid())
 	if err := m.Lead(ctx); err != nil {
 		return err
 	}
@@ -146,6 +149,9 @@ func member(ctx context.Context, name string) error {
 // show prints the ledger.
 func show(name string) error {
 	r, err := segment.OpenReader(name, codec.Fixed[Ledger](), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no ledger: run leader member in another terminal (%w)", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -183,7 +189,7 @@ func demo(ctx context.Context, name string) error {
 		defer cmd.Process.Kill()
 		go func() {
 			for lines := bufio.NewScanner(out); lines.Scan(); {
-				if strings.Contains(lines.Text(), "leads") {
+				if strings.Contains(lines.Text(), "leads with") {
 					leads <- cmd
 				}
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,11 @@ func TestTakeOver(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	if _, stderr, code := exampletest.Run(t, exampletest.Name(t), "follow"); code != 2 || stderr != usage {
+	name := exampletest.Name(t)
+	if _, stderr, code := exampletest.Run(t, name, "follow"); code != 2 || stderr != usage {
 		t.Errorf("exit code %d, stderr: %s", code, stderr)
+	}
+	if _, stderr, code := exampletest.Run(t, name, "show"); code != 1 || !strings.Contains(stderr, "run leader member") {
+		t.Errorf("show without a ledger: exit code %d, stderr: %s", code, stderr)
 	}
 }

@@ -6,9 +6,10 @@
 // This starts a writer and three followers as separate processes: one keeps up
 // with the writer, one is slow, and one starts late. It ends after about three
 // seconds. Each follower prints the entries that it read, and which ones it
-// missed. To use it from several terminals, run go install ./examples/log, and
-// then start, kill and restart these in any order:
+// missed. To use it from several terminals, start, kill and restart these in
+// any order:
 //
+//	go install ./examples/log
 //	log write             writes an entry every 50 ms, until Ctrl-C
 //	log follow [AFTER]    prints the entries in the log, then each new one, until Ctrl-C
 //	log slow [AFTER]      the same, but takes 150 ms for each entry

@@ -6,8 +6,9 @@
 // This starts a server and two clients as separate processes, and kills the
 // server while it works on a request. Then it starts another server, which
 // answers that request too. It ends when both clients have their replies. To
-// use it from several terminals, run go install ./examples/request, and then
+// use it from several terminals:
 //
+//	go install ./examples/request
 //	request serve      answers requests, until Ctrl-C
 //	request ask N      asks for the square of N, and waits up to two seconds
 //

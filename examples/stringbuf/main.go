@@ -3,16 +3,16 @@
 //	go run ./examples/stringbuf
 //
 // This writes a string to shared memory and starts itself again as a child
-// process, which reads the string and prints it. To use it from two terminals,
-// run go install ./examples/stringbuf, and then
+// process, which reads the string and prints it. To use it from two terminals:
 //
+//	go install ./examples/stringbuf
 //	stringbuf set TEXT    puts TEXT into shared memory, and keeps it there until Ctrl-C
 //	stringbuf get         prints the text
 //	stringbuf watch       prints the text, and then each new one, until Ctrl-C
 //
 // The shared memory exists for as long as at least one process has it open. So
-// set must not return at once: nothing else would keep its text. A watch keeps
-// it too.
+// set keeps running, because nothing else would keep its text. A watch keeps it
+// too.
 package main
 
 import (

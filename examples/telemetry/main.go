@@ -5,9 +5,9 @@
 //
 // This starts a writer and two watchers as separate processes, and ends after
 // about a second. Each watcher prints the samples that it sees. To use it from
-// several terminals, run go install ./examples/telemetry, and then start these
-// in any order:
+// several terminals, start these in any order:
 //
+//	go install ./examples/telemetry
 //	telemetry write    measures ten times a second, until Ctrl-C
 //	telemetry watch    prints each sample as it is published, until Ctrl-C
 //	telemetry read     prints the latest sample

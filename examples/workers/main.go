@@ -5,16 +5,18 @@
 //
 // This starts a producer and four workers as separate processes, kills a worker
 // while it works on a job, shows which worker gets that job next, and ends when
-// all jobs are done. To use it from several terminals, run go install
-// ./examples/workers, and then start these in any order:
+// all jobs are done. To use it from several terminals, start these in any
+// order:
 //
+//	go install ./examples/workers
 //	workers produce    sends twenty jobs a second, until Ctrl-C
 //	workers work       does one job after the other, until Ctrl-C
 //
 // Kill any of them with kill -9: no job is lost. A job belongs to its worker
 // until the worker calls Done. A slow worker keeps its job. When a worker dies,
-// the kernel releases its lock, and the next worker gets its job at once. The
-// worker may have done part of the job, so doing a job twice must do no harm.
+// the kernel releases the locks of its process, and the next worker gets its
+// job at once. The worker may have done part of the job, so doing a job twice
+// must do no harm.
 package main
 
 import (
