@@ -289,7 +289,7 @@ func FuzzHeaders(f *testing.F) {
 		if err := got.check("", &l); err != nil {
 			t.Fatal(err)
 		}
-		// Other headers are valid, or the error is ErrIncompatible.
+		// Other headers are valid, or readLabel returns ErrIncompatible.
 		foreign := nats.Header{HeaderCodec: {id}, HeaderType: {typ}, HeaderCapacity: {typ}}
 		if _, err := readLabel(foreign, ""); err != nil && !errors.Is(err, sharedseg.ErrIncompatible) {
 			t.Fatal(err)

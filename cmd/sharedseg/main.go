@@ -37,7 +37,7 @@ type command struct {
 	name  string
 	args  string // for the usage text
 	short string
-	min   int // number of arguments; max is -1 if there is no limit
+	min   int // number of arguments; max is -1 for any number
 	max   int
 	// verbatim means that no argument after the first is a flag, whatever it
 	// begins with.
@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return report(stderr, usageError(fmt.Sprintf("unknown command %q", args[0])), "sharedseg -h")
 }
 
-// usageError is an error in the arguments.
+// A usageError reports wrong arguments.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }

@@ -211,7 +211,7 @@ func get(name string) (err error) {
 	// A Reader cannot write, and OpenReader does not create the segment.
 	r, err := segment.OpenReader(name, codec.JSON[Config](), options())
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there are no settings yet: create them with config set KEY VALUE (%w)", err)
+		return fmt.Errorf("no settings yet: create them with config set KEY VALUE (%w)", err)
 	}
 	if err != nil {
 		return err

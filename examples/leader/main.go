@@ -150,7 +150,7 @@ func member(ctx context.Context, name string) error {
 func show(name string) error {
 	r, err := segment.OpenReader(name, codec.Fixed[Ledger](), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no ledger: run leader member in another terminal (%w)", err)
+		return fmt.Errorf("no ledger yet: run leader member in another terminal (%w)", err)
 	}
 	if err != nil {
 		return err

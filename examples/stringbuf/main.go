@@ -139,7 +139,7 @@ func set(ctx context.Context, name, text string) (err error) {
 func get(name string) error {
 	text, err := read(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no text: run stringbuf set TEXT in another terminal, and leave it running (%w)", err)
+		return fmt.Errorf("no text yet: run stringbuf set TEXT in another terminal, and leave it running (%w)", err)
 	}
 	if err != nil {
 		return err

@@ -13,10 +13,10 @@
 //	telemetry read     prints the latest sample
 //
 // A sample is a struct of numbers. codec.Fixed copies it as it is laid out in
-// memory: there is no encoding, no allocation, and no system call unless a
-// process waits. The writer never waits for readers, and readers never see half
-// a sample. A watcher that is slower than the writer misses samples, but never
-// the latest.
+// memory: it does not encode or allocate, and a Store makes a system call only
+// if a process waits. The writer never waits for readers, and readers never see
+// half a sample. A watcher that is slower than the writer misses samples, but
+// never the latest.
 package main
 
 import (
@@ -171,7 +171,7 @@ func read(name string) (err error) {
 	// OpenReader does not create the segment.
 	r, err := segment.OpenReader(name, codec.Fixed[Sample](), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there are no samples: run telemetry write in another terminal (%w)", err)
+		return fmt.Errorf("no samples: run telemetry write in another terminal (%w)", err)
 	}
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func read(name string) (err error) {
 		return err
 	}
 	if version == 0 {
-		return errors.New("there are no samples yet: run telemetry write in another terminal")
+		return errors.New("no samples yet: run telemetry write in another terminal")
 	}
 	fmt.Println("Latest:", sample)
 	return nil

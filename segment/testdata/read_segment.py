@@ -47,7 +47,7 @@ FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 
 
 class Unusable(Exception):
-    """There is no live segment of that name, or this program cannot read it."""
+    """The name does not refer to a live segment, or this program cannot read it."""
 
 
 def fence_of_this_machine():

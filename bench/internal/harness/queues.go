@@ -21,7 +21,7 @@ type Queue interface {
 	// Send sends the content of m, and waits while the queue is full.
 	Send(m []byte) error
 	// Receive waits for the next message and copies it to m. When it returns,
-	// the message is no longer in use, and no other receiver will get it.
+	// the message's room is free, and no other receiver will get the message.
 	Receive(m []byte) error
 	Close() error
 }

@@ -145,7 +145,7 @@ func summary(values []float64) benchmath.Summary {
 }
 
 // spread returns the interval as benchstat writes it, in per cent of the
-// median. It is empty if there is no interval or its width is zero.
+// median. It is empty if the interval is infinite or has the width zero.
 func spread(s benchmath.Summary) string {
 	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) || s.Lo == s.Hi {
 		return ""

@@ -26,7 +26,7 @@ import (
 
 // These tests run C programs that are linked with the library, or with an
 // imitation of the sample's own library. build.sh makes them. Where it cannot
-// run or there is no compiler, such as on Windows, run it beforehand, and set
+// run or a compiler is missing, such as on Windows, run it beforehand, and set
 // the environment variable SHAREDMEM_ARTIFACTS to its output directory.
 
 const (
@@ -43,7 +43,7 @@ type artifacts string
 
 func build(t *testing.T) artifacts {
 	t.Helper()
-	newMemory(t) // skips where there is no shared memory
+	newMemory(t) // skips the test if shared memory is not supported
 	if runtime.GOOS != "windows" {
 		name := proctest.Name(t)
 		s, err := segment.Create(name, codec.String(), nil)
