@@ -21,8 +21,8 @@ import (
 )
 
 // A site is an embedded NATS server, and two directories that stand in for
-// hosts. Programs connect to a server of their own instead, and need no
-// directories.
+// hosts. A real program connects to the hosts' server, and uses the default
+// place of segments and queues.
 type site struct {
 	js         jetstream.JetStream
 	west, east string

@@ -18,9 +18,9 @@ import (
 )
 
 // A link is the state that all bridges of one host share about one segment and
-// one key, in whatever processes they run. It is a segment of its own, next to
-// the one that it describes. It persists while no bridge runs, so that a bridge
-// that was killed can continue where it stopped.
+// one key, in whatever processes they run. It is stored in a separate segment,
+// next to the one that it describes. It persists while no bridge runs, so that
+// a bridge that was killed can continue where it stopped.
 //
 // Its lock makes each decision of Publish and Mirror one step. While Publish
 // reads the segment and the revision that it will replace, or while Mirror

@@ -12,16 +12,16 @@ import (
 )
 
 func watchFlags(c *call, f *flag.FlagSet) {
-	f.IntVar(&c.count, "n", 0, "end after `COUNT` values")
+	f.IntVar(&c.count, "n", 0, "end after `COUNT` lines")
 }
 
 const (
 	// watchEvery is how often watch reads the version. It polls, because
 	// segment.Watch would make every writer wake it.
 	watchEvery = 5 * time.Millisecond
-	// stillEvery is how often watch checks that a name still refers to the same
-	// memory.
-	stillEvery = time.Second
+	// recheckEvery is how often watch checks that a name still refers to the
+	// same memory.
+	recheckEvery = time.Second
 )
 
 // watched is a name that watch shows.
@@ -69,7 +69,7 @@ func runWatch(c *call) error {
 	defer ticker.Stop()
 	looked := time.Now()
 	for {
-		again := time.Since(looked) >= stillEvery
+		again := time.Since(looked) >= recheckEvery
 		if again {
 			looked = time.Now()
 		}

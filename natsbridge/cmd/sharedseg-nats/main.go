@@ -1,7 +1,7 @@
 // Sharedseg-nats connects the segments and queues of several hosts, with values
 // of any type, through a NATS server with JetStream.
 //
-//	sharedseg-nats demo                      shows two sides on this machine, with a server of their own
+//	sharedseg-nats demo                      shows two sides on this machine, with an embedded server
 //	sharedseg-nats publish NAME KEY          puts the newest value of a segment into a key
 //	sharedseg-nats mirror KEY NAME           stores the newest value of a key in a segment
 //	sharedseg-nats forward QUEUE SUBJECT     publishes the messages of a queue to a stream
@@ -31,7 +31,7 @@ import (
 )
 
 const usage = `usage:
-  sharedseg-nats demo                            show two sides on this machine, with a server of their own
+  sharedseg-nats demo                            show two sides on this machine, with an embedded server
   sharedseg-nats [flags] publish NAME KEY        put the newest value of a segment into a key
   sharedseg-nats [flags] mirror KEY NAME         store the newest value of a key in a segment
   sharedseg-nats [flags] forward QUEUE SUBJECT   publish the messages of a queue to a stream
