@@ -165,6 +165,7 @@ func (k *key) follow(ctx context.Context, s jetstream.Stream) (jetstream.Message
 		messages.Stop()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortestPause)
 		defer cancel()
-		s.DeleteConsumer(ctx, c.CachedInfo().Name) // if this fails, the consumer expires by its InactiveThreshold
+		// If this fails, the consumer expires by its InactiveThreshold.
+		s.DeleteConsumer(ctx, c.CachedInfo().Name)
 	}, nil
 }

@@ -33,7 +33,8 @@ type link struct {
 	*segment.Segment[base]
 	name  string
 	about bridge
-	load  func(*[]byte) (version uint64, err error) // loads the value of the segment that the link describes
+	// load loads the value of the segment that the link describes.
+	load  func(*[]byte) (version uint64, err error)
 	buf   []byte
 	state base // the base after the last update
 }

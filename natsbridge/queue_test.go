@@ -415,7 +415,8 @@ func TestQueueRecreated(t *testing.T) {
 	}
 	must(t, sharedseg.Remove("numbers", there.queue().Place()))
 	to2 := openNumbers(t, there, "numbers")
-	time.Sleep(500 * time.Millisecond) // a message that comes before the bridge looks belongs to the old queue
+	// A message that comes before the bridge looks belongs to the old queue.
+	time.Sleep(500 * time.Millisecond)
 	must(t, from2.Send(patience(t), 8))
 	receive(to2, 8)
 }

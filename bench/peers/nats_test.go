@@ -46,7 +46,9 @@ type natsQueue struct {
 	js   jetstream.JetStream
 	got  jetstream.MessagesContext // set by the first Receive
 
-	server *server.Server // of the handle that created the queue; its directory has a file with the address
+	// server is set in the handle that created the queue. Its directory has a
+	// file with the address.
+	server *server.Server
 	dir    string
 }
 

@@ -154,7 +154,8 @@ func absent(err error) bool {
 		return true
 	}
 	e, ok := errors.AsType[*sharedseg.Error](err)
-	return ok && e.Op != "list" && e.Op != "sweep" && errors.Is(err, fs.ErrNotExist) // the errors of list and sweep are about the directory
+	// The errors of list and sweep are about the directory.
+	return ok && e.Op != "list" && e.Op != "sweep" && errors.Is(err, fs.ErrNotExist)
 }
 
 func (cmd *command) flagSet(c *call) *flag.FlagSet {

@@ -368,7 +368,8 @@ func (s *sender) work(stop *atomic.Bool) (w Work, err error) {
 			return w, err
 		}
 	}
-	if q, ok := s.q.(interface{ Flush() error }); ok { // Send did not wait until the message is in the queue
+	// A queue with Flush does not wait in Send until the message is queued.
+	if q, ok := s.q.(interface{ Flush() error }); ok {
 		err = q.Flush()
 	}
 	return w, err

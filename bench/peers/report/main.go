@@ -111,7 +111,9 @@ func measureAll(p plan, root, save string) (r *results, err error) {
 		if _, err := saved.Write(output); err != nil {
 			return err
 		}
-		r = newResults() // parses the whole output, as a configuration line applies to all lines after it
+		// Parse the whole output, as a configuration line applies to all lines
+		// after it.
+		r = newResults()
 		return r.parse(bytes.NewReader(all.Bytes()), "go test")
 	})
 	return r, err
