@@ -1,7 +1,7 @@
 // Package natsbridge connects the segments and queues of several hosts through
 // NATS JetStream.
 //
-//	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+//	nc, err := nats.Connect("nats://nats.example.com", nats.MaxReconnects(-1))
 //	if err != nil {
 //		return err
 //	}
