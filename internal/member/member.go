@@ -40,6 +40,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/park"
@@ -201,13 +202,8 @@ func (m *Member) disown() error {
 	if layout.Owner(binary.NativeEndian.Uint32(word[:])) != m.ident {
 		return nil
 	}
-	view, err := m.obj.Map(len(m.Mem), true)
-	if err != nil {
-		return err
-	}
-	defer view.Unmap()
-	return view.Guard(func() error {
-		mutex := layout.NewWords(view.Mem).Mutex()
+	return m.onFile(func(mem []byte) {
+		mutex := layout.NewWords(mem).Mutex()
 		for range 2 { // a waiter may set its bit meanwhile, once
 			old := mutex.Load()
 			if layout.Owner(old) != m.ident {
@@ -220,8 +216,23 @@ func (m *Member) disown() error {
 				break
 			}
 		}
-		return nil
 	})
+}
+
+// onFile calls f with another mapping of the file, for a handle whose own
+// memory is retired. If the file was truncated, no process sees what f would
+// change, so onFile returns nil.
+func (m *Member) onFile(f func(mem []byte)) error {
+	view, err := m.obj.Map(len(m.Mem), true)
+	if err != nil {
+		return err
+	}
+	defer view.Unmap()
+	err = view.Guard(func() error { f(view.Mem); return nil })
+	if errors.Is(err, fault.ErrLost) {
+		return nil
+	}
+	return err
 }
 
 // unlinkIfLast drops the handle's place. It then unlinks the mapping if no

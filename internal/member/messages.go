@@ -14,17 +14,11 @@ func (m *Member) giveBack() error {
 	if m.Geometry.Kind != layout.KindQueue {
 		return nil
 	}
-	view, err := m.obj.Map(len(m.Mem), true)
-	if err != nil {
-		return err
-	}
-	defer view.Unmap()
-	return view.Guard(func() error {
-		m.lent = m.free(view.Mem, func(taker layout.Ident) bool { return taker == m.ident }) > 0
-		m.pass(view.Mem, layout.MessageEvent)
-		m.pass(view.Mem, layout.RoomEvent)
+	return m.onFile(func(mem []byte) {
+		m.lent = m.free(mem, func(taker layout.Ident) bool { return taker == m.ident }) > 0
+		m.pass(mem, layout.MessageEvent)
+		m.pass(mem, layout.RoomEvent)
 		step.At(step.MessagesGivenBack)
-		return nil
 	})
 }
 

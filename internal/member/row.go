@@ -156,25 +156,15 @@ func (m *Member) leaveRow() error {
 	if m.row.Load() == nil {
 		return nil
 	}
-	view, err := m.obj.Map(len(m.Mem), true)
-	if err != nil {
-		return err
-	}
-	defer view.Unmap()
-	err = view.Guard(func() error {
-		page := layout.NewWaitPage(view.Mem, m.Geometry)
+	return m.onFile(func(mem []byte) {
+		page := layout.NewWaitPage(mem, m.Geometry)
 		if m.Geometry.Kind.RowsNameHolders() && page.Row(m.rowSlot).Load() != 0 {
-			return nil // the other members take it back
+			return // the other members take it back
 		}
 		clearRow(m.obj, page, m.rowSlot)
 		page.DisuseRow(m.rowSlot)
 		step.At(step.RowLeft)
-		return nil
 	})
-	if errors.Is(err, fault.ErrLost) {
-		return nil // the file was truncated, so no process sees the row
-	}
-	return err
 }
 
 // clearRow clears the row of a member slot that this handle holds.
