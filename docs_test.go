@@ -186,6 +186,52 @@ func brew(Order) {}
 func rollBack() error { return nil }
 `
 
+var (
+	fenced  = regexp.MustCompile("(?ms)^```.*?^```$")
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	inNames = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// TestLinks checks that the links between the pages lead to files and headings
+// that exist.
+func TestLinks(t *testing.T) {
+	text := func(file string) string {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		return fenced.ReplaceAllString(string(page), "")
+	}
+	for _, page := range append(pages(t), filepath.Join("natsbridge", "README.md")) {
+		for _, m := range link.FindAllStringSubmatch(text(page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			target, anchor, hasAnchor := strings.Cut(m[1], "#")
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), filepath.FromSlash(target))
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", page, err)
+				continue
+			}
+			if !hasAnchor {
+				continue
+			}
+			found := false
+			for _, h := range heading.FindAllStringSubmatch(text(file), -1) {
+				name := strings.ReplaceAll(inNames.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")
+				found = found || name == anchor
+			}
+			if !found {
+				t.Errorf("%s: %s has no heading %s", page, file, anchor)
+			}
+		}
+	}
+}
+
 // TestReadme runs the README's program, under a name of its own, in two
 // processes: the first sees the second start.
 func TestReadme(t *testing.T) {
