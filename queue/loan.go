@@ -14,6 +14,7 @@ import (
 // goroutine at a time may use it.
 type Loan[T any] struct {
 	q      *Queue[T] // nil once the loan has ended
+	token  uint64    // from the handle's turn
 	ticket uint64
 	slot   layout.Slot
 	own    []byte // a buffer, if the slot's memory may vanish
@@ -35,7 +36,7 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 		return nil, err
 	}
 	for {
-		if err := q.turn.Lock(ctx); err != nil {
+		if err := q.turn.Lock(ctx, errWithin); err != nil {
 			return nil, q.member.Verdict(err)
 		}
 		l, full := new(Loan[T]), false
@@ -49,7 +50,7 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 				l.own = make([]byte, len(q.payload.Space(l.slot)))
 			}
 			q.holds.add()
-			q.turn.Lend()
+			l.token = q.turn.Lend()
 			l.q = q
 			return nil
 		})
@@ -130,7 +131,7 @@ func (l *Loan[T]) end(send func()) error {
 	q := l.q
 	l.q = nil
 	err := q.member.Use(func() error {
-		if !q.turn.Reclaim() {
+		if !q.turn.Reclaim(l.token) {
 			return fs.ErrClosed
 		}
 		send()

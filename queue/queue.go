@@ -48,6 +48,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"runtime"
@@ -262,19 +263,11 @@ func (q *Queue[T]) put(v *T) (sent bool, err error) {
 
 // tryPut takes the lock and calls put. It always releases the lock.
 func (q *Queue[T]) tryPut(ctx context.Context, v *T) (sent bool, err error) {
-	if err := q.turn.Lock(ctx); err != nil {
+	if err := q.turn.Lock(ctx, errWithin); err != nil {
 		return false, q.member.Verdict(err)
 	}
-	ended := false
-	defer func() {
-		// The codec panicked, or the memory vanished.
-		if !ended && q.turn.Mine() {
-			q.member.Use(q.turn.Unlock)
-		}
-	}()
-	err = q.member.Use(func() (err error) {
+	err = q.turn.Finish(func() (err error) {
 		sent, err = q.put(v)
-		ended = true
 		return err
 	})
 	return sent, err
@@ -309,7 +302,7 @@ func (q *Queue[T]) waitForRoom(ctx context.Context) error {
 //
 // Errors: ErrCorrupt, ErrNoSpace, ErrReentrant, fs.ErrClosed.
 func (q *Queue[T]) Shut() error {
-	if err := q.turn.Lock(context.Background()); err != nil {
+	if err := q.turn.Lock(context.Background(), errWithin); err != nil {
 		return wrap("shut", q.name, q.member.Verdict(err))
 	}
 	return wrap("shut", q.name, q.member.Use(func() error {
@@ -526,7 +519,7 @@ func (r *receiving[T]) deepen(now time.Time) bool {
 // would wait for itself, and the handle stays open.
 func (q *Queue[T]) Close() error {
 	if q.turn.Within() && !q.member.Closed() {
-		return wrap("close", q.name, sharedseg.ErrReentrant)
+		return wrap("close", q.name, errWithin)
 	}
 	if !q.member.BeginClose() {
 		return nil
@@ -540,6 +533,8 @@ func (q *Queue[T]) Close() error {
 	runtime.KeepAlive(q)
 	return err
 }
+
+var errWithin = fmt.Errorf("%w: a codec of the handle made the call", sharedseg.ErrReentrant)
 
 func wrap(op, name string, err error) error {
 	if err == nil {

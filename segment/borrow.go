@@ -92,7 +92,7 @@ type pins struct {
 	total  int
 	closed bool // what is borrowed is given up
 	leave  func() error
-	strewn bool // memory that Loan gave away was not taken back before Close
+	strewn bool // Close revoked a Loan, whose bytes may still be written
 }
 
 // borrow is Borrow into *b, which it returns. The common case is here: the
@@ -163,10 +163,45 @@ func (r *handle[T]) unpin(slot uint64) (leave func() error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.release(slot)
+	return p.last()
+}
+
+// last returns what Close has left to do, if nothing is borrowed any more. The
+// mutex is held.
+func (p *pins) last() (leave func() error) {
 	if p.total == 0 {
 		leave, p.leave = p.leave, nil
 	}
 	return leave
+}
+
+// revoked notes that Close has revoked a Loan. The user may still write to its
+// bytes: to private zeros, or where memory cannot be replaced, to the slot, and
+// the handle keeps its place and the lock until the Loan is returned.
+func (p *pins) revoked() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if member.Pinning {
+		p.total++
+	} else {
+		p.strewn = true
+	}
+}
+
+// returned is called when a Loan that Close has revoked is published or
+// discarded.
+func (p *pins) returned() error {
+	if !member.Pinning {
+		return nil
+	}
+	p.mu.Lock()
+	p.total--
+	leave := p.last()
+	p.mu.Unlock()
+	if leave == nil {
+		return nil
+	}
+	return leave()
 }
 
 // borrowSlow is borrow for a handle that has no row yet, cannot have one, or

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync/atomic"
 
-	"github.com/sharedseg/sharedseg/internal/fence"
-	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
@@ -23,14 +20,10 @@ import (
 // goroutines at once, but any goroutine may publish or discard it.
 type Loan[T any] struct {
 	s     *handle[T]
-	token uint64 // as handle.writing has it while the Loan is open
+	token uint64 // of the handle's turn; 0 after Publish or Discard
 	next  next
 	bytes []byte
 }
-
-// lent is set in handle.writing while a Loan is open; the other bits tell Loans
-// apart. No goroutine.ID has it.
-const lent = 1 << 63
 
 // Loan returns the room for the next version, with the writers' lock held. It
 // waits for other writers, and while every other slot is borrowed, until ctx is
@@ -59,19 +52,17 @@ func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (_ *Loan[T], err error
 	if err := ctx.Err(); err != nil {
 		return nil, wrap("loan", s.name, err)
 	}
-	if s.direct && s.word.TryLock() {
-		fence.Acquire(s.member.Key)
-		fence.Publish(&s.writing, unnamed)
-		if l.next, err = s.stepOver(); err == nil {
+	if s.direct && s.turn.TryLock() {
+		if l.next, err = s.choose(); err == nil {
 			s.lend(l)
 			return l, nil
 		}
-		s.unlock()
+		s.turn.Unlock()
 	}
-	if l.next, err = s.acquire(ctx, writer()); err == nil {
+	if l.next, err = s.acquire(ctx); err == nil {
 		err = s.member.Use(func() error { s.lend(l); return nil })
 		if err != nil {
-			s.member.Use(s.unlock)
+			s.member.Use(s.turn.Unlock)
 		}
 	}
 	if err != nil {
@@ -87,10 +78,8 @@ func (s *handle[T]) lend(l *Loan[T]) {
 	step.At(step.SlotUnsealed)
 	s.seq.WriteAnnounceFull(l.next.version)
 	step.At(step.WriteBegun)
-	s.loans++
-	l.s, l.token = s, lent|s.loans
-	l.bytes = s.payload.Space(l.next.slot)
-	fence.Publish(&s.writing, l.token)
+	l.s, l.bytes = s, s.payload.Space(l.next.slot)
+	l.token = s.turn.Lend()
 	step.At(step.LoanTaken)
 }
 
@@ -118,18 +107,15 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	if size, ok := s.payload.Sized(); ok && n != size || n < 0 || n > cap(l.bytes) && l.bytes != nil {
 		return 0, wrap("publish", s.name, fmt.Errorf("%w: %d bytes", fs.ErrInvalid, n))
 	}
-	l.bytes = nil
-	if !l.take() {
-		return 0, wrap("publish", s.name, l.gone())
+	if held, err := l.reclaim(); !held {
+		return 0, wrap("publish", s.name, errors.Join(l.gone(), err))
 	}
-	step.At(step.LoanReturning)
 	if s.state.Load() != 0 {
-		return 0, wrap("publish", s.name, errors.Join(s.member.Verdict(nil), s.takeBack()))
-	}
-	if s.direct {
-		err = s.publish(l.next, nil, n)
+		err = errors.Join(s.member.Verdict(nil), s.member.Use(s.turn.Unlock))
+	} else if s.direct {
+		err = s.conclude(l.next, n)
 	} else {
-		err = s.publishSlow(l.next, n)
+		err = s.turn.Finish(func() error { return s.conclude(l.next, n) })
 	}
 	if err != nil {
 		return 0, wrap("publish", s.name, err)
@@ -137,80 +123,37 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	return l.next.version, nil
 }
 
-// publishSlow is publish of a Loan through the door.
-func (s *handle[T]) publishSlow(n next, size int) error {
-	err := s.member.Use(func() error { return s.publish(n, nil, size) })
-	if err != nil && atomic.LoadUint64(&s.writing) != 0 {
-		s.member.Use(s.unlock)
+// Discard gives the room back. Nothing is published, and the lock is released.
+// After Publish, or a Discard, it does nothing, so that it can be deferred. It
+// returns ErrCorrupt or ErrNoSpace if the memory is gone.
+func (l *Loan[T]) Discard() error {
+	held, err := l.reclaim()
+	if held {
+		err = l.s.member.Use(l.s.turn.Unlock)
 	}
-	return err
+	return wrap("discard", l.s.name, err)
 }
 
-// take takes the lock back from the Loan, so that Close waits for this
-// goroutine again. It reports false if the Loan does not have it any more.
-func (l *Loan[T]) take() bool {
-	return atomic.CompareAndSwapUint64(&l.s.writing, l.token, unnamed)
+// reclaim ends the Loan and takes the lock back from it, so that Close waits
+// for this call. If the Loan no longer holds the lock, reclaim reports false,
+// with the error of what Close may have left to do.
+func (l *Loan[T]) reclaim() (held bool, err error) {
+	token := l.token
+	l.bytes, l.token = nil, 0
+	switch {
+	case token == 0:
+		return false, nil
+	case !l.s.turn.Reclaim(token):
+		return false, l.s.pins.returned()
+	}
+	step.At(step.LoanReturning)
+	return true, nil
 }
 
-// gone is why a Loan does not have the lock any more.
+// gone is why a Loan no longer holds the lock.
 func (l *Loan[T]) gone() error {
 	if err := l.s.member.Verdict(nil); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: the Loan was published or discarded before", fs.ErrClosed)
-}
-
-// Discard gives the room back. Nothing is published, and the lock is released.
-// After Publish, or a Discard, it does nothing, so that it can be deferred. It
-// returns ErrCorrupt or ErrNoSpace if the memory is gone.
-func (l *Loan[T]) Discard() error {
-	l.bytes = nil
-	if !l.take() {
-		return nil
-	}
-	step.At(step.LoanReturning)
-	s := l.s
-	err := s.takeBack()
-	if s.state.Load() != 0 {
-		err = s.member.Loss(err)
-	}
-	return wrap("discard", s.name, err)
-}
-
-// takeBack releases the lock that take took back. If the handle was closed
-// meanwhile, where memory cannot be replaced, it may be what Close has left to
-// do.
-func (s *handle[T]) takeBack() error {
-	err := s.member.Use(s.unlock)
-	if !member.Pinning || s.state.Load() == 0 {
-		return err
-	}
-	p := s.pins
-	p.mu.Lock()
-	var leave func() error
-	if p.total--; p.total == 0 {
-		leave, p.leave = p.leave, nil
-	}
-	p.mu.Unlock()
-	if leave == nil {
-		return err
-	}
-	return errors.Join(err, leave())
-}
-
-// recall ends a Loan that is open, for Close. Whoever has it may write to it
-// still: to private zeros, or where the memory cannot be replaced, to what the
-// lock keeps for it until it is given back.
-func (s *handle[T]) recall() {
-	w := atomic.LoadUint64(&s.writing)
-	if w&lent == 0 {
-		return
-	}
-	s.pins.mu.Lock()
-	defer s.pins.mu.Unlock()
-	if member.Pinning {
-		s.pins.total++
-	} else if atomic.CompareAndSwapUint64(&s.writing, w, 0) {
-		s.pins.strewn = true
-	}
 }

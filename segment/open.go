@@ -7,6 +7,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/payload"
+	"github.com/sharedseg/sharedseg/internal/turn"
 	"github.com/sharedseg/sharedseg/sync"
 )
 
@@ -85,8 +86,7 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	s.init(name, c, o, m)
 	// A writer that dies leaves nothing to repair, so the next one just goes
 	// on.
-	s.mutex = ipcsync.NewMutex(m.Words.Mutex(), m, func() error { return nil })
-	s.word = layout.MutexWord{Word: m.Words.Mutex(), Self: m.Self()}
+	s.turn = turn.New(m, func() error { return nil })
 	s.lockReads = m.Geometry.LockReads
 	return s, nil
 }

@@ -2,9 +2,7 @@ package segment
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -13,13 +11,12 @@ import (
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/fence"
-	"github.com/sharedseg/sharedseg/internal/goroutine"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/notify"
 	"github.com/sharedseg/sharedseg/internal/payload"
 	"github.com/sharedseg/sharedseg/internal/step"
-	"github.com/sharedseg/sharedseg/internal/wait"
+	"github.com/sharedseg/sharedseg/internal/turn"
 	"github.com/sharedseg/sharedseg/sync"
 )
 
@@ -34,16 +31,13 @@ type Reader[T any] struct{ handle[T] }
 
 // handle is what Segment and Reader have in common.
 type handle[T any] struct {
-	writing uint64 // the writer that has the lock, 0 if none has; first, to be aligned on 32-bit machines
-
 	seq       ipcsync.SeqLock
 	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
 	direct    bool           // load and write may touch the memory outside of the door
 	lockReads bool
 	payload   payload.Payload[T]
 
-	mutex      *ipcsync.Mutex   // nil in a Reader
-	word       layout.MutexWord // the mutex's
+	turn       *turn.Turn // the writers' lock; nil in a Reader
 	member     *member.Member
 	name       string
 	notifier   *notify.Notifier   // of new versions
@@ -52,7 +46,6 @@ type handle[T any] struct {
 	borrowable bool               // the segment has rows, and they may be used
 	freed      *notify.EventCount // of slots that are borrowed no longer; nil until a writer has to wait
 	asking     atomic.Bool        // whoever waits for one is to ask who lives
-	loans      uint64             // counts Loans, with the lock held
 	scratches  sync.Pool          // *scratch[T]
 }
 
@@ -99,13 +92,12 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 	case !r.direct:
 		return r.loadSlow(ctx, v)
 	case r.lockReads:
-		if !r.word.TryLock() {
+		if !r.turn.TryLock() {
 			return r.loadSlow(ctx, v)
 		}
-		fence.Acquire(r.member.Key)
 		var ok bool
 		version, ok, err = r.tryRead(v, nil) // which cannot panic here
-		if r.unlock(); !ok {
+		if r.turn.Unlock(); !ok {
 			return r.loadSlow(ctx, v)
 		}
 	default:
@@ -212,11 +204,8 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 
 // readLocked reads while the lock, for which it waits, keeps writers away.
 func (r *handle[T]) readLocked(ctx context.Context, try func() (uint64, bool, error)) error {
-	if !r.word.TryLock() {
-		if r.within(writer()) {
-			return errLoadWithin
-		}
-		if err := r.mutex.Lock(ctx); err != nil {
+	if !r.turn.TryLock() {
+		if err := r.turn.Lock(ctx, errLoadWithin); err != nil {
 			return err
 		}
 	}
@@ -241,11 +230,10 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 		if r.seq.Version() == version {
 			return errCounters
 		}
-		if r.mutex != nil {
-			if locked, err := r.mutex.TryLock(); err != nil {
+		if r.turn != nil {
+			if locked, err := r.turn.TryLockSlow(); err != nil {
 				return err
 			} else if locked {
-				fence.Publish(&r.writing, writer())
 				return r.readHeld(try)
 			}
 		}
@@ -260,51 +248,12 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 // readHeld reads with the lock held, and releases it, also if the codec panics
 // or the memory vanishes, which is a panic behind a guard.
 func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
-	fence.Acquire(r.member.Key)
-	defer r.unlock()
+	defer r.turn.Unlock()
 	_, ok, err := try()
 	if !ok {
 		err = errCounters
 	}
 	return err
-}
-
-// unlock releases the lock, inside the door.
-func (r *handle[T]) unlock() error {
-	fence.Publish(&r.writing, 0)
-	fence.Release(r.member.Key)
-	if r.word.TryUnlock() {
-		return nil
-	}
-	return r.unlockSlow()
-}
-
-// unlockSlow is unlock where others wait, where Close has begun, and where the
-// lock is not this handle's any more.
-func (r *handle[T]) unlockSlow() error {
-	err := r.mutex.Unlock()
-	switch {
-	case errors.Is(err, fs.ErrClosed):
-		return nil // Close waits for calls under way
-	case errors.Is(err, sharedseg.ErrNotOwner):
-		return fmt.Errorf("%w: a peer took the lock from its live owner", sharedseg.ErrCorrupt)
-	}
-	return err
-}
-
-// unnamed is the writer of a call that runs no function of the user while it
-// has the lock.
-const unnamed = 1
-
-// writer is the calling goroutine, as handle.writing has it: unnamed if it is
-// not known.
-func writer() uint64 { return max(unnamed, uint64(goroutine.ID())) }
-
-// within reports whether self, the calling goroutine, is the one that has the
-// lock for which it is about to wait: it runs a function of the user, fn of
-// Update or a codec's.
-func (r *handle[T]) within(self uint64) bool {
-	return self != unnamed && atomic.LoadUint64(&r.writing) == self
 }
 
 const fromWithin = "it comes from within an Update, or a codec, of the same handle"
@@ -361,7 +310,7 @@ func (r *handle[T]) Version() (version uint64) {
 // A Close from within an Update of this handle would wait for itself: it
 // returns ErrReentrant, and the handle stays open.
 func (r *handle[T]) Close() error {
-	if r.within(writer()) && !r.closed() {
+	if r.turn != nil && r.turn.Within() && !r.closed() {
 		return wrap("close", r.name, errCloseWithin)
 	}
 	if !r.member.BeginClose() {
@@ -373,10 +322,10 @@ func (r *handle[T]) Close() error {
 		r.freed.Close()
 	}
 	step.At(step.WaitsEnded)
-	if r.mutex != nil {
-		r.mutex.Stop()
-		r.quiesce()
-		r.recall()
+	if r.turn != nil {
+		if r.turn.Close() {
+			r.pins.revoked()
+		}
 		if !member.Pinning {
 			// A Store that has released the lock may not have woken the
 			// watchers yet, and cannot where the memory is another.
@@ -392,22 +341,6 @@ func (r *handle[T]) Close() error {
 	err := wrap("close", r.name, leave())
 	runtime.KeepAlive(r)
 	return err
-}
-
-// quiesce waits until no call of this handle has the lock, though a Loan may.
-// The lock's word says so for the short while in which a call has the lock and
-// has not noted it; a word that a peer wrote says nothing for longer.
-func (r *handle[T]) quiesce() {
-	forged := wait.NewBudget(time.Second) // a word that a peer wrote
-	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		w := atomic.LoadUint64(&r.writing)
-		if w&lent != 0 || w == 0 && (!r.member.OwnsMutex() || forged.Left() == 0) {
-			return
-		}
-		if !forged.Sleep(pause) {
-			time.Sleep(pause) // for a call that has noted that it has the lock
-		}
-	}
 }
 
 func (r *handle[T]) closed() bool { return r.state.Load()&fault.Closed != 0 }

@@ -26,9 +26,7 @@ package segment
 
 import (
 	"context"
-	"sync/atomic"
 
-	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
@@ -48,7 +46,7 @@ func (s *Segment[T]) Created() bool { return s.member.Created }
 // ErrCorrupt, ErrNoSpace if memory that was reserved is gone, ErrReentrant from
 // within an Update of this handle, and fs.ErrClosed.
 // After an error the old value stays; after ErrCorrupt it is undefined.
-func (s *Segment[T]) Store(v T) error { return s.write(context.Background(), "store", &v, nil) }
+func (s *Segment[T]) Store(v T) error { return s.store(context.Background(), &v) }
 
 // StoreContext is Store, but gives up waiting for other writers, one that is
 // stopped perhaps, when ctx is done; if it is from the beginning, it stores
@@ -58,7 +56,7 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("store", s.name, err)
 	}
-	return s.write(ctx, "store", &v, nil)
+	return s.store(ctx, &v)
 }
 
 // Update publishes what fn makes of the current value, as one step among all
@@ -77,7 +75,7 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 //
 // Errors: as of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
-	return s.update(context.Background(), fn)
+	return wrap("update", s.name, s.update(context.Background(), fn))
 }
 
 // UpdateContext is Update, but gives up waiting for other writers when ctx is
@@ -87,88 +85,116 @@ func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) err
 	if err := ctx.Err(); err != nil {
 		return wrap("update", s.name, err)
 	}
-	return s.update(ctx, fn)
+	return wrap("update", s.name, s.update(ctx, fn))
 }
 
-func (s *Segment[T]) update(ctx context.Context, fn func(v *T) error) error {
-	v := new(T)
-	return s.write(ctx, "update", v, func() error {
-		if err := s.current(v); err != nil {
-			return err
+// store publishes *v as the next version. The common case is here: there is
+// nothing to wait for, and nothing can panic.
+func (s *handle[T]) store(ctx context.Context, v *T) error {
+	if s.direct && s.turn.TryLock() {
+		n, err := s.choose()
+		if err == nil {
+			return wrap("store", s.name, s.publish(n, v))
 		}
-		return fn(v)
-	})
+		s.turn.Unlock()
+		if err != errPinned {
+			return wrap("store", s.name, err)
+		}
+	}
+	return wrap("store", s.name, s.storeSlow(ctx, v))
 }
 
-// write publishes *v as the next version. If update is not nil, it makes *v
-// first, with the lock held. The common case is here: nothing is to be waited
-// for, and nothing can panic.
-func (s *handle[T]) write(ctx context.Context, op string, v *T, update func() error) error {
-	if !s.direct || update != nil || !s.word.TryLock() {
-		return s.writeSlow(ctx, op, v, update)
+// storeSlow is store if the lock or a slot is not free, for a handle whose
+// memory is touched through the door, and for a codec that may panic.
+func (s *handle[T]) storeSlow(ctx context.Context, v *T) error {
+	n, err := s.acquire(ctx)
+	if err != nil {
+		return err
 	}
-	fence.Acquire(s.member.Key)
-	fence.Publish(&s.writing, unnamed) // Close looks at it, as the lock's word may be a peer's forgery
-	err := s.publish(next{}, v, 0)
-	if err == errPinned {
-		return s.writeSlow(ctx, op, v, nil)
-	}
-	return wrap(op, s.name, err)
+	return s.turn.Finish(func() error { return s.publish(n, v) })
 }
 
-// next is what a writer that has the lock is going to publish.
+func (s *handle[T]) update(ctx context.Context, fn func(v *T) error) error {
+	n, err := s.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := s.updated(fn)
+	if err != nil {
+		return err
+	}
+	return s.turn.Finish(func() error { return s.publish(n, v) })
+}
+
+// updated returns what fn makes of the current value. The lock is held. It is
+// released unless fn returns nil.
+func (s *handle[T]) updated(fn func(v *T) error) (v *T, err error) {
+	ok := false
+	defer func() {
+		if !ok {
+			s.member.Use(s.turn.Unlock)
+		}
+	}()
+	v = new(T)
+	if err = s.current(v); err == nil {
+		err = fn(v)
+	}
+	ok = err == nil
+	return v, err
+}
+
+// next is the version that a writer that holds the lock publishes next.
 type next struct {
-	version, previous uint64
-	slot              layout.Slot
+	version uint64
+	slot    layout.Slot
 }
 
-// publish writes *v, unless it is nil and a Loan has been filled with size
-// bytes, makes it the current version, and wakes the watchers. If n is zero, it
-// chooses what is next: in the common case the version after the current one,
-// as that was the last to be announced, and the slot is not borrowed. publish
-// is called inside the door, with the lock, which it releases, unless the codec
-// panics.
-func (s *handle[T]) publish(n next, v *T, size int) (err error) {
-	if n.version == 0 {
-		if s.state.Load() != 0 {
-			s.unlock()
-			return s.member.Verdict(nil)
-		}
-		previous := s.seq.Version()
-		i := s.seq.Slot(previous + 1)
-		n = next{previous + 1, previous, s.payload.Slot(i)}
-		if s.seq.Announced() != previous || n.version == 0 || s.borrowable && s.rows.AnyRow() && s.rows.OrRows()>>i&1 != 0 {
-			if n, err = s.stepOver(); err != nil {
-				s.unlock()
-				return err
-			}
-		}
+// choose chooses the next version: in the common case the one after the current
+// version, as that was the last to be announced, and the slot is not borrowed.
+func (s *handle[T]) choose() (next, error) {
+	previous := s.seq.Version()
+	i := s.seq.Slot(previous + 1)
+	if s.state.Load() != 0 || s.seq.Announced() != previous || previous+1 == 0 ||
+		s.borrowable && s.rows.AnyRow() && s.rows.OrRows()>>i&1 != 0 {
+		return s.stepOver()
 	}
-	if v != nil {
-		n.slot.Unseal()
-		step.At(step.SlotUnsealed)
-		s.seq.WriteAnnounce(n.version)
-		step.At(step.WriteBegun)
-		if s.payload.Plain {
-			size = layout.Put(n.slot, v)
-		} else if size, err = s.payload.Put(n.slot, v); err != nil {
-			s.unlock()
-			return err
-		}
-		step.At(step.WriteFilled)
+	return next{previous + 1, s.payload.Slot(i)}, nil
+}
+
+// publish writes *v to the slot of the next version, and concludes. If the
+// codec fails, it releases the lock. It is called inside the door.
+func (s *handle[T]) publish(n next, v *T) (err error) {
+	n.slot.Unseal()
+	step.At(step.SlotUnsealed)
+	s.seq.WriteAnnounce(n.version)
+	step.At(step.WriteBegun)
+	var size int
+	if s.payload.Plain {
+		size = layout.Put(n.slot, v)
+	} else if size, err = s.payload.Put(n.slot, v); err != nil {
+		s.turn.Unlock()
+		return err
 	}
-	n.slot.Seal(n.version, n.previous, size)
+	step.At(step.WriteFilled)
+	return s.conclude(n, size)
+}
+
+// conclude makes the next version, whose encoding of size bytes is in its slot,
+// the current one, releases the lock, and wakes the watchers. It is called
+// inside the door.
+func (s *handle[T]) conclude(n next, size int) error {
+	previous := s.seq.Version()
+	n.slot.Seal(n.version, previous, size)
 	step.At(step.SlotSealed)
 	armed := s.notifier.Disarm()
 	step.At(step.WatchersDisarmed)
 	s.seq.WriteEnd(n.version)
 	step.At(step.WriteEnded)
-	fence.Publish(&s.writing, 0)
-	fence.Release(s.member.Key)
-	if !s.word.TryUnlock() {
-		err = s.unlockSlow()
+	var err error
+	if !s.turn.TryUnlock() {
+		err = s.turn.UnlockSlow()
 	}
-	s.notifier.Notify(uint32(n.previous), armed)
+	s.notifier.Notify(uint32(previous), armed)
 	if s.state.Load() != 0 {
 		return s.member.Loss(err)
 	}
@@ -184,9 +210,8 @@ func (s *handle[T]) stepOver() (n next, err error) {
 	if s.state.Load() != 0 {
 		return n, s.member.Verdict(nil)
 	}
-	previous := s.seq.Version()
 	from, slot := s.seq.WriteNext()
-	current := s.seq.Slot(previous)
+	current := s.seq.Slot(s.seq.Version())
 	var borrowed uint64
 	if s.borrowable {
 		borrowed = s.rows.OrRows()
@@ -211,53 +236,20 @@ func (s *handle[T]) stepOver() (n next, err error) {
 		}
 		step.At(step.SteppedOver)
 	}
-	return next{version, previous, s.payload.Slot(slot)}, nil
+	return next{version, s.payload.Slot(slot)}, nil
 }
 
-// writeSlow is write for a lock or a slot that is not free, for a handle whose
-// memory is touched through the door, for a codec that may panic, and for an
-// update. However these end, the lock is released.
-func (s *handle[T]) writeSlow(ctx context.Context, op string, v *T, update func() error) error {
-	self := writer()
-	n, err := s.acquire(ctx, self)
-	if err != nil {
-		return wrap(op, s.name, err)
-	}
-	published := false
-	defer func() {
-		// A fault may have come after the release, from waking others.
-		if !published && atomic.LoadUint64(&s.writing) == self {
-			s.member.Use(s.unlock)
-		}
-	}()
-	if update != nil {
-		if err := update(); err != nil {
-			return wrap(op, s.name, err)
-		}
-	}
-	return wrap(op, s.name, s.member.Use(func() error {
-		err := s.publish(n, v, 0)
-		published = true
-		return err
-	}))
-}
-
-// acquire takes the lock, for the goroutine self, as soon as there is also a
-// slot to write to.
-func (s *handle[T]) acquire(ctx context.Context, self uint64) (n next, err error) {
+// acquire waits for the lock, and for a slot to write to.
+func (s *handle[T]) acquire(ctx context.Context) (n next, err error) {
 	for {
-		if s.within(self) {
-			return n, errStoreWithin
-		}
-		if err := s.mutex.Lock(ctx); err != nil {
+		if err := s.turn.Lock(ctx, errStoreWithin); err != nil {
 			return n, err
 		}
-		fence.Publish(&s.writing, self)
 		err := s.member.Use(func() (err error) { n, err = s.stepOver(); return err })
 		if err == nil {
 			return n, nil
 		}
-		s.member.Use(s.unlock)
+		s.member.Use(s.turn.Unlock)
 		if err != errPinned {
 			return n, s.member.Verdict(err)
 		}

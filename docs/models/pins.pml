@@ -184,7 +184,7 @@ byte borrowed[2];     /* the slots that each live borrower has borrowed */
 proctype writer() {
 	byte e, v, n, r, g, mask, dead_[2];
 again:
-	if /* write, writeSlow, Loan: s.word.TryLock(), s.mutex.Lock(ctx) */
+	if /* store, storeSlow, Loan: s.turn.TryLock(), s.turn.Lock(ctx, errStoreWithin) */
 	:: atomic { stores < STORES -> stores++; n = stores }
 	:: atomic { stores == STORES -> goto done }
 	fi;

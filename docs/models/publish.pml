@@ -86,7 +86,7 @@ proctype writer(byte id) {
 	byte v, n;
 	bool armed;
 again:
-	if /* write, writeSlow: s.word.TryLock(), s.mutex.Lock(ctx) */
+	if /* store, storeSlow: s.turn.TryLock(), s.turn.Lock(ctx, errStoreWithin) */
 	:: atomic { locked == 0 && stores < STORES -> locked = 1 + id; stores++; NOTE(n = stores) }
 	:: atomic { stores == STORES -> over++; goto done }
 	fi;
@@ -120,7 +120,7 @@ again:
 	cBegin = v;
 #endif
 #if PART == HEADER && !defined(MUTANT_HEADER_FIRST) && !defined(MUTANT_HEADER_LATE)
-	if /* n.slot.Seal(n.version, n.previous, size) */
+	if /* n.slot.Seal(n.version, previous, size) */
 	:: SEAL(v)
 	OR_DIE;
 #endif
@@ -146,7 +146,7 @@ again:
 	:: atomic { true -> armed = flag; flag = 0 }
 	OR_DIE;
 #endif
-	if /* publish: s.word.TryUnlock() */
+	if /* conclude: s.turn.TryUnlock() */
 	:: locked = 0
 	OR_DIE;
 #if PART == WATCH

@@ -1,5 +1,8 @@
 // Package turn is the lock that the writers of a mapping take, as one handle
-// sees it: whose turn it is to write, and who of this process has it.
+// sees it. The word in shared memory names the handle that holds the lock. A
+// [Turn] also notes which call of the handle does: so Close can wait for that
+// call, a call that would wait for its own goroutine can fail instead, and a
+// loan can keep the lock from one call to the next.
 package turn
 
 import (
@@ -22,16 +25,30 @@ import (
 // Turn is the writers' lock of a handle. Its methods may be called
 // concurrently.
 type Turn struct {
-	writing uint64 // the writer that has the lock, 0 if none has or it is lent; first, to be aligned on 32-bit machines
-	lent    atomic.Bool
+	owner uint64 // see below; first, to be aligned on 32-bit machines
 
 	word   layout.MutexWord
 	mutex  *ipcsync.Mutex
 	member *member.Member
+	loans  uint64 // number of Lends; guarded by the lock
 }
 
+// An owner is 0 if no call of the handle holds the lock, the ID of the
+// goroutine that does, or one of these.
+const (
+	// unnamed is the owner in a call that runs no user code while it holds the
+	// lock, and in one whose goroutine is unknown.
+	unnamed = 1
+	// lent is set in the owner while a loan holds the lock. The other bits tell
+	// loans apart. It is not set in any goroutine.ID.
+	lent = 1 << 63
+)
+
+// caller returns the calling goroutine as an owner.
+func caller() uint64 { return max(unnamed, uint64(goroutine.ID())) }
+
 // New returns the turn of a handle. repair is called, with the lock held, if a
-// writer died with it.
+// writer died while it held the lock.
 func New(m *member.Member, repair func() error) *Turn {
 	return &Turn{
 		word:   layout.MutexWord{Word: m.Words.Mutex(), Self: m.Self()},
@@ -40,51 +57,61 @@ func New(m *member.Member, repair func() error) *Turn {
 	}
 }
 
-// unnamed is the writer of a call that runs no function of the user while it
-// has the lock.
-const unnamed = 1
-
-// writer is the calling goroutine: unnamed if it is not known.
-func writer() uint64 { return max(unnamed, uint64(goroutine.ID())) }
-
-// TryLock takes the lock if it is free, for a call that runs no function of the
-// user while it has it. It is called inside the door, or by a direct handle.
+// TryLock acquires the lock if it is free, for a call that runs no user code
+// while it holds the lock. It is called inside the door, or by a direct handle.
 func (t *Turn) TryLock() bool {
 	if !t.word.TryLock() {
 		return false
 	}
 	fence.Acquire(t.member.Key)
-	fence.Publish(&t.writing, unnamed) // Quiesce looks at it, as the lock's word may be a peer's forgery
+	fence.Publish(&t.owner, unnamed) // for Close, as the lock's word may be forged by a peer
 	return true
 }
 
-// Lock waits for the lock, outside of the door. If the calling goroutine has
-// it, that is ErrReentrant.
-func (t *Turn) Lock(ctx context.Context) error {
-	self := writer()
+// TryLockSlow is TryLock for a call that may run a codec, and also acquires the
+// lock if its owner died.
+func (t *Turn) TryLockSlow() (bool, error) {
+	locked, err := t.mutex.TryLock()
+	if locked {
+		fence.Publish(&t.owner, caller())
+	}
+	return locked, err
+}
+
+// Lock waits for the lock, until ctx is done. It is called outside the door.
+// It returns within if the calling goroutine holds the lock.
+func (t *Turn) Lock(ctx context.Context, within error) error {
 	if t.Within() {
-		return fmt.Errorf("%w: it comes from within a codec of the same handle", sharedseg.ErrReentrant)
+		return within
 	}
 	if err := t.mutex.Lock(ctx); err != nil {
 		return err
 	}
-	fence.Publish(&t.writing, self)
+	fence.Publish(&t.owner, caller())
 	return nil
 }
 
-// Unlock releases the lock, inside the door.
+// Unlock releases the lock. It is called inside the door.
 func (t *Turn) Unlock() error {
-	fence.Publish(&t.writing, 0)
+	fence.Publish(&t.owner, 0)
 	fence.Release(t.member.Key)
 	if t.word.TryUnlock() {
 		return nil
 	}
-	return t.unlockSlow()
+	return t.UnlockSlow()
 }
 
-// unlockSlow is Unlock where others wait, where Close has begun, and where the
-// lock is not this handle's any more.
-func (t *Turn) unlockSlow() error {
+// TryUnlock is the first half of Unlock, which is inlined. If it reports false,
+// UnlockSlow is the second.
+func (t *Turn) TryUnlock() bool {
+	fence.Publish(&t.owner, 0)
+	fence.Release(t.member.Key)
+	return t.word.TryUnlock()
+}
+
+// UnlockSlow is Unlock if others wait, if Close has begun, or if the handle no
+// longer holds the lock.
+func (t *Turn) UnlockSlow() error {
 	err := t.mutex.Unlock()
 	switch {
 	case errors.Is(err, fs.ErrClosed):
@@ -95,46 +122,70 @@ func (t *Turn) unlockSlow() error {
 	return err
 }
 
-// Lend says that the lock, which is held, is the user's until Reclaim.
-func (t *Turn) Lend() {
-	t.lent.Store(true)
-	atomic.StoreUint64(&t.writing, 0)
+// Finish runs f inside the door, with the lock held by Lock or Reclaim. f must
+// release the lock. Finish does if f does not return, because a codec panics or
+// the memory vanishes.
+func (t *Turn) Finish(f func() error) error {
+	returned := false
+	defer func() {
+		// The memory may have vanished after the release, while f woke others.
+		if !returned && t.mine() {
+			t.member.Use(t.Unlock)
+		}
+	}()
+	return t.member.Use(func() error {
+		err := f()
+		returned = true
+		return err
+	})
 }
 
-// Reclaim undoes Lend. It reports false if Close has begun, which may have
-// released the lock: then the lock is not to be used any more.
-func (t *Turn) Reclaim() bool {
-	atomic.StoreUint64(&t.writing, unnamed) // before the look: Close looks in the other order
-	if t.member.Closed() {
-		atomic.StoreUint64(&t.writing, 0)
-		return false
-	}
-	t.lent.Store(false)
-	return true
+// Lend hands the lock, which is held, over to a loan, until Reclaim. The token
+// is not 0.
+func (t *Turn) Lend() (token uint64) {
+	t.loans++
+	token = lent | t.loans
+	fence.Publish(&t.owner, token)
+	return token
 }
 
-// Within reports whether the calling goroutine is known to have the lock, as it
-// has in a codec's method.
-func (t *Turn) Within() bool { return writer() != unnamed && t.Mine() }
+// Reclaim takes the lock back from a loan, for the calling goroutine. It
+// reports false if the loan no longer holds the lock: it was reclaimed before,
+// or Close has revoked it.
+func (t *Turn) Reclaim(token uint64) bool {
+	return atomic.CompareAndSwapUint64(&t.owner, token, caller())
+}
 
-// Mine reports whether a goroutine that has taken the lock by Lock still has
-// it.
-func (t *Turn) Mine() bool { return atomic.LoadUint64(&t.writing) == writer() }
+// Within reports whether the calling goroutine is known to hold the lock: it
+// runs user code, such as a codec's method.
+func (t *Turn) Within() bool { return caller() != unnamed && t.mine() }
 
-// Close ends all waits for the lock, and returns when no call has it that is
-// not lent it. The handle was closed before.
+// mine reports whether the calling goroutine holds the lock, which it acquired
+// by Lock or Reclaim.
+func (t *Turn) mine() bool { return atomic.LoadUint64(&t.owner) == caller() }
+
+// Close ends all waits for the lock, and returns when no call of the handle
+// holds it. The handle was closed before. A loan that holds the lock is
+// revoked: Close reports true, and does not release the lock, which is left to
+// Member.Leave.
 //
-// The lock's word says so for the short while in which a call has the lock and
-// has not noted it; a word that a peer wrote says nothing for longer.
-func (t *Turn) Close() {
+// For the short time in which a call holds the lock and has not noted that, the
+// lock's word tells. A word that names the handle for longer was forged by a
+// peer.
+func (t *Turn) Close() (revoked bool) {
 	t.mutex.Stop()
 	forged := wait.NewBudget(time.Second)
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		if atomic.LoadUint64(&t.writing) == 0 && (t.lent.Load() || forged.Left() == 0 || !t.member.OwnsMutex()) {
-			return
+		switch owner := atomic.LoadUint64(&t.owner); {
+		case owner&lent != 0:
+			if atomic.CompareAndSwapUint64(&t.owner, owner, 0) {
+				return true
+			}
+		case owner == 0 && (forged.Left() == 0 || !t.member.OwnsMutex()):
+			return false
 		}
 		if !forged.Sleep(pause) {
-			time.Sleep(pause) // for a call that has noted that it has the lock
+			time.Sleep(pause) // for a call that has noted that it holds the lock
 		}
 	}
 }
