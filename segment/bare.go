@@ -13,16 +13,16 @@ import (
 	"github.com/sharedseg/sharedseg/internal/payload"
 )
 
-// Bare is a mapping of nothing but a value, unsynchronised: a Load beside a
-// Store, of this process or another, may see some of the old value and some of
-// the new. It is for peers that do not know this library, such as a C program
-// that calls shm_open or CreateFileMapping, Python's
-// multiprocessing.shared_memory, or Boost's shared_memory_object. Between Go
-// programs use a [Segment].
+// Bare is a handle of a mapping that contains only a value, without a header or
+// synchronisation. A Load during a Store, of this process or another, may see a
+// mixture of the old and the new value. Bare is for peers that do not use this
+// library, such as a C program that calls shm_open or CreateFileMapping,
+// Python's multiprocessing.shared_memory, or Boost's shared_memory_object.
+// Between Go programs use a [Segment].
 //
-// A bare mapping carries no length, so the encoding must tell by itself where
-// it ends, as that of codec.UTF16 does by its terminator and that of
-// codec.Fixed by its size. Other codecs are handed the whole mapping.
+// A bare mapping contains no length, so the encoding itself must tell where it
+// ends. The encoding of codec.UTF16 has a terminator, and that of codec.Fixed
+// has a fixed size. Other codecs get the whole mapping to decode.
 type Bare[T any] struct {
 	name    string
 	codec   codec.Codec[T]
@@ -32,22 +32,23 @@ type Bare[T any] struct {
 	member *member.Bare // nil when closed
 }
 
-// OpenBare opens the mapping of that name, and creates it, all zero, if there
-// is none. It has size bytes; one that exists may be longer. On Linux it is the
-// file /dev/shm/NAME or that in Options.Dir, on Windows the section Local\NAME
-// or Global\NAME. Of the options, Persist, Mode, Dir, SecurityDescriptor and
-// Global count.
+// OpenBare opens the mapping with the given name. If there is none, OpenBare
+// creates one that is filled with zeros. The mapping has size bytes. One that
+// exists may be longer. On Linux it is the file /dev/shm/NAME, or the file NAME
+// in Options.Dir. On Windows it is the section Local\NAME or Global\NAME.
+// OpenBare uses the options Persist, Mode, Dir, SecurityDescriptor and Global.
 //
 // Close of the handle that created the mapping removes its name, unless
-// Options.Persist was set or another Bare has it open. A handle that only
-// attached never removes it, as the mapping may belong to a program that is not
-// to be seen from here. Set Persist where others are to go on with what this
-// process created: those that are no Bare are not counted. What is left, by a
-// crash or by Persist, stays until [RemoveBare]: its content is not known to be
-// anyone's, so neither the next OpenBare nor sharedseg.Sweep clears it.
+// Options.Persist was set or another Bare has the mapping open. A handle that
+// only attached never removes the name, because the mapping may belong to a
+// program that cannot be detected. Set Persist if other programs continue to
+// use a mapping that this process created, because only handles of type Bare
+// are counted. A mapping that is left by a crash or by Persist stays until
+// [RemoveBare]. Neither the next OpenBare nor sharedseg.Sweep clears it,
+// because its content may belong to another program.
 //
-// Errors: as for [Open]; ErrIncompatible means that it is too short, or a
-// segment.
+// The errors are those of [Open]. ErrIncompatible means that the mapping is too
+// short, or that it is a segment.
 func OpenBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare[T], error) {
 	b, err := openBare(name, size, c, o)
 	return b, wrap("open", name, err)
@@ -76,27 +77,28 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 	return b, nil
 }
 
-// RemoveBare takes the name away from a bare mapping. Handles and programs that
-// have it open go on with the old one among themselves. A bare mapping has no
-// mark: RemoveBare removes any regular file of that name, in Options.Dir or the
-// platform's shared memory, except a segment or lock, for which there is
-// sharedseg.Remove.
+// RemoveBare removes the name of a bare mapping. Handles and programs that have
+// it open continue to share the old mapping. A bare mapping has no mark that
+// identifies it, so RemoveBare removes any regular file with that name, in
+// Options.Dir or the platform's shared memory, except a segment or lock. For
+// those use sharedseg.Remove.
 //
-// On Windows a name exists until its last handle is closed: until then
+// On Windows a name exists until its last handle is closed. Until then
 // RemoveBare returns errors.ErrUnsupported.
 //
-// Errors: fs.ErrNotExist, fs.ErrInvalid (the name), fs.ErrPermission,
-// ErrIncompatible (a segment, a lock, or not a regular file).
+// RemoveBare returns fs.ErrNotExist, fs.ErrInvalid (the name),
+// fs.ErrPermission, or ErrIncompatible (a segment, a lock, or not a regular
+// file).
 func RemoveBare(name string, o *Options) error {
 	place := o.place(name)
 	return wrap("remove", name, member.RemoveBare(&place))
 }
 
-// Load decodes what the mapping holds.
+// Load decodes the content of the mapping.
 //
-// Errors: codec.ErrMalformed and that of the codec (no value that it can decode
-// is there), ErrCorrupt (the file was truncated), ErrNoSpace (memory behind it
-// is gone), fs.ErrClosed.
+// It returns codec.ErrMalformed and the codec's error if the content is not a
+// valid encoding, ErrCorrupt if the file was truncated, ErrNoSpace if the
+// memory behind it is gone, or fs.ErrClosed.
 func (b *Bare[T]) Load() (T, error) {
 	var v T
 	var enc []byte
@@ -107,7 +109,7 @@ func (b *Bare[T]) Load() (T, error) {
 		enc = append(enc, mem...)
 		return nil
 	})
-	if err == nil { // outside of use, as a codec may close the handle
+	if err == nil { // outside of use, as the codec may close the handle
 		if err = b.codec.Decode(enc, &v); err != nil {
 			err = payload.Undecodable(b.codec, len(enc), err, remedy)
 		}
@@ -115,10 +117,15 @@ func (b *Bare[T]) Load() (T, error) {
 	return v, wrap("load", b.name, err)
 }
 
-// Store encodes v into the mapping and clears the rest of it. An encoding that
-// does not fit is ErrTooLarge, and the mapping stays as it is.
+// Store encodes v into the mapping and clears the rest of the mapping. If the
+// encoding does not fit, Store returns ErrTooLarge and leaves the mapping
+// unchanged.
+//
+// Store also returns the error of the codec, fs.ErrInvalid if the encoding
+// begins like a segment, ErrCorrupt if the file was truncated, ErrNoSpace if
+// the memory behind it is gone, or fs.ErrClosed.
 func (b *Bare[T]) Store(v T) error {
-	enc, err := b.codec.Append(nil, v) // outside of use, as a codec may close the handle
+	enc, err := b.codec.Append(nil, v) // outside of use, as the codec may close the handle
 	if err != nil {
 		return wrap("store", b.name, err)
 	}
@@ -127,7 +134,7 @@ func (b *Bare[T]) Store(v T) error {
 			return fmt.Errorf("%w: the value takes %d bytes, the mapping has %d", sharedseg.ErrTooLarge, len(enc), len(mem))
 		}
 		if layout.IsMarked(enc) {
-			return fmt.Errorf("%w: a bare value must not begin as a segment does, with %q", fs.ErrInvalid, layout.Magic)
+			return fmt.Errorf("%w: a bare value must not begin with %q, as a segment does", fs.ErrInvalid, layout.Magic)
 		}
 		clear(mem[copy(mem, enc):])
 		return nil
@@ -144,9 +151,9 @@ func (b *Bare[T]) use(f func(mem []byte) error) error {
 	return b.member.Use(f)
 }
 
-// Close closes the handle, and removes the name if this handle created the
-// mapping, as [OpenBare] says. It waits for calls under way. A second Close
-// returns nil.
+// Close closes the handle. If this handle created the mapping, Close removes
+// the name, as described at [OpenBare]. It waits for calls in progress. A
+// second Close returns nil.
 func (b *Bare[T]) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

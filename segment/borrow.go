@@ -17,61 +17,59 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Borrowed is a version of the value where it lies, in shared memory. Until
-// Release no writer changes it, however many versions are stored meanwhile.
-// Release it, before the handle is closed. Bytes and Value may be used by
-// several goroutines, but none of them beside or after Release.
+// Borrowed is a version of the value in place, in shared memory. No writer
+// changes it until Release, however many versions are stored in the meantime.
+// Release it before the handle is closed. Several goroutines may use Bytes and
+// Value, but not during or after Release.
 //
-// The memory is read-only in the hands of a Reader; a write to it ends the
-// process there. Through a Segment it must not be written either, as others
-// read it. That no writer changes it is a promise of those that follow this
-// library's protocol: a hostile peer that may write to the segment can change
-// the bytes at any time, so check what you read of them once, and use what you
-// checked.
+// For a Reader the memory is read-only, and a write to it crashes the process.
+// Through a Segment the memory must not be written either, because others read
+// it. The value stays unchanged only if all peers follow this library's
+// protocol: a hostile peer with write access can change the bytes at any time.
+// So read and check each of them once, and use the checked copy.
 //
 // If a peer truncates the segment's file, the bytes become zeros, and Release
-// returns ErrCorrupt. That is so on Linux (amd64, arm64, 386, riscv64) unless
+// returns ErrCorrupt. This works on Linux (amd64, arm64, 386, riscv64) unless
 // another handler of SIGBUS was installed. Elsewhere the access faults, as with
-// any mapped file; debug.SetPanicOnFault makes that a panic.
+// any mapped file; debug.SetPanicOnFault turns the fault into a panic.
 type Borrowed[T any] struct {
 	r       *handle[T]
 	version uint64
 	slot    uint64
-	pinned  bool // the slot is pinned; else bytes are private
+	pinned  bool // the slot is pinned; otherwise bytes are private
 	bytes   []byte
 }
 
-// Borrow returns the current version of the value in place: nothing is copied,
-// and the time it takes does not depend on the size of the value. If nothing
-// was stored yet, the version is 0, Bytes is nil, and Value a zero T.
+// Borrow returns the current version of the value in place. Nothing is copied,
+// so the time does not depend on the size of the value. If nothing was stored
+// yet, the version is 0, Bytes is nil, and Value points to a zero T.
 //
-// Writers step over slots that are borrowed. They do not wait until every other
-// slot is borrowed by a handle that is open in a process that lives. A segment
-// with Slots-2 slots borrowed at a time, counted once for each version that is
-// held, holds up nobody. A Store of a handle that has all the others borrowed
-// itself waits for its own Release, and handles that all store with values
-// borrowed may wait for each other. A borrower that is killed gives back what
-// it had.
+// Writers step over borrowed slots. A writer waits only if live handles have
+// borrowed every slot except the current one. If at most Slots-2 versions are
+// borrowed at a time, counting each version once, no writer ever waits. A Store
+// through a handle that has borrowed all other slots itself waits for its own
+// Release. Handles that all store while they hold borrowed values can deadlock.
+// A borrower that is killed releases what it had borrowed.
 //
-// The first Borrow of a handle takes some microseconds more, and takes a Reader
-// one of the 1024 places for handles that write. If none is free, or the Reader
-// may not write to the file, Borrow makes a private copy; all the rest is the
-// same.
+// The first Borrow of a handle takes some microseconds longer. For a Reader it
+// also takes one of the 1024 places for handles that write. If none is free, or
+// the Reader has no write permission for the file, Borrow makes a private copy
+// instead; everything else is the same.
 //
-// Errors: errors.ErrUnsupported if the segment has more than 64 Slots; the
-// error of ctx if it is done from the beginning, or while writers disturb the
-// call again and again; ErrCorrupt, ErrNoSpace, fs.ErrClosed.
+// Borrow returns errors.ErrUnsupported if the segment has more than 64 Slots;
+// the error of ctx if ctx is already done, or becomes done while writers
+// disturb the call repeatedly; ErrCorrupt, ErrNoSpace or fs.ErrClosed.
 func (r *handle[T]) Borrow(ctx context.Context) (*Borrowed[T], error) {
-	return r.borrow(ctx, new(Borrowed[T])) // inlined, so that it need not be on the heap
+	return r.borrow(ctx, new(Borrowed[T])) // inlined, so that the Borrowed can be on the stack
 }
 
-// Bytes is the encoding of the value, in place, its capacity cut. It is nil
-// after Release.
+// Bytes returns the encoding of the value, in place. Its capacity is its
+// length. After Release it returns nil.
 func (b *Borrowed[T]) Bytes() []byte { return b.bytes }
 
-// Value is the value in place, if the codec is codec.Fixed for a T without
-// bools. For other codecs, whose encoding is not what a T looks like in memory,
-// it is nil, as it is after Release.
+// Value returns a pointer to the value, in place, if the codec is codec.Fixed
+// for a T without bools. For other codecs, whose encoding is not the memory of
+// a T, and after Release it returns nil.
 func (b *Borrowed[T]) Value() *T {
 	if b.version == 0 && b.r != nil && b.r.payload.Plain {
 		return new(T)
@@ -79,25 +77,25 @@ func (b *Borrowed[T]) Value() *T {
 	return b.r.in(b.bytes)
 }
 
-// Version is the number of the version.
+// Version returns the number of the version.
 func (b *Borrowed[T]) Version() uint64 { return b.version }
 
-// pins are the value slots that a handle has borrowed. The bits in its row,
-// which writers look at, and the counts change together.
+// pins are the slots that a handle has borrowed. The counts change together
+// with the bits in the handle's row, which writers read.
 type pins struct {
 	mu     sync.Mutex
 	row    atomic.Pointer[atomic.Uint64] // nil until the first Borrow
-	event  *park.Event                   // tells a writer that waits for a slot; nil if row is
-	counts [layout.RowBits]uint32        // of what is borrowed of each slot
+	event  *park.Event                   // wakes a writer that waits for a slot; nil if row is
+	counts [layout.RowBits]uint32        // of the borrowed values in each slot
 	total  int
-	closed bool // what is borrowed is given up
+	closed bool // all borrowed values are given up
 	leave  func() error
 	strewn bool // Close revoked a Loan, whose bytes may still be written
 }
 
 // borrow is Borrow into *b, which it returns. The common case is here: the
-// handle has borrowed before, a value is there, and no writer publishes another
-// in this moment.
+// handle has borrowed before, there is a value, and no writer publishes at the
+// same moment.
 func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	if !r.direct || r.pins.row.Load() == nil || ctx.Err() != nil {
 		return r.borrowSlow(ctx, b)
@@ -116,9 +114,9 @@ func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], e
 	return b, nil
 }
 
-// pin pins the slot of the current version. It is not ok if there was another
-// version a moment later, so that a writer may not have seen the pin. It is
-// called within Use, by a handle that has a row.
+// pin pins the slot of the current version. If another version was published a
+// moment later, a writer may not have seen the pin, and ok is false. pin is
+// called inside the door, by a handle that has a row.
 func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	p := r.pins
 	p.mu.Lock()
@@ -132,9 +130,9 @@ func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	}
 	p.total++
 	step.At(step.PinSet)
-	// Who publishes a version after this one looks at the row after that. So if
-	// this one is still current, each writer that could take its slot sees the
-	// pin.
+	// A writer looks at the row after the last version was published. So if
+	// this version is still current, each writer that could take its slot sees
+	// the pin.
 	if r.seq.Version() != version {
 		p.release(slot)
 		return version, 0, false
@@ -151,13 +149,13 @@ func (p *pins) release(slot uint64) {
 	}
 	p.row.Load().And(^(uint64(1) << slot))
 	step.At(step.PinCleared)
-	if !p.closed { // or Leave does it
+	if !p.closed { // otherwise Leave signals
 		p.event.Signal()
 	}
 }
 
-// unpin takes a pin back, and reports whether it was the last one that a Close
-// waits for.
+// unpin takes a pin back. If a Close has waited for it, unpin returns what
+// Close has left to do.
 func (r *handle[T]) unpin(slot uint64) (leave func() error) {
 	p := r.pins
 	p.mu.Lock()
@@ -176,8 +174,9 @@ func (p *pins) last() (leave func() error) {
 }
 
 // revoked notes that Close has revoked a Loan. The user may still write to its
-// bytes: to private zeros, or where memory cannot be replaced, to the slot, and
-// the handle keeps its place and the lock until the Loan is returned.
+// bytes. Those are private zeros, or, where memory cannot be replaced, the slot
+// itself. In the second case the handle keeps its place and the lock until the
+// Loan is returned.
 func (p *pins) revoked() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,13 +203,13 @@ func (p *pins) returned() error {
 	return leave()
 }
 
-// borrowSlow is borrow for a handle that has no row yet, cannot have one, or
-// whose memory is touched through the door, for a segment without a value, and
-// beside writers that disturb it.
+// borrowSlow is borrow for a handle that has no row yet or cannot have one, for
+// a handle that accesses memory through the door, for a segment without a
+// value, and if writers disturb the call.
 func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	err := ctx.Err()
 	if err == nil && !r.member.Geometry.HasRows() {
-		err = fmt.Errorf("%w: a segment of %d slots; those of a segment with Slots up to %d can be borrowed",
+		err = fmt.Errorf("%w: a segment of %d slots; only segments with up to %d Slots support Borrow",
 			errors.ErrUnsupported, r.member.Geometry.Slots, layout.RowBits)
 	}
 	if err == nil {
@@ -250,8 +249,8 @@ func (r *handle[T]) takeRow() error {
 	return nil
 }
 
-// borrowPinned calls pin until it is ok: after a few times with the lock held,
-// if it is free, as then no writer publishes.
+// borrowPinned calls pin until it succeeds. After a few attempts it does so
+// with the lock held, if the lock is free, as then no writer publishes.
 func (r *handle[T]) borrowPinned(ctx context.Context, b *Borrowed[T]) error {
 	b.r = r
 	return r.untilUndisturbed(ctx, func() (version uint64, ok bool, err error) {
@@ -289,7 +288,7 @@ func (r *handle[T]) borrowCopy(ctx context.Context, b *Borrowed[T]) error {
 	})
 }
 
-// in is the T in b, if the codec's values lie in memory as a T does.
+// in returns b as a T, if the encoding of the codec is the memory of a T.
 func (r *handle[T]) in(b []byte) *T {
 	if r == nil {
 		return nil
@@ -297,15 +296,15 @@ func (r *handle[T]) in(b []byte) *T {
 	return r.payload.In(b)
 }
 
-// Release gives the version back; writers may use its slot again. Bytes and
-// what Value returned must not be used any more. A second Release does nothing,
-// and returns nil.
+// Release gives the version back, so that writers may use its slot again. The
+// results of Bytes and Value must not be used afterwards. A second Release does
+// nothing and returns nil.
 //
-// It returns nil, or what became of the memory meanwhile: ErrCorrupt if the
-// file was truncated, so that the value may have been zeros; ErrNoSpace;
-// fs.ErrClosed if the handle was closed, from when on they were zeros (where
-// memory cannot be replaced, as on Windows, the value stays until Release, and
-// the handle's place with it).
+// Release returns an error if the memory was lost in the meantime, because the
+// value may then have been zeros: ErrCorrupt if the file was truncated,
+// ErrNoSpace, or fs.ErrClosed if the handle was closed. Where memory cannot be
+// replaced, as on Windows, a value stays intact after Close until Release, and
+// the handle keeps its place until then.
 func (b *Borrowed[T]) Release() error {
 	r := b.r
 	b.bytes = nil
@@ -339,8 +338,8 @@ func (p *pins) end() {
 	}
 }
 
-// postpone has leave, which ends the handle's attachment, called when the last
-// value is given back, if there is any and its memory cannot be replaced. It
+// postpone stores leave, which detaches the handle, until the last borrowed
+// value is released, if there is one and its memory cannot be replaced. It
 // reports whether it did.
 func (p *pins) postpone(leave func() error) bool {
 	p.mu.Lock()
@@ -352,13 +351,13 @@ func (p *pins) postpone(leave func() error) bool {
 	return true
 }
 
-// attachment is what is left of a handle that nobody refers to any more.
+// attachment is the state of a handle that outlives the handle itself.
 type attachment struct {
 	member *member.Member
 	pins   *pins
 }
 
-// discard closes a handle that was dropped. It does not block.
+// discard closes an unreachable handle. It does not block.
 func (a attachment) discard() {
 	if a.pins.total > 0 || a.pins.strewn {
 		a.member.Abandon()
@@ -369,11 +368,11 @@ func (a attachment) discard() {
 
 var errPinned = errors.New("every other slot is borrowed")
 
-// recheck is how long a Store that waits for a slot sleeps at most before it
-// asks again whether those that have borrowed the others live.
+// recheck is the longest sleep of a Store that waits for a slot, before it
+// checks again whether the borrowers are alive.
 const recheck = 10 * time.Millisecond
 
-// awaitSlot waits until there is a slot that a writer may take.
+// awaitSlot waits until there is a slot that a writer may use.
 func (s *handle[T]) awaitSlot(ctx context.Context) error {
 	freed, err := s.freedSlots()
 	if err != nil {
@@ -389,14 +388,14 @@ func (s *handle[T]) awaitSlot(ctx context.Context) error {
 	return s.member.Verdict(err)
 }
 
-// full reports whether a writer finds no slot: each is borrowed, or the current
-// version's.
+// full reports whether a writer finds no slot, because each one is borrowed or
+// belongs to the current version.
 func (s *handle[T]) full(borrowed, current uint64) bool {
 	all := uint64(1)<<s.member.Geometry.Slots - 1
 	return (borrowed|1<<current)&all == all
 }
 
-// freedSlots is what a writer waits with for a slot.
+// freedSlots returns the event count on which a writer waits for a slot.
 func (s *handle[T]) freedSlots() (*notify.EventCount, error) {
 	s.pins.mu.Lock()
 	defer s.pins.mu.Unlock()

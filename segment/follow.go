@@ -9,18 +9,18 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Version is one of the versions that Follow returns.
+// Version is a version of the value, as returned by Follow.
 type Version[T any] struct {
 	Number uint64
 	Value  T
 }
 
 // MissedError is returned by Follow in place of versions that writers have
-// written over before the loop took them. errors.As finds it.
+// overwritten before the loop took them. Use errors.As or errors.AsType to find
+// it.
 type MissedError struct {
-	// First and Last are the first and the last of the numbers that were
-	// missed. As numbers may be left out, fewer versions may have been there
-	// than numbers.
+	// First and Last are the first and last missed numbers. Numbers can be
+	// skipped, so fewer versions than numbers may have been missed.
 	First, Last uint64
 }
 
@@ -31,17 +31,17 @@ func (e *MissedError) Error() string {
 	return fmt.Sprintf("missed versions %d to %d: choose more Slots, or take versions faster", e.First, e.Last)
 }
 
-// Follow returns every version after the given one, in order, as long as the
-// loop is not slower than the writers by more than Slots-1 versions: with many
-// Slots a segment is a log for any number of followers, which cost the writers
-// nothing. 0 begins with the oldest that is there. Numbers grow, but some may
-// be left out.
+// Follow returns an iterator over every version after the given one, in order,
+// as long as the loop is at most Slots-1 versions behind the writers. So a
+// segment with many Slots is a log for any number of followers, and followers
+// cost the writers nothing. If after is 0, Follow starts with the oldest
+// version that still exists. Numbers grow, but some may be skipped.
 //
-// A follower that was overtaken gets one error that is a [MissedError], with
-// the numbers that are gone, and then the oldest version that is there; it goes
-// on. A value that does not decode is codec.ErrMalformed in its place, beside
-// its number. When ctx is done or the handle closed, the last pair has that
-// error.
+// If writers overtake a follower, it gets one error that wraps a [MissedError]
+// with the numbers that are gone, and then continues with the oldest version
+// that still exists. A value that does not decode is reported as
+// codec.ErrMalformed, together with its number, and the loop goes on. When ctx
+// is done or the handle is closed, the last pair contains that error.
 //
 //	for v, err := range s.Follow(ctx, 0) {
 //		if missed, ok := errors.AsType[*segment.MissedError](err); ok {
@@ -72,7 +72,7 @@ func (r *handle[T]) Follow(ctx context.Context, after uint64) iter.Seq2[Version[
 					break // wait ends the loop with that error
 				}
 				if !ok {
-					continue // stepped over, or written over
+					continue // stepped over, or overwritten
 				}
 				if previous > after && previous < number {
 					missed := wrap("follow", r.name, &MissedError{after + 1, previous})
@@ -92,9 +92,9 @@ func (r *handle[T]) Follow(ctx context.Context, after uint64) iter.Seq2[Version[
 	}
 }
 
-// numbered copies the version of that number, and the number of the one before
-// it. It is not ok if the slot holds another version, or may have changed
-// during the copy.
+// numbered copies the version with the given number, and returns the number of
+// the version before it. If the slot holds another version, or may have changed
+// during the copy, ok is false.
 func (r *handle[T]) numbered(number uint64) (v Version[T], previous uint64, ok bool, err error) {
 	s := r.scratch()
 	defer r.release(s)

@@ -2,10 +2,10 @@ package segment
 
 import "context"
 
-// The compiler hands the bodies of small functions of other packages on to the
-// programs that instantiate our types only if they were inlined somewhere here.
-// So here is an instance of the hot paths, or each Load would make five calls
-// more.
+// The compiler exports the inlined body of a small function of another package
+// to the programs that instantiate our types only if it was inlined somewhere
+// in this package. So this is an instance of the hot paths. Without it each
+// Load would make five more calls.
 var _ = func(s *Segment[uint64], r *Reader[uint64], v *uint64) {
 	s.Store(*v)
 	s.Borrow(context.Background())

@@ -9,23 +9,23 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Loan is the room for the next version of the value, in shared memory, which
-// is written where others will read it. Publish makes it the current version;
-// Discard gives it back. Until one of them, it has the writers' lock: other
-// Stores, Updates and Loans wait, also those of the same handle and goroutine.
-// Readers do not.
+// Loan is the slot for the next version of the value, in shared memory, for
+// writing the value in place. Publish makes it the current version. Discard
+// gives the slot back. Until one of them is called, the Loan holds the writers'
+// lock: other Stores, Updates and Loans wait, also those of the same handle and
+// goroutine. Readers do not wait.
 //
-// A process that is killed with a Loan open loses nothing but that: the old
-// value stays, and the next writer goes on. A Loan must not be used by two
-// goroutines at once, but any goroutine may publish or discard it.
+// If a process is killed with a Loan open, only that version is lost: the old
+// value stays, and the next writer continues. Two goroutines must not use a
+// Loan at the same time, but any goroutine may publish or discard it.
 type Loan[T any] struct {
 	s     *handle[T]
-	token uint64 // of the handle's turn; 0 after Publish or Discard
+	token uint64 // from the handle's turn; 0 after Publish or Discard
 	next  next
 	bytes []byte
 }
 
-// Loan returns the room for the next version, with the writers' lock held. It
+// Loan acquires the writers' lock and returns the slot for the next version. It
 // waits for other writers, and while every other slot is borrowed, until ctx is
 // done.
 //
@@ -40,11 +40,11 @@ type Loan[T any] struct {
 //	}
 //	_, err = l.Publish(n)
 //
-// Errors: that of ctx, whose text names the process that has the lock, as a
-// hint; ErrReentrant from within an Update of this handle; ErrCorrupt,
-// ErrNoSpace, fs.ErrClosed.
+// Loan returns the error of ctx, and the text then names the process that holds
+// the lock, as a hint; ErrReentrant if an Update of this handle calls Loan;
+// ErrCorrupt, ErrNoSpace or fs.ErrClosed.
 func (s *Segment[T]) Loan(ctx context.Context) (*Loan[T], error) {
-	return s.loan(ctx, new(Loan[T])) // inlined, so that it need not be on the heap
+	return s.loan(ctx, new(Loan[T])) // inlined, so that the Loan can be on the stack
 }
 
 // loan is Loan into *l, which it returns.
@@ -71,8 +71,8 @@ func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (_ *Loan[T], err error
 	return l, nil
 }
 
-// lend announces the version that l is for. The lock is held, and is the Loan's
-// from then on.
+// lend announces the version of l, and hands the lock, which is held, over to
+// l.
 func (s *handle[T]) lend(l *Loan[T]) {
 	l.next.slot.Unseal()
 	step.At(step.SlotUnsealed)
@@ -83,25 +83,27 @@ func (s *handle[T]) lend(l *Loan[T]) {
 	step.At(step.LoanTaken)
 }
 
-// Bytes is the room for the encoding of the value, all of the capacity, in
-// place. It holds what an older version left there. It is nil after Publish or
-// Discard.
+// Bytes returns the memory for the encoding of the value, in place. Its length
+// is the capacity of the segment. Its initial content is left over from an
+// older version. After Publish or Discard Bytes returns nil.
 func (l *Loan[T]) Bytes() []byte { return l.bytes }
 
-// Value is the room as a T, in place, if the codec is codec.Fixed for a T
-// without bools; else it is nil, as it is after Publish or Discard. It holds
-// what an older version left there.
+// Value returns the memory of the value as a T, in place, if the codec is
+// codec.Fixed for a T without bools. For other codecs, and after Publish or
+// Discard, it returns nil. The initial content is left over from an older
+// version.
 func (l *Loan[T]) Value() *T { return l.s.in(l.bytes) }
 
 // Publish makes the first n bytes of Bytes the current version, wakes the
-// watchers, and releases the lock. They must be an encoding of the codec, which
-// nobody checks here: if they are not, Loads return codec.ErrMalformed. A codec
-// whose values always have the same size, as codec.Fixed, takes no other n.
+// watchers, and releases the lock. It returns the number of the version. The
+// bytes must be a valid encoding of the codec. Publish does not check that: if
+// they are not, Loads return codec.ErrMalformed. If the encodings of the codec
+// have a fixed size, as those of codec.Fixed do, n must be that size.
 //
-// Errors: fs.ErrInvalid if n is not possible; the Loan is then still open.
-// fs.ErrClosed if the handle was closed, or if the Loan was published or
-// discarded before; ErrCorrupt and ErrNoSpace if the memory is gone. Nothing is
-// published then.
+// Publish returns fs.ErrInvalid if n is out of range; the Loan then stays open.
+// It returns fs.ErrClosed if the handle was closed or if the Loan was published
+// or discarded before, and ErrCorrupt or ErrNoSpace if the memory is gone. In
+// these cases nothing is published.
 func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	s := l.s
 	if size, ok := s.payload.Sized(); ok && n != size || n < 0 || n > cap(l.bytes) && l.bytes != nil {
@@ -123,8 +125,8 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	return l.next.version, nil
 }
 
-// Discard gives the room back. Nothing is published, and the lock is released.
-// After Publish, or a Discard, it does nothing, so that it can be deferred. It
+// Discard gives the slot back and releases the lock. Nothing is published.
+// After Publish or Discard it does nothing, so it can be deferred. Discard
 // returns ErrCorrupt or ErrNoSpace if the memory is gone.
 func (l *Loan[T]) Discard() error {
 	held, err := l.reclaim()
@@ -150,7 +152,7 @@ func (l *Loan[T]) reclaim() (held bool, err error) {
 	return true, nil
 }
 
-// gone is why a Loan no longer holds the lock.
+// gone returns the reason why a Loan no longer holds the lock.
 func (l *Loan[T]) gone() error {
 	if err := l.s.member.Verdict(nil); err != nil {
 		return err

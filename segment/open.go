@@ -11,48 +11,55 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Open attaches to the segment of that name, or creates it if there is none.
-// Exactly one of those who open a name at the same time initialises it; the
-// others see it ready. A segment that does not persist and that nobody has
-// open, as after the crash of all its users, counts as none and begins anew.
+// Open attaches to the segment with the given name, or creates it if it does
+// not exist. If several processes open a name at the same time, exactly one of
+// them initialises the segment, and the others find it ready. A segment that
+// does not persist and that no process has open, such as after a crash of all
+// its users, is initialised again.
 //
-// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and
-// does not start with a dot. c must have the same ID as the codec of those who
-// have it open; see Options for what else must agree.
+// The name has 1 to 200 characters out of A-Z, a-z, 0-9, '.', '_' and '-', and
+// does not start with a dot. The ID of c must equal that of the codec with
+// which the segment was created; see Options for what else must agree.
 //
-// A segment takes all of its memory when it is created. What the file system,
-// the machine or, on Linux, the memory control groups of the process have no
-// room for is ErrNoSpace, with the figures, and nothing is taken.
+// A segment takes all of its memory when it is created. If the file system, the
+// machine or, on Linux, the process's memory control groups do not have that
+// much room, Open returns ErrNoSpace, with the figures, and takes nothing.
 //
-// Errors: fs.ErrInvalid (name, options or codec: also an empty ID, one of more
-// than 1 MiB, or more memory than can be addressed), ErrIncompatible (something
-// else has the name, a segment of another type, or one that this process cannot
-// address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed
-// needs), ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported,
-// syscall.ENOMEM (the process has no addresses, or no mappings, left), and
-// os.ErrDeadlineExceeded if a process was stopped half-way through opening or
-// closing the segment; Open waits 5 seconds for it, not counting time in which
-// this process was stopped itself, and for as long as it takes for one that is
+// Open returns one of these errors:
+//
+//   - fs.ErrInvalid: the name, the options or the codec is invalid, which
+//     includes an ID that is empty or longer than 1 MiB, and a segment that is
+//     too large for the address space
+//   - ErrIncompatible: the name belongs to something else, to a segment of
+//     another type, or to one that this process cannot address
+//   - ErrTooLarge: Capacity is smaller than codec.Fixed needs
+//   - ErrCorrupt, ErrNoSpace, ErrTooManyMembers, fs.ErrPermission,
+//     errors.ErrUnsupported
+//   - syscall.ENOMEM: the process has no addresses or no mappings left
+//   - os.ErrDeadlineExceeded: a process was suspended while it opened or closed
+//     the segment
+//
+// Open waits 5 seconds for a suspended process, not counting time in which this
+// process is suspended itself. It waits without limit for a process that is
 // reserving memory.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)
 }
 
-// Create is Open for a segment that must not exist; if one is live, or
-// persists, that is fs.ErrExist.
+// Create is like Open for a segment that must not exist. It returns fs.ErrExist
+// if a segment with this name is live or persists.
 func Create[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.CreateOnly, "create", name, c, o)
 }
 
-// Attach is Open for a segment that must exist; if none is live nor persists,
-// that is fs.ErrNotExist.
+// Attach is like Open for a segment that must exist. It returns fs.ErrNotExist
+// if no segment with this name is live or persists.
 func Attach[T any](name string, c codec.Codec[T], o *Options) (*Segment[T], error) {
 	return open(member.AttachOnly, "attach", name, c, o)
 }
 
 // OpenReader attaches to a segment, as Attach does, with a handle that maps it
-// read-only. It needs no more than read permission. Any number of Readers may
-// be open.
+// read-only. Read permission is enough. Any number of Readers can be open.
 func OpenReader[T any](name string, c codec.Codec[T], o *Options) (*Reader[T], error) {
 	if o == nil {
 		o = new(Options)
@@ -84,14 +91,13 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	}
 	s := new(Segment[T])
 	s.init(name, c, o, m)
-	// A writer that dies leaves nothing to repair, so the next one just goes
-	// on.
+	// A writer that dies leaves nothing to repair.
 	s.turn = turn.New(m, func() error { return nil })
 	s.lockReads = m.Geometry.LockReads
 	return s, nil
 }
 
-// remedy is what to do about a value that does not decode.
+// remedy is the advice in errors about a value that does not decode.
 const remedy = "Store replaces it"
 
 func (r *handle[T]) init(name string, c codec.Codec[T], o *Options, m *member.Member) {

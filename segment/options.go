@@ -17,60 +17,61 @@ const (
 	DefaultSlots    = 3
 )
 
-// Options of a segment. The zero value, and nil, are ready to use. When the
-// segment exists already, a zero field means "whatever it has", and another one
-// that disagrees is ErrIncompatible.
+// Options are the options of a segment. The zero value and nil are ready to
+// use. If the segment exists, a zero field accepts whatever the segment has.
+// Any other value must agree with the segment, or ErrIncompatible is returned.
 type Options struct {
-	// Capacity is the size of the largest encoding, in bytes. 0: the size of T
-	// for codec.Fixed, else 4096. A segment takes Slots times that much memory,
-	// all of it when it is created.
+	// Capacity is the size of the largest encoding, in bytes. 0 means the size
+	// of T for codec.Fixed, and 4096 for other codecs. A segment takes about
+	// Slots times that much memory, all of it when it is created.
 	Capacity int
-	// LockReads has readers take the lock that writers take. A Load then waits
-	// for a Store or Update under way. Without it, readers copy without a lock
-	// and look afterwards whether they were disturbed: they never block a
-	// writer nor wait for one, not even for one that is stopped half-way. A
-	// Reader, which cannot write the lock, always reads so.
+	// LockReads makes readers take the writers' lock. A Load then waits for a
+	// Store or Update in progress. Without LockReads, readers copy without a
+	// lock and check afterwards whether a writer disturbed them. They never
+	// block a writer or wait for one, not even for a writer that is suspended
+	// halfway. A Reader cannot write the lock, so it always reads this way.
 	LockReads bool
-	// Slots is the number of versions kept, 2 to 65536. 0: 3. With two more
-	// than versions are borrowed at a time, writers never wait for borrowers;
-	// values of segments with more than 64 cannot be borrowed. With many, those
-	// that Follow may fall behind by as many. More make it rarer that a reader
-	// of a fast writer's large values has to start again.
+	// Slots is the number of versions that the segment keeps, 2 to 65536. 0
+	// means 3. Writers never wait for borrowers if Slots is at least two more
+	// than the number of versions borrowed at a time. Values of a segment with
+	// more than 64 Slots cannot be borrowed. Loops over Follow may fall behind
+	// by Slots-1 versions. With more Slots, a reader of large values from a
+	// fast writer retries less often.
 	Slots int
-	// Persist keeps the segment, and its value, when the last handle is gone,
-	// until Remove. On Windows it needs Dir.
+	// Persist keeps the segment and its value after the last handle is closed,
+	// until Remove. On Windows it requires Dir.
 	Persist bool
 	// Mode is the permission of the segment's file on Unix: read and write
-	// bits, the owner's among them. 0: 0600. With a Mode that grants the group
-	// or others something, the file may belong to another user, who is then
-	// trusted not to withhold the lock; without, another user's file is
-	// fs.ErrPermission. Windows has no modes.
+	// bits, including those of the owner. 0 means 0600. If Mode grants
+	// permissions to the group or others, the file may belong to another user,
+	// which is then trusted not to hold the lock forever. Otherwise a file of
+	// another user makes Open return fs.ErrPermission. Windows has no modes.
 	Mode fs.FileMode
-	// Dir is the directory of the segment's file, of this machine, and best of
-	// segments alone. "": the platform's shared memory, /dev/shm on Linux, the
-	// page file on Windows, elsewhere a directory in os.TempDir that other
-	// users cannot reach.
+	// Dir is the directory of the segment's file. It must be on this machine,
+	// and is best used for segments only. "" means the platform's shared
+	// memory: /dev/shm on Linux, the page file on Windows, and elsewhere a
+	// directory in os.TempDir that other users cannot access.
 	Dir string
-	// SecurityDescriptor is the segment's, in SDDL, on Windows, and counts for
-	// the one who creates. "": only its owner has access. With one, the segment
-	// may belong to another user, as with a Mode on Unix. Those who are to
-	// write need GA, those who read GR and GX.
+	// SecurityDescriptor is the security descriptor of the segment on Windows,
+	// in SDDL. It is used by the process that creates the segment. "" gives
+	// access to the owner only. If it is set, the segment may belong to another
+	// user, as with Mode on Unix. Writers need GA, readers GR and GX.
 	SecurityDescriptor string
 	// Global puts the segment in the namespace of all sessions, on Windows.
 	Global bool
-	// Populate has this handle's pages mapped when it is opened, on Linux 5.14
-	// and later, and counts for nothing elsewhere. The first Store and Load of
-	// a large value are then as fast as the others. Otherwise a Store takes
-	// about 2 µs more for each page that it is the first to use, a Load 0.3 µs;
-	// Populate takes 0.6 µs for each of all slots' pages, so it pays for
-	// handles that store, and for readers whose first Load must not be late. It
-	// is for shared memory: with a Dir on a disk it reads the whole file, and
-	// first Stores are slow all the same.
+	// Populate maps the pages of this handle when it is opened, on Linux 5.14
+	// and later. It has no effect elsewhere. The first Store and Load of a
+	// large value are then as fast as later ones. Without Populate, a Store
+	// takes about 2 µs more for each page that it is the first to use, and a
+	// Load 0.3 µs. Populate takes 0.6 µs for each page of all slots, so it pays
+	// off for handles that store, and for readers whose first Load must be
+	// fast. It is meant for shared memory: with a Dir on a disk it reads the
+	// whole file, and first Stores are slow anyway.
 	Populate bool
 }
 
-// Place is where the segment is, for sharedseg.Stat and the other functions of
-// that package.
+// Place returns the place of the segment, for sharedseg.Stat and the other
+// functions of that package.
 func (o *Options) Place() *sharedseg.Place {
 	if o == nil {
 		return nil
@@ -85,8 +86,8 @@ func (o *Options) place(name string) mapping.Place {
 	return mapping.Place{Name: name, Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global}
 }
 
-// spec says what a handle with a codec and options makes of a new mapping, and
-// wants of one that exists.
+// spec returns what a handle with a codec and options requires of an existing
+// mapping, and makes of a new one.
 func spec[T any](name string, c codec.Codec[T], o *Options) (*member.Spec, error) {
 	return payload.Spec(c, payload.Request{
 		Place: o.place(name), Kind: layout.KindSegment, Capacity: o.Capacity,

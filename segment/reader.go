@@ -20,20 +20,20 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// maxRetries is how often a Load starts again at once before it makes room for
-// the writers that disturb it.
+// maxRetries is how often a Load retries at once before it makes room for the
+// writers that disturb it.
 const maxRetries = 8
 
-// Reader is a handle of a shared value that can only read. Its mapping is
-// read-only. Close it when it is no longer used; an unreachable handle is
-// eventually closed by the garbage collector.
+// Reader is a handle that can only read a shared value. Its mapping is
+// read-only. Close it after use. An unreachable handle is eventually closed by
+// the garbage collector.
 type Reader[T any] struct{ handle[T] }
 
-// handle is what Segment and Reader have in common.
+// handle is the part that Segment and Reader share.
 type handle[T any] struct {
 	seq       ipcsync.SeqLock
-	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory whole
-	direct    bool           // load and write may touch the memory outside of the door
+	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory intact
+	direct    bool           // load and store may access the memory outside the door
 	lockReads bool
 	payload   payload.Payload[T]
 
@@ -41,34 +41,36 @@ type handle[T any] struct {
 	member     *member.Member
 	name       string
 	notifier   *notify.Notifier   // of new versions
-	pins       *pins              // what this handle has borrowed
+	pins       *pins              // slots that this handle has borrowed
 	rows       layout.WaitPage    // of all members, if borrowable
 	borrowable bool               // the segment has rows, and they may be used
-	freed      *notify.EventCount // of slots that are borrowed no longer; nil until a writer has to wait
-	asking     atomic.Bool        // whoever waits for one is to ask who lives
+	freed      *notify.EventCount // of slots that are released; nil until a writer has to wait
+	asking     atomic.Bool        // a writer that waits for a slot must ask which borrowers live
 	scratches  sync.Pool          // *scratch[T]
 }
 
-// Load returns the current value, T's zero value if nothing was stored yet. It
-// is a copy that nobody else changes.
+// Load returns a private copy of the current value. If nothing was stored yet,
+// that is the zero value of T.
 //
-// Load does not wait for writers, unless the segment has LockReads. A Load that
-// is disturbed again and again, by writers that publish Slots-1 versions while
-// it copies one, takes the writers' lock if it is free, so it ends as soon as
-// they leave it a gap. A Reader cannot take the lock, and goes on trying.
+// Load does not wait for writers unless the segment has LockReads. Writers
+// disturb a Load if they publish Slots-1 versions while it copies one. A Load
+// that is disturbed repeatedly takes the writers' lock if it is free, so it
+// returns as soon as the writers leave a gap. A Reader cannot take the lock,
+// and keeps trying.
 //
-// Errors: codec.ErrMalformed if the codec cannot decode the value, whose error
-// is wrapped as well: a program that has another type for the same codec stored
-// it, and Store replaces it. ErrCorrupt if the memory holds what no correct
-// peer writes; ErrNoSpace if memory that was reserved is gone; ErrReentrant,
-// with LockReads; and fs.ErrClosed.
+// Load returns codec.ErrMalformed, and the codec's error, if the codec cannot
+// decode the value: a program with another type for the same codec stored it,
+// and Store replaces it. Load returns ErrCorrupt if the memory contains data
+// that no correct peer writes, ErrNoSpace if reserved memory is gone,
+// ErrReentrant with LockReads, as described at [Segment.Update], and
+// fs.ErrClosed.
 func (r *handle[T]) Load() (v T, err error) {
 	_, err = r.load(context.Background(), &v)
 	return v, err
 }
 
-// LoadContext is Load, but gives up when ctx is done, at once if it is from the
-// beginning. The error then wraps that of ctx.
+// LoadContext is like Load, but stops when ctx is done. If ctx is already done,
+// it fails at once. The error then wraps that of ctx.
 func (r *handle[T]) LoadContext(ctx context.Context) (v T, err error) {
 	if err := ctx.Err(); err != nil {
 		return v, wrap("load", r.name, err)
@@ -77,16 +79,17 @@ func (r *handle[T]) LoadContext(ctx context.Context) (v T, err error) {
 	return v, err
 }
 
-// LoadInto is Load into *v, whose memory it uses again if the codec can, as
-// codec.Bytes does. It also returns the version of the value, 0 if nothing was
-// stored yet. After an error neither is defined.
+// LoadInto is like Load, but stores the value in *v and reuses the memory of *v
+// if the codec can, as codec.Bytes does. It also returns the version of the
+// value, 0 if nothing was stored yet. After an error neither is defined.
 func (r *handle[T]) LoadInto(v *T) (version uint64, err error) {
 	return r.load(context.Background(), v)
 }
 
 // load copies the current value into *v, and returns its version. The common
-// case is here: a value is there, no writer disturbs it, and the codec can read
-// to any place. loadSlow does everything else, from the beginning.
+// case is here: there is a value, no writer disturbs the copy, and the codec
+// can decode to any address. In all other cases loadSlow starts from the
+// beginning.
 func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) {
 	switch {
 	case !r.direct:
@@ -96,7 +99,7 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 			return r.loadSlow(ctx, v)
 		}
 		var ok bool
-		version, ok, err = r.tryRead(v, nil) // which cannot panic here
+		version, ok, err = r.tryRead(v, nil) // cannot panic for a direct handle
 		if r.turn.Unlock(); !ok {
 			return r.loadSlow(ctx, v)
 		}
@@ -121,10 +124,10 @@ func (r *handle[T]) load(ctx context.Context, v *T) (version uint64, err error) 
 	return r.loadSlow(ctx, v)
 }
 
-// tryRead copies the current value into *v, or through a codec that is not
-// payload.Direct into what s has on the heap: into s.v, or if the payload is
-// Copied its encoding into s.buf. It is not ok if a writer disturbed it; what
-// it read is then void.
+// tryRead copies the current value into *v. If the codec is not payload.Direct,
+// tryRead uses s instead, which is on the heap: it stores the encoding in s.buf
+// if the payload is Copied, and else the value in s.v. If a writer disturbed
+// the copy, ok is false and the copy is invalid.
 func (r *handle[T]) tryRead(v *T, s *scratch[T]) (version uint64, ok bool, err error) {
 	version, i := r.seq.ReadBegin()
 	if version == 0 {
@@ -136,7 +139,7 @@ func (r *handle[T]) tryRead(v *T, s *scratch[T]) (version uint64, ok bool, err e
 	return version, !r.seq.ReadRetry(version), err
 }
 
-// copyOut copies the value in a slot, to where tryRead says.
+// copyOut copies the value of a slot to *v or s, as described at tryRead.
 func (r *handle[T]) copyOut(slot layout.Slot, v *T, s *scratch[T]) error {
 	switch {
 	case r.payload.Plain:
@@ -150,9 +153,9 @@ func (r *handle[T]) copyOut(slot layout.Slot, v *T, s *scratch[T]) error {
 	return r.payload.DecodeInPlace(slot, &s.v)
 }
 
-// loadSlow is load for a handle whose memory is touched through the door, for a
-// codec that needs a private copy or memory on the heap, under the lock, and
-// beside writers that disturb it.
+// loadSlow is load for a handle that accesses memory through the door, for a
+// codec that needs a private copy or heap memory, with LockReads, and if
+// writers disturb the copy.
 func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err error) {
 	var s *scratch[T]
 	if !r.payload.Direct {
@@ -171,8 +174,8 @@ func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err err
 	return version, nil
 }
 
-// finish puts into *v what tryRead read, or the zero T if there is no value or
-// err is not nil.
+// finish sets *v to the value that tryRead read. It sets *v to the zero value
+// if nothing was stored yet or err is not nil.
 func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error {
 	if err == nil && version != 0 && r.payload.Copied {
 		err = r.payload.Decode(s.buf, &s.v)
@@ -187,9 +190,8 @@ func (r *handle[T]) finish(v *T, s *scratch[T], version uint64, err error) error
 	return err
 }
 
-// read calls tryRead until it is ok. If the segment has LockReads it holds the
-// lock; else it takes it, if it is free, after writers disturbed it a few
-// times. A writer that is stopped while it holds the lock disturbs nobody.
+// read calls tryRead until it succeeds. If the segment has LockReads, read
+// holds the lock.
 func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint64, err error) {
 	try := func() (_ uint64, ok bool, err error) {
 		version, ok, err = r.tryRead(v, s)
@@ -202,7 +204,7 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 	return version, err
 }
 
-// readLocked reads while the lock, for which it waits, keeps writers away.
+// readLocked waits for the lock, and reads while it holds the lock.
 func (r *handle[T]) readLocked(ctx context.Context, try func() (uint64, bool, error)) error {
 	if !r.turn.TryLock() {
 		if err := r.turn.Lock(ctx, errLoadWithin); err != nil {
@@ -213,8 +215,9 @@ func (r *handle[T]) readLocked(ctx context.Context, try func() (uint64, bool, er
 }
 
 // untilUndisturbed calls try, which reads the current version, until no writer
-// disturbs it. After a few times it takes the lock, if that is free, or waits a
-// little. A writer that is stopped while it has the lock disturbs nobody.
+// disturbs it. After a few attempts it takes the lock if that is free, or else
+// sleeps. A writer that is suspended while it holds the lock disturbs no
+// reader.
 func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version uint64, ok bool, err error)) error {
 	for n, pause := 0, time.Microsecond; ; n++ {
 		version, ok, err := try()
@@ -245,8 +248,8 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 	}
 }
 
-// readHeld reads with the lock held, and releases it, also if the codec panics
-// or the memory vanishes, which is a panic behind a guard.
+// readHeld reads with the lock held, and then releases it, also if the codec
+// panics or a guard panics because the memory vanished.
 func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	defer r.turn.Unlock()
 	_, ok, err := try()
@@ -256,18 +259,19 @@ func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	return err
 }
 
-const fromWithin = "it comes from within an Update, or a codec, of the same handle"
+const fromWithin = "the call comes from within an Update or a codec of the same handle"
 
 var (
 	errStoreWithin = fmt.Errorf("%w: %s: change the value that Update gave the function instead", sharedseg.ErrReentrant, fromWithin)
 	errLoadWithin  = fmt.Errorf("%w: %s: use the value that Update gave the function instead", sharedseg.ErrReentrant, fromWithin)
-	errCloseWithin = fmt.Errorf("%w: %s: close the handle when that has returned", sharedseg.ErrReentrant, fromWithin)
+	errCloseWithin = fmt.Errorf("%w: %s: close the handle after it has returned", sharedseg.ErrReentrant, fromWithin)
 )
 
-// No writer disturbs those that read the current version.
+// errCounters is returned if a read fails although no writer disturbs it.
 var errCounters = fmt.Errorf("%w: the version counters contradict each other", sharedseg.ErrCorrupt)
 
-// scratch is what a codec that is not payload.Direct needs of the heap.
+// scratch is the heap memory for a read with a codec that is not
+// payload.Direct.
 type scratch[T any] struct {
 	v   T
 	buf []byte // private copy of an encoding
@@ -286,9 +290,10 @@ func (r *handle[T]) release(s *scratch[T]) {
 	r.scratches.Put(s)
 }
 
-// Version returns the number of the current version: 0 if nothing was stored
-// yet, then 1, 2, 3 …, some of which may be left out. It is also 0 if the
-// handle is closed or the segment corrupt, which Load tells.
+// Version returns the number of the current version. It is 0 if nothing was
+// stored yet. The numbers start at 1 and grow, but some may be skipped. Version
+// also returns 0 if the handle is closed or the segment corrupt; Load returns
+// the error.
 func (r *handle[T]) Version() (version uint64) {
 	err := r.member.Use(func() error {
 		version = r.seq.Version()
@@ -300,15 +305,16 @@ func (r *handle[T]) Version() (version uint64) {
 	return version
 }
 
-// Close closes the handle. It waits for Stores and Updates under way. Loads
-// under way and later calls return fs.ErrClosed, as do Wait, Watch and Follow.
-// What was borrowed is given up, and a Loan that is open is discarded. If it is
-// the last handle of a segment that does not persist, the segment ends. The
-// error says what could not be cleaned up; the handle is closed all the same. A
-// second Close returns nil, perhaps before the first is done.
+// Close closes the handle. It waits for Stores and Updates that are in
+// progress. Loads in progress and later calls return fs.ErrClosed, and so do
+// Wait, Watch and Follow. An open Loan is discarded. Borrowed values are given
+// up, as described at [Borrowed.Release]. Closing the last handle ends the
+// segment unless it persists. The error says what could not be cleaned up; the
+// handle is closed anyway. A second Close returns nil, possibly before the
+// first has finished.
 //
-// A Close from within an Update of this handle would wait for itself: it
-// returns ErrReentrant, and the handle stays open.
+// If an Update of this handle calls Close, Close returns ErrReentrant, because
+// it would wait for itself, and the handle stays open.
 func (r *handle[T]) Close() error {
 	if r.turn != nil && r.turn.Within() && !r.closed() {
 		return wrap("close", r.name, errCloseWithin)
@@ -318,7 +324,7 @@ func (r *handle[T]) Close() error {
 	}
 	r.notifier.Close()
 	r.pins.end()
-	if r.freed != nil { // which only changes before the pins end
+	if r.freed != nil { // does not change after pins.end
 		r.freed.Close()
 	}
 	step.At(step.WaitsEnded)
@@ -328,7 +334,7 @@ func (r *handle[T]) Close() error {
 		}
 		if !member.Pinning {
 			// A Store that has released the lock may not have woken the
-			// watchers yet, and cannot where the memory is another.
+			// watchers yet. After Leave it would wake on other memory.
 			r.member.Broadcast.Wake(0)
 		}
 		step.At(step.StoresEnded)

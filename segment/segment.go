@@ -1,27 +1,41 @@
 // Package segment shares one typed value between processes, through named
 // shared memory.
 //
-//	s, err := segment.Open("prices", codec.JSON[map[string]float64](), nil)
+//	prices, err := segment.Open("prices", codec.JSON[map[string]float64](), nil)
 //	if err != nil {
 //		return err
 //	}
-//	defer s.Close()
-//	err = s.Store(map[string]float64{"tea": 2.5}) // publish it to all processes
-//	prices, err := s.Load()                       // the current value
+//	defer prices.Close()
+//	if err := prices.Store(map[string]float64{"tea": 2.5}); err != nil {
+//		return err
+//	}
+//	current, err := prices.Load() // in any process that opened "prices"
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println(current["tea"])
 //
-// A [Segment] is a name, a mapping and a [codec.Codec]. Every process that
-// opens the name with the same codec has the same value: Store publishes a new
-// version of it, Load copies the current one out, Watch waits for the next. A
-// value is never torn: a version is written to a slot that no reader is sent to
-// before it is complete, so a process that is killed half-way, at any
-// instruction, costs nothing. The segment is created by the first handle to
-// open it, and ends when the last one is closed, by Close or by the exit of its
-// process. Close frees its memory; what a last process that was killed leaves
-// is freed by the next to open the name, or as sharedseg.Sweep says.
+// A [Segment] has a name, and a [codec.Codec] that encodes its value. All
+// processes that open the name with the same codec share the value. Store
+// publishes a new version of it. Load copies the current version. Watch waits
+// for the next one. Update changes the value atomically. Borrow and Loan read
+// and write large values in place, without a copy. Follow returns every version
+// in order.
+//
+// A value is never torn. A writer fills a slot other than the current one, and
+// publishes it when it is complete. So a process can be killed at any
+// instruction without damage: readers still find the previous version, and the
+// next writer continues.
+//
+// The first handle to open a name creates the segment. The segment ends when
+// the last handle is closed, by Close or by the exit of its process. Close
+// frees the memory. If the last process was killed, the memory is freed by the
+// next process that opens the name, or as described at sharedseg.Sweep.
 //
 // All methods may be called concurrently, from any number of goroutines and
 // processes. Nothing in the mapping is trusted: a peer that writes nonsense can
-// spoil values, but not crash, hang or bloat this process.
+// corrupt values, but it cannot crash this process, hang it, or make it
+// allocate without bound.
 package segment
 
 import (
@@ -31,27 +45,26 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Segment is a handle of a shared value, for reading and writing. Close it when
-// it is no longer used; an unreachable handle is eventually closed by the
-// garbage collector.
+// Segment is a handle for reading and writing a shared value. Close it after
+// use. An unreachable handle is eventually closed by the garbage collector.
 type Segment[T any] struct{ handle[T] }
 
 // Created reports whether this handle initialised the segment.
 func (s *Segment[T]) Created() bool { return s.member.Created }
 
-// Store publishes v as the new version. It waits for other writers, but not for
-// readers, unless they have borrowed every other slot.
+// Store publishes v as the new version. It waits for other writers. It waits
+// for readers only if they have borrowed every other slot.
 //
-// Errors: ErrTooLarge if the encoding is larger than the capacity, the codec's,
-// ErrCorrupt, ErrNoSpace if memory that was reserved is gone, ErrReentrant from
-// within an Update of this handle, and fs.ErrClosed.
-// After an error the old value stays; after ErrCorrupt it is undefined.
+// Store returns ErrTooLarge if the encoding is larger than the capacity, the
+// error of the codec, ErrCorrupt, ErrNoSpace if reserved memory is gone,
+// ErrReentrant if an Update of this handle makes the call, or fs.ErrClosed.
+// After an error the old value stays. After ErrCorrupt the value is undefined.
 func (s *Segment[T]) Store(v T) error { return s.store(context.Background(), &v) }
 
-// StoreContext is Store, but gives up waiting for other writers, one that is
-// stopped perhaps, when ctx is done; if it is from the beginning, it stores
-// nothing. The error then wraps that of ctx; its text names the process that
-// has the lock, as a hint.
+// StoreContext is like Store, but stops waiting for other writers, such as one
+// that is suspended, when ctx is done. If ctx is already done, StoreContext
+// stores nothing. The error then wraps that of ctx, and its text names the
+// process that holds the lock, as a hint.
 func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("store", s.name, err)
@@ -59,28 +72,30 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	return s.store(ctx, &v)
 }
 
-// Update publishes what fn makes of the current value, as one step among all
-// processes. fn gets a private copy, T's zero value if nothing was stored yet,
-// such as a nil map. If it returns an error, Update publishes nothing and
-// returns an Error that wraps it; if it panics, nothing is published either. A
-// value that does not decode is codec.ErrMalformed, and fn does not run.
+// Update atomically replaces the current value by what fn makes of it: no other
+// process publishes in between. fn gets a private copy of the value. If nothing
+// was stored yet, that is the zero value of T, such as a nil map. If fn returns
+// an error, Update publishes nothing and returns an error that wraps it. If fn
+// panics, nothing is published either. If the value does not decode, Update
+// returns codec.ErrMalformed and does not call fn.
 //
-// fn runs with the writers' lock held: it should be short. Calls of this handle
-// that need the lock, which are Store, Update, Loan, Close, and Load with
-// LockReads, return ErrReentrant at once when fn makes them. It is not noticed
-// if fn waits for its own lock through another handle of the segment, or for
-// another goroutine that waits for the lock. Only a context ends that, as of
-// StoreContext and UpdateContext. The same is true of a codec's methods. On
-// machines other than amd64, 386, arm64 and riscv64, no such call is noticed.
+// fn runs with the writers' lock held, so it should be short. Store, Update,
+// Loan and Close of this handle need the lock, and so does Load with LockReads.
+// They return ErrReentrant at once if fn calls them. The same is true for the
+// methods of a codec. Two cases are not detected: fn waits for the lock through
+// another handle of the segment, or fn waits for another goroutine that waits
+// for the lock. Only a context can end those waits; see StoreContext and
+// UpdateContext. On machines other than amd64, 386, arm64 and riscv64, no case
+// is detected.
 //
-// Errors: as of [Segment.Store] and [Reader.Load].
+// The other errors are those of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
 	return wrap("update", s.name, s.update(context.Background(), fn))
 }
 
-// UpdateContext is Update, but gives up waiting for other writers when ctx is
-// done, at once if it is from the beginning. The error is then as of
-// StoreContext. Once fn runs, ctx no longer counts.
+// UpdateContext is like Update, but stops waiting for other writers when ctx is
+// done. If ctx is already done, it does not call fn. The error is then as for
+// StoreContext. Once fn runs, ctx has no effect.
 func (s *Segment[T]) UpdateContext(ctx context.Context, fn func(v *T) error) error {
 	if err := ctx.Err(); err != nil {
 		return wrap("update", s.name, err)
@@ -104,8 +119,8 @@ func (s *handle[T]) store(ctx context.Context, v *T) error {
 	return wrap("store", s.name, s.storeSlow(ctx, v))
 }
 
-// storeSlow is store if the lock or a slot is not free, for a handle whose
-// memory is touched through the door, and for a codec that may panic.
+// storeSlow is store if the lock or the slot is taken, for a handle that
+// accesses memory through the door, and for a codec that can panic.
 func (s *handle[T]) storeSlow(ctx context.Context, v *T) error {
 	n, err := s.acquire(ctx)
 	if err != nil {
@@ -126,8 +141,8 @@ func (s *handle[T]) update(ctx context.Context, fn func(v *T) error) error {
 	return s.turn.Finish(func() error { return s.publish(n, v) })
 }
 
-// updated returns what fn makes of the current value. The lock is held. It is
-// released unless fn returns nil.
+// updated returns the value that fn makes of the current one. The lock is held.
+// It is released unless fn returns nil.
 func (s *handle[T]) updated(fn func(v *T) error) (v *T, err error) {
 	ok := false
 	defer func() {
@@ -143,14 +158,15 @@ func (s *handle[T]) updated(fn func(v *T) error) (v *T, err error) {
 	return v, err
 }
 
-// next is the version that a writer that holds the lock publishes next.
+// next is the version that a writer with the lock is about to publish.
 type next struct {
 	version uint64
 	slot    layout.Slot
 }
 
-// choose chooses the next version: in the common case the one after the current
-// version, as that was the last to be announced, and the slot is not borrowed.
+// choose chooses the next version. In the common case that is the one after the
+// current version: no later version was announced, and its slot is not
+// borrowed.
 func (s *handle[T]) choose() (next, error) {
 	previous := s.seq.Version()
 	i := s.seq.Slot(previous + 1)
@@ -161,7 +177,7 @@ func (s *handle[T]) choose() (next, error) {
 	return next{previous + 1, s.payload.Slot(i)}, nil
 }
 
-// publish writes *v to the slot of the next version, and concludes. If the
+// publish writes *v to the slot of the next version, and calls conclude. If the
 // codec fails, it releases the lock. It is called inside the door.
 func (s *handle[T]) publish(n next, v *T) (err error) {
 	n.slot.Unseal()
@@ -179,8 +195,8 @@ func (s *handle[T]) publish(n next, v *T) (err error) {
 	return s.conclude(n, size)
 }
 
-// conclude makes the next version, whose encoding of size bytes is in its slot,
-// the current one, releases the lock, and wakes the watchers. It is called
+// conclude makes the next version the current one, releases the lock, and wakes
+// the watchers. The encoding, of size bytes, is in the slot. conclude is called
 // inside the door.
 func (s *handle[T]) conclude(n next, size int) error {
 	previous := s.seq.Version()
@@ -201,11 +217,11 @@ func (s *handle[T]) conclude(n next, size int) error {
 	return err
 }
 
-// stepOver chooses what is next: the first version from that of WriteNext on
-// whose slot is neither borrowed nor the current version's. Whether those live
-// that have borrowed slots matters only if there is none, and so is asked only
-// then: first of what is known, then of the system. If there still is none, it
-// returns errPinned.
+// stepOver chooses the next version: the first one, starting with that of
+// WriteNext, whose slot is neither borrowed nor that of the current version.
+// Only if there is none does it matter whether the borrowers are alive. Then
+// stepOver first uses what is known about them, then asks the system. If there
+// still is none, it returns errPinned.
 func (s *handle[T]) stepOver() (n next, err error) {
 	if s.state.Load() != 0 {
 		return n, s.member.Verdict(nil)
@@ -223,7 +239,7 @@ func (s *handle[T]) stepOver() (n next, err error) {
 		borrowed = s.member.Pinned(looks == 1)
 	}
 	step.At(step.RowsSeen)
-	// Versions come round, from 2^64-1 to 1, only after a peer wrote nonsense.
+	// Versions wrap around, from 2^64-1 to 1, only after a peer wrote nonsense.
 	version := from
 	for slot == current || borrowed>>slot&1 != 0 {
 		version = max(version+1, 1)
@@ -231,7 +247,8 @@ func (s *handle[T]) stepOver() (n next, err error) {
 	}
 	if version != from {
 		if s.seq.Announced() == from {
-			// Its writer died, or gave up, and may have put it in the header.
+			// Its writer died or failed, and may have written the number to the
+			// slot's header.
 			s.payload.Slot(s.seq.Slot(from)).Unseal()
 		}
 		step.At(step.SteppedOver)
@@ -239,7 +256,7 @@ func (s *handle[T]) stepOver() (n next, err error) {
 	return next{version, s.payload.Slot(slot)}, nil
 }
 
-// acquire waits for the lock, and for a slot to write to.
+// acquire waits for the lock and for a slot to write to.
 func (s *handle[T]) acquire(ctx context.Context) (n next, err error) {
 	for {
 		if err := s.turn.Lock(ctx, errStoreWithin); err != nil {
@@ -259,7 +276,7 @@ func (s *handle[T]) acquire(ctx context.Context) (n next, err error) {
 	}
 }
 
-// current reads the value into *v for an Update. The lock is held.
+// current reads the current value into *v, for an Update. The lock is held.
 func (s *handle[T]) current(v *T) error {
 	private := new(scratch[T])
 	var version uint64

@@ -9,15 +9,14 @@ import (
 	"github.com/sharedseg/sharedseg/internal/notify"
 )
 
-// Wait waits for a version newer than after, and returns the current one then.
-// It ends with ctx's error when ctx is done, and with fs.ErrClosed when the
-// handle is closed. It may return ErrCorrupt.
+// Wait waits for a version newer than after, and returns the number of the
+// version that is current then. It returns the error of ctx when ctx is done,
+// fs.ErrClosed when the handle is closed, or ErrCorrupt.
 //
-// However many goroutines wait, through however many handles, a process has at
-// most 32 threads parked for them. Some handles are polled instead, every
-// millisecond when nothing happens: Readers that may not write even the
-// segment's wait page, and those beyond 4,064 handles at a time (on Windows
-// 2,016, on Linux before 5.16 32).
+// A process parks at most 32 threads for all waiting goroutines and handles.
+// Some handles are polled instead, every millisecond when idle: Readers without
+// write access even to the segment's wait page, and handles beyond the first
+// 4,064 (on Windows 2,016, on Linux before 5.16 32).
 func (r *handle[T]) Wait(ctx context.Context, after uint64) (uint64, error) {
 	version, err := r.wait(ctx, after)
 	return version, wrap("wait", r.name, err)
@@ -49,15 +48,15 @@ func (r *handle[T]) newNotifier() *notify.Notifier {
 	return notify.New(s)
 }
 
-// use is the door. It keeps the handle, and so its memory, from being
-// collected.
+// use is the door, as a method of the handle: a function that holds it keeps
+// the handle, and so its memory, reachable.
 func (r *handle[T]) use(f func() error) error { return r.member.Use(f) }
 
-// Watch returns the current value, if something was stored yet, and then each
-// newer one as it is published; of versions that follow each other faster than
-// the loop takes them, it returns the newest only. A value that does not decode
-// is codec.ErrMalformed in its place. When ctx is done or the handle closed,
-// the last pair has that error.
+// Watch returns an iterator over the current value, if something was stored,
+// and then each newer value as it is published. If versions follow each other
+// faster than the loop takes them, the loop gets only the newest. A value that
+// does not decode is reported as codec.ErrMalformed, and the loop goes on. When
+// ctx is done or the handle is closed, the last pair contains that error.
 //
 //	for v, err := range s.Watch(ctx) {
 //		if err != nil {
@@ -78,7 +77,7 @@ func (r *handle[T]) Watch(ctx context.Context) iter.Seq2[T, error] {
 			version, err := r.load(ctx, &v)
 			if err != nil {
 				if ctx.Err() != nil || r.closed() {
-					continue // Wait ends the loop with that error
+					continue // wait ends the loop with that error
 				}
 				v = zero
 			}
