@@ -2,13 +2,13 @@ package codec
 
 import "github.com/sharedseg/sharedseg/internal/form"
 
-// Bytes returns the codec of bytes that are carried as they are. Its ID is
+// Bytes returns the codec of bytes that are stored unchanged. Its ID is
 // "bytes".
 //
-// Decode copies into (*v)[:0] and grows it where needed, so a *v that comes
-// back with enough capacity costs no allocation. The encoding does not tell a
-// nil slice from an empty one: decoded from no bytes, a nil *v stays nil and
-// any other keeps its capacity. There are no errors.
+// Decode copies into (*v)[:0], so it does not allocate if *v has enough
+// capacity. The encoding does not distinguish a nil slice from an empty one. If
+// Decode gets no bytes, a nil *v stays nil, and any other *v becomes empty and
+// keeps its capacity. Append and Decode do not fail.
 //
 // The codec is an [InPlaceDecoder].
 func Bytes() Codec[[]byte] { return bytesCodec{} }

@@ -37,7 +37,7 @@ func roundTrip[T any](t *testing.T, c codec.Codec[T], v, old T) T {
 	if err := c.Decode(b, &old); err != nil {
 		t.Fatalf("Decode(%q): %v", b, err)
 	}
-	// What was decoded must not depend on b any more.
+	// The decoded value must not depend on b.
 	clear(b)
 	return old
 }
@@ -232,7 +232,7 @@ func checkError(t *testing.T, err error, want string, is error) {
 	}
 }
 
-// generic is a type whose name has another one in it.
+// generic is a type whose name contains another type.
 type generic[T any] struct{ stubborn }
 
 func TestIDs(t *testing.T) {
@@ -268,18 +268,19 @@ func TestOptionalInterfaces(t *testing.T) {
 func testInterfaces[T any](c codec.Codec[T], inPlace, fixed bool) func(*testing.T) {
 	return func(t *testing.T) {
 		if _, ok := c.(codec.InPlaceDecoder[T]); ok != inPlace {
-			t.Errorf("it is an InPlaceDecoder: %t", ok)
+			t.Errorf("implements InPlaceDecoder: %t", ok)
 		}
 		if _, ok := c.(codec.Sizer); ok != fixed {
-			t.Errorf("it is a Sizer: %t", ok)
+			t.Errorf("implements Sizer: %t", ok)
 		}
 		if _, ok := c.(codec.Validator); ok != fixed {
-			t.Errorf("it is a Validator: %t", ok)
+			t.Errorf("implements Validator: %t", ok)
 		}
 	}
 }
 
-// TestAppendInPlace has room for exactly the encoding, then for one byte less.
+// TestAppendInPlace appends to a slice with room for exactly the encoding, then
+// for one byte less.
 func TestAppendInPlace(t *testing.T) {
 	t.Run("String", func(t *testing.T) { testInPlace(t, codec.String(), "naïve 🎈") })
 	t.Run("UTF16", func(t *testing.T) { testInPlace(t, codec.UTF16(), "naïve 🎈") })
@@ -356,8 +357,8 @@ func TestAllocs(t *testing.T) {
 	testAllocs(t, "Binary", codec.Binary[netip.Addr](), netip.IPv6Loopback(), mem, 1, 1)
 }
 
-// testAllocs encodes v into mem and decodes it into the same variable again
-// and again.
+// testAllocs encodes v into mem and decodes it into the same variable
+// repeatedly.
 func testAllocs[T any](t *testing.T, name string, c codec.Codec[T], v T, mem []byte, perAppend, perDecode float64) {
 	t.Run(name, func(t *testing.T) {
 		if got := testing.AllocsPerRun(100, func() {
@@ -382,9 +383,9 @@ func testAllocs[T any](t *testing.T, name string, c codec.Codec[T], v T, mem []b
 	})
 }
 
-// TestInPlaceChanging decodes bytes that change under the decoder. Whatever it
-// returns is of no interest, as long as it does return, and a bool that it
-// stored is one. Under -race the bytes change only between calls.
+// TestInPlaceChanging decodes bytes that change while they are decoded. The
+// decoder must return, with any result, and must store only 0 or 1 in a bool.
+// Under -race the bytes change only between calls.
 func TestInPlaceChanging(t *testing.T) {
 	const size, flagsAt = 4096, 4000
 	type toggles struct {
@@ -456,8 +457,8 @@ func FuzzDecodeBinary(f *testing.F) {
 	fuzzDecode(f, codec.Binary[netip.AddrPort](), netip.AddrPort{}, netip.MustParseAddrPort("[::1%eth0]:80"))
 }
 
-// FuzzDecodeGob has no map in its type: a size that Decode allocates without
-// asking would be all that it finds.
+// FuzzDecodeGob uses a type without maps. Decode allocates a map of any encoded
+// size, and the fuzzer would find nothing else.
 func FuzzDecodeGob(f *testing.F) {
 	type node struct {
 		Name string
@@ -467,8 +468,8 @@ func FuzzDecodeGob(f *testing.F) {
 	fuzzDecode(f, codec.Gob[node](), node{}, node{Name: "a", List: []int{1}, Next: &node{}})
 }
 
-// fuzzDecode decodes anything. What can be decoded has an encoding, which is
-// decoded to the same value.
+// fuzzDecode decodes arbitrary bytes. A value that was decoded must have an
+// encoding, which must decode to the same value.
 func fuzzDecode[T any](f *testing.F, c codec.Codec[T], seeds ...T) {
 	for _, v := range seeds {
 		b, err := c.Append(nil, v)
@@ -506,5 +507,5 @@ func fuzzDecode[T any](f *testing.F, c codec.Codec[T], seeds ...T) {
 	})
 }
 
-// inPlace is a codec that decodes in place.
+// inPlace returns c as a codec that decodes in place.
 func inPlace[T any](c codec.Codec[T]) codec.InPlaceDecoder[T] { return c.(codec.InPlaceDecoder[T]) }

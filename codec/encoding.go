@@ -10,19 +10,19 @@ import (
 )
 
 // JSON returns the codec that uses encoding/json. Its ID is "json" for any T:
-// processes agree on the document and each may have a type of its own for it.
+// processes agree on the document, and each can have its own type for it.
 //
 // Fields that T does not have are dropped, as by [json.Unmarshal]. So when
 // programs of two versions share a value, an Update by the older one removes
-// the fields that only the newer one knows. A T can keep them: it decodes the
-// document a second time, into a map[string]json.RawMessage, and encodes what
-// is left there beside its own fields, as Config of examples/config does. A
-// field whose type or meaning has changed needs a new name.
+// the fields that only the newer one has. To keep them, T can decode the
+// document a second time into a map[string]json.RawMessage, and encode the
+// remaining entries with its own fields, as Config in examples/config does. If
+// the type or meaning of a field changes, give it a new name.
 //
-// Append fails with an error wrapping [ErrInvalid] where [json.Marshal] does,
-// and Decode with one wrapping [ErrMalformed] where [json.Unmarshal] does. Both
-// wrap the error of encoding/json as well. Decode starts from the zero T:
-// nothing is merged into what *v held.
+// Append fails with an error that wraps [ErrInvalid] if [json.Marshal] fails.
+// Decode fails with an error that wraps [ErrMalformed] if [json.Unmarshal]
+// fails. Both also wrap the error of encoding/json. Decode starts with the zero
+// T and merges nothing from *v.
 func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
 
 type jsonCodec[T any] struct{}
@@ -30,8 +30,8 @@ type jsonCodec[T any] struct{}
 func (jsonCodec[T]) ID() string { return "json" }
 
 func (jsonCodec[T]) Append(b []byte, v T) ([]byte, error) {
-	// Through a pointer, so that a MarshalJSON with a pointer receiver is
-	// used, as UnmarshalJSON is.
+	// The pointer makes json use a MarshalJSON with a pointer receiver, as
+	// Unmarshal uses UnmarshalJSON.
 	doc, err := json.Marshal(&v)
 	if err != nil {
 		return b, fmt.Errorf("codec.JSON: %w: %w", ErrInvalid, err)
@@ -49,21 +49,20 @@ func (jsonCodec[T]) Decode(b []byte, v *T) error {
 }
 
 // Gob returns the codec that uses encoding/gob. Its ID is "gob" for any T: gob
-// matches the fields of differing types by name.
+// matches the fields of different types by name.
 //
-// Each encoding is a gob stream of its own, which describes its types. That
-// takes some hundred bytes and some microseconds; [JSON] is often both smaller
-// and faster.
+// Each encoding is a complete gob stream that describes its types. This takes
+// some hundred bytes and some microseconds. [JSON] is often smaller and faster.
 //
-// Append fails with an error wrapping [ErrInvalid] where [gob.Encoder] does or
-// where T is a pointer and v is nil, and Decode with one wrapping
-// [ErrMalformed] where [gob.Decoder] does or where bytes follow the value. Both
-// wrap the error of encoding/gob as well, if there is one. Decode starts from
-// the zero T: nothing is merged into what *v held.
+// Append fails with an error that wraps [ErrInvalid] if [gob.Encoder] fails, or
+// if T is a pointer and v is nil. Decode fails with an error that wraps
+// [ErrMalformed] if [gob.Decoder] fails, or if bytes follow the value. Both
+// also wrap the error of encoding/gob, if there is one. Decode starts with the
+// zero T and merges nothing from *v.
 //
 // Use Gob only among processes that trust each other. Package encoding/gob is
-// not hardened against hostile bytes, and a few of them can make Decode
-// allocate memory without bound.
+// not hardened against hostile input, which can make Decode allocate without
+// bound.
 func Gob[T any]() Codec[T] { return gobCodec[T]{} }
 
 type gobCodec[T any] struct{}
@@ -71,14 +70,14 @@ type gobCodec[T any] struct{}
 func (gobCodec[T]) ID() string { return "gob" }
 
 func (gobCodec[T]) Append(b []byte, v T) ([]byte, error) {
-	// Gob leaves out a nil pointer, or panics if that is all there is.
+	// Gob omits a nil pointer in a struct, and panics for one at the top level.
 	for p := reflect.ValueOf(&v).Elem(); p.Kind() == reflect.Pointer; p = p.Elem() {
 		if p.IsNil() {
 			return b, fmt.Errorf("codec.Gob: %w: nil %v", ErrInvalid, p.Type())
 		}
 	}
 	buf := bytes.NewBuffer(b)
-	// Through a pointer, so that a T that is an interface is sent as one.
+	// The pointer makes gob encode an interface T as an interface.
 	if err := gob.NewEncoder(buf).Encode(&v); err != nil {
 		return b, fmt.Errorf("codec.Gob: %w: %w", ErrInvalid, err)
 	}
@@ -100,14 +99,15 @@ func (gobCodec[T]) Decode(b []byte, v *T) error {
 
 // Binary returns the codec of a type that encodes itself, such as [time.Time]
 // or [net/netip.AddrPort]: codec.Binary[time.Time](). Its ID is "binary:"
-// followed by the full name of T, as in "binary:time.Time". A type of package
-// main has the same name in every program, so it had better move to a package
-// of its own.
+// followed by the full name of T, as in "binary:time.Time". The types of
+// package main have the same names in all programs, so better put T into
+// another package.
 //
-// Append fails with an error wrapping [ErrInvalid] where AppendBinary does, and
-// Decode with one wrapping [ErrMalformed] where UnmarshalBinary does. Both wrap
-// the error of T as well. UnmarshalBinary starts from the zero T, and must
-// copy what it wishes to keep, as [encoding.BinaryUnmarshaler] says.
+// Append fails with an error that wraps [ErrInvalid] if AppendBinary fails.
+// Decode fails with an error that wraps [ErrMalformed] if UnmarshalBinary
+// fails. Both also wrap the error of T. UnmarshalBinary is called on the zero
+// T. It must copy the bytes that it keeps, as [encoding.BinaryUnmarshaler]
+// requires.
 func Binary[T any, P interface {
 	*T
 	encoding.BinaryAppender

@@ -10,30 +10,30 @@ import (
 	"github.com/sharedseg/sharedseg/internal/form"
 )
 
-// Fixed returns the codec of a T that holds no pointers: a number, a bool, or
-// an array or struct of such. Its encoding is T as it lies in memory, and
-// encoding and decoding are one copy. Reflection is used by Fixed itself and
-// never after it.
+// Fixed returns the codec of a T that contains no pointers: a number, a bool,
+// or an array or struct of these. The encoding is the memory of the T, so
+// encoding and decoding are one copy. Only Fixed itself uses reflection.
 //
 // # Types
 //
 // Pointers, strings, slices, maps, channels, functions, interfaces and
-// [unsafe.Pointer] mean nothing in another process, and a T that holds one
-// anywhere is refused, as is a T of size 0. A uintptr is a number. A field of
-// size 0, such as a [structs.HostLayout], is never looked at.
+// [unsafe.Pointer] are meaningless in another process. Fixed rejects a T that
+// contains one of them anywhere, and a T of size 0. A uintptr is a number.
+// Fields of size 0, such as a [structs.HostLayout], are ignored.
 //
-// Fixed cannot return an error. The codec of a refused T returns one from all
-// of its methods that can; it names the field, as in
+// Fixed cannot return an error. If it rejects T, all methods of the codec that
+// return an error return the reason. It names the field, as in
 //
 //	codec.Fixed: main.T.A.B[].C is a *int: type cannot be placed in shared memory
 //
-// and wraps [ErrType]; the ID is empty. The codec is a [Validator], so opening
-// a segment with it returns that error.
+// and wraps [ErrType]. The ID is then empty. The codec is a [Validator], so
+// opening a segment with it returns that error.
 //
 // # ID
 //
-// The ID describes the layout down to the last field, so that a process whose
-// T has other fields, or the same ones at other places, is turned away:
+// The ID describes the layout down to the last field. So a process whose T has
+// other fields, or the same fields at other offsets, cannot open the segment.
+// An example is
 //
 //	fixed/le:{A uint64@0;B {X int32@0;Y [4]uint8@4}#8@8}#16
 //
@@ -47,32 +47,31 @@ import (
 //	struct = "{" [ field { ";" field } ] "}#" size
 //	field  = name " " type "@" offset
 //
-// with the byte order first, and offsets (from the start of the struct) and
-// sizes in bytes. An int, uint or uintptr is written as the type of the size
-// it has. A blank field is written with the name "_", and a field of size 0 is
-// left out. Names of types do not appear: types whose fields have the same
-// names and layout have the same ID, and differently named fields make a
-// different one.
+// It starts with the byte order. Offsets (from the start of the struct) and
+// sizes are in bytes. An int, uint or uintptr is written as the type of its
+// size. The name of a blank field is "_". Fields of size 0 are omitted. Names
+// of types do not appear: types with the same layout and the same field names
+// have the same ID, and a type with other field names has another ID.
 //
 // The layout of a struct depends on the machine: uint64 is aligned to 4 bytes
-// on 386 and to 8 on amd64. For a T that is to be shared by 32-bit and 64-bit
-// processes, use types of explicit size and fill gaps with blank fields.
+// on 386 and to 8 on amd64. To share a T between 32-bit and 64-bit processes,
+// use types of explicit size and fill gaps with blank fields.
 //
-// Each field adds its name and some 15 bytes to the ID. An ID of more than 1
-// MiB, of a struct of 40,000 fields perhaps, is refused where a segment is
+// Each field adds its name and about 15 bytes to the ID. An ID of more than 1
+// MiB, such as that of a struct of 40,000 fields, is rejected when a segment is
 // opened.
 //
 // # Values
 //
-// Decode fails with an error wrapping [ErrMalformed] if b does not have the
-// size of T, or if it has a byte other than 0 or 1 where T has a bool, which no
-// Go program could handle; *v is then the zero T. Any other bit pattern is a
-// value. Append, where b has room, and Decode allocate nothing, and b need not
-// be aligned.
+// Decode fails with an error that wraps [ErrMalformed] if len(b) is not the
+// size of T, or if b has a byte other than 0 or 1 for a bool, which is invalid
+// in Go. *v is then the zero T. All other bit patterns are valid. Decode does
+// not allocate, and neither does Append if b has enough capacity. b need not be
+// aligned.
 //
-// What lies between the fields of T is copied along with them, and may be
-// anything that was in that place in memory before. Where this matters, fill
-// gaps with blank fields too, and keep them zero.
+// The gaps between the fields of T are copied too, and can contain any data
+// that was in that memory before. If this matters, fill the gaps with blank
+// fields and keep them zero.
 //
 // The codec is an [InPlaceDecoder] and a [Sizer].
 func Fixed[T any]() Codec[T] {
@@ -94,7 +93,7 @@ func Fixed[T any]() Codec[T] {
 type fixedCodec[T any] struct {
 	id    string
 	bools []form.BoolRange
-	err   error // the verdict on T; the other fields are empty if there is one
+	err   error // why T is rejected; the other fields are then empty
 }
 
 func (c *fixedCodec[T]) ID() string { return c.id }
@@ -127,8 +126,8 @@ func (c *fixedCodec[T]) Decode(b []byte, v *T) error {
 		*v = *new(T)
 		return fmt.Errorf("codec.Fixed: %w: %d bytes, not %d", ErrMalformed, len(b), c.Size())
 	}
-	// A copy rather than an assignment: b may be unaligned, and the runtime
-	// moves large blocks faster.
+	// Copy the bytes instead of assigning a T: b can be unaligned, and the
+	// runtime copies large blocks faster.
 	if c.bools == nil {
 		copy(bytesOf(v), b)
 	} else if i, bad := form.CopyBools(bytesOf(v), b, c.bools); i >= 0 {
@@ -137,14 +136,14 @@ func (c *fixedCodec[T]) Decode(b []byte, v *T) error {
 	return nil
 }
 
-// bytesOf returns the memory of *v, which must not hold pointers.
+// bytesOf returns the memory of *v, which must not contain pointers.
 func bytesOf[T any](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
-// describe appends the description of t, to which path leads from the type that
-// Fixed was called with, to id. It also returns where t has bools, nil for
-// nowhere.
+// describe appends the description of t to id. path leads from the type that
+// Fixed was called with to t. describe also returns where t has bools, nil if
+// it has none.
 func describe(id []byte, t reflect.Type, path string) ([]byte, []form.BoolRange, error) {
 	switch t.Kind() {
 	case reflect.Bool:
@@ -217,7 +216,7 @@ func describeStruct(id []byte, t reflect.Type, path string) ([]byte, []form.Bool
 	return id, bools, nil
 }
 
-// appendRange appends r to ranges, or extends the last one if r continues it.
+// appendRange appends r to ranges, or extends the last range if r continues it.
 func appendRange(ranges []form.BoolRange, r form.BoolRange) []form.BoolRange {
 	if n := len(ranges); n > 0 && r.Each == nil {
 		last := &ranges[n-1]

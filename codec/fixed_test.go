@@ -233,8 +233,8 @@ func testRefused[T any](reason string) func(*testing.T) {
 	}
 }
 
-// TestForm is about how the values of each codec may be placed in memory. Only
-// a codec of this module has a form.
+// TestForm checks the memory layout that each codec reports for its values.
+// Only the codecs of this module report one.
 func TestForm(t *testing.T) {
 	of := func(c any) form.Kind {
 		if c, ok := c.(form.Codec); ok {
@@ -263,8 +263,8 @@ func TestForm(t *testing.T) {
 	}
 }
 
-// TestFixedBools makes each byte of an encoding the one byte that no bool can
-// be.
+// TestFixedBools sets each byte of an encoding, one at a time, to a value that
+// is invalid for a bool.
 func TestFixedBools(t *testing.T) {
 	t.Run("flags", testBools[flags](36, 0, 1, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 32))
 	t.Run("adjacent to an array", testBools[struct {
@@ -330,7 +330,7 @@ func testBools[T comparable](size int, bools ...int) func(*testing.T) {
 	}
 }
 
-// TestFixedLarge has a type of which a list of all bools would be larger than
+// TestFixedLarge uses a type for which a list of all bools would be larger than
 // the value.
 func TestFixedLarge(t *testing.T) {
 	type cell struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// TestFixedFault decodes memory of which the second half is gone.
+// TestFixedFault decodes memory whose second half is unmapped.
 func TestFixedFault(t *testing.T) {
 	type value [1 << 16]bool
 	c := codec.Fixed[value]()

@@ -16,20 +16,21 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// A hostility says what a codec owes to bytes of any origin, besides what
-// fuzzDecode asks of all.
+// A hostility specifies what a codec must guarantee for bytes of any origin, in
+// addition to the checks of fuzzDecode.
 type hostility[T any] struct {
 	codec codec.Codec[T]
-	// bound is how much memory Decode may take for n bytes.
+	// bound returns how much memory Decode may allocate for n bytes.
 	bound func(n int) int
-	// lossy says that T has values, decoded from strange bytes, of which it
-	// makes other bytes or none.
+	// lossy means that T has values, decoded from unusual bytes, whose encoding
+	// differs from those bytes or does not exist.
 	lossy bool
 	seeds []T
 }
 
-// proportional is the bound of a codec that takes up to factor bytes for each
-// one, and something for itself: a scanner, an error.
+// proportional returns the bound of a codec that allocates up to factor bytes
+// for each input byte, and a constant amount, such as for a scanner or an
+// error.
 func proportional(factor int) func(int) int {
 	return func(n int) int { return factor*n + 4096 }
 }
@@ -57,7 +58,7 @@ func FuzzHostileJSON(f *testing.F) {
 	}.fuzz(f)
 }
 
-// FuzzHostileJSONAny is about the documents that take the most memory for their
+// FuzzHostileJSONAny tests the documents that take the most memory for their
 // length.
 func FuzzHostileJSONAny(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("["), 12000)) // deeper than encoding/json goes
@@ -72,8 +73,9 @@ func FuzzHostileBinary(f *testing.F) {
 	}.fuzz(f)
 }
 
-// FuzzHostileTime has a type that decodes times in zones too far off to be
-// encoded, and does not read the seconds of a western zone as it wrote them.
+// FuzzHostileTime uses a type that decodes times in zones that are too far off
+// to be encoded. It also does not read the seconds of a zone west of UTC as it
+// wrote them.
 func FuzzHostileTime(f *testing.F) {
 	hostility[time.Time]{
 		codec: codec.Binary[time.Time](), bound: proportional(2), lossy: true,
@@ -82,10 +84,10 @@ func FuzzHostileTime(f *testing.F) {
 }
 
 // FuzzHostileGob has no bound: encoding/gob makes a map as large as the stream
-// says it will get, and a slice of up to 10 MiB before it sees an element,
-// which is why Gob is for processes that trust each other. It may not crash or
-// keep its input all the same. There is no map in the type, and inputs are
-// short, as a size believed would be all that is found.
+// declares, and a slice of up to 10 MiB before it sees an element. That is why
+// Gob is for processes that trust each other. Even so it must not crash or keep
+// its input. The type has no maps and inputs are short, because the fuzzer
+// would otherwise find only declared sizes.
 func FuzzHostileGob(f *testing.F) {
 	type node struct {
 		Name string
@@ -132,7 +134,7 @@ func (h hostility[T]) fuzz(f *testing.F) {
 			}
 			return
 		}
-		// What was decoded stays what it is when b is used for something else.
+		// The decoded value must not change when b is overwritten.
 		for i := range b {
 			b[i] ^= 0x55
 		}
@@ -151,8 +153,9 @@ func (h hostility[T]) fuzz(f *testing.F) {
 	})
 }
 
-// checkMemory decodes again and measures exactly what allocated estimates. The
-// least of a few counts, as the runtime and the tests allocate as well.
+// checkMemory decodes again and measures exactly what allocated estimates. It
+// uses the minimum of several measurements, because the runtime and the tests
+// allocate too.
 func (h hostility[T]) checkMemory(t *testing.T, b []byte) {
 	taken := uint64(math.MaxUint64)
 	for range 5 {
@@ -168,8 +171,8 @@ func (h hostility[T]) checkMemory(t *testing.T, b []byte) {
 	}
 }
 
-// allocated is how much memory the process has ever allocated. It is quick to
-// read, exact for large blocks, and counts small ones some time later.
+// allocated returns how much memory the process has allocated in total. The
+// call is fast. It counts large blocks exactly, and small ones with a delay.
 func allocated() uint64 {
 	sample := samples.Get().(*[1]metrics.Sample)
 	defer samples.Put(sample)
@@ -179,9 +182,8 @@ func allocated() uint64 {
 
 var samples = sync.Pool{New: func() any { return &[1]metrics.Sample{{Name: "/gc/heap/allocs:bytes"}} }}
 
-// FuzzInPlaceChanging decodes bytes that change from the one input to the other
-// and back while the codecs read them in place. Under -race they change between
-// the calls.
+// FuzzInPlaceChanging decodes bytes that alternate between two inputs while the
+// codecs read them in place. Under -race they change between the calls.
 func FuzzInPlaceChanging(f *testing.F) {
 	f.Add([]byte("a\x00b\x00c\x00d\x00"), []byte("\x3C\xD8\x88\xDF\x3C\xD8\x88\xDF"))
 	f.Add(bytes.Repeat([]byte("a\x00"), 200), bytes.Repeat([]byte("\xFF\x2F"), 200))
@@ -229,13 +231,13 @@ func FuzzInPlaceChanging(f *testing.F) {
 				}
 				continue
 			}
-			// A bool that is neither 0 nor 1 would not be read back.
+			// A bool that is neither 0 nor 1 would not decode.
 			enc, err := fixed.Append(nil, v)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := fixed.Decode(enc, &v); err != nil {
-				t.Fatalf("Decode let something else than a bool through: %v", err)
+				t.Fatalf("Decode stored an invalid bool: %v", err)
 			}
 		}
 	})

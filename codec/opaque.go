@@ -1,10 +1,10 @@
 package codec
 
-// Opaque returns the codec of bytes under any ID: what [Bytes] is for its own.
-// It is for tools that handle values of types that they do not have, such as a
-// program that shows what is in any segment. IDs of other codecs are in the
-// Info of a name. Whoever stores by it sees to it that the bytes are an
-// encoding of that ID.
+// Opaque returns the codec of bytes with the given ID. Otherwise it is like
+// [Bytes]. It is for tools that handle values without having their types, such
+// as a program that shows the content of any segment. The ID of another codec
+// is in sharedseg.Info.Codec. A caller that stores bytes must make sure that
+// they are an encoding with that ID.
 //
 // The codec is an [InPlaceDecoder].
 func Opaque(id string) Codec[[]byte] { return opaqueCodec{id: id} }

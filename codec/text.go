@@ -11,13 +11,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/form"
 )
 
-// String returns the codec of strings that are carried as they are: UTF-8, by
-// the convention of Go. Its ID is "string/utf-8".
+// String returns the codec of strings whose bytes are stored unchanged, by
+// convention as UTF-8. Its ID is "string/utf-8".
 //
-// Neither Append nor Decode looks at the bytes: a string that is not valid
-// UTF-8 arrives unchanged, and a string from a foreign process may not be
-// valid UTF-8. There are no errors. Decode allocates the string and nothing
-// else.
+// Neither Append nor Decode checks the bytes. A string that is not valid UTF-8
+// arrives unchanged, and a string from another process may not be valid UTF-8.
+// Append and Decode do not fail. Decode allocates only the string.
 //
 // The codec is an [InPlaceDecoder].
 func String() Codec[string] { return stringCodec{} }
@@ -37,19 +36,18 @@ func (c stringCodec) DecodeInPlace(b []byte, v *string) error { return c.Decode(
 
 func (stringCodec) Form() form.Form { return form.Form{Kind: form.String} }
 
-// UTF16 returns the codec of strings that are carried as C programs on Windows
-// keep them in a wchar_t array: UTF-16, little-endian on every machine, ended
-// by a NUL unit of two bytes. Its ID is "string/utf-16le".
+// UTF16 returns the codec of strings that are stored like the wchar_t arrays of
+// C programs on Windows: UTF-16, little-endian on every machine, with a NUL
+// unit of two bytes at the end. Its ID is "string/utf-16le".
 //
-// Append refuses a string with a NUL ("\x00") in it, which would end the
-// string early, with an error wrapping [ErrInvalid]. Bytes that are not valid
-// UTF-8, those of an encoded surrogate among them, become U+FFFD each.
+// Append fails with an error that wraps [ErrInvalid] if the string contains a
+// NUL ("\x00"), which would end it early. Each byte that is not part of valid
+// UTF-8 becomes U+FFFD. Encoded surrogates are not valid.
 //
-// Decode reads up to the first NUL unit, or to the end of b where there is
-// none; what follows is ignored, and so is a single byte left over at the end.
-// No bytes at all are the empty string. A surrogate without its other half
-// becomes U+FFFD. There are no errors. Decode allocates the string and nothing
-// else.
+// Decode reads up to the first NUL unit, or to the end of b if there is none.
+// It ignores what follows, and a single byte at the end. No bytes decode to the
+// empty string. A surrogate without its other half becomes U+FFFD. Decode does
+// not fail. It allocates only the string.
 //
 // The codec is an [InPlaceDecoder].
 func UTF16() Codec[string] { return utf16Codec{} }
@@ -62,8 +60,8 @@ func (utf16Codec) Append(b []byte, v string) ([]byte, error) {
 	if i := strings.IndexByte(v, 0); i >= 0 {
 		return b, fmt.Errorf("codec.UTF16: %w: byte %d of the string is NUL, which ends a string in this encoding", ErrInvalid, i)
 	}
-	// A byte of UTF-8 never makes more than one unit. Only where that bound
-	// does not fit is it worth counting what does.
+	// A byte of UTF-8 never becomes more than one unit. Count the units only if
+	// there is not enough room for that many.
 	units := len(v)
 	if units >= (cap(b)-len(b))/2 {
 		units = 0
@@ -86,8 +84,8 @@ func (c utf16Codec) DecodeInPlace(b []byte, v *string) error { return c.Decode(b
 
 func (utf16Codec) Form() form.Form { return form.Form{Kind: form.UTF16} }
 
-// putUTF16 writes v and a terminator to dst, which has room for them, and
-// returns their length in bytes.
+// putUTF16 writes v and a terminator to dst, which has enough room, and returns
+// their length in bytes.
 func putUTF16(dst []byte, v string) (n int) {
 	for len(v) > 0 {
 		if len(v) >= 4 {

@@ -10,7 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// units returns u as UTF-16LE, not terminated.
+// units returns u as UTF-16LE, without a terminator.
 func units(u ...uint16) string {
 	var b []byte
 	for _, x := range u {
@@ -78,8 +78,8 @@ func TestUTF16Decode(t *testing.T) {
 	}
 }
 
-// TestUTF16Lengths puts characters of every width at every place around the
-// sizes that the implementation works in.
+// TestUTF16Lengths puts characters of every width at every position around the
+// block sizes of the implementation.
 func TestUTF16Lengths(t *testing.T) {
 	for _, c := range []string{"a", "é", "日", "🎈"} {
 		for n := range 300 {
@@ -92,7 +92,7 @@ func TestUTF16Lengths(t *testing.T) {
 	}
 }
 
-// FuzzDecodeUTF16 has package utf16 for an oracle.
+// FuzzDecodeUTF16 compares with package utf16.
 func FuzzDecodeUTF16(f *testing.F) {
 	f.Add([]byte(units('a', 'b', 0)))
 	f.Add([]byte(units(0xD83C, 0xDF88, 0xD83C, 'a')))
@@ -117,7 +117,7 @@ func FuzzDecodeUTF16(f *testing.F) {
 	})
 }
 
-// FuzzAppendUTF16 has package utf16 for an oracle.
+// FuzzAppendUTF16 compares with package utf16.
 func FuzzAppendUTF16(f *testing.F) {
 	f.Add("Questa è una stringa di test")
 	f.Add("a\xff🎈\xed\xa0\x80")
