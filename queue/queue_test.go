@@ -520,8 +520,8 @@ func TestRefused(t *testing.T) {
 	_, err = queue.Create(name, codec.Fixed[int64](), nil)
 	is(t, "Create", err, fs.ErrExist)
 	for what, o := range map[string]*queue.Options{
-		"its Depth is 64, asked for is 65":  {Depth: 65},
-		"its Capacity is 8, asked for is 9": {Capacity: 9},
+		"its Depth is 64, want 65":  {Depth: 65},
+		"its Capacity is 8, want 9": {Capacity: 9},
 	} {
 		_, err := queue.Open(name, codec.Fixed[int64](), o)
 		if is(t, what, err, sharedseg.ErrIncompatible); !strings.Contains(err.Error(), what) {

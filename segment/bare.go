@@ -65,7 +65,7 @@ func openBare[T any](name string, size int, c codec.Codec[T], o *Options) (*Bare
 		return nil, fmt.Errorf("%w: size is %d", fs.ErrInvalid, size)
 	}
 	if sized, ok := c.(codec.Sizer); ok && sized.Size() > size {
-		return nil, fmt.Errorf("%w: size is %d bytes, each value has %d", sharedseg.ErrTooLarge, size, sized.Size())
+		return nil, fmt.Errorf("%w: size is %d bytes, each value takes %d", sharedseg.ErrTooLarge, size, sized.Size())
 	}
 	place := o.place(name)
 	m, err := member.JoinBare(&place, size, o.Persist)

@@ -59,7 +59,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// describe is the value of a T, by its codec's ID.
+// describe returns v as a Value, according to the ID of its codec.
 func describe[T any](t testing.TB, v T) fixed.Value {
 	t.Helper()
 	c := codec.Fixed[T]()
@@ -74,7 +74,7 @@ func describe[T any](t testing.TB, v T) fixed.Value {
 
 func text(v fixed.Value) string { return string(v.AppendText(nil, 1<<20)) }
 
-// What an ID says of a type is what the compiler says.
+// The layout in an ID is that of the compiler.
 func TestLayoutIsTheCompilers(t *testing.T) {
 	l, err := fixed.Parse(codec.Fixed[everything]().ID())
 	must(t, err)
@@ -165,13 +165,13 @@ M [[1 2 3] [4 5 -6]]
 	}
 }
 
-// What is written as JSON, encoding/json reads into the same type.
+// encoding/json reads the JSON of a value into the same type.
 func TestJSON(t *testing.T) {
 	finite := sample
 	finite.Ins[1].Pos[1], finite.C64, finite.C = 0, 0, 0
 	var got struct {
 		everything
-		C64, C any // which JSON has no numbers for
+		C64, C any // arrays in JSON
 	}
 	b := describe(t, finite).AppendJSON(nil)
 	if err := json.Unmarshal(b, &got); err != nil || got.everything != finite {
@@ -186,7 +186,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// What a value is shown as, sets it.
+// Set accepts the text and the JSON of a value.
 func TestSet(t *testing.T) {
 	v, zero := describe(t, sample), describe(t, everything{})
 	must(t, zero.Set(string(v.AppendJSON(nil))))
@@ -212,7 +212,7 @@ func TestSet(t *testing.T) {
 	} {
 		part, err := v.At(c.path)
 		must(t, err)
-		if c.path == "C" { // a list is JSON, a scalar is as Go writes it
+		if c.path == "C" { // a list is JSON, a scalar is in Go's syntax
 			err = v.Set(`{"C": ` + c.text + `}`)
 		} else {
 			err = part.Set(c.text)
@@ -235,7 +235,7 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// A number is what the ID's byte order makes of it, whatever this machine's is.
+// Numbers are read in the byte order of the ID, on any machine.
 func TestByteOrders(t *testing.T) {
 	for order, want := range map[string]string{"le": "{A 513, F 1, C (1+2i)}", "be": "{A 258, F 1, C (1+2i)}"} {
 		l, err := fixed.Parse("fixed/" + order + ":{A uint16@0;F float32@4;C complex64@8}#16")
@@ -263,7 +263,7 @@ func TestForeignBool(t *testing.T) {
 		t.Error(got)
 	}
 	if _, err := l.Value([]byte{0, 0}); err == nil {
-		t.Error("two bytes are a value of one")
+		t.Error("a value of one byte was made from two")
 	}
 }
 
@@ -287,8 +287,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// FuzzFixed shows values of types that are described by anything, and sets each
-// part to what it is shown as.
+// FuzzFixed shows values of arbitrary types, and sets each part to its own
+// text.
 func FuzzFixed(f *testing.F) {
 	whole, err := codec.Fixed[everything]().Append(nil, sample)
 	must(f, err)
@@ -305,7 +305,7 @@ func FuzzFixed(f *testing.F) {
 			}
 			return
 		}
-		if l.Type.Size <= 1<<16 { // any such bytes are a value
+		if l.Type.Size <= 1<<16 { // all bytes of that size are a value
 			b = append(b, make([]byte, l.Type.Size)...)[:l.Type.Size]
 		}
 		v, err := l.Value(b)
@@ -319,7 +319,7 @@ func FuzzFixed(f *testing.F) {
 		}
 		for _, r := range shown {
 			if !unicode.IsPrint(r) {
-				t.Fatalf("what is no character is shown: %q", shown)
+				t.Fatalf("a character that is not printable is shown: %q", shown)
 			}
 		}
 		if n := len(v.AppendText(nil, 10)); n > 10+2*len(id)+len(b)*4+100 {
@@ -334,7 +334,7 @@ func FuzzFixed(f *testing.F) {
 			if err != nil {
 				t.Fatalf("At(%s): %v", p, err)
 			}
-			if strings.Contains(text(leaf), "0x") || strings.Contains(text(leaf), "NaN") { // bools that are none; any NaN is one
+			if strings.Contains(text(leaf), "0x") || strings.Contains(text(leaf), "NaN") { // invalid bools, and NaNs of any bits
 				continue
 			}
 			before := text(at)

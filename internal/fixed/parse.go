@@ -1,7 +1,6 @@
-// Package fixed reads the IDs that codec.Fixed makes, which describe a type
-// down to the last byte. So a program that does not have the type can show a
-// value, or change it, field by field. IDs and values may be anything that a
-// peer wrote.
+// Package fixed parses the IDs of codec.Fixed, which describe a type
+// completely. So a program without the type can show and change a value field
+// by field. IDs and values are untrusted.
 package fixed
 
 import (
@@ -14,19 +13,19 @@ import (
 	"strings"
 )
 
-// Prefix is what the IDs begin with.
+// Prefix is the beginning of every ID.
 const Prefix = "fixed/"
 
-// maxDepth is how deep types may be nested. Go programs come nowhere near it.
+// maxDepth limits how deep types can be nested. Go programs are far below it.
 const maxDepth = 100
 
-// maxSize is the size of the largest value that is described, in bytes: 2^47.
+// maxSize is the largest supported size of a value, in bytes: 2^47.
 const maxSize = 1 << 47
 
 // ErrID is wrapped by the errors of Parse.
 var ErrID = errors.New("not an ID of codec.Fixed")
 
-// Layout is what an ID says: a type, and the byte order of its numbers.
+// Layout is the content of an ID: a type, and the byte order of its numbers.
 type Layout struct {
 	Order binary.ByteOrder
 	Type  *Type
@@ -38,7 +37,7 @@ type Type struct {
 	Size   int64   // in bytes, positive
 	Elem   *Type   // of an array
 	Len    int64   // of an array, positive
-	Fields []Field // of a struct, in the order of their offsets, gaps left out
+	Fields []Field // of a struct, in the order of their offsets, without blank fields
 }
 
 // Field is a field of a struct.
@@ -60,7 +59,8 @@ func init() {
 	}
 }
 
-// Parse reads an ID. The grammar is that of codec.Fixed. Errors wrap ErrID.
+// Parse parses an ID. The grammar is documented at codec.Fixed. Errors wrap
+// ErrID.
 func Parse(id string) (*Layout, error) {
 	rest, ok := strings.CutPrefix(id, Prefix)
 	l := &Layout{Order: binary.LittleEndian}
@@ -69,7 +69,7 @@ func Parse(id string) (*Layout, error) {
 	case ok && strings.HasPrefix(rest, "be:"):
 		l.Order = binary.BigEndian
 	default:
-		return nil, fmt.Errorf("%w: fixed/le: or fixed/be: is missing at its beginning", ErrID)
+		return nil, fmt.Errorf("%w: it must begin with fixed/le: or fixed/be: and a type", ErrID)
 	}
 	p := parser{id: id, at: len(Prefix) + len("le:")}
 	var err error
@@ -77,12 +77,12 @@ func Parse(id string) (*Layout, error) {
 		return nil, err
 	}
 	if p.at != len(id) {
-		return nil, p.failed("more follows")
+		return nil, p.failed("unexpected text after the type")
 	}
 	return l, nil
 }
 
-// parser is at a position of an ID.
+// parser is a position in an ID.
 type parser struct {
 	id string
 	at int
@@ -92,7 +92,7 @@ func (p *parser) failed(what string) error {
 	return fmt.Errorf("%w: at byte %d: %s", ErrID, p.at, what)
 }
 
-// accept reports whether text comes next, and passes it.
+// accept skips text and reports true, if text comes next.
 func (p *parser) accept(text string) bool {
 	if !strings.HasPrefix(p.id[p.at:], text) {
 		return false
@@ -101,7 +101,7 @@ func (p *parser) accept(text string) bool {
 	return true
 }
 
-// number passes a decimal number, of at most maxSize, without leading zeros.
+// number parses a decimal number of at most maxSize, without leading zeros.
 func (p *parser) number() (int64, error) {
 	end := p.at
 	for end < len(p.id) && '0' <= p.id[end] && p.id[end] <= '9' {
@@ -110,7 +110,7 @@ func (p *parser) number() (int64, error) {
 	digits := p.id[p.at:end]
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n > maxSize || digits[0] == '0' && len(digits) > 1 {
-		return 0, p.failed("a number is missing, or too large")
+		return 0, p.failed("a number is missing or too large")
 	}
 	p.at = end
 	return n, nil
@@ -131,20 +131,20 @@ func (p *parser) parseType(depth int) (*Type, error) {
 	}
 	t := scalars[p.id[p.at:end]]
 	if t == nil {
-		return nil, p.failed("no such type")
+		return nil, p.failed("unknown type")
 	}
 	p.at = end
 	return t, nil
 }
 
-// parseArray parses what follows the opening bracket of an array.
+// parseArray parses an array behind its opening bracket.
 func (p *parser) parseArray(depth int) (*Type, error) {
 	n, err := p.number()
 	if err != nil {
 		return nil, err
 	}
 	if !p.accept("]") || n == 0 {
-		return nil, p.failed("the length of an array is wrong")
+		return nil, p.failed("invalid length of an array")
 	}
 	elem, err := p.parseType(depth + 1)
 	if err != nil {
@@ -156,21 +156,21 @@ func (p *parser) parseArray(depth int) (*Type, error) {
 	return &Type{Kind: reflect.Array, Size: n * elem.Size, Elem: elem, Len: n}, nil
 }
 
-// parseStruct parses what follows the opening brace of a struct.
+// parseStruct parses a struct behind its opening brace.
 func (p *parser) parseStruct(depth int) (*Type, error) {
 	t := &Type{Kind: reflect.Struct}
 	names := map[string]bool{}
 	end := int64(0) // of the last field
 	for first := true; !p.accept("}#"); first = false {
 		if !first && !p.accept(";") {
-			return nil, p.failed("a struct is not ended")
+			return nil, p.failed("a struct does not end")
 		}
 		name, _, found := strings.Cut(p.id[p.at:], " ")
 		if !found || !token.IsIdentifier(name) {
-			return nil, p.failed("the name of a field is wrong")
+			return nil, p.failed("invalid name of a field")
 		}
 		if names[name] && name != "_" {
-			return nil, p.failed("a field is there twice")
+			return nil, p.failed("duplicate field")
 		}
 		names[name] = true
 		p.at += len(name) + 1

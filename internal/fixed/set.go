@@ -10,10 +10,11 @@ import (
 	"strings"
 )
 
-// Set changes the value, in its bytes, to what text says. A number or bool is
-// written as in Go, an array or struct as in JSON; an array of uint8 may also
-// be a quoted text, which zeros follow. Of a struct, the fields that text does
-// not name stay. After an error some of the value may have changed.
+// Set changes the bytes of the value to the value that text describes. A number
+// or bool is written as in Go, an array or struct as in JSON. An array of uint8
+// can also be a quoted text, which is padded with zeros. Fields of a struct
+// that text does not name stay unchanged. After an error part of the value may
+// have changed.
 func (v Value) Set(text string) error {
 	switch v.typ.Kind {
 	case reflect.Array, reflect.Struct:
@@ -21,14 +22,14 @@ func (v Value) Set(text string) error {
 		return v.setScalar(text)
 	}
 	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber() // which loses nothing of large ones
+	d.UseNumber() // preserves large numbers
 	var x any
 	err := d.Decode(&x)
 	if err == nil && d.Decode(new(any)) != io.EOF {
-		err = errors.New("more follows")
+		err = errors.New("text follows the value")
 	}
 	if err != nil {
-		return fmt.Errorf("%.60q is not the JSON of %v: %w", text, v.typ, err)
+		return fmt.Errorf("%.60q is not %v in JSON: %w", text, v.typ, err)
 	}
 	return v.setJSON(x)
 }
@@ -72,7 +73,7 @@ func (v Value) setList(x []any) error {
 		half := scalars["float"+strconv.Itoa(4*int(v.typ.Size))]
 		re.typ, im.typ = half, half
 		if len(x) != 2 {
-			return fmt.Errorf("a list of %d is not a value of %v: it has two numbers", len(x), v.typ)
+			return fmt.Errorf("a list of %d is not a value of %v, which has two numbers", len(x), v.typ)
 		}
 		return errors.Join(re.setJSON(x[0]), im.setJSON(x[1]))
 	case reflect.Array:
@@ -95,7 +96,7 @@ func (v Value) setString(x string) error {
 		return v.setScalar(x)
 	}
 	if len(x) > len(v.b) {
-		return fmt.Errorf("a text of %d bytes is not a value of %v", len(x), v.typ)
+		return fmt.Errorf("a text of %d bytes does not fit into %v", len(x), v.typ)
 	}
 	clear(v.b[copy(v.b, x):])
 	return nil

@@ -11,23 +11,24 @@ import (
 	"unicode/utf8"
 )
 
-// Value is a value in its encoding, or a part of one. Its bytes are those that
-// it was made of: Set changes them.
+// Value is an encoded value, or a part of one. It refers to the bytes of the
+// encoding, which Set changes.
 type Value struct {
 	layout *Layout
 	typ    *Type
 	b      []byte
 }
 
-// Value is the value whose encoding is b, which must have the type's size.
+// Value returns the value whose encoding is b. The length of b must be the
+// type's size.
 func (l *Layout) Value(b []byte) (Value, error) {
 	if int64(len(b)) != l.Type.Size {
-		return Value{}, fmt.Errorf("the value has %d bytes, its codec's have %d", len(b), l.Type.Size)
+		return Value{}, fmt.Errorf("the value has %d bytes, its type has %d", len(b), l.Type.Size)
 	}
 	return Value{l, l.Type, b}, nil
 }
 
-// Type is the value's type.
+// Type returns the value's type.
 func (v Value) Type() *Type { return v.typ }
 
 func (v Value) field(f *Field) Value {
@@ -39,8 +40,8 @@ func (v Value) elem(i int64) Value {
 	return Value{v.layout, v.typ.Elem, v.b[i*n : (i+1)*n]}
 }
 
-// At is the part that a path leads to, such as A, A.B or A.B[3].C. The empty
-// path leads to the value itself.
+// At returns the part of the value with the given path, such as A, A.B or
+// A.B[3].C. The empty path is the value itself.
 func (v Value) At(path string) (Value, error) {
 	for at, first := 0, true; at < len(path); first = false {
 		next, err := 0, error(nil)
@@ -52,7 +53,7 @@ func (v Value) At(path string) (Value, error) {
 		case first:
 			v, next, err = v.named(path, at)
 		default:
-			err = fmt.Errorf("in %q a dot or a bracket is missing after %q", path, path[:at])
+			err = fmt.Errorf("%q needs a dot or a bracket after %q", path, path[:at])
 		}
 		if err != nil {
 			return v, err
@@ -62,8 +63,8 @@ func (v Value) At(path string) (Value, error) {
 	return v, nil
 }
 
-// named is the field whose name begins at a position of a path. It returns
-// where the name ends.
+// named returns the field whose name begins at the given position of a path,
+// and the position where the name ends.
 func (v Value) named(path string, at int) (Value, int, error) {
 	name := path[at:]
 	if end := strings.IndexAny(name, ".["); end >= 0 {
@@ -80,19 +81,19 @@ func (v Value) named(path string, at int) (Value, int, error) {
 	return v, 0, fmt.Errorf("%s has no field %q; it has %s", where(path[:max(at-1, 0)]), name, v.typ.names())
 }
 
-// index is the element whose opening bracket stands at a position of a path. It
-// returns where the closing one ends.
+// index returns the element whose opening bracket is at the given position of a
+// path, and the position after the closing bracket.
 func (v Value) index(path string, at int) (Value, int, error) {
 	text, _, found := strings.Cut(path[at+1:], "]")
 	i, err := strconv.ParseUint(text, 10, 63)
 	if !found || err != nil {
-		return v, 0, fmt.Errorf("in %q a number and a bracket are to follow %q", path, path[:at+1])
+		return v, 0, fmt.Errorf("%q needs a number and a bracket after %q", path, path[:at+1])
 	}
 	if v.typ.Kind != reflect.Array {
 		return v, 0, fmt.Errorf("%s has no elements: it is %v", where(path[:at]), v.typ)
 	}
 	if i >= uint64(v.typ.Len) {
-		return v, 0, fmt.Errorf("%s has no element %d: it has %d, from 0 on", where(path[:at]), i, v.typ.Len)
+		return v, 0, fmt.Errorf("%s has no element %d: it has %d, starting at 0", where(path[:at]), i, v.typ.Len)
 	}
 	return v.elem(int64(i)), at + len(text) + 2, nil
 }
@@ -104,7 +105,7 @@ func where(path string) string {
 	return path
 }
 
-// names lists some of a struct's fields.
+// names lists the names of a struct's fields, up to a limit.
 func (t *Type) names() string {
 	const most = 20
 	var b strings.Builder
@@ -124,7 +125,7 @@ func (t *Type) names() string {
 	return b.String()
 }
 
-// String is the type as Go writes it; of a struct, "a struct".
+// String returns the type as Go writes it, or "a struct".
 func (t *Type) String() string {
 	switch t.Kind {
 	case reflect.Array:
@@ -135,7 +136,7 @@ func (t *Type) String() string {
 	return t.Kind.String()
 }
 
-// flat reports whether a value is shown in one piece: a scalar, or an array of
+// flat reports whether a value is shown as one piece: a scalar, or an array of
 // flat values.
 func (t *Type) flat() bool {
 	for t.Kind == reflect.Array {
@@ -144,9 +145,9 @@ func (t *Type) flat() bool {
 	return t.Kind != reflect.Struct
 }
 
-// Leaves are the parts of a value that are shown in one piece, with the paths
-// that lead to them: scalars, and arrays of scalars. The path of a value that
-// is one itself is empty.
+// Leaves returns the parts of a value that are shown as one piece, which are
+// scalars and arrays of scalars, with their paths. If the value itself is such
+// a part, its path is empty.
 func (v Value) Leaves() iter.Seq2[string, Value] {
 	return func(yield func(string, Value) bool) { v.leaves("", yield) }
 }
@@ -175,9 +176,9 @@ func (v Value) leaves(path string, yield func(string, Value) bool) bool {
 	return true
 }
 
-// AppendText appends the value as people read it, on one line: 1.5, [1 2 3], {A
-// 1, B true}. An array of uint8 that holds text is quoted. It stops once it has
-// appended limit bytes or more.
+// AppendText appends the value in a readable form, on one line: 1.5, [1 2 3],
+// {A 1, B true}. An array of uint8 that contains text is quoted. AppendText
+// stops after it has appended limit bytes or more.
 func (v Value) AppendText(b []byte, limit int) []byte {
 	return v.appendText(b, len(b)+limit)
 }
@@ -217,8 +218,9 @@ func (v Value) appendText(b []byte, end int) []byte {
 	return v.appendNumber(b)
 }
 
-// text is the text in an array of uint8: printable characters, then zeros to
-// the end, at least one unless it has 8 bytes or more.
+// text returns the text in an array of uint8: printable characters, followed by
+// zeros up to the end. An array of fewer than 8 bytes must have at least one
+// zero.
 func (v Value) text() (string, bool) {
 	if v.typ.Elem.Kind != reflect.Uint8 {
 		return "", false
@@ -240,12 +242,11 @@ func (v Value) appendBool(b []byte) []byte {
 	case 1:
 		return append(b, "true"...)
 	}
-	return append(b, fmt.Sprintf("%#02x", v.b[0])...) // which no Go program reads
+	return append(b, fmt.Sprintf("%#02x", v.b[0])...) // invalid in Go
 }
 
 // AppendJSON appends the value as JSON: an object for a struct, arrays for
-// arrays and complex numbers, and strings for the floats that JSON has no
-// numbers for.
+// arrays and complex numbers, and strings for NaN and the infinities.
 func (v Value) AppendJSON(b []byte) []byte {
 	switch v.typ.Kind {
 	case reflect.Array:
@@ -301,7 +302,7 @@ func (v Value) appendNumber(b []byte) []byte {
 	return strconv.AppendUint(b, v.bits(), 10)
 }
 
-// bits is a number of up to 8 bytes.
+// bits returns the bits of a number of up to 8 bytes.
 func (v Value) bits() uint64 {
 	switch len(v.b) {
 	case 1:
@@ -342,7 +343,7 @@ func (v Value) putFloat(f float64) {
 	v.putBits(math.Float64bits(f))
 }
 
-// halves are the two numbers of a complex one.
+// halves returns the real and the imaginary part of a complex number.
 func (v Value) halves() (re, im Value) {
 	n := len(v.b) / 2
 	return Value{v.layout, nil, v.b[:n]}, Value{v.layout, nil, v.b[n:]}

@@ -1,5 +1,5 @@
-// Package payload puts a T into a slot of shared memory and takes it out again,
-// as its codec says.
+// Package payload stores values of a type T in slots of shared memory and loads
+// them, with a codec.
 package payload
 
 import (
@@ -15,30 +15,30 @@ import (
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
-// Payload places values of type T in slots. Its methods may be called
+// Payload stores and loads values of type T. Its methods may be called
 // concurrently.
 type Payload[T any] struct {
 	layout.Slots
 
-	// Plain says that a T may be assigned to and from a slot, by layout.Get and
-	// layout.Put, and that neither Get nor Put is called.
+	// Plain means that the encoding is the memory of a T. Use layout.Put and
+	// layout.Get instead of Put and Get.
 	Plain bool
-	// Direct says that the codec is one of ours: values are taken out by Get,
-	// to any *v, the stack included, and nothing panics.
+	// Direct means that the codec is one of this module's. Get decodes values
+	// to any *v, also on the stack, and nothing panics.
 	Direct bool
-	// Copied says that the codec must not see bytes that change: Copy makes a
-	// private copy, and Decode decodes that. A codec that is neither Direct nor
-	// Copied decodes by DecodeInPlace.
+	// Copied means that the codec must not see bytes that change. Copy makes a
+	// private copy, and Decode decodes it. A codec that is neither Direct nor
+	// Copied decodes with DecodeInPlace.
 	Copied bool
 
 	form    form.Form
 	remedy  string
-	inPlace codec.InPlaceDecoder[T] // nil if the codec is none; Copied is then set
+	inPlace codec.InPlaceDecoder[T] // nil if Copied
 	codec   codec.Codec[T]
 }
 
-// New returns the payload of a codec in slots. remedy says what to do about a
-// value that does not decode.
+// New returns the payload of a codec in slots. remedy is the advice in errors
+// about a value that does not decode.
 func New[T any](c codec.Codec[T], slots layout.Slots, remedy string) Payload[T] {
 	p := Payload[T]{Slots: slots, codec: c, remedy: remedy}
 	p.inPlace, _ = c.(codec.InPlaceDecoder[T])
@@ -50,9 +50,9 @@ func New[T any](c codec.Codec[T], slots layout.Slots, remedy string) Payload[T] 
 	return p
 }
 
-// Get decodes the value of a slot, if the payload is Direct but not Plain, into
-// *v, whose memory it uses again for bytes. It is void if the slot changed
-// meanwhile.
+// Get decodes the value of a slot into *v, if the payload is Direct but not
+// Plain. It reuses the memory of a byte slice in *v. If the slot changed in the
+// meantime, the result is invalid.
 func (p *Payload[T]) Get(slot layout.Slot, v *T) error {
 	b, err := p.Value(slot)
 	if err != nil {
@@ -87,7 +87,8 @@ func notBool(i int, b byte) error {
 	return fmt.Errorf("%w: the bool at byte %d is %#02x", codec.ErrMalformed, i, b)
 }
 
-// Bytes is the encoding in a slot, in place, its capacity cut.
+// Bytes returns the encoding in a slot, in place, with its capacity cut to its
+// length.
 func (p *Payload[T]) Bytes(slot layout.Slot) ([]byte, error) {
 	if p.Plain {
 		n := int(unsafe.Sizeof(*new(T)))
@@ -96,8 +97,8 @@ func (p *Payload[T]) Bytes(slot layout.Slot) ([]byte, error) {
 	return p.Value(slot)
 }
 
-// In is the T in b, what Bytes returned or room for it, if the payload is
-// Plain; else it is nil.
+// In returns b as a T if the payload is Plain, and nil otherwise. b is the
+// result of Bytes, Space or Private.
 func (p *Payload[T]) In(b []byte) *T {
 	if !p.Plain || len(b) < int(unsafe.Sizeof(*new(T))) {
 		return nil
@@ -105,8 +106,8 @@ func (p *Payload[T]) In(b []byte) *T {
 	return (*T)(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
-// Private is memory for an encoding of n bytes that lies as in a slot, so that
-// In finds a T in it.
+// Private allocates memory for an encoding of n bytes, aligned so that In
+// works.
 func (p *Payload[T]) Private(n int) []byte {
 	if p.Plain {
 		return unsafe.Slice((*byte)(unsafe.Pointer(new(T))), n)
@@ -114,8 +115,7 @@ func (p *Payload[T]) Private(n int) []byte {
 	return make([]byte, n)
 }
 
-// Sized returns the number of bytes that each value has, if it is always the
-// same.
+// Sized returns the size of every encoding, in bytes, if it is fixed.
 func (p *Payload[T]) Sized() (n int, ok bool) {
 	if p.Plain {
 		return int(unsafe.Sizeof(*new(T))), true
@@ -126,8 +126,8 @@ func (p *Payload[T]) Sized() (n int, ok bool) {
 	return 0, false
 }
 
-// DecodeInPlace has the codec decode the value of a slot into *v, which it
-// might keep. It is void if the slot changed meanwhile.
+// DecodeInPlace has the codec decode the value of a slot into *v. The codec may
+// keep v. If the slot changed in the meantime, the result is invalid.
 func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
 	b, err := p.Value(slot)
 	if err != nil {
@@ -139,14 +139,14 @@ func (p *Payload[T]) DecodeInPlace(slot layout.Slot, v *T) error {
 	return nil
 }
 
-// Copy copies the encoding in a slot to *private, whose memory it uses again.
+// Copy copies the encoding in a slot to *private, and reuses its memory.
 func (p *Payload[T]) Copy(slot layout.Slot, private *[]byte) error {
 	b, err := p.Value(slot)
 	*private = append((*private)[:0], b...)
 	return err
 }
 
-// Decode decodes what Copy copied.
+// Decode decodes a copy made by Copy.
 func (p *Payload[T]) Decode(private []byte, v *T) error {
 	if err := p.codec.Decode(private, v); err != nil {
 		return p.undecodable(len(private), err)
@@ -154,13 +154,13 @@ func (p *Payload[T]) Decode(private []byte, v *T) error {
 	return nil
 }
 
-// Undecodable says what it means that a codec returned err for n bytes: a peer
-// with the same codec stored a value of another shape, as programs of two
-// versions do. It is codec.ErrMalformed, and whatever else err is. Only a
-// length that no value of the codec has is layout.ErrCorrupt.
+// Undecodable explains the error err of a codec for n bytes: a peer with the
+// same codec stored a value that does not fit T, as programs of two versions
+// do. The result wraps codec.ErrMalformed and err. If n is not the fixed size
+// of the codec, the result wraps layout.ErrCorrupt instead.
 func Undecodable[T any](c codec.Codec[T], n int, err error, remedy string) error {
 	if sized, ok := c.(codec.Sizer); ok && n != sized.Size() {
-		return fmt.Errorf("%w: a slot holds %d bytes, each value has %d", layout.ErrCorrupt, n, sized.Size())
+		return fmt.Errorf("%w: a slot holds %d bytes, each value takes %d", layout.ErrCorrupt, n, sized.Size())
 	}
 	if !errors.Is(err, codec.ErrMalformed) {
 		err = fmt.Errorf("%w: %w", codec.ErrMalformed, err)
@@ -172,9 +172,9 @@ func (p *Payload[T]) undecodable(n int, err error) error {
 	return Undecodable(p.codec, n, err, p.remedy)
 }
 
-// Put encodes *v into a slot and returns the length of the encoding. An
-// encoding that does not fit is ErrTooLarge. After an error the slot's content
-// is void.
+// Put encodes *v into a slot and returns the length of the encoding. It returns
+// ErrTooLarge if the encoding does not fit. After an error the slot's content
+// is undefined.
 func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 	space := p.Space(slot)
 	switch p.form.Kind {
@@ -187,8 +187,8 @@ func (p *Payload[T]) Put(slot layout.Slot, v *T) (n int, err error) {
 		n = len(from)
 		copy(space, from)
 	default:
-		// The codec appends in place; an encoding that does not fit moves to
-		// the heap.
+		// The codec appends in place. An encoding that does not fit is on the
+		// heap.
 		b, err := p.codec.Append(space[:0], *v)
 		if err != nil {
 			return 0, err

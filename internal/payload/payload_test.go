@@ -17,7 +17,7 @@ import (
 
 const capacity = 64
 
-// slots is the slot area of a segment in private memory.
+// slots returns the slots of a segment in private memory.
 func slots(t testing.TB) layout.Slots {
 	t.Helper()
 	g := &layout.Geometry{Kind: layout.KindSegment, Slots: 2, Capacity: capacity}
@@ -32,8 +32,8 @@ type point struct{ X, Y int64 }
 
 type toggles struct{ On, Off bool }
 
-// exclaimer is a codec of somebody else's, which decodes in place and keeps
-// what it is given.
+// exclaimer is a codec from outside the module. It decodes in place and keeps
+// its arguments.
 type exclaimer struct {
 	codec.Codec[string]
 	kept *[]*string
@@ -47,7 +47,7 @@ func (e exclaimer) DecodeInPlace(b []byte, v *string) error {
 	return nil
 }
 
-// roundTrip puts a value into a slot and takes it out, as a segment does.
+// roundTrip stores a value in a slot and loads it, as a segment does.
 func roundTrip[T any](t *testing.T, c codec.Codec[T], v, want T, plain, direct, copied bool) {
 	t.Run(fmt.Sprintf("%T", c), func(t *testing.T) {
 		p := New(c, slots(t), "")
@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 	roundTrip[string](t, exclaimer{codec.String(), &kept}, "theirs", "theirs!", false, false, false)
 }
 
-// What does not fit is refused, by every way that a value takes into a slot.
+// A value that does not fit is rejected, for every way to encode it.
 func TestTooLarge(t *testing.T) {
 	long := strings.Repeat("x", capacity+1)
 	refused := func(what string, err error) {
@@ -113,8 +113,8 @@ func TestTooLarge(t *testing.T) {
 	refused("UTF16", err)
 }
 
-// A length that no peer of good will writes, and an encoding that no codec
-// makes, are errors.
+// A length that no correct peer writes, and an encoding that no codec makes,
+// are errors.
 func TestHostile(t *testing.T) {
 	p := New(codec.Bytes(), slots(t), "")
 	slot := p.Slot(0)
@@ -136,8 +136,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// Values that our own codecs place cost no memory but their own, and are read
-// to the stack.
+// Values of this module's codecs allocate only their own memory, and can be
+// loaded to the stack.
 func TestAllocations(t *testing.T) {
 	bytes, text := New(codec.Bytes(), slots(t), ""), New(codec.String(), slots(t), "")
 	wide, bools := New(codec.UTF16(), slots(t), ""), New(codec.Fixed[toggles](), slots(t), "")

@@ -14,12 +14,12 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// DefaultCapacity is the capacity of slots if neither the user nor the codec
-// says what it is, in bytes.
+// DefaultCapacity is the capacity of a slot, in bytes, if neither the user nor
+// the codec specifies it.
 const DefaultCapacity = 4096
 
-// Request is what a handle's options ask for. What is zero may be anything if
-// the name exists.
+// Request is what the options of a handle ask for. A zero field accepts any
+// value if the name exists.
 type Request struct {
 	Place        mapping.Place
 	Kind         layout.Kind
@@ -32,7 +32,7 @@ type Request struct {
 	LockReads    bool
 }
 
-// CheckCodec returns why a codec cannot be used, nil if it can.
+// CheckCodec returns the reason why a codec cannot be used, or nil.
 func CheckCodec[T any](c codec.Codec[T]) error {
 	if c == nil {
 		return fmt.Errorf("%w: the codec is nil", fs.ErrInvalid)
@@ -43,16 +43,16 @@ func CheckCodec[T any](c codec.Codec[T]) error {
 		}
 	}
 	if c.ID() == "" {
-		return fmt.Errorf("%w: the ID of the codec is empty, so that it would be taken for any other such", fs.ErrInvalid)
+		return fmt.Errorf("%w: the ID of the codec is empty, so it would match any other codec with an empty ID", fs.ErrInvalid)
 	}
 	if sized, ok := c.(codec.Sizer); ok && sized.Size() < 0 {
-		return fmt.Errorf("%w: the codec says that its values have %d bytes", fs.ErrInvalid, sized.Size())
+		return fmt.Errorf("%w: the codec reports a size of %d bytes", fs.ErrInvalid, sized.Size())
 	}
 	return nil
 }
 
-// Spec says what a handle with a codec makes of a new mapping, and wants of one
-// that exists.
+// Spec returns what a handle with a codec requires of an existing mapping, and
+// makes of a new one.
 func Spec[T any](c codec.Codec[T], r Request) (*member.Spec, error) {
 	if err := CheckCodec(c); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func Spec[T any](c codec.Codec[T], r Request) (*member.Spec, error) {
 	capacity := r.Capacity
 	if sized, ok := c.(codec.Sizer); ok {
 		if capacity != 0 && capacity < sized.Size() {
-			return nil, fmt.Errorf("%w: Capacity is %d bytes, each value has %d", sharedseg.ErrTooLarge, capacity, sized.Size())
+			return nil, fmt.Errorf("%w: Capacity is %d bytes, each value takes %d", sharedseg.ErrTooLarge, capacity, sized.Size())
 		}
 		capacity = max(capacity, sized.Size())
 	} else if capacity == 0 {
@@ -82,7 +82,7 @@ func Spec[T any](c codec.Codec[T], r Request) (*member.Spec, error) {
 		return nil, err
 	}
 	if g.Size() > math.MaxInt {
-		return nil, fmt.Errorf("%w: %d slots of %d bytes are more than a process of %d bits can address",
+		return nil, fmt.Errorf("%w: %d slots of %d bytes are more than a %d-bit process can address",
 			fs.ErrInvalid, slots, capacity, strconv.IntSize)
 	}
 	return &member.Spec{
@@ -96,7 +96,7 @@ func Spec[T any](c codec.Codec[T], r Request) (*member.Spec, error) {
 				return err
 			}
 			if sized, ok := c.(codec.Sizer); ok && g.Capacity < int64(sized.Size()) {
-				return fmt.Errorf("%w: its capacity is %d bytes, each value has %d", sharedseg.ErrCorrupt, g.Capacity, sized.Size())
+				return fmt.Errorf("%w: its capacity is %d bytes, each value takes %d", sharedseg.ErrCorrupt, g.Capacity, sized.Size())
 			}
 			return nil
 		},
@@ -113,15 +113,15 @@ func (r *Request) check() error {
 	return nil
 }
 
-// agree refuses an existing mapping g that is not what is wanted.
+// agree returns an error if the existing mapping g is not as requested.
 func (r *Request) agree(g, want *layout.Geometry) error {
 	if g.Kind != want.Kind {
 		return fmt.Errorf("%w: it is a %v, not a %v", sharedseg.ErrIncompatible, g.Kind, want.Kind)
 	}
 	if g.CodecID != want.CodecID {
 		have, asked := differing(g.CodecID, want.CodecID)
-		return fmt.Errorf("%w: it holds type %.500q as %s; asked for is type %.500q as %s: "+
-			"if the type has changed, open it as the old type and copy what it holds, or remove it with sharedseg.Remove",
+		return fmt.Errorf("%w: it holds type %.500q as %s, want type %.500q as %s: "+
+			"if the type has changed, open it as the old type and copy its content, or remove it with sharedseg.Remove",
 			sharedseg.ErrIncompatible, g.TypeName, have, want.TypeName, asked)
 	}
 	for _, f := range []struct {
@@ -135,13 +135,13 @@ func (r *Request) agree(g, want *layout.Geometry) error {
 		{"Persist", r.Persist, g.Persist == want.Persist, g.Persist, want.Persist},
 	} {
 		if f.given && !f.same {
-			return fmt.Errorf("%w: its %s is %v, asked for is %v", sharedseg.ErrIncompatible, f.what, f.have, f.asked)
+			return fmt.Errorf("%w: its %s is %v, want %v", sharedseg.ErrIncompatible, f.what, f.have, f.asked)
 		}
 	}
 	return nil
 }
 
-// differing quotes two codec IDs, which may be long, such that one sees where
+// differing quotes two codec IDs. If they are long, it quotes the parts where
 // they differ.
 func differing(a, b string) (string, string) {
 	const before, after = 60, 300

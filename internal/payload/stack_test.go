@@ -9,8 +9,8 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 )
 
-// A value that Get reads to may lie on a stack, which the garbage collector
-// shrinks, and so moves, meanwhile.
+// Get can load a value to a stack that the garbage collector shrinks, and so
+// moves, at the same time.
 func TestGetToMovingStack(t *testing.T) {
 	p := New(codec.UTF16(), slots(t), "")
 	in := "on the stack"
