@@ -83,14 +83,14 @@ func (b *Borrowed[T]) Version() uint64 { return b.version }
 // pins are the slots that a handle has borrowed. The counts change together
 // with the bits in the handle's row, which writers read.
 type pins struct {
-	mu     sync.Mutex
-	row    atomic.Pointer[atomic.Uint64] // nil until the first Borrow
-	event  *park.Event                   // wakes a writer that waits for a slot; nil if row is
-	counts [layout.RowBits]uint32        // of the borrowed values in each slot
-	total  int
-	closed bool // all borrowed values are given up
-	leave  func() error
-	strewn bool // Close revoked a Loan, whose bytes may still be written
+	mu       sync.Mutex
+	row      atomic.Pointer[atomic.Uint64] // nil until the first Borrow
+	event    *park.Event                   // wakes a writer that waits for a slot; nil while row is nil
+	counts   [layout.RowBits]uint32        // of the borrowed values in each slot
+	total    int
+	closed   bool // all borrowed values are given up
+	leave    func() error
+	dangling bool // Close revoked a Loan, whose bytes may still be written
 }
 
 // borrow is Borrow into *b, which it returns. The common case is here: the
@@ -130,9 +130,9 @@ func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	}
 	p.total++
 	step.At(step.PinSet)
-	// A writer looks at the row after the last version was published. So if
-	// this version is still current, each writer that could take its slot sees
-	// the pin.
+	// The writer of a version reads the rows after the version before it was
+	// published. So if this version is still current, every writer that could
+	// take its slot has yet to read the row, and sees the pin.
 	if r.seq.Version() != version {
 		p.release(slot)
 		return version, 0, false
@@ -183,7 +183,7 @@ func (p *pins) revoked() {
 	if member.Pinning {
 		p.total++
 	} else {
-		p.strewn = true
+		p.dangling = true
 	}
 }
 
@@ -359,7 +359,7 @@ type attachment struct {
 
 // discard closes an unreachable handle. It does not block.
 func (a attachment) discard() {
-	if a.pins.total > 0 || a.pins.strewn {
+	if a.pins.total > 0 || a.pins.dangling {
 		a.member.Abandon()
 	} else {
 		a.member.Discard()

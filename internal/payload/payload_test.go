@@ -113,8 +113,8 @@ func TestTooLarge(t *testing.T) {
 	refused("UTF16", err)
 }
 
-// A length that no correct peer writes, and an encoding that no codec makes,
-// are errors.
+// Copy and Get reject a length that no correct peer writes, and Get an encoding
+// that no codec makes.
 func TestHostile(t *testing.T) {
 	p := New(codec.Bytes(), slots(t), "")
 	slot := p.Slot(0)
