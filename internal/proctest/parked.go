@@ -2,7 +2,6 @@ package proctest
 
 import (
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,9 +13,8 @@ var idle = regexp.MustCompile(`^goroutine \d+ [^\[]*\[(select|syscall|sleep)\b`)
 // waits for something: for another goroutine, the system, or its time.
 func Parked(t testing.TB, functions ...string) {
 	t.Helper()
-	buf := make([]byte, 1<<20)
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		stacks := string(buf[:runtime.Stack(buf, true)])
+		stacks := stacks()
 		parked := 0
 		for _, f := range functions {
 			for stack := range strings.SplitSeq(stacks, "\n\n") {

@@ -219,11 +219,8 @@ func (p *Proc) Reap() {
 // somebody, such as ps(1), reads the state of its memory just then.
 func Gone(t testing.TB, gone func() bool) {
 	t.Helper()
-	for start := time.Now(); !gone(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > Patience {
-			t.Error("what a process had that was killed is not gone")
-			return
-		}
+	if !poll(gone) {
+		t.Error("what a process had that was killed is not gone")
 	}
 }
 

@@ -1,0 +1,106 @@
+package proctest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Must ends the test if err is not nil.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Want fails the test unless err matches target, as errors.Is tells, and its
+// text contains each of texts. A nil target asks for a nil error.
+func Want(t testing.TB, err, target error, texts ...string) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("error is %v, want %v", err, target)
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("error is %q, want it to contain %q", err, text)
+		}
+	}
+}
+
+// CloseAtEnd closes c when the test ends. The test fails if that fails.
+func CloseAtEnd(t testing.TB, c io.Closer) {
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Patient returns a context for calls that must not block for ever. It is
+// cancelled after Patience, or when the test ends.
+func Patient(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Eventually waits until holds reports true, and ends the test if that takes
+// longer than Patience. The failure quotes what, a sentence that says what did
+// not come true.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	if !poll(holds) {
+		t.Fatalf("not true after %v: %s", Patience, what)
+	}
+}
+
+// poll calls holds until it reports true, for no longer than Patience. It
+// reports whether holds did.
+func poll(holds func() bool) bool {
+	start := time.Now()
+	for pause := 50 * time.Microsecond; !holds(); pause = min(2*pause, 5*time.Millisecond) {
+		if time.Since(start) > Patience {
+			return false
+		}
+		time.Sleep(pause)
+	}
+	return true
+}
+
+// Receive returns the next value from c. It ends the test, with the stacks of
+// all goroutines, if there is none within Patience.
+func Receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(Patience):
+		t.Fatalf("nothing was received for %v:\n%s", Patience, stacks())
+		panic("unreachable")
+	}
+}
+
+// Within ends the test, with the stacks of all goroutines, if f does not return
+// within Patience. The failure names f by what.
+func Within(t testing.TB, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(Patience):
+		t.Fatalf("%s has not returned for %v:\n%s", what, Patience, stacks())
+	}
+}
+
+// stacks returns the stacks of all goroutines.
+func stacks() string {
+	buf := make([]byte, 1<<20)
+	return string(buf[:runtime.Stack(buf, true)])
+}
