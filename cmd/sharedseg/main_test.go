@@ -97,12 +97,7 @@ type reading struct {
 
 var first = reading{N: 1, Name: [16]byte{'o', 'u', 't'}, At: position{1, 2}, Samples: [3]int32{1, -2, 3}}
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = proctest.Must
 
 // tool runs the command until it exits.
 func tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
