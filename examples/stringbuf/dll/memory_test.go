@@ -33,12 +33,7 @@ func newMemory(t *testing.T) *memory {
 	return m
 }
 
-func want(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
+var want = proctest.Want
 
 func TestMemory(t *testing.T) {
 	m := newMemory(t)
