@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/fixed"
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
 type inner struct {
@@ -52,12 +53,7 @@ var sample = everything{
 	M: [2][3]int16{{1, 2, 3}, {4, 5, -6}}, Ünï: 9,
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = proctest.Must
 
 // describe returns v as a Value, according to the ID of its codec.
 func describe[T any](t testing.TB, v T) fixed.Value {
