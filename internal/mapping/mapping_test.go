@@ -14,19 +14,7 @@ var roles = map[string]func([]string) error{}
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
+var must, want = proctest.Must, proctest.Want
 
 // is fails the test unless ask returns want and no error.
 func is(t *testing.T, what string, ask func() (bool, error), want bool) {
