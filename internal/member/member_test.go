@@ -78,19 +78,7 @@ func stay(t *testing.T) func(*Member, error) *Member {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t *testing.T, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
+var must, want = proctest.Must, proctest.Want
 
 // alive fails the test unless m.Alive(ident) is want.
 func alive(t *testing.T, m *Member, ident uint32, want bool) {
