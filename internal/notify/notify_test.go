@@ -120,27 +120,12 @@ func (v *variable) waiting(t *testing.T, ctx context.Context, n *Notifier) <-cha
 	return result
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for begun := time.Now(); !holds(); time.Sleep(100 * time.Microsecond) {
-		if time.Since(begun) > proctest.Patience {
-			t.Fatalf("not yet: %s", what)
-		}
-	}
-}
+var eventually = proctest.Eventually
 
 // expect fails the test unless the result of a wait is want.
 func expect(t *testing.T, result <-chan error, want error) {
 	t.Helper()
-	select {
-	case err := <-result:
-		if !errors.Is(err, want) {
-			t.Errorf("a wait returned %v, want %v", err, want)
-		}
-	case <-time.After(proctest.Patience):
-		buf := make([]byte, 1<<20)
-		t.Fatalf("a wait does not end, want %v:\n%s", want, buf[:runtime.Stack(buf, true)])
-	}
+	proctest.Want(t, proctest.Receive(t, result), want)
 }
 
 func each(t *testing.T, test func(t *testing.T, kind string, set *set)) {
