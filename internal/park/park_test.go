@@ -57,17 +57,7 @@ func (s *shared) close() {
 	s.obj.Close()
 }
 
-// within fails the test if f does not return.
-func within(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan bool)
-	go func() { f(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(proctest.Patience):
-		t.Fatal(what, "does not return")
-	}
-}
+var within = proctest.Within
 
 // place is where threads sleep on one word.
 type place interface {
