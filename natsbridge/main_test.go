@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -36,41 +35,11 @@ var roles = map[string]func([]string) error{
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t testing.TB, err, target error, texts ...string) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-		return
-	}
-	for _, text := range texts {
-		if !strings.Contains(err.Error(), text) {
-			t.Errorf("error is %q, want it to contain %q", err, text)
-		}
-	}
-}
-
-func patience(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// eventually waits until is reports true.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for start := time.Now(); !is(); time.Sleep(time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatalf("not within %v: %s", proctest.Patience, what)
-		}
-	}
-}
+var (
+	must, want = proctest.Must, proctest.Want
+	patience   = proctest.Patient
+	eventually = proctest.Eventually
+)
 
 // A natsServer is a real server in its own process, with its own directory.
 type natsServer struct {

@@ -29,12 +29,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = proctest.Must
 
 // TestDemo runs the demo of the README.
 func TestDemo(t *testing.T) {
@@ -127,7 +122,7 @@ func TestCommands(t *testing.T) {
 	defer out.Close()
 	must(t, out.Send(t.Context(), "tea"))
 
-	eventually(t, func() bool {
+	proctest.Eventually(t, "the copy has the value", func() bool {
 		to, err := segment.Attach("copy", codec.String(), &segment.Options{Dir: there})
 		if err != nil {
 			return false
@@ -136,7 +131,7 @@ func TestCommands(t *testing.T) {
 		v, err := to.Load()
 		return v == "hello" && err == nil
 	})
-	eventually(t, func() bool {
+	proctest.Eventually(t, "the other queue has the message", func() bool {
 		in, err := queue.Attach("orders", codec.String(), &queue.Options{Dir: there})
 		if err != nil {
 			return false
@@ -149,15 +144,6 @@ func TestCommands(t *testing.T) {
 		v, err := d.Value()
 		return v == "tea" && err == nil && in.Cap() == 8 && d.Done() == nil
 	})
-}
-
-func eventually(t testing.TB, is func() bool) {
-	t.Helper()
-	for start := time.Now(); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatal("the condition was not met in time")
-		}
-	}
 }
 
 // TestUsage checks the errors for invalid arguments.
