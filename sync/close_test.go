@@ -157,14 +157,11 @@ func TestDroppedHandles(t *testing.T) {
 		must(t, m.Unlock())
 	}
 	for _, name := range names {
-		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		proctest.Eventually(t, "the handle is closed", func() bool {
 			runtime.GC()
-			if _, err := sharedseg.Stat(name, nil); errors.Is(err, fs.ErrNotExist) {
-				break
-			} else if time.Since(start) > proctest.Patience {
-				t.Fatal("not closed: ", err)
-			}
-		}
+			_, err := sharedseg.Stat(name, nil)
+			return errors.Is(err, fs.ErrNotExist)
+		})
 	}
 }
 

@@ -59,7 +59,7 @@ func testPlace(t testing.TB, name string, repair func() error) place {
 	t.Helper()
 	p, err := openPlace(name, repair)
 	must(t, err)
-	closeAtEnd(t, p)
+	proctest.CloseAtEnd(t, p)
 	return p
 }
 
@@ -113,9 +113,7 @@ func TestCond(t *testing.T) {
 				got <- err
 			}()
 		}
-		for waiting.Load() < waiters {
-			time.Sleep(50 * time.Microsecond)
-		}
+		proctest.Eventually(t, "all wait", func() bool { return waiting.Load() == waiters })
 		locked(t, p)
 		signals := round % (waiters + 1)
 		for i := range signals {
@@ -128,7 +126,7 @@ func TestCond(t *testing.T) {
 			}
 		}
 		for range signals {
-			must(t, receive(t, got))
+			must(t, proctest.Receive(t, got))
 		}
 		time.Sleep(time.Millisecond)
 		if len(got) > 0 {
@@ -136,7 +134,7 @@ func TestCond(t *testing.T) {
 		}
 		must(t, p.Broadcast())
 		for range waiters - signals {
-			must(t, receive(t, got))
+			must(t, proctest.Receive(t, got))
 		}
 	}
 }
@@ -160,14 +158,12 @@ func TestCondOrder(t *testing.T) {
 			order <- i
 			p.m.Unlock()
 		}()
-		for !waiting.Load() {
-			time.Sleep(50 * time.Microsecond)
-		}
+		proctest.Eventually(t, "it waits", waiting.Load)
 		locked(t, p)
 	}
 	for i := range waiters {
 		must(t, p.Signal())
-		if got := receive(t, order); got != i {
+		if got := proctest.Receive(t, order); got != i {
 			t.Errorf("%d went on instead of %d", got, i)
 		}
 	}
@@ -205,7 +201,7 @@ func TestCondErrors(t *testing.T) {
 	must(t, other.m.Lock(t.Context()))
 	must(t, other.Signal())
 	end()
-	want(t, receive(t, gives), context.Canceled)
+	want(t, proctest.Receive(t, gives), context.Canceled)
 	must(t, other.m.Unlock())
 	go func() { got <- other.waits(patient(t)) }()
 	proctest.Parked(t, ".(*Cond).await(")
@@ -213,7 +209,7 @@ func TestCondErrors(t *testing.T) {
 		t.Error("it went on although it came after the Signal")
 	}
 	must(t, p.Signal())
-	must(t, receive(t, got))
+	must(t, proctest.Receive(t, got))
 
 	q, err := openPlace(name, nil)
 	must(t, err)
@@ -223,7 +219,7 @@ func TestCondErrors(t *testing.T) {
 	proctest.Parked(t, ".(*Cond).await(")
 	must(t, q.Cond.Close())
 	for range 3 {
-		want(t, receive(t, got), fs.ErrClosed)
+		want(t, proctest.Receive(t, got), fs.ErrClosed)
 	}
 	want(t, q.Signal(), fs.ErrClosed)
 	want(t, q.Broadcast(), fs.ErrClosed)
@@ -263,12 +259,8 @@ func TestCondKilledWaiter(t *testing.T) {
 			if round%2 == 0 {
 				wait()
 			}
-			var ps []*proctest.Proc
-			for range victims {
-				v := proctest.Start(t, "condwaiter", name)
-				v.Expect("waiting")
-				ps = append(ps, v)
-			}
+			ps := proctest.StartGroup(t, victims, "condwaiter", name)
+			ps.Expect("waiting")
 			if round%2 != 0 {
 				wait()
 			}
@@ -276,11 +268,9 @@ func TestCondKilledWaiter(t *testing.T) {
 			for range signals {
 				must(t, p.Signal())
 			}
-			for _, v := range ps {
-				v.Kill()
-			}
+			ps.Kill()
 			must(t, p.m.Unlock())
-			must(t, receive(t, got))
+			must(t, proctest.Receive(t, got))
 		}
 	}
 }
@@ -364,17 +354,12 @@ func TestCondKilledAnywhere(t *testing.T) {
 		}
 		dies.Kill()
 		must(t, give(patient(t), p, n))
-		for start := time.Now(); ; time.Sleep(50 * time.Microsecond) {
+		proctest.Eventually(t, "a waiter was woken", func() bool {
 			must(t, p.m.Lock(patient(t)))
 			left, _, err := n.load()
 			must(t, errors.Join(err, p.m.Unlock()))
-			if left%2 == 0 {
-				break
-			}
-			if time.Since(start) > proctest.Patience {
-				t.Fatal("nobody was woken")
-			}
-		}
+			return left%2 == 0
+		})
 	}
 	cancel()
 	wg.Wait()

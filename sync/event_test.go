@@ -19,7 +19,7 @@ func openEvent(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Event {
 	t.Helper()
 	e, err := ipcsync.OpenEvent(name, o)
 	must(t, err)
-	closeAtEnd(t, e)
+	proctest.CloseAtEnd(t, e)
 	return e
 }
 
@@ -90,9 +90,7 @@ func TestEventSetReset(t *testing.T) {
 			}()
 		}
 		proctest.Parked(t, ".(*Event).Wait(")
-		for begun.Load() < waiters {
-			time.Sleep(50 * time.Microsecond)
-		}
+		proctest.Eventually(t, "all have begun to wait", func() bool { return begun.Load() == waiters })
 		for over := 0; over < waiters; { // one may have begun to wait only after a Set
 			must(t, set.Set())
 			must(t, set.Reset())
@@ -111,19 +109,15 @@ func TestEventKilledWaiter(t *testing.T) {
 	name := proctest.Name(t)
 	e, mine := openEvent(t, name, nil), openEvent(t, name, nil)
 	for range 5 {
-		var ps []*proctest.Proc
-		for range 3 {
-			p := proctest.Start(t, "awaiter", name)
-			p.Expect("waiting")
-			ps = append(ps, p)
-		}
+		ps := proctest.StartGroup(t, 3, "awaiter", name)
+		ps.Expect("waiting")
 		got := make(chan error, 1)
 		go func() { got <- mine.Wait(patient(t)) }()
 		time.Sleep(10 * time.Millisecond)
 		ps[0].Kill()
 		ps[1].Kill()
 		must(t, e.Set())
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 		ps[2].Expect("set")
 		ps[2].Wait()
 		must(t, e.Reset())
@@ -140,6 +134,6 @@ func TestEventCloseEndsWaits(t *testing.T) {
 	proctest.Parked(t, ".(*Event).Wait(")
 	must(t, e.Close())
 	for range cap(got) {
-		want(t, receive(t, got), fs.ErrClosed)
+		want(t, proctest.Receive(t, got), fs.ErrClosed)
 	}
 }

@@ -33,7 +33,7 @@ func TestTruncated(t *testing.T) {
 			}
 			must(t, os.Truncate(filepath.Join(o.Dir, "m"), 0))
 			if held {
-				want(t, receive(t, got), sharedseg.ErrCorrupt)
+				want(t, proctest.Receive(t, got), sharedseg.ErrCorrupt)
 			}
 			want(t, m.Lock(t.Context()), sharedseg.ErrCorrupt)
 			want(t, lockBy("TryLock", m), sharedseg.ErrCorrupt)

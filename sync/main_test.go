@@ -51,39 +51,14 @@ func handles(t testing.TB, name string, o *ipcsync.Options) int {
 	return info.Writers
 }
 
-func want(t testing.TB, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
-
-// must ends the test at an error.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// patient is a context for calls that must not wait for ever.
-func patient(t testing.TB) context.Context { return during(t, proctest.Patience) }
+var (
+	must, want = proctest.Must, proctest.Want
+	patient    = proctest.Patient
+)
 
 // during is a context that is done after a while.
 func during(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// receive returns what comes from c, and ends the test if nothing does.
-func receive[T any](t testing.TB, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(proctest.Patience):
-		t.Fatal("nothing has happened for", proctest.Patience)
-		panic("unreachable")
-	}
 }

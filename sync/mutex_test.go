@@ -61,11 +61,7 @@ func (b *bench) leave(owner, flags uint32) {
 // parked returns when somebody waits, or is about to.
 func (b *bench) parked(t *testing.T) {
 	t.Helper()
-	for start := time.Now(); b.word.Load()&layout.WaitersBit == 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatal("nobody waits")
-		}
-	}
+	proctest.Eventually(t, "a goroutine waits", func() bool { return b.word.Load()&layout.WaitersBit != 0 })
 }
 
 func TestStates(t *testing.T) {
@@ -109,7 +105,7 @@ func TestUnlockElsewhere(t *testing.T) {
 	must(t, m.Lock(t.Context()))
 	unlocked := make(chan error)
 	go func() { unlocked <- m.Unlock() }()
-	must(t, receive(t, unlocked))
+	must(t, proctest.Receive(t, unlocked))
 	w.is(t, 0)
 }
 
@@ -220,7 +216,7 @@ func TestOwnerDiesBeforeWaiters(t *testing.T) {
 	w.parked(t)
 	w.dead[1].Store(true)
 	for range 3 {
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 	}
 	if repairs.Load() != 1 {
 		t.Errorf("Repair ran %d times", repairs.Load())
@@ -267,7 +263,7 @@ func TestNoRepairBeforeWaiters(t *testing.T) {
 	w.parked(t)
 	w.dead[1].Store(true)
 	for range 3 {
-		want(t, receive(t, got), sharedseg.ErrOwnerDied)
+		want(t, proctest.Receive(t, got), sharedseg.ErrOwnerDied)
 	}
 }
 
@@ -314,7 +310,7 @@ func TestContext(t *testing.T) {
 	want(t, b.Lock(during(t, 20*time.Millisecond)), context.DeadlineExceeded)
 	want(t, a.Lock(during(t, 20*time.Millisecond)), context.DeadlineExceeded)
 	stopWaiting()
-	want(t, receive(t, got), context.Canceled)
+	want(t, proctest.Receive(t, got), context.Canceled)
 	if !a.Held() || b.Held() {
 		t.Error("the owner has changed")
 	}
@@ -353,7 +349,7 @@ func TestStop(t *testing.T) {
 	time.Sleep(10 * time.Millisecond)
 	b.Stop()
 	for range 3 {
-		want(t, receive(t, stopped), fs.ErrClosed)
+		want(t, proctest.Receive(t, stopped), fs.ErrClosed)
 	}
 	b.Stop()
 	a.Stop()
@@ -361,7 +357,7 @@ func TestStop(t *testing.T) {
 		t.Error("Stop has unlocked")
 	}
 	must(t, a.Unlock())
-	must(t, receive(t, others))
+	must(t, proctest.Receive(t, others))
 	for _, call := range []string{"Lock", "TryLock"} {
 		want(t, lockBy(call, b), fs.ErrClosed) // held by another
 	}
@@ -392,7 +388,7 @@ func TestStoppedTakeover(t *testing.T) {
 		}
 	}
 	want(t, lockBy("Lock", m), fs.ErrClosed)
-	must(t, receive(t, stopped))
+	must(t, proctest.Receive(t, stopped))
 	w.is(t, layout.InconsistentBit)
 }
 
@@ -406,13 +402,9 @@ func TestStopDuringRepair(t *testing.T) {
 		m := w.handle(2, func() error { close(repairing); <-goOn; return nil })
 		got, stopped := make(chan error, 1), make(chan bool)
 		go func() { got <- lockBy(call, m) }()
-		receive(t, repairing)
+		proctest.Receive(t, repairing)
 		go func() { m.Stop(); close(stopped) }()
-		for start := time.Now(); !errors.Is(lockBy("TryLock", m), fs.ErrClosed); time.Sleep(time.Millisecond) {
-			if time.Since(start) > proctest.Patience {
-				t.Fatal("Stop does not begin")
-			}
-		}
+		proctest.Eventually(t, "Stop has begun", func() bool { return errors.Is(lockBy("TryLock", m), fs.ErrClosed) })
 		if locked, err := w.handle(3, nil).TryLock(); locked || err != nil {
 			t.Errorf("TryLock of another = %v, %v", locked, err)
 		}
@@ -422,8 +414,8 @@ func TestStopDuringRepair(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 		close(goOn)
-		want(t, receive(t, got), fs.ErrClosed)
-		receive(t, stopped)
+		want(t, proctest.Receive(t, got), fs.ErrClosed)
+		proctest.Receive(t, stopped)
 		w.is(t, 0)
 	}
 }
@@ -437,7 +429,7 @@ func TestWaitersBit(t *testing.T) {
 	go func() { got <- b.Lock(patient(t)) }()
 	w.parked(t)
 	must(t, a.Unlock())
-	must(t, receive(t, got))
+	must(t, proctest.Receive(t, got))
 	w.is(t, 2|layout.WaitersBit)
 	must(t, b.Unlock())
 	w.is(t, 0)

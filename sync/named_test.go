@@ -170,7 +170,7 @@ func TestCloseWhileWaiting(t *testing.T) {
 	time.Sleep(10 * time.Millisecond)
 	must(t, waits.Close())
 	for range 3 {
-		want(t, receive(t, got), fs.ErrClosed)
+		want(t, proctest.Receive(t, got), fs.ErrClosed)
 	}
 	must(t, holds.Unlock())
 	must(t, holds.Lock(t.Context()))
@@ -203,7 +203,7 @@ func TestCloseUnderContention(t *testing.T) {
 		}
 		must(t, m.Close())
 		for range 2 {
-			want(t, receive(t, got), fs.ErrClosed)
+			want(t, proctest.Receive(t, got), fs.ErrClosed)
 		}
 		must(t, stays.Lock(patient(t)))
 		must(t, stays.Unlock())

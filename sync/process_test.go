@@ -96,24 +96,21 @@ func TestProcessesExclude(t *testing.T) {
 	const procs, rounds = 4, 5000
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	open(t, name, nil)
-	var ps []*proctest.Proc
-	for range procs {
-		ps = append(ps, proctest.Start(t, "counter", name, path, strconv.Itoa(rounds)))
-	}
-	for _, p := range ps {
-		p.Expect("ready")
-	}
-	for _, p := range ps {
-		p.Say("go")
-	}
-	for _, p := range ps {
-		p.Wait()
-	}
+	ps := proctest.StartGroup(t, procs, "counter", name, path, strconv.Itoa(rounds))
+	ps.Expect("ready")
+	ps.Say("go")
+	ps.Wait()
+	checkPair(t, path, procs*rounds)
+}
+
+// checkPair fails the test unless both numbers of the pair in a file are want.
+func checkPair(t *testing.T, path string, want uint64) {
+	t.Helper()
 	p, err := openPair(path)
 	must(t, err)
 	defer p.f.Close()
-	if a, b, err := p.load(); a != procs*rounds || b != a || err != nil {
-		t.Errorf("%d processes added 1 %d times each: the sums are %d and %d, %v", procs, rounds, a, b, err)
+	if a, b, err := p.load(); a != want || b != want || err != nil {
+		t.Errorf("the pair is %d and %d, %v, want %d twice", a, b, err, want)
 	}
 }
 
@@ -159,7 +156,7 @@ func TestKilledOwner(t *testing.T) {
 			p.Kill()
 			got <- plain.Lock(patient(t))
 		}
-		want(t, receive(t, got), sharedseg.ErrOwnerDied)
+		want(t, proctest.Receive(t, got), sharedseg.ErrOwnerDied)
 		must(t, mends.Lock(patient(t)))
 		if repairs != i+1 {
 			t.Fatalf("after death %d, Repair ran %d times", i+1, repairs)
@@ -234,20 +231,14 @@ func TestKilledWaiter(t *testing.T) {
 	a, b := open(t, name, nil), open(t, name, nil)
 	for range 5 {
 		must(t, a.Lock(t.Context()))
-		var ps []*proctest.Proc
-		for range 2 {
-			p := proctest.Start(t, "waiter", name)
-			p.Expect("waiting")
-			ps = append(ps, p)
-		}
+		ps := proctest.StartGroup(t, 2, "waiter", name)
+		ps.Expect("waiting")
 		got := make(chan error)
 		go func() { got <- b.Lock(patient(t)) }()
 		time.Sleep(10 * time.Millisecond)
-		for _, p := range ps {
-			p.Kill()
-		}
+		ps.Kill()
 		must(t, a.Unlock())
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 		must(t, b.Unlock())
 	}
 }

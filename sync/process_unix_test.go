@@ -28,7 +28,7 @@ func TestStoppedOwner(t *testing.T) {
 	go func() { got <- m.Lock(patient(t)) }()
 	p.Signal(syscall.SIGCONT)
 	p.Say("unlock")
-	must(t, receive(t, got))
+	must(t, proctest.Receive(t, got))
 	must(t, m.Unlock())
 	p.Wait()
 }

@@ -43,7 +43,7 @@ func TestReentrantRepair(t *testing.T) {
 			}
 			done <- errors.Join(err, m.Unlock(), m.Stop(), m.Close())
 		}()
-		must(t, receive(t, done))
+		must(t, proctest.Receive(t, done))
 	}
 
 	var w bench
@@ -81,10 +81,10 @@ func TestNotReentrantRepair(t *testing.T) {
 	})
 	done := make(chan error, 2)
 	go func() { done <- errors.Join(a.Lock(patient(t)), a.Unlock()) }()
-	receive(t, repairing)
+	proctest.Receive(t, repairing)
 	go func() { done <- b.Lock(patient(t)) }()
-	must(t, receive(t, done))
-	must(t, receive(t, done))
+	must(t, proctest.Receive(t, done))
+	must(t, proctest.Receive(t, done))
 	must(t, errors.Join(a.Unlock(), b.Unlock()))
 }
 
@@ -98,7 +98,7 @@ func TestWaitNamesTheHolder(t *testing.T) {
 				go func() { got <- m.Lock(during(t, 20*time.Millisecond)) }()
 			}
 			for range cap(got) {
-				err := receive(t, got)
+				err := proctest.Receive(t, got)
 				want(t, err, context.DeadlineExceeded)
 				if err != nil && !strings.HasSuffix(err.Error(), "context deadline exceeded; held by "+holder) {
 					t.Errorf("%v; want: held by %s", err, holder)

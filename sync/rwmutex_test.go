@@ -28,14 +28,8 @@ func openRW(t testing.TB, name string, o *ipcsync.Options) *ipcsync.RWMutex {
 	t.Helper()
 	rw, err := ipcsync.OpenRWMutex(name, o)
 	must(t, err)
-	closeAtEnd(t, rw)
+	proctest.CloseAtEnd(t, rw)
 	return rw
-}
-
-// closeAtEnd closes a handle at the test's end, when others that were killed
-// have gone: else their files would stay.
-func closeAtEnd(t testing.TB, c interface{ Close() error }) {
-	t.Cleanup(func() { must(t, c.Close()) })
 }
 
 // reader reads with the RWMutex NAME until it is killed, or its input says
@@ -147,13 +141,13 @@ func TestRWMutexWaits(t *testing.T) {
 			t.Fatalf("a writer went on beside a reader: %d; readers while a writer waited: %d", len(wrote), len(read))
 		}
 		must(t, a.RUnlock())
-		must(t, receive(t, wrote))
+		must(t, proctest.Receive(t, wrote))
 		if len(read) != 0 {
 			t.Fatal("a reader went on beside a writer")
 		}
 		must(t, b.Unlock())
 		for range cap(read) {
-			must(t, receive(t, read))
+			must(t, proctest.Receive(t, read))
 		}
 		for _, rw := range []*ipcsync.RWMutex{a, b, c} {
 			must(t, rw.RUnlock())
@@ -170,12 +164,8 @@ func TestKilledReaders(t *testing.T) {
 	}})
 	worst := time.Duration(0)
 	for i := range 10 {
-		var ps []*proctest.Proc
-		for range 2 {
-			p := proctest.Start(t, "reader", name)
-			p.Expect("reading")
-			ps = append(ps, p)
-		}
+		ps := proctest.StartGroup(t, 2, "reader", name)
+		ps.Expect("reading")
 		if locked, err := rw.TryLock(); locked || err != nil {
 			t.Fatalf("locked beside readers: %v, %v", locked, err)
 		}
@@ -184,14 +174,12 @@ func TestKilledReaders(t *testing.T) {
 			go func() { got <- rw.Lock(patient(t)) }()
 			time.Sleep(20 * time.Millisecond)
 		}
-		for _, p := range ps {
-			p.Kill()
-		}
+		ps.Kill()
 		begun := time.Now()
 		if i%2 == 1 {
 			got <- rw.Lock(patient(t))
 		}
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 		worst = max(worst, time.Since(begun))
 		must(t, rw.Unlock())
 		must(t, rw.RLock(patient(t)))
@@ -223,7 +211,7 @@ func TestKilledWriter(t *testing.T) {
 			p.Kill()
 			got <- lock(patient(t))
 		}
-		want(t, receive(t, got), sharedseg.ErrOwnerDied)
+		want(t, proctest.Receive(t, got), sharedseg.ErrOwnerDied)
 		want(t, unlock(), sharedseg.ErrNotOwner)
 		if i%3 == 0 {
 			must(t, mends.RLock(patient(t)))
@@ -327,19 +315,8 @@ func TestRWMutexProcesses(t *testing.T) {
 	const procs, rounds = 3, 2000
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	openRW(t, name, nil)
-	var ps []*proctest.Proc
-	for range procs {
-		ps = append(ps, proctest.Start(t, "rwchurner", name, path, strconv.Itoa(rounds)))
-	}
-	for _, p := range ps {
-		p.Wait()
-	}
-	p, err := openPair(path)
-	must(t, err)
-	defer p.f.Close()
-	if a, b, err := p.load(); a != procs*rounds || b != a || err != nil {
-		t.Errorf("%d processes added 1 %d times each: the sums are %d and %d, %v", procs, rounds, a, b, err)
-	}
+	proctest.StartGroup(t, procs, "rwchurner", name, path, strconv.Itoa(rounds)).Wait()
+	checkPair(t, path, procs*rounds)
 }
 
 // Wherever a process is killed, the others go on, and whoever locks finds the
@@ -409,7 +386,7 @@ func TestRWMutexClose(t *testing.T) {
 	go func() { got <- a.Lock(patient(t)) }()
 	time.Sleep(5 * time.Millisecond)
 	must(t, b.Close())
-	must(t, receive(t, got))
+	must(t, proctest.Receive(t, got))
 	want(t, b.RUnlock(), fs.ErrClosed)
 	want(t, b.RLock(t.Context()), fs.ErrClosed)
 	want(t, b.Lock(t.Context()), fs.ErrClosed)
@@ -433,7 +410,7 @@ func TestRWMutexClose(t *testing.T) {
 			go func() { got <- wait(b) }()
 			time.Sleep(5 * time.Millisecond)
 			must(t, b.Close())
-			if err := receive(t, got); err != nil { // a reader does not wait for a reader
+			if err := proctest.Receive(t, got); err != nil { // a reader does not wait for a reader
 				want(t, err, fs.ErrClosed)
 			}
 			if a.Unlock() != nil {

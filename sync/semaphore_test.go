@@ -27,7 +27,7 @@ func openSem(t testing.TB, name string, permits int64, o *ipcsync.Options) *ipcs
 	t.Helper()
 	s, err := ipcsync.OpenSemaphore(name, permits, o)
 	must(t, err)
-	closeAtEnd(t, s)
+	proctest.CloseAtEnd(t, s)
 	return s
 }
 
@@ -96,14 +96,14 @@ func TestSemaphore(t *testing.T) {
 	go func() { got <- b.Acquire(ctx, 4) }()
 	time.Sleep(5 * time.Millisecond)
 	cancel()
-	want(t, receive(t, got), context.Canceled)
+	want(t, proctest.Receive(t, got), context.Canceled)
 	want(t, b.Acquire(ctx, 1), context.Canceled)
 	must(t, b.Release(1))
 	want(t, b.Release(1), sharedseg.ErrNotOwner)
 	go func() { got <- b.Acquire(patient(t), 4) }()
 	time.Sleep(5 * time.Millisecond)
 	must(t, a.Release(2))
-	must(t, receive(t, got))
+	must(t, proctest.Receive(t, got))
 	must(t, a.Release(1))
 	must(t, b.Release(4))
 	if !tries(t, a, 5) {
@@ -133,7 +133,7 @@ func TestSemaphoreWakesAll(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 		must(t, a.Release(3))
 		for range cap(ones) {
-			must(t, receive(t, ones))
+			must(t, proctest.Receive(t, ones))
 		}
 		if len(all) != 0 {
 			t.Fatal("4 permits were acquired while 4 were in use")
@@ -142,7 +142,7 @@ func TestSemaphoreWakesAll(t *testing.T) {
 		for _, s := range handles[1:] {
 			must(t, s.Close())
 		}
-		must(t, receive(t, all))
+		must(t, proctest.Receive(t, all))
 		must(t, handles[0].Close())
 	}
 }
@@ -153,13 +153,8 @@ func TestKilledHolders(t *testing.T) {
 	name := proctest.Name(t)
 	s := openSem(t, name, holders*each, nil)
 	for round := range 2 {
-		var ps []*proctest.Proc
-		for range holders {
-			ps = append(ps, proctest.Start(t, "permitted", name, strconv.Itoa(holders*each), strconv.Itoa(each)))
-		}
-		for _, p := range ps {
-			p.Expect("acquired")
-		}
+		ps := proctest.StartGroup(t, holders, "permitted", name, strconv.Itoa(holders*each), strconv.Itoa(each))
+		ps.Expect("acquired")
 		if tries(t, s, 1) {
 			t.Fatal("there is a permit although all are in use")
 		}
@@ -167,13 +162,11 @@ func TestKilledHolders(t *testing.T) {
 		if round == 0 {
 			go func() { got <- s.Acquire(patient(t), holders*each) }()
 		}
-		for _, p := range ps {
-			p.Kill()
-		}
+		ps.Kill()
 		if round != 0 {
 			go func() { got <- s.Acquire(patient(t), holders*each) }()
 		}
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 		b := openSem(t, name, holders*each, nil)
 		if tries(t, b, 1) {
 			t.Error("permits came back twice")
@@ -272,9 +265,9 @@ func TestSemaphoreClose(t *testing.T) {
 		go func() { closed <- c.Acquire(context.Background(), 3) }()
 		time.Sleep(time.Millisecond)
 		must(t, c.Close())
-		want(t, receive(t, closed), fs.ErrClosed)
+		want(t, proctest.Receive(t, closed), fs.ErrClosed)
 		must(t, b.Close())
-		must(t, receive(t, got))
+		must(t, proctest.Receive(t, got))
 		must(t, a.Release(3))
 		must(t, b.Close())
 		want(t, b.Acquire(t.Context(), 1), fs.ErrClosed)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/sharedseg/sharedseg/internal/mapping"
@@ -85,17 +84,13 @@ func seqlockReader(args []string) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	go func() {
-		proctest.Await()
-		close(done)
-	}()
 	l := ipcsync.NewSeqLock(&s.counters, slots, 16)
-	for last := uint64(0); ; {
+	last := uint64(0)
+	return proctest.Repeat(func() error {
 		version, slot := l.ReadBegin()
 		copied := s.slots[slot]
 		if l.ReadRetry(version) {
-			continue
+			return nil
 		}
 		if version < last {
 			return fmt.Errorf("went back from version %d to %d", last, version)
@@ -106,12 +101,8 @@ func seqlockReader(args []string) error {
 				return fmt.Errorf("torn: version %d holds %d", version, copied)
 			}
 		}
-		select {
-		case <-done:
-			return nil
-		default:
-		}
-	}
+		return nil
+	})
 }
 
 // Readers in other processes see no torn value while writers write, die and are
@@ -122,23 +113,16 @@ func TestSeqLockOfProcesses(t *testing.T) {
 		s, end, err := mapShared(name, false)
 		must(t, err)
 		defer end()
-		readers := []*proctest.Proc{
-			proctest.Start(t, "seqlock reader", name, args),
-			proctest.Start(t, "seqlock reader", name, args),
-		}
+		readers := proctest.StartGroup(t, 2, "seqlock reader", name, args)
+		readers.Expect("ready")
 		l := ipcsync.NewSeqLock(&s.counters, slots, 16)
 		for range kills() / 5 {
 			w := proctest.Start(t, "seqlock writer", name, args)
 			w.Expect("writing")
-			for from, wait := l.Version(), time.Now(); l.Version() < from+20000; time.Sleep(time.Millisecond) {
-				if time.Since(wait) > proctest.Patience {
-					t.Fatal("the writer does not get on")
-				}
-			}
+			from := l.Version()
+			proctest.Eventually(t, "the writer has written 20000 versions", func() bool { return l.Version() >= from+20000 })
 			w.Kill()
 		}
-		for _, r := range readers {
-			r.Wait()
-		}
+		readers.StopRepeating()
 	}
 }

@@ -60,6 +60,17 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// Gone waits until everything that a killed process had is gone, as gone reports,
+// and fails the test if that takes longer than Patience. On Linux the mappings
+// of a killed process, with their locks, outlive it for a moment if another
+// process, such as ps(1), reads the state of its memory just then.
+func Gone(t testing.TB, gone func() bool) {
+	t.Helper()
+	if !poll(gone) {
+		t.Error("what a killed process had is not gone")
+	}
+}
+
 // poll calls holds until it reports true, for no longer than Patience. It
 // reports whether holds did.
 func poll(holds func() bool) bool {

@@ -214,16 +214,6 @@ func (p *Proc) Reap() {
 	p.cmd.Wait()
 }
 
-// Gone waits until all that a process had which was killed is gone, as gone
-// says. On Linux its mappings, with their locks, outlive it for a moment if
-// somebody, such as ps(1), reads the state of its memory just then.
-func Gone(t testing.TB, gone func() bool) {
-	t.Helper()
-	if !poll(gone) {
-		t.Error("what a process had that was killed is not gone")
-	}
-}
-
 // Slay kills the process, but leaves its output to be read to the end, and then
 // reaped by Kill.
 func (p *Proc) Slay() { p.cmd.Process.Kill() }
@@ -256,12 +246,3 @@ func Name(t testing.TB) string {
 
 // NamePrefix is what all names of this process begin with.
 func NamePrefix() string { return fmt.Sprintf("sharedseg-test.%d", os.Getpid()) }
-
-// Stdin reads the lines that the test says to a role.
-var Stdin = bufio.NewScanner(os.Stdin)
-
-// Await blocks a role until the test says something, or ends.
-func Await() string {
-	Stdin.Scan()
-	return Stdin.Text()
-}
