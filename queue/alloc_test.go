@@ -13,7 +13,7 @@ import (
 // Send, Receive and Done of a Fixed do not allocate, nor does All.
 func TestAllocs(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[[64]byte](), nil)
-	ctx := patience(t)
+	ctx := patient(t)
 	var d queue.Delivery[[64]byte]
 	check := func(what string, op func()) {
 		t.Helper()

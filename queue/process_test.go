@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -307,7 +306,7 @@ func TestSendersDie(t *testing.T) {
 	received := make(map[uint64]uint64) // the last of each sender
 	ended := make(chan error, 1)
 	go func() {
-		for m, err := range q.All(patience(t)) {
+		for m, err := range q.All(patient(t)) {
 			if err == nil {
 				err = m.check()
 			}
@@ -356,7 +355,7 @@ func TestSendersDie(t *testing.T) {
 		}
 	}
 	must(t, q.Shut())
-	must(t, <-ended)
+	must(t, proctest.Receive(t, ended))
 	total := uint64(0)
 	for id := range uint64(senders) {
 		if a, r := acked[id+1], received[id+1]; r != a && r != a+1 {
@@ -378,13 +377,13 @@ func TestHandOver(t *testing.T) {
 	defer q.Close()
 	for attempt := 1; attempt < 10; attempt++ {
 		if attempt == 1 {
-			must(t, q.Send(patience(t), newMessage(1, 7)))
+			must(t, q.Send(patient(t), newMessage(1, 7)))
 		}
 		p := proctest.Start(t, "holder", name)
 		p.Expect(fmt.Sprintf("7 %d", 2*attempt-1))
 		got := make(chan *queue.Delivery[message])
 		go func() {
-			d, err := q.Receive(patience(t))
+			d, err := q.Receive(patient(t))
 			if err != nil {
 				t.Error(err)
 			}
@@ -394,7 +393,7 @@ func TestHandOver(t *testing.T) {
 			proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
 		}
 		p.Kill()
-		d := <-got
+		d := proctest.Receive(t, got)
 		if d == nil || d.Attempt() != 2*attempt {
 			t.Fatalf("%+v, want attempt %d", d, 2*attempt)
 		}
@@ -411,18 +410,15 @@ func TestLenderDies(t *testing.T) {
 	defer q.Close()
 	p := proctest.Start(t, "stuck", name)
 	p.Expect("ready")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
+	ctx := during(t, 20*time.Millisecond)
 	err = q.Send(ctx, newMessage(1, 1))
-	if is(t, "Send", err, context.DeadlineExceeded); !strings.Contains(err.Error(), fmt.Sprintf("held by process %d", p.Pid())) {
-		t.Error(err)
-	}
+	want(t, err, context.DeadlineExceeded, fmt.Sprintf("held by process %d", p.Pid()))
 	if sent, err := q.TrySend(newMessage(1, 1)); sent || err != nil {
 		t.Errorf("TrySend = %v, %v", sent, err)
 	}
 	p.Kill()
-	must(t, q.Send(patience(t), newMessage(1, 1)))
-	d, err := q.Receive(patience(t))
+	must(t, q.Send(patient(t), newMessage(1, 1)))
+	d, err := q.Receive(patient(t))
 	must(t, err)
 	if m, err := d.Value(); m.Sender != 1 || err != nil {
 		t.Errorf("%+v, %v", m, err)

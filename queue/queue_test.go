@@ -27,43 +27,31 @@ var roles = map[string]func([]string) error{
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var (
+	must, want      = proctest.Must, proctest.Want
+	patient, during = proctest.Patient, proctest.During
+)
 
 // open opens a queue for as long as the test runs.
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *queue.Options) *queue.Queue[T] {
 	t.Helper()
 	q, err := queue.Open(name, c, o)
 	must(t, err)
-	t.Cleanup(func() {
-		if err := q.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	proctest.CloseAtEnd(t, q)
 	return q
-}
-
-func patience(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), proctest.Patience)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func send[T any](t testing.TB, q *queue.Queue[T], values ...T) {
 	t.Helper()
 	for _, v := range values {
-		must(t, q.Send(patience(t), v))
+		must(t, q.Send(patient(t), v))
 	}
 }
 
 // receive receives a message that is to be want, for the attempt-th time.
 func receive[T comparable](t testing.TB, q *queue.Queue[T], want T, attempt int) *queue.Delivery[T] {
 	t.Helper()
-	d, err := q.Receive(patience(t))
+	d, err := q.Receive(patient(t))
 	if err != nil {
 		t.Error(err)
 		return d
@@ -72,13 +60,6 @@ func receive[T comparable](t testing.TB, q *queue.Queue[T], want T, attempt int)
 		t.Errorf("received %v, %v, attempt %d; want %v, attempt %d", v, err, d.Attempt(), want, attempt)
 	}
 	return d
-}
-
-func is(t testing.TB, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("%s: %v, want %v", what, err, want)
-	}
 }
 
 // What one handle sends, others receive, in order, whatever the codec.
@@ -98,14 +79,14 @@ func inOrder[T comparable](t *testing.T, c codec.Codec[T], value func(i int) T) 
 		}
 		go func() {
 			for i := range 500 {
-				if err := a.Send(patience(t), value(i)); err != nil {
+				if err := a.Send(patient(t), value(i)); err != nil {
 					t.Error(err)
 				}
 			}
 			a.Shut()
 		}()
 		i := 0
-		for v, err := range b.All(patience(t)) {
+		for v, err := range b.All(patient(t)) {
 			must(t, err)
 			if v != value(i) {
 				t.Fatalf("message %d is %v", i, v)
@@ -132,14 +113,13 @@ func TestFull(t *testing.T) {
 	first, second := receive(t, q, 1, 1), receive(t, q, 2, 1)
 	must(t, second.Done())
 	try() // the oldest is not done
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	is(t, "Send", q.Send(ctx, 3), context.DeadlineExceeded)
+	ctx := during(t, 20*time.Millisecond)
+	want(t, q.Send(ctx, 3), context.DeadlineExceeded)
 	sent := make(chan error)
 	go func() { sent <- q.Send(context.Background(), 4) }()
 	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
 	must(t, first.Done())
-	must(t, <-sent)
+	must(t, proctest.Receive(t, sent))
 	if q.Len() != 1 {
 		t.Errorf("%d messages", q.Len())
 	}
@@ -160,7 +140,7 @@ func TestReturn(t *testing.T) {
 	again := receive(t, q, 2, 2)
 	must(t, again.Return())
 	must(t, again.Return()) // nothing
-	is(t, "Done after Return", again.Done(), fs.ErrClosed)
+	want(t, again.Done(), fs.ErrClosed)
 	for attempt := 3; attempt < 300; attempt++ {
 		must(t, receive(t, q, 2, min(attempt, 255)).Return())
 	}
@@ -168,9 +148,9 @@ func TestReturn(t *testing.T) {
 	third := receive(t, q, 3, 1)
 	must(t, third.Done())
 	must(t, third.Return()) // nothing
-	is(t, "Done after Done", third.Done(), fs.ErrClosed)
+	want(t, third.Done(), fs.ErrClosed)
 	_, err := third.Value()
-	is(t, "Value after Done", err, fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
 	if b := third.Bytes(); b != nil {
 		t.Errorf("Bytes after Done: %x", b)
 	}
@@ -186,7 +166,7 @@ func TestWoken(t *testing.T) {
 	got := make(chan int)
 	for range waiting {
 		go func() {
-			d, err := q.Receive(patience(t))
+			d, err := q.Receive(patient(t))
 			if err != nil {
 				t.Error(err)
 				got <- 0
@@ -203,7 +183,7 @@ func TestWoken(t *testing.T) {
 	sum := 0
 	for i := range waiting {
 		send(t, q, 1<<i)
-		sum += <-got
+		sum += proctest.Receive(t, got)
 	}
 	if sum != 1<<waiting-1 {
 		t.Errorf("received %b", sum)
@@ -213,10 +193,10 @@ func TestWoken(t *testing.T) {
 	go func() { _, err := q.Receive(ctx); ended <- err }()
 	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
 	cancel()
-	is(t, "Receive", <-ended, context.Canceled)
+	want(t, proctest.Receive(t, ended), context.Canceled)
 	_, err := q.Receive(ctx)
-	is(t, "Receive", err, context.Canceled)
-	is(t, "Send", q.Send(ctx, 1), context.Canceled)
+	want(t, err, context.Canceled)
+	want(t, q.Send(ctx, 1), context.Canceled)
 }
 
 func TestShut(t *testing.T) {
@@ -224,20 +204,20 @@ func TestShut(t *testing.T) {
 	q, other := open(t, name, codec.Fixed[int](), &queue.Options{Depth: 2}), open(t, name, codec.Fixed[int](), nil)
 	send(t, q, 1, 2)
 	blocked := make(chan error)
-	go func() { blocked <- other.Send(patience(t), 3) }()
+	go func() { blocked <- other.Send(patient(t), 3) }()
 	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
 	must(t, q.Shut())
-	is(t, "Send that waited", <-blocked, sharedseg.ErrShut)
-	is(t, "Send", q.Send(t.Context(), 3), sharedseg.ErrShut)
+	want(t, proctest.Receive(t, blocked), sharedseg.ErrShut)
+	want(t, q.Send(t.Context(), 3), sharedseg.ErrShut)
 	_, err := q.TrySend(3)
-	is(t, "TrySend", err, sharedseg.ErrShut)
+	want(t, err, sharedseg.ErrShut)
 	_, err = q.Loan(t.Context())
-	is(t, "Loan", err, sharedseg.ErrShut)
+	want(t, err, sharedseg.ErrShut)
 	must(t, receive(t, q, 1, 1).Done())
 	last := receive(t, q, 2, 1)
 	ended := make(chan error)
 	for range 2 { // they may get the message that is left
-		go func() { _, err := other.Receive(patience(t)); ended <- err }()
+		go func() { _, err := other.Receive(patient(t)); ended <- err }()
 	}
 	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
 	must(t, last.Done())
@@ -260,7 +240,7 @@ func TestShut(t *testing.T) {
 func TestAll(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	send(t, q, 1, 2, 3)
-	for v, err := range q.All(patience(t)) {
+	for v, err := range q.All(patient(t)) {
 		must(t, err)
 		if v == 2 {
 			break
@@ -268,17 +248,16 @@ func TestAll(t *testing.T) {
 	}
 	func() {
 		defer func() { recover() }()
-		for range q.All(patience(t)) {
+		for range q.All(patient(t)) {
 			panic("in the body")
 		}
 	}()
 	must(t, receive(t, q, 2, 3).Done())
 	must(t, receive(t, q, 3, 1).Done())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
+	ctx := during(t, time.Millisecond)
 	n := 0
 	for _, err := range q.All(ctx) {
-		is(t, "All", err, context.DeadlineExceeded)
+		want(t, err, context.DeadlineExceeded)
 		n++
 	}
 	if n != 1 {
@@ -295,17 +274,14 @@ func TestUndecodable(t *testing.T) {
 	d, err := number.Receive(t.Context())
 	must(t, err)
 	_, err = d.Value()
-	is(t, "Value", err, codec.ErrMalformed)
-	if want := "does not decode as int; Done discards it"; !strings.Contains(err.Error(), want) {
-		t.Errorf("%v, want %q", err, want)
-	}
+	want(t, err, codec.ErrMalformed, "does not decode as int; Done discards it")
 	if string(d.Bytes()) != `"a"` {
 		t.Errorf("Bytes = %q", d.Bytes())
 	}
 	must(t, d.Done())
 	var all []string
 	number.Shut()
-	for v, err := range number.All(patience(t)) {
+	for v, err := range number.All(patient(t)) {
 		all = append(all, fmt.Sprint(v, " ", err != nil))
 	}
 	if got := strings.Join(all, ", "); got != "0 true, 3 false" {
@@ -328,8 +304,8 @@ func (failing) Append(b []byte, v string) ([]byte, error) {
 // What cannot be encoded is not sent, and holds up nobody.
 func TestUnencodable(t *testing.T) {
 	q := open[string](t, proctest.Name(t), failing{codec.String()}, &queue.Options{Capacity: 5})
-	is(t, "Send", q.Send(t.Context(), "error"), codec.ErrInvalid)
-	is(t, "Send", q.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
+	want(t, q.Send(t.Context(), "error"), codec.ErrInvalid)
+	want(t, q.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
 	func() {
 		defer func() {
 			if recover() != "panic" {
@@ -341,7 +317,7 @@ func TestUnencodable(t *testing.T) {
 	send(t, q, "fine")
 	must(t, receive(t, q, "fine", 1).Done())
 	s := open(t, proctest.Name(t), codec.String(), &queue.Options{Capacity: 5})
-	is(t, "Send", s.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
+	want(t, s.Send(t.Context(), "too long"), sharedseg.ErrTooLarge)
 	if _, err := s.TrySend("too long"); !errors.Is(err, sharedseg.ErrTooLarge) {
 		t.Error("TrySend:", err)
 	}
@@ -367,8 +343,8 @@ func TestReentrant(t *testing.T) {
 	}}
 	q = open[string](t, proctest.Name(t), c, nil)
 	send(t, q, "outer")
-	for i, err := range errs {
-		is(t, fmt.Sprint(i), err, sharedseg.ErrReentrant)
+	for _, err := range errs {
+		want(t, err, sharedseg.ErrReentrant)
 	}
 	must(t, receive(t, q, "outer", 1).Done())
 }
@@ -386,10 +362,10 @@ func TestLoan(t *testing.T) {
 	if len(l.Bytes()) != 8 {
 		t.Errorf("%d bytes", len(l.Bytes()))
 	}
-	is(t, "Publish", l.Publish(9), fs.ErrInvalid)
+	want(t, l.Publish(9), fs.ErrInvalid)
 	must(t, l.Publish(8))
 	must(t, l.Discard())
-	is(t, "Publish", l.Publish(8), fs.ErrClosed)
+	want(t, l.Publish(8), fs.ErrClosed)
 	if l.Bytes() != nil || l.Value() != nil {
 		t.Error("a loan that is over can be written to")
 	}
@@ -398,10 +374,9 @@ func TestLoan(t *testing.T) {
 	must(t, l.Discard())
 	must(t, receive(t, other, pair{1, 2}, 1).Done())
 	send(t, q, pair{3, 4}, pair{5, 6})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
+	ctx := during(t, time.Millisecond)
 	_, err = q.Loan(ctx)
-	is(t, "Loan of a full queue", err, context.DeadlineExceeded)
+	want(t, err, context.DeadlineExceeded)
 
 	text := open(t, proctest.Name(t), codec.String(), nil)
 	s, err := text.Loan(t.Context())
@@ -435,22 +410,22 @@ func TestCloseWithMessages(t *testing.T) {
 	must(t, q.Close())
 	_ = string(b)
 	_, err = one.Value()
-	is(t, "Value", err, fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
 	// On Windows the message is the closed handle's until it is over.
 	if err := one.Return(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		t.Error("Return:", err)
 	}
-	must(t, (<-waiting).Done())
+	must(t, proctest.Receive(t, waiting).Done())
 	_, err = q.Receive(t.Context())
-	is(t, "Receive", err, fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
 	_, err = q.TryReceive()
-	is(t, "TryReceive", err, fs.ErrClosed)
-	is(t, "Send", q.Send(t.Context(), ""), fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
+	want(t, q.Send(t.Context(), ""), fs.ErrClosed)
 	_, err = q.TrySend("")
-	is(t, "TrySend", err, fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
 	_, err = q.Loan(t.Context())
-	is(t, "Loan", err, fs.ErrClosed)
-	is(t, "Shut", q.Shut(), fs.ErrClosed)
+	want(t, err, fs.ErrClosed)
+	want(t, q.Shut(), fs.ErrClosed)
 	if q.Len() != 0 {
 		t.Error("Len", q.Len())
 	}
@@ -469,7 +444,7 @@ func TestCloseEndsWaits(t *testing.T) {
 	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
 	must(t, q.Close())
 	for range 3 {
-		is(t, "Receive", <-ended, fs.ErrClosed)
+		want(t, proctest.Receive(t, ended), fs.ErrClosed)
 	}
 	q, err = queue.Open(name, codec.Fixed[int](), nil)
 	must(t, err)
@@ -477,7 +452,7 @@ func TestCloseEndsWaits(t *testing.T) {
 	go func() { ended <- q.Send(context.Background(), 2) }()
 	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
 	must(t, q.Close())
-	is(t, "Send", <-ended, fs.ErrClosed)
+	want(t, proctest.Receive(t, ended), fs.ErrClosed)
 }
 
 // A loan ends with its handle, and holds up nobody then.
@@ -490,7 +465,7 @@ func TestCloseWithLoan(t *testing.T) {
 	must(t, err)
 	must(t, q.Close())
 	*l.Value() = 7
-	is(t, "Publish", l.Publish(8), fs.ErrClosed)
+	want(t, l.Publish(8), fs.ErrClosed)
 	send(t, other, 1)
 	must(t, receive(t, other, 1, 1).Done())
 }
@@ -515,38 +490,34 @@ func TestPersist(t *testing.T) {
 func TestRefused(t *testing.T) {
 	name := proctest.Name(t)
 	_, err := queue.Attach(name, codec.Fixed[int64](), nil)
-	is(t, "Attach", err, fs.ErrNotExist)
+	want(t, err, fs.ErrNotExist)
 	open(t, name, codec.Fixed[int64](), nil)
 	_, err = queue.Create(name, codec.Fixed[int64](), nil)
-	is(t, "Create", err, fs.ErrExist)
+	want(t, err, fs.ErrExist)
 	for what, o := range map[string]*queue.Options{
 		"its Depth is 64, want 65":  {Depth: 65},
 		"its Capacity is 8, want 9": {Capacity: 9},
 	} {
 		_, err := queue.Open(name, codec.Fixed[int64](), o)
-		if is(t, what, err, sharedseg.ErrIncompatible); !strings.Contains(err.Error(), what) {
-			t.Errorf("%v, want %s", err, what)
-		}
+		want(t, err, sharedseg.ErrIncompatible, what)
 	}
 	_, err = queue.Open(name, codec.Fixed[float64](), nil)
-	is(t, "Open as another type", err, sharedseg.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 	_, err = segment.Open(name, codec.Fixed[int64](), nil)
-	if is(t, "segment.Open", err, sharedseg.ErrIncompatible); !strings.Contains(err.Error(), "it is a queue, not a segment") {
-		t.Error(err)
-	}
+	want(t, err, sharedseg.ErrIncompatible, "it is a queue, not a segment")
 	_, err = ipcsync.OpenMutex(name, nil)
-	is(t, "OpenMutex", err, sharedseg.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 	for _, o := range []*queue.Options{{Depth: -1}, {Depth: 65537}, {Capacity: -1}} {
 		_, err = queue.Open(name, codec.Fixed[int64](), o)
-		is(t, fmt.Sprintf("%+v", o), err, fs.ErrInvalid)
+		want(t, err, fs.ErrInvalid)
 	}
 	_, err = queue.Open(name, codec.Fixed[int64](), &queue.Options{Capacity: 7})
-	is(t, "a small capacity", err, sharedseg.ErrTooLarge)
+	want(t, err, sharedseg.ErrTooLarge)
 	s, err := segment.Open(name+".s", codec.Fixed[int64](), nil)
 	must(t, err)
 	defer s.Close()
 	_, err = queue.Open(name+".s", codec.Fixed[int64](), nil)
-	is(t, "Open of a segment", err, sharedseg.ErrIncompatible)
+	want(t, err, sharedseg.ErrIncompatible)
 	info, err := sharedseg.Stat(name, nil)
 	if must(t, err); info.Kind != sharedseg.KindQueue || info.Slots != 64 || info.Capacity != 8 {
 		t.Errorf("Stat = %+v", info)

@@ -29,9 +29,7 @@ type borrows[T any] interface {
 func borrow[T any](t *testing.T, from borrows[T]) *segment.Borrowed[T] {
 	t.Helper()
 	b, err := from.Borrow(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return b
 }
 
@@ -45,9 +43,7 @@ func release[T any](t *testing.T, b *segment.Borrowed[T]) {
 func reader[T any](t *testing.T, name string, c codec.Codec[T], o *segment.Options) *segment.Reader[T] {
 	t.Helper()
 	r, err := segment.OpenReader(name, c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { r.Close() })
 	return r
 }
@@ -76,13 +72,9 @@ func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace 
 		release(t, b)
 	}
 	for range 10 {
-		if err := s.Store(first); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(first))
 		encoding, err := c.Append(nil, first)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		for what, h := range handles {
 			a, b := borrow(t, h), borrow(t, h)
 			if a.Version() != s.Version() || !bytes.Equal(a.Bytes(), encoding) || cap(a.Bytes()) != len(encoding) {
@@ -93,9 +85,7 @@ func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace 
 			}
 			release(t, b)
 			for range 9 {
-				if err := s.Store(second); err != nil {
-					t.Fatal(err)
-				}
+				must(t, s.Store(second))
 				if !bytes.Equal(a.Bytes(), encoding) {
 					t.Fatalf("%s: what is borrowed has become %q", what, a.Bytes())
 				}
@@ -105,9 +95,7 @@ func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace 
 			if a.Bytes() != nil || a.Value() != nil {
 				t.Errorf("%s: there is %q after Release", what, a.Bytes())
 			}
-			if err := s.Store(first); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store(first))
 		}
 	}
 }
@@ -140,11 +128,8 @@ func TestBorrowBesideWriter(t *testing.T) {
 		stored = s.Version() - b.Version()
 		release(t, b)
 	}
-	for start, v := time.Now(), s.Version(); s.Version() == v; time.Sleep(time.Millisecond) {
-		if time.Since(start) > proctest.Patience {
-			t.Fatal("the writer does not go on")
-		}
-	}
+	v := s.Version()
+	proctest.Eventually(t, "the writer goes on", func() bool { return s.Version() != v })
 	t.Logf("%d versions in all, %d during the last", s.Version(), stored)
 	p.Kill()
 }
@@ -199,11 +184,8 @@ func TestBorrowersKilled(t *testing.T) {
 		t.Helper()
 		n++
 		start := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-		defer cancel()
-		if err := s.StoreContext(ctx, n); err != nil {
-			t.Fatal(err)
-		}
+		ctx := patient(t)
+		must(t, s.StoreContext(ctx, n))
 		return time.Since(start)
 	}
 	store()
@@ -232,16 +214,12 @@ func TestStoreWaitsForSlot(t *testing.T) {
 	borrowAll := func() (all []*proctest.Proc) {
 		t.Helper()
 		for range 2 {
-			if err := s.Store(1); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store(1))
 			p := proctest.Start(t, "borrower", name)
 			p.Expect("version " + strconv.FormatUint(s.Version(), 10))
 			all = append(all, p)
 		}
-		if err := s.Store(1); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(1))
 		return all
 	}
 	for _, end := range []string{"release", "close", "kill"} {
@@ -259,8 +237,7 @@ func TestStoreWaitsForSlot(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-				defer cancel()
+				ctx := patient(t)
 				if err := s.UpdateContext(ctx, func(v *uint64) error { *v++; return nil }); err != nil {
 					t.Error(err)
 				}
@@ -300,18 +277,14 @@ func TestBorrowTooManySlots(t *testing.T) {
 	_, err := s.Borrow(t.Context())
 	want(t, err, errors.ErrUnsupported)
 	l, err := s.Loan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	*l.Value() = 7
 	if v, err := l.Publish(8); v != 1 || err != nil {
 		t.Errorf("Publish = %d, %v", v, err)
 	}
 	s64 := open(t, proctest.Name(t), codec.Fixed[uint64](), &segment.Options{Slots: 64})
 	for n := range uint64(200) {
-		if err := s64.Store(n); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s64.Store(n))
 		b := borrow(t, s64)
 		if *b.Value() != n {
 			t.Errorf("borrowed %d, want %d", *b.Value(), n)
@@ -334,9 +307,7 @@ func TestCloseWithBorrowed(t *testing.T) {
 	o := &segment.Options{Slots: 3}
 	s := open(t, name, codec.Fixed[uint64](), o)
 	for range 3 {
-		if err := s.Store(7); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(7))
 		other := open(t, name, codec.Fixed[uint64](), nil)
 		r := reader(t, name, codec.Fixed[uint64](), nil)
 		for _, h := range []interface {
@@ -345,9 +316,7 @@ func TestCloseWithBorrowed(t *testing.T) {
 		}{other, r} {
 			a, b := borrow(t, h), borrow(t, h)
 			value, bytes := a.Value(), a.Bytes()
-			if err := h.Close(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, h.Close())
 			if runtime.GOOS != "windows" && *value != 0 {
 				t.Errorf("what was borrowed is %d", *value)
 			}
@@ -359,9 +328,7 @@ func TestCloseWithBorrowed(t *testing.T) {
 		}
 		for n := range uint64(6) {
 			ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-			if err := s.StoreContext(ctx, n); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.StoreContext(ctx, n))
 			cancel()
 		}
 	}
@@ -408,33 +375,21 @@ func dropped(name string) (kept [][]byte, err error) {
 func TestDroppedWithBorrowed(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), &segment.Options{Slots: 3})
-	if err := s.Store([]byte("value")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store([]byte("value")))
 	if runtime.GOOS == "windows" {
 		proctest.Start(t, "dropper", name).Wait()
 		return
 	}
 	kept, err := dropped(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writers := func() int {
+	must(t, err)
+	proctest.Eventually(t, "the dropped handles are closed", func() bool {
+		runtime.GC()
 		info, err := sharedseg.Stat(name, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Writers
-	}
-	for start := time.Now(); writers() > 1; time.Sleep(time.Millisecond) {
-		if runtime.GC(); time.Since(start) > proctest.Patience {
-			t.Fatal("dropped handles stay open")
-		}
-	}
+		must(t, err)
+		return info.Writers <= 1
+	})
 	for range 10 {
-		if err := s.Store([]byte("other")); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store([]byte("other")))
 		open(t, proctest.Name(t), codec.Bytes(), nil)
 	}
 	for _, b := range kept {
@@ -453,12 +408,8 @@ func TestBorrowWithoutPermission(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, name, codec.Fixed[uint64](), o)
-	if err := s.Store(5); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(o.Dir+"/"+name, 0o400); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(5))
+	must(t, os.Chmod(o.Dir+"/"+name, 0o400))
 	testCopy(t, s, reader(t, name, codec.Fixed[uint64](), o))
 }
 
@@ -466,9 +417,7 @@ func testCopy(t *testing.T, s *segment.Segment[uint64], r *segment.Reader[uint64
 	t.Helper()
 	b := borrow(t, r)
 	for n := range uint64(9) {
-		if err := s.Store(n); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(n))
 	}
 	if *b.Value() != 5 || len(b.Bytes()) != 8 || b.Version() != s.Version()-9 {
 		t.Errorf("borrowed %d of version %d", *b.Value(), b.Version())
@@ -481,14 +430,10 @@ func TestBorrowBesideTooMany(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, name, codec.Fixed[uint64](), o)
-	if err := s.Store(5); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(5))
 	for range layout.Members - 1 {
 		other, err := segment.Attach(name, codec.Fixed[uint64](), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer other.Close()
 	}
 	testCopy(t, s, reader(t, name, codec.Fixed[uint64](), o))
@@ -499,9 +444,7 @@ func TestBorrowBesideTooMany(t *testing.T) {
 func TestBorrowRace(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[cell](), &segment.Options{Slots: 4})
-	if err := s.Store(cellOf(1)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(cellOf(1)))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		h := borrows[cell](s)

@@ -46,9 +46,7 @@ func TestNoWallClock(t *testing.T) {
 			})
 			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
 	if files < 20 {
 		t.Fatalf("only %d files looked at", files)

@@ -53,22 +53,16 @@ func TestCloseRace(t *testing.T) {
 func closeRace(t *testing.T, round int, o *segment.Options) {
 	name, bareName := proctest.Name(t), proctest.Name(t)
 	other := open(t, name, codec.Fixed[cell](), &segment.Options{LockReads: o.LockReads})
-	if err := other.Store(cellOf(1)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, other.Store(cellOf(1)))
 	before, known := proctest.Mappings(name)
 	if known && len(before) == 0 {
 		t.Fatal("the mapping cannot be seen")
 	}
 	s := open(t, name, codec.Fixed[cell](), o)
 	r, err := segment.OpenReader(name, codec.Fixed[cell](), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	b, err := segment.OpenBare(bareName, 512, codec.Fixed[cell](), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var closed atomic.Bool // each Close has returned
 	var calls, closes sync.WaitGroup
 	try := func(what string, call func() error) {
@@ -165,9 +159,7 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	calls.Wait()
 	soon, cancel := context.WithTimeout(ctx, proctest.Patience)
 	defer cancel()
-	if err := other.StoreContext(soon, cellOf(1)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, other.StoreContext(soon, cellOf(1)))
 	other.Close()
 }
 
@@ -189,24 +181,16 @@ func TestDroppedHandles(t *testing.T) {
 	kept := open(t, keptName, codec.String(), nil)
 	for range 10 {
 		s, err := segment.Open(name(), codec.String(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Store("dropped"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
+		must(t, s.Store("dropped"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		if _, err := s.Wait(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		cancel()
 		b, err := segment.OpenBare(name(), 64, codec.UTF16(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Store("dropped"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
+		must(t, b.Store("dropped"))
 		if _, err := segment.OpenReader(keptName, codec.String(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -214,25 +198,18 @@ func TestDroppedHandles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	left := func() (left []string) {
-		for _, name := range names {
-			if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
-				left = append(left, fmt.Sprint(name, ": ", err))
-			}
-		}
-		if info, err := sharedseg.Stat(keptName, nil); err != nil || info.Writers != 1 || info.Readers != 0 {
-			left = append(left, fmt.Sprintf("%+v, %v", info, err))
-		}
-		return left
+	for _, name := range names {
+		proctest.Eventually(t, "the only handle is closed", func() bool {
+			runtime.GC()
+			_, err := sharedseg.Stat(name, nil)
+			return errors.Is(err, fs.ErrNotExist)
+		})
 	}
-	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+	proctest.Eventually(t, "all handles are closed, except the one that is kept", func() bool {
 		runtime.GC()
-		if left := left(); left == nil {
-			break
-		} else if time.Since(start) > proctest.Patience {
-			t.Fatal("not closed: ", left)
-		}
-	}
+		info, err := sharedseg.Stat(keptName, nil)
+		return err == nil && info.Writers == 1 && info.Readers == 0
+	})
 	if err := kept.Store("lives"); err != nil {
 		t.Error(err)
 	}

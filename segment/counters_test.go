@@ -21,9 +21,7 @@ import (
 func counts(t *testing.T, name string) [layout.Counters]uint64 {
 	t.Helper()
 	st, err := member.Stat(&mapping.Place{Name: name})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return st.Counts
 }
 
@@ -57,9 +55,7 @@ func TestDisturbedReadsAreCounted(t *testing.T) {
 	c := disturbed{codec.String(), &times, store}
 	s := open[string](t, name, c, nil)
 	r, err := segment.OpenReader[string](name, c, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	var want [layout.Counters]uint64
 	for _, h := range []readable[string]{r, s} {
@@ -83,13 +79,9 @@ func TestWaitsAreCounted(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
 	r, err := segment.OpenReader(name, codec.String(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
-	if err := s.Store("one"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("one"))
 	for _, h := range []readable[string]{r, s} {
 		if _, err := h.Wait(t.Context(), 0); err != nil {
 			t.Fatal(err)
@@ -142,9 +134,7 @@ func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uin
 	headers = func() [3][3]uint64 { return headersOf(t, name, o) }
 	var want [3][3]uint64
 	for v := uint64(1); v <= 7; v++ {
-		if err := store(v); err != nil {
-			t.Fatal(err)
-		}
+		must(t, store(v))
 		want[v%3] = [3]uint64{v, v - 1, 16}
 		if got := headers(); got != want {
 			t.Fatalf("after version %d the slots' headers are %v, want %v", v, got, want)
@@ -157,13 +147,9 @@ func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uin
 func headersOf(t *testing.T, name string, o *segment.Options) (h [3][3]uint64) {
 	t.Helper()
 	info, err := sharedseg.Stat(name, o.Place())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	file, err := os.ReadFile(info.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	area, stride := binary.NativeEndian.Uint64(file[56:]), binary.NativeEndian.Uint64(file[48:])
 	for i := range h {
 		at := area + uint64(i)*stride

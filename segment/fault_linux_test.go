@@ -22,7 +22,7 @@ import (
 // The memory is taken when the segment is created, so a full place is an error
 // then and not a SIGBUS later.
 func TestFullMemory(t *testing.T) {
-	dir := smallTmpfs(t)
+	dir := proctest.Mount(t, "tmpfs", "size=256k")
 	o := &segment.Options{Dir: dir, Capacity: 1 << 20}
 	_, err := segment.Open("big", codec.Bytes(), o)
 	want(t, err, sharedseg.ErrNoSpace)
@@ -104,14 +104,10 @@ func TestTruncatedUnderBorrowed(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := open(t, what, codec.Bytes(), o)
-			if err := s.Store(value); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store(value))
 			r := reader(t, what, codec.Bytes(), &segment.Options{Dir: dir})
 			use(s, r, func() {
-				if err := os.Truncate(dir+"/"+what, 0); err != nil {
-					t.Fatal(err)
-				}
+				must(t, os.Truncate(dir+"/"+what, 0))
 			})
 		})
 	}
@@ -130,30 +126,12 @@ func trapped() bool {
 	return !r.Guarded()
 }
 
-// smallTmpfs mounts a tmpfs of 256 KiB, which takes a user who may mount.
-func smallTmpfs(t *testing.T) string {
-	dir := proctest.TempDir(t)
-	if err := unix.Mount("sharedseg-test", dir, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skip("this user may not mount a small tmpfs:", err)
-	}
-	t.Cleanup(func() {
-		// Retired mappings hold no file, so nothing keeps it busy.
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-			unix.Unmount(dir, unix.MNT_DETACH)
-		}
-	})
-	return dir
-}
-
 // A thousand watchers cost one parked thread.
 func TestWatchersShareAThread(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.String(), nil)
 	threads := func() int {
 		entries, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return len(entries)
 	}
 	before := threads() // which earlier tests needed, and Go keeps

@@ -34,6 +34,7 @@ func init() { roles["registrar"] = registrar }
 // A handle that is stopped while it opens or closes holds others up for a
 // bounded time.
 func TestStoppedOpener(t *testing.T) {
+	t.Parallel() // it mostly waits
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
 	s := open(t, "x", codec.String(), o)
@@ -66,9 +67,7 @@ func TestCapacityBelowType(t *testing.T) {
 		want(t, err, sharedseg.ErrCorrupt)
 		_, err = segment.OpenReader("x", codec.Fixed[big](), o)
 		want(t, err, sharedseg.ErrCorrupt)
-		if err := sharedseg.Remove("x", o.Place()); err != nil {
-			t.Fatal(err)
-		}
+		must(t, sharedseg.Remove("x", o.Place()))
 	}
 }
 
@@ -80,9 +79,7 @@ func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
 func patch(t *testing.T, path string, off int64, v uint64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, v), off); err != nil {
 		t.Fatal(err)
@@ -97,9 +94,7 @@ func TestCloseWithForgedOwner(t *testing.T) {
 	const mutex, generations = 128, 256
 	path := filepath.Join(dir, "x")
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	slot := uint32(0) // the first handle's
 	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
 	patch(t, path, mutex, uint64(generation<<10|slot))

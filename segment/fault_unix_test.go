@@ -31,21 +31,15 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 				plain := open(t, "plain", codec.Fixed[[2048]uint64](), &o)
 				text := open(t, "text", codec.String(), &o)
 				bare, err := segment.OpenBare("bare", 8192, codec.Fixed[[1024]uint64](), &o)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				defer bare.Close()
 				r, err := segment.OpenReader("text", codec.String(), &o)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				defer r.Close()
 				// Two Stores lead to the third slot, which lies behind what is
 				// kept.
 				for range 2 {
-					if err := errors.Join(plain.Store([2048]uint64{1}), text.Store("text")); err != nil {
-						t.Fatal(err)
-					}
+					must(t, errors.Join(plain.Store([2048]uint64{1}), text.Store("text")))
 				}
 				watching := make(chan error)
 				go func() {
@@ -61,9 +55,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 				// that none is under way: that the watcher is parked.
 				proctest.Parked(t, ".(*handle[...]).wait(")
 				for _, name := range []string{"plain", "text", "bare"} {
-					if err := os.Truncate(filepath.Join(o.Dir, name), keep); err != nil {
-						t.Fatal(err)
-					}
+					must(t, os.Truncate(filepath.Join(o.Dir, name), keep))
 				}
 				for what, do := range map[string]func() error{
 					"plain Load":   func() error { _, err := plain.Load(); return err },
@@ -114,15 +106,10 @@ func TestTruncatedWithLock(t *testing.T) {
 			o.Dir = proctest.TempDir(t)
 			c := codec.Fixed[[2048]uint64]()
 			a, b := open(t, "x", c, &o), open(t, "x", c, &o)
-			if err := a.Store([2048]uint64{1}); err != nil {
-				t.Fatal(err)
-			}
+			must(t, a.Store([2048]uint64{1}))
 			// The header and the wait page stay.
-			if err := os.Truncate(filepath.Join(o.Dir, "x"), 16384); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
+			must(t, os.Truncate(filepath.Join(o.Dir, "x"), 16384))
+			ctx := during(t, 10*time.Second)
 			for what, do := range map[string]func(s *segment.Segment[[2048]uint64]) error{
 				"Load":  func(s *segment.Segment[[2048]uint64]) error { _, err := s.LoadContext(ctx); return err },
 				"Store": func(s *segment.Segment[[2048]uint64]) error { return s.StoreContext(ctx, [2048]uint64{2}) },
@@ -144,9 +131,7 @@ func TestPlanted(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
 	target := filepath.Join(dir, "target")
-	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(target, []byte("precious"), 0o600))
 	for _, plant := range []error{
 		os.Symlink(target, filepath.Join(dir, "link")),
 		os.Symlink(filepath.Join(dir, "nothing"), filepath.Join(dir, "dangling")),
@@ -179,83 +164,60 @@ func TestPlanted(t *testing.T) {
 // visitor tries what another user may do with the segments in DIR, and says the
 // values that it watches.
 func visitor(args []string) error {
-	var errs []error
-	check := func(what string, err, want error) {
-		if !errors.Is(err, want) {
-			errs = append(errs, fmt.Errorf("%s: %v, want %v", what, err, want))
-		}
-	}
+	var c proctest.Complaints
 	dir := args[0]
 	private := &segment.Options{Dir: dir}
 	shared := &segment.Options{Dir: dir, Mode: 0o666}
 	readable := &segment.Options{Dir: dir, Mode: 0o644}
 
 	_, err := segment.Open("private", codec.String(), private)
-	check("open of a private one", err, fs.ErrPermission)
+	c.Check("open of a private one", err, fs.ErrPermission)
 	_, err = segment.OpenReader("private", codec.String(), readable)
-	check("reader of a private one", err, fs.ErrPermission)
+	c.Check("reader of a private one", err, fs.ErrPermission)
 
 	_, err = segment.Open("shared", codec.String(), private)
-	check("open of a shared one without trust", err, fs.ErrPermission)
-	if err != nil && !strings.Contains(err.Error(), "Options.Mode") {
-		errs = append(errs, fmt.Errorf("%q does not say what to do", err))
-	}
+	c.Check("open of a shared one without trust", err, fs.ErrPermission, "Options.Mode")
 	s, err := segment.Open("shared", codec.String(), shared)
-	check("open of a shared one", err, nil)
+	c.Check("open of a shared one", err, nil)
 	if err == nil {
-		check("store", s.Store("from the visitor"), nil)
-		check("close", s.Close(), nil)
+		c.Check("store", s.Store("from the visitor"), nil)
+		c.Check("close", s.Close(), nil)
 	}
 
 	_, err = segment.Attach("readable", codec.String(), readable)
-	check("attach to a readable one", err, fs.ErrPermission)
+	c.Check("attach to a readable one", err, fs.ErrPermission)
 	r, err := segment.OpenReader("readable", codec.String(), readable)
-	check("reader of a readable one", err, nil)
+	c.Check("reader of a readable one", err, nil)
 	if err != nil {
-		return errors.Join(errs...)
+		return c.Err()
 	}
 	for v, err := range r.Watch(context.Background()) {
-		check("watch", err, nil)
+		c.Check("watch", err, nil)
 		fmt.Println(v)
 		if v != "first" || err != nil {
 			break
 		}
 	}
-	check("close of the reader", r.Close(), nil)
-	return errors.Join(errs...)
+	c.Check("close of the reader", r.Close(), nil)
+	return c.Err()
 }
 
 func init() { roles["visitor"] = visitor }
 
 func TestAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user")
-	}
-	if proctest.Emulated() {
-		t.Skip("the visitor would have to start the emulator")
-	}
 	dir, err := os.MkdirTemp("", proctest.NamePrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(dir, 0o777|fs.ModeSticky))
 	cmd := proctest.Command("visitor", dir)
-	executable(t, cmd)
+	proctest.AsNobody(t, cmd)
 	open(t, "private", codec.String(), &segment.Options{Dir: dir})
 	shared := open(t, "shared", codec.String(), &segment.Options{Dir: dir, Mode: 0o666})
 	readable := open(t, "readable", codec.String(), &segment.Options{Dir: dir, Mode: 0o644})
-	if err := readable.Store("first"); err != nil {
-		t.Fatal(err)
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	must(t, readable.Store("first"))
 	p := proctest.StartCmd(t, cmd)
 	p.Expect("first")
-	if err := readable.Store("second"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, readable.Store("second"))
 	p.Expect("second")
 	p.Wait()
 	if v, err := shared.Load(); v != "from the visitor" || err != nil {
@@ -280,9 +242,7 @@ func TestStoppedWriter(t *testing.T) {
 		// Wherever it stands now, readers go on.
 		for range 100 {
 			b, err := s.Load()
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if _, err := b.check(); err != nil {
 				t.Fatal(err)
 			}
@@ -296,12 +256,8 @@ func TestGrownFile(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
 	s := open(t, "x", codec.String(), o)
-	if err := s.Store("x"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(filepath.Join(dir, "x"), 1<<20); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("x"))
+	must(t, os.Truncate(filepath.Join(dir, "x"), 1<<20))
 	if v, err := s.Load(); v != "x" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}

@@ -43,8 +43,7 @@ func TestFollow(t *testing.T) {
 			s := open(t, name, codec.Fixed[cell](), &segment.Options{Slots: slots})
 			r := reader(t, name, codec.Fixed[cell](), nil)
 			p := proctest.Start(t, "numberer", name, strconv.Itoa(versions))
-			ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-			defer cancel()
+			ctx := patient(t)
 			last, taken, missed := uint64(0), 0, 0
 			for v, err := range r.Follow(ctx, 0) {
 				if m, ok := errors.AsType[*segment.MissedError](err); ok {
@@ -55,9 +54,7 @@ func TestFollow(t *testing.T) {
 					last = m.Last
 					continue
 				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				if v.Number != last+1 || v.Value != cellOf(v.Number) {
 					t.Fatalf("version %d, %d, after %d", v.Number, v.Value[0], last)
 				}
@@ -91,9 +88,7 @@ func TestFollowFrom(t *testing.T) {
 				numbers = append(numbers, -int(m.Last))
 				continue
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			numbers = append(numbers, int(v.Number))
 			if v.Number == s.Version() {
 				return numbers
@@ -102,9 +97,7 @@ func TestFollowFrom(t *testing.T) {
 		return nil
 	}
 	for n := range uint64(10) {
-		if err := s.Store(n); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(n))
 	}
 	for after, want := range map[uint64]string{0: "[-6 7 8 9 10]", 6: "[7 8 9 10]", 5: "[-6 7 8 9 10]", 8: "[9 10]", 9: "[10]"} {
 		if got := fmt.Sprint(take(after)); got != want {
@@ -113,9 +106,7 @@ func TestFollowFrom(t *testing.T) {
 	}
 	b := borrow(t, s) // version 10
 	for n := range uint64(4) {
-		if err := s.Store(n); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(n))
 	}
 	if got := fmt.Sprint(take(10)); got != "[-11 12 13 15]" {
 		t.Errorf("after 10, whose slot is stepped over, there are %v", got)

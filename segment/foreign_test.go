@@ -58,9 +58,7 @@ func pythonScript(t *testing.T, script string) foreignPeer {
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Skip("python3, which runs testdata/"+script+", is not in PATH:", err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return func(args ...string) *exec.Cmd {
 		cmd := exec.Command(python, append([]string{filepath.Join("testdata", script)}, args...)...)
 		cmd.Env = append(os.Environ(), "PYTHONUTF8=1")
@@ -135,14 +133,8 @@ func TestForeignBare(t *testing.T) {
 func openForeignBare[T any](t *testing.T, name string, c codec.Codec[T], o *segment.Options) *segment.Bare[T] {
 	t.Helper()
 	b, err := segment.OpenBare(name, bareSize, c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	must(t, err)
+	proctest.CloseAtEnd(t, b)
 	return b
 }
 
@@ -155,9 +147,7 @@ func foreignBareLoad(t *testing.T, b *segment.Bare[string], want string) {
 
 func foreignBareStore[T any](t *testing.T, b *segment.Bare[T], v T) {
 	t.Helper()
-	if err := b.Store(v); err != nil {
-		t.Fatal(err)
-	}
+	must(t, b.Store(v))
 }
 
 func foreignBareAttaches(t *testing.T, peer foreignPeer) {
@@ -176,9 +166,7 @@ func foreignBareAttaches(t *testing.T, peer foreignPeer) {
 		foreignRun(t, peer("set", name, text))
 		foreignBareLoad(t, b, text)
 	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, b.Close())
 	if out, err := peer("get", name).Output(); err == nil {
 		t.Errorf("the mapping is still there when its last handle is closed: %q", out)
 	}
@@ -198,9 +186,7 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	foreignRun(t, peer("set", name, foreignTexts[3]))
 	foreignBareLoad(t, b, foreignTexts[3])
 	foreignBareStore(t, b, "shorter \U0001F40D")
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, b.Close())
 	owner.Say("go on")
 	owner.Expect("shorter \U0001F40D")
 	owner.Wait()
@@ -242,9 +228,7 @@ func parseReading(t *testing.T, line string) reading {
 		t.Fatalf("read_segment.py wrote %q", line)
 	}
 	version, err := strconv.ParseUint(f[1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return reading{f[0], version, f[2]}
 }
 
@@ -273,14 +257,10 @@ func TestForeignRead(t *testing.T) {
 	script := pythonScript(t, "read_segment.py")
 	text := foreignTexts[2]
 	quoted, err := json.Marshal(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	doc := foreignDoc{1 << 60, text}
 	docJSON, err := json.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	fixed := foreignFixed{Größe: 65535, Valid: true, Count: -7, Z: complex(1.5, -2), Raw: [3]uint8{1, 2, 3}}
 	fixed.Points[1].X, fixed.Points[1].Y = 0.25, -128
 	for name, test := range map[string]func(t *testing.T){
@@ -317,9 +297,7 @@ func foreignReads[T any](t *testing.T, script foreignPeer, c codec.Codec[T], v T
 	}
 	read(reading{c.ID(), 0, ""})
 	for range 5 { // around all slots
-		if err := s.Store(v); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(v))
 	}
 	read(reading{c.ID(), 5, value})
 }
@@ -329,13 +307,9 @@ func foreignCanonical(t *testing.T, doc string) string {
 	d := json.NewDecoder(strings.NewReader(doc))
 	d.UseNumber()
 	var v any
-	if err := d.Decode(&v); err != nil {
-		t.Fatal(err)
-	}
+	must(t, d.Decode(&v))
 	out, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return string(out)
 }
 
@@ -445,18 +419,12 @@ func TestForeignReadFiles(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), &segment.Options{Slots: 2})
 	for _, v := range []string{"one", "two", "three"} {
-		if err := s.Store(v); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(v))
 	}
 	info, err := sharedseg.Stat(name, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	whole, err := os.ReadFile(info.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	put32 := func(off int, v uint32) func([]byte) []byte {
 		return func(b []byte) []byte { binary.NativeEndian.PutUint32(b[off:], v); return b }
 	}
@@ -505,16 +473,12 @@ func TestForeignReadFiles(t *testing.T) {
 			if f.change != nil {
 				b = f.change(b)
 			}
-			if err := os.WriteFile(filepath.Join(dir, f.name), b, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(filepath.Join(dir, f.name), b, 0o600))
 			foreignReadFile(t, script("--dir", dir, f.name), f.out, f.err)
 		})
 	}
 	t.Run("symlink", func(t *testing.T) {
-		if err := os.Symlink("persistent", filepath.Join(dir, "symlink")); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Symlink("persistent", filepath.Join(dir, "symlink")))
 		foreignReadFile(t, script("--dir", dir, "symlink"), "", "symbolic links")
 	})
 	t.Run("none", func(t *testing.T) {
@@ -542,9 +506,7 @@ func TestForeignReaderCounts(t *testing.T) {
 	script := pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
-	if err := s.Store("\U0001F440"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("\U0001F440"))
 	readers := func(want int) {
 		t.Helper()
 		info, err := sharedseg.Stat(name, nil)
@@ -557,23 +519,17 @@ func TestForeignReaderCounts(t *testing.T) {
 	reader := proctest.StartCmd(t, script("-n", "1000000000", name))
 	reader.Expect("string/utf-8\t1\t\"\U0001F440\"")
 	readers(1)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Close())
 	readers(1)
 	again, err := segment.Attach(name, codec.String(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if v, err := again.Load(); err != nil || v != "\U0001F440" {
 		t.Errorf("Load = %q, %v", v, err)
 	}
 	reader.Kill()
 	gone(t, name, nil, 1)
 	readers(0)
-	if err := again.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, again.Close())
 	if _, err := sharedseg.Stat(name, nil); err == nil {
 		t.Error("the segment outlived its last handle")
 	}
@@ -585,9 +541,7 @@ func TestForeignWrite(t *testing.T) {
 	write := cProgram(t, "write_segment.c")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), &segment.Options{Slots: 3})
-	if err := s.Store("Go's"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("Go's"))
 	writer := proctest.StartCmd(t, write(name))
 	writer.Expect("ready")
 	st, err := member.Stat(&mapping.Place{Name: name})
@@ -636,9 +590,7 @@ func TestForeignWrite(t *testing.T) {
 			t.Fatalf("torn: %q", v)
 		}
 	}
-	if err := <-stored; err != nil {
-		t.Fatal(err)
-	}
+	must(t, <-stored)
 	end := s.Version()
 	if end != before+2*stores {
 		t.Errorf("%d Stores made versions %d to %d", 2*stores, before+1, end)
@@ -650,9 +602,7 @@ func TestForeignWrite(t *testing.T) {
 	}
 
 	// The C program is the last to leave.
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Close())
 	writer.Wait()
 	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the last one has left, Stat: %v", err)
@@ -665,13 +615,9 @@ func TestForeignQueue(t *testing.T) {
 	write, read := cProgram(t, "write_segment.c"), pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
-	if err := s.Store("Go's"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("Go's"))
 	held, err := mapping.Enter(&mapping.Place{Name: name}, false, false, proctest.Patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	writer := proctest.StartCmd(t, write(name))
 	var readers []*proctest.Proc
 	for range 3 {
@@ -679,9 +625,7 @@ func TestForeignQueue(t *testing.T) {
 	}
 	time.Sleep(300 * time.Millisecond)
 	held.UnlockRegistry()
-	if err := held.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, held.Close())
 	for _, r := range readers {
 		r.Expect("string/utf-8\t1\t\"Go's\"")
 		r.Wait()
@@ -697,9 +641,7 @@ func TestForeignDump(t *testing.T) {
 		t.Skip("the dump is of a little-endian machine with pages of 4096 bytes")
 	}
 	page, err := os.ReadFile(filepath.Join("..", "docs", "format.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, dump, _ := strings.Cut(string(page), "```hexdump\n")
 	dump, _, ok := strings.Cut(dump, "```")
 	if !ok {
@@ -708,18 +650,12 @@ func TestForeignDump(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), &segment.Options{Capacity: 16, Slots: 2})
 	for _, v := range []string{"one", "two", "Hi €"} {
-		if err := s.Store(v); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(v))
 	}
 	info, err := sharedseg.Stat(name, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	file, err := os.ReadFile(info.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	const pidOnPage = 4711
 	for what, at := range map[string]int{"holderPid": 324} {
 		if pid := binary.NativeEndian.Uint32(file[at:]); pid != uint32(os.Getpid()) {

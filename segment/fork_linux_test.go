@@ -69,14 +69,11 @@ func TestForkedChild(t *testing.T) {
 	s := open(t, "x", codec.String(), o)
 	p := proctest.Start(t, "forker", o.Dir)
 	child, err := strconv.Atoi(p.Line())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
 	p.Kill()
 
-	soon, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
+	soon := during(t, 200*time.Millisecond)
 	err = s.StoreContext(soon, "no")
 	want(t, err, context.DeadlineExceeded)
 	if err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf("held by process %d (a hint)", p.Pid())) {
@@ -89,12 +86,9 @@ func TestForkedChild(t *testing.T) {
 		t.Errorf("Stat = %+v, %v", info, err)
 	}
 
-	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-	defer cancel()
-	if err := s.StoreContext(patient, "taken over"); err != nil {
+	must(t, syscall.Kill(child, syscall.SIGKILL))
+	ctx := patient(t)
+	if err := s.StoreContext(ctx, "taken over"); err != nil {
 		t.Error(err)
 	}
 }

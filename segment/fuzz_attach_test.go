@@ -59,9 +59,7 @@ func FuzzAttach(f *testing.F) {
 		} else {
 			image = s
 		}
-		if err := os.WriteFile(path, image, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, image, 0o600))
 		watched(t, func() {
 			for _, err := range sharedseg.List(look.Place()) {
 				expect(t, "List", err, sharedseg.ErrCorrupt)
@@ -122,9 +120,7 @@ func imageOfMutex(f *testing.F, dir string) []byte {
 
 func fileOf(f *testing.F, dir string, err error) []byte {
 	b, e := os.ReadFile(filepath.Join(dir, "image"))
-	if err := errors.Join(err, e, sharedseg.Remove("image", &sharedseg.Place{Dir: dir})); err != nil {
-		f.Fatal(err)
-	}
+	must(f, errors.Join(err, e, sharedseg.Remove("image", &sharedseg.Place{Dir: dir})))
 	return b
 }
 
@@ -235,8 +231,6 @@ func attachMutex(t *testing.T, dir string) {
 	expect(t, "OpenMutex", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 	if err == nil {
 		// Nobody else is there who could have it.
-		if err := errors.Join(m.Lock(ctx), m.Unlock(), m.Close()); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(m.Lock(ctx), m.Unlock(), m.Close()))
 	}
 }

@@ -48,18 +48,14 @@ func openRoom[T any](f *testing.F, dir, name string, o segment.Options, c codec.
 	}
 	f.Cleanup(func() { r.reader.Close() })
 	for _, s := range r.segments {
-		if err := s.Store(v); err != nil {
-			f.Fatal(err)
-		}
+		must(f, s.Store(v))
 	}
 	for _, h := range []borrows[T]{r.segments[0], r.segments[1], r.reader} {
 		b, err := h.Borrow(f.Context())
 		if err == nil {
 			err = b.Release()
 		}
-		if err != nil {
-			f.Fatal(err)
-		}
+		must(f, err)
 	}
 	r.memory = mapped(f, filepath.Join(dir, name), 2)
 	return r
@@ -279,9 +275,7 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	if _, err := file.WriteAt(r.mem, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := file.Truncate(n); err != nil {
-		t.Fatal(err)
-	}
+	must(t, file.Truncate(n))
 	limits := []error{sharedseg.ErrCorrupt, codec.ErrMalformed, context.DeadlineExceeded}
 	switch which % 5 {
 	case 0:

@@ -19,9 +19,7 @@ func FuzzLiveMutex(f *testing.F) {
 	var handles [2]*ipcsync.Mutex
 	for i := range handles {
 		m, err := ipcsync.OpenMutex("m", o)
-		if err != nil {
-			f.Fatal(err)
-		}
+		must(f, err)
 		f.Cleanup(func() { m.Close() })
 		handles[i] = m
 	}

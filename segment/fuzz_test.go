@@ -220,9 +220,7 @@ type toggled struct {
 func fresh(t *testing.T, name string, o *segment.Options) {
 	t.Helper()
 	s, err := segment.Create(name, codec.Fixed[fixedPoint](), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	err = s.Store(fixedPoint{N: 3})
 	v, e := s.Load()
 	if err := errors.Join(err, e, s.Close()); err != nil || v.N != 3 {
@@ -240,18 +238,12 @@ type memory struct {
 
 func mapped(f *testing.F, path string, handles int) *memory {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		f.Fatal(err)
-	}
+	must(f, err)
 	f.Cleanup(func() { file.Close() })
 	st, err := file.Stat()
-	if err != nil {
-		f.Fatal(err)
-	}
+	must(f, err)
 	mem, err := unix.Mmap(int(file.Fd()), 0, int(st.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		f.Fatal(err)
-	}
+	must(f, err)
 	f.Cleanup(func() { unix.Munmap(mem) })
 	m := &memory{fields: fieldsOf(mem), file: file, mem: mem, good: bytes.Clone(mem)}
 	for slot := range uint32(handles) {

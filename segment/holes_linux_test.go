@@ -23,17 +23,11 @@ func punch(t *testing.T, path string) {
 	if err == nil {
 		err = os.Remove(path)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
-	if err := f.Truncate(int64(len(content))); err != nil {
-		t.Fatal(err)
-	}
+	must(t, f.Truncate(int64(len(content))))
 	page := make([]byte, 4096)
 	for at := 0; at < len(content); at += len(page) {
 		if b := content[at:min(at+len(page), len(content))]; !bytes.Equal(b, page[:len(b)]) {
@@ -65,22 +59,18 @@ func TestSparseFile(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulator need not have fallocate")
 	}
-	dir := mount(t, "tmpfs", "size=4m")
+	dir := proctest.Mount(t, "tmpfs", "size=4m")
 	o := &segment.Options{Dir: dir, Persist: true, Capacity: 256 << 10}
 	s, err := segment.Open("x", codec.Bytes(), o)
 	if err == nil {
 		err = errors.Join(s.Store([]byte("value")), s.Close())
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	bare, err := segment.OpenBare("bare", 256<<10, codec.Fixed[[8]byte](), o)
 	if err == nil {
 		err = errors.Join(bare.Store([8]byte{7}), bare.Close())
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	punch(t, filepath.Join(dir, "x"))
 	punch(t, filepath.Join(dir, "bare"))
 	openBare := func() (*segment.Bare[[8]byte], error) {
@@ -98,9 +88,7 @@ func TestSparseFile(t *testing.T) {
 
 	s = open(t, "x", codec.Bytes(), o)
 	bare, err = openBare()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer bare.Close()
 	defer fillUp(t, dir)()
 	if v, err := s.Load(); string(v) != "value" || err != nil {
@@ -122,18 +110,14 @@ func TestSparseFile(t *testing.T) {
 // Memory that a bare mapping lost to a full place is no peer's doing either.
 func TestSparseBare(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
-	dir := mount(t, "tmpfs", "size=1m")
+	dir := proctest.Mount(t, "tmpfs", "size=1m")
 	b, err := segment.OpenBare("x", 64<<10, codec.Bytes(), &segment.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer b.Close()
 	// A peer that knows nothing of it cuts the file, and makes it as long as it
 	// was.
 	for _, n := range []int64{0, 64 << 10} {
-		if err := os.Truncate(filepath.Join(dir, "x"), n); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Truncate(filepath.Join(dir, "x"), n))
 	}
 	defer fillUp(t, dir)()
 	noSpace(t, "Store", b.Store([]byte("value")), "open the name again")

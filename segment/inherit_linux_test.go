@@ -2,7 +2,6 @@ package segment_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -34,19 +33,13 @@ func TestChildInheritsNothing(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	open(t, "x", codec.String(), o)
 	r, err := segment.OpenReader("x", codec.String(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	b, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer b.Close()
 	m, err := ipcsync.OpenMutex("m", &ipcsync.Options{Dir: o.Dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer m.Close()
 	var stop atomic.Bool
 	var opens sync.WaitGroup
@@ -67,9 +60,7 @@ func TestChildInheritsNothing(t *testing.T) {
 		// The first program at hand that says what it has; one in Go would take
 		// longer to start than all of this.
 		fds, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if bytes.Contains(fds, []byte(o.Dir)) || !bytes.Contains(fds, []byte("1 -> ")) {
 			t.Fatalf("a child has\n%s", fds)
 		}
@@ -108,9 +99,8 @@ func TestOrphan(t *testing.T) {
 	p := proctest.Start(t, "parent", o.Dir)
 	p.Expect("started")
 	p.Slay()
-	patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-	defer cancel()
-	if err := s.StoreContext(patient, "taken over"); err != nil {
+	ctx := patient(t)
+	if err := s.StoreContext(ctx, "taken over"); err != nil {
 		t.Error(err)
 	}
 	if info, err := sharedseg.Stat("x", o.Place()); err != nil || info.Writers != 1 {

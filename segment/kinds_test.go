@@ -44,21 +44,13 @@ func kinds(name string, o *segment.Options) map[string]func() error {
 func TestOpaque(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[point](), nil)
-	if err := s.Store(point{1, 2}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(point{1, 2}))
 	info, err := sharedseg.Stat(name, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	r, err := segment.OpenReader(name, codec.Opaque(info.Codec), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	b, err := r.Load()
-	if err := errors.Join(err, r.Close()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(err, r.Close()))
 	var p point
 	if err := codec.Fixed[point]().Decode(b, &p); err != nil || p != (point{1, 2}) {
 		t.Errorf("the value is %v, %v", p, err)
@@ -67,12 +59,8 @@ func TestOpaque(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, err := segment.Attach(name, codec.Opaque(info.Codec), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(w.Store(b), w.Close()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, errors.Join(w.Store(b), w.Close()))
 	if p, err = s.Load(); err != nil || p != (point{3, 4}) {
 		t.Errorf("Load = %v, %v", p, err)
 	}
@@ -174,13 +162,9 @@ func TestManyFields(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true}
 	s := open(t, "x", codec.Codec[[]byte](c), o)
 	value := []byte(strings.Repeat("v", 32))
-	if err := s.Store(value); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(value))
 	r, err := segment.OpenReader("x", codec.Codec[[]byte](c), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	if v, err := r.Load(); string(v) != string(value) || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
@@ -203,14 +187,10 @@ func TestManyFields(t *testing.T) {
 func TestValueOfAnotherShape(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	old := open(t, "x", codec.JSON[map[string]int](), o)
-	if err := old.Store(map[string]int{"x": 1}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, old.Store(map[string]int{"x": 1}))
 	s := open(t, "x", codec.JSON[[]string](), o)
 	r, err := segment.OpenReader("x", codec.JSON[[]string](), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	undecodable := func(what string, err error) {
 		t.Helper()
@@ -233,9 +213,7 @@ func TestValueOfAnotherShape(t *testing.T) {
 		}
 	}
 	undecodable("Update", s.Update(func(*[]string) error { t.Error("Update ran"); return nil }))
-	if err := s.Store([]string{"new"}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store([]string{"new"}))
 	if v, err := r.Load(); len(v) != 1 || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}
@@ -245,9 +223,7 @@ func TestValueOfAnotherShape(t *testing.T) {
 	}
 
 	bare, err := segment.OpenBare("bare", 16, codec.JSON[[]string](), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer bare.Close()
 	_, err = bare.Load()
 	undecodable("Load of a Bare", err)
@@ -256,9 +232,7 @@ func TestValueOfAnotherShape(t *testing.T) {
 // A codec of one's own need not wrap ErrMalformed.
 func TestForeignDecodeError(t *testing.T) {
 	s := open(t, "x", codec.Codec[string](erring{}), &segment.Options{Dir: proctest.TempDir(t)})
-	if err := s.Store("x"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("x"))
 	_, err := s.Load()
 	want(t, err, codec.ErrMalformed)
 	want(t, err, errErring)
@@ -282,9 +256,7 @@ func TestOlderType(t *testing.T) {
 	}
 	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true}
 	old := open(t, "x", codec.Fixed[oldType](), o)
-	if err := old.Store(oldType{1, 2}); err != nil {
-		t.Fatal(err)
-	}
+	must(t, old.Store(oldType{1, 2}))
 	err := closed(segment.Open("x", codec.Fixed[newType](), o))
 	want(t, err, sharedseg.ErrIncompatible)
 	for _, text := range []string{"open it as the old type and copy", "sharedseg.Remove", "oldType", "newType", "C uint64@8"} {
@@ -293,9 +265,7 @@ func TestOlderType(t *testing.T) {
 		}
 	}
 	v, err := old.Load()
-	if err := errors.Join(err, old.Close(), sharedseg.Remove("x", o.Place())); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(err, old.Close(), sharedseg.Remove("x", o.Place())))
 	s := open(t, "x", codec.Fixed[newType](), o)
 	if err := s.Store(newType{v.A, v.B, 3}); err != nil {
 		t.Error(err)
@@ -309,17 +279,13 @@ func TestOlderType(t *testing.T) {
 func TestAbsent(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s, err := segment.Open("x", codec.String(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	image, err := os.ReadFile(filepath.Join(o.Dir, "x"))
 	if err == nil {
 		err = errors.Join(s.Close(), os.WriteFile(filepath.Join(o.Dir, "stale"), image, 0o600),
 			os.WriteFile(filepath.Join(o.Dir, "begun"), image[:16], 0o600))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	const text = ": neither in use nor persistent: file does not exist"
 	for _, name := range []string{"never", "stale", "begun"} {
 		for how, do := range kinds(name, o) {
@@ -351,9 +317,7 @@ func giant(t *testing.T, path string) *layout.Geometry {
 	g := &layout.Geometry{
 		Kind: layout.KindSegment, Persist: true, Slots: 3, Capacity: 3 << 30, CodecID: codec.Bytes().ID(), TypeName: "[]uint8",
 	}
-	if err := g.Place(mapping.PageSize()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, g.Place(mapping.PageSize()))
 	head := make([]byte, 16<<10)
 	copy(head, layout.Mark(false))
 	g.Init(head)

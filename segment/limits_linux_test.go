@@ -2,7 +2,6 @@ package segment_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -28,30 +27,15 @@ func init() {
 	roles["addresses for four"] = addressesForFour
 }
 
-// complaints collects what is wrong with the errors of a role.
-type complaints struct{ all []error }
-
-// check wants an error that is target and says all texts.
-func (c *complaints) check(what string, err, target error, texts ...string) {
-	if !errors.Is(err, target) {
-		c.all = append(c.all, fmt.Errorf("%s: %v, want %v", what, err, target))
-		return
-	}
-	for _, text := range texts {
-		if !strings.Contains(err.Error(), text) {
-			c.all = append(c.all, fmt.Errorf("%s: %q does not say %q", what, err, text))
-		}
-	}
-}
+// complaints is what is wrong with the errors of a role, and with its segments.
+type complaints struct{ proctest.Complaints }
 
 // loads checks what a Load returned.
 func (c *complaints) loads(v string, err error) {
 	if v != "value" || err != nil {
-		c.all = append(c.all, fmt.Errorf("load = %q, %w", v, err))
+		c.Add("load = %q, %w", v, err)
 	}
 }
-
-func (c *complaints) err() error { return errors.Join(c.all...) }
 
 func limitTo(resource int, n uint64) error {
 	return unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n})
@@ -70,12 +54,12 @@ func limitAddresses(n uint64) error {
 
 // goesOn checks that a handle works.
 func (c *complaints) goesOn(s *segment.Segment[string]) {
-	c.check("store", s.Store("value"), nil)
+	c.Check("store", s.Store("value"), nil)
 	c.loads(s.Load())
 	soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	_, err := s.Wait(soon, s.Version())
-	c.check("wait", err, context.DeadlineExceeded)
+	c.Check("wait", err, context.DeadlineExceeded)
 }
 
 // fewFiles opens segments in DIR until it may open no more files.
@@ -102,23 +86,23 @@ func fewFiles(args []string) error {
 			segs = append(segs, s)
 		}
 	}
-	c.check("Open", err, unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
+	c.Check("Open", err, unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
 	for kind, do := range kinds("other", o) {
-		c.check(kind, do(), unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
+		c.Check(kind, do(), unix.EMFILE, "RLIMIT_NOFILE", "ulimit -n", "close some")
 	}
 	_, err = sharedseg.Sweep(o.Place())
-	c.check("Sweep", err, unix.EMFILE, "RLIMIT_NOFILE")
+	c.Check("Sweep", err, unix.EMFILE, "RLIMIT_NOFILE")
 	c.goesOn(s)
-	c.check("Close", s.Close(), nil)
-	c.check("Open after that", closed(segment.Open("new", codec.String(), &segment.Options{Dir: args[0]})), nil)
+	c.Check("Close", s.Close(), nil)
+	c.Check("Open after that", closed(segment.Open("new", codec.String(), &segment.Options{Dir: args[0]})), nil)
 	for _, s := range segs {
-		c.check("Close", s.Close(), nil)
+		c.Check("Close", s.Close(), nil)
 	}
 	after, err := os.ReadDir("/proc/self/fd")
 	if err != nil || len(after) != len(before)-1 {
-		c.all = append(c.all, fmt.Errorf("%d descriptors before, %d after, %w", len(before), len(after), err))
+		c.Add("%d descriptors before, %d after, %w", len(before), len(after), err)
 	}
-	return c.err()
+	return c.Err()
 }
 
 // Each handle takes a descriptor. A process that has none left gets an error
@@ -142,14 +126,14 @@ func shortFiles(args []string) error {
 		return err
 	}
 	c.goesOn(s)
-	c.check("Close", s.Close(), nil)
+	c.Check("Close", s.Close(), nil)
 	for _, kind := range []string{"Open", "Create", "OpenMutex"} {
-		c.check(kind, kinds("new", o)[kind](), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+		c.Check(kind, kinds("new", o)[kind](), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
 	}
-	c.check("OpenBare", closed(segment.OpenBare("new", 8192, codec.Bytes(), o)), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
+	c.Check("OpenBare", closed(segment.OpenBare("new", 8192, codec.Bytes(), o)), sharedseg.ErrNoSpace, "RLIMIT_FSIZE", "ulimit -f")
 	_, err = os.Lstat(args[0] + "/new")
-	c.check("the file of a failed Open", err, fs.ErrNotExist)
-	return c.err()
+	c.Check("the file of a failed Open", err, fs.ErrNotExist)
+	return c.Err()
 }
 
 // A limit of the length of files is an error, not a signal.
@@ -174,20 +158,20 @@ func fewAddresses(args []string) error {
 	}
 	o := &segment.Options{Dir: args[0], Capacity: 64 << 20, Slots: 2}
 	_, err = segment.Open("new", codec.Bytes(), o)
-	c.check("Open", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	c.Check("Open", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
 	_, err = segment.Attach("large", codec.Bytes(), o)
-	c.check("Attach", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	c.Check("Attach", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
 	_, err = segment.OpenReader("large", codec.Bytes(), o)
-	c.check("OpenReader", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	c.Check("OpenReader", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
 	_, err = segment.OpenBare("bare", 128<<20, codec.Bytes(), o)
-	c.check("OpenBare", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
+	c.Check("OpenBare", err, unix.ENOMEM, "RLIMIT_AS", "ulimit -v", "close")
 	for _, name := range []string{"new", "bare"} {
 		_, err = os.Lstat(args[0] + "/" + name)
-		c.check("the file "+name+" of a failed call", err, fs.ErrNotExist)
+		c.Check("the file "+name+" of a failed call", err, fs.ErrNotExist)
 	}
 	c.goesOn(s)
-	c.check("Close", s.Close(), nil)
-	return c.err()
+	c.Check("Close", s.Close(), nil)
+	return c.Err()
 }
 
 // A mapping for which there is no room is an error, and nobody else's trouble.
@@ -274,11 +258,7 @@ func TestTooManyHandles(t *testing.T) {
 
 // A file system may have room for no more files, rather than for no more bytes.
 func TestNoFilesLeft(t *testing.T) {
-	dir := proctest.TempDir(t)
-	if err := unix.Mount("sharedseg-test", dir, "tmpfs", 0, "nr_inodes=3"); err != nil {
-		t.Skip("this user may not mount a small tmpfs:", err)
-	}
-	defer unix.Unmount(dir, 0)
+	dir := proctest.Mount(t, "tmpfs", "nr_inodes=3")
 	o := &segment.Options{Dir: dir}
 	a, b := open(t, "a", codec.String(), o), open(t, "b", codec.String(), o)
 	_, err := segment.Open("c", codec.String(), o)

@@ -15,12 +15,9 @@ import (
 
 func loan[T any](t *testing.T, s *segment.Segment[T]) *segment.Loan[T] {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-	defer cancel()
+	ctx := patient(t)
 	l, err := s.Loan(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return l
 }
 
@@ -124,9 +121,7 @@ func TestLoanKilled(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), nil)
 	for n := range byte(5) {
-		if err := s.Store([]byte{n}); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store([]byte{n}))
 		p := proctest.Start(t, "lender", name)
 		p.Expect("lent")
 		if v, err := s.Load(); len(v) != 1 || v[0] != n || err != nil {
@@ -165,17 +160,13 @@ func TestLoanWithinUpdate(t *testing.T) {
 func TestCloseWithLoan(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), nil)
-	if err := s.Store([]byte("value")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store([]byte("value")))
 	for n := range 4 {
 		other := open(t, name, codec.Bytes(), nil)
 		l := loan(t, other)
 		room := l.Bytes()
 		start := time.Now()
-		if err := other.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, other.Close())
 		if took := time.Since(start); took > proctest.Patience/2 {
 			t.Errorf("Close took %v", took)
 		}

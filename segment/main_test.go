@@ -32,12 +32,12 @@ func TestMain(m *testing.M) { proctest.Main(m, roles) }
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
 	t.Helper()
 	s, err := segment.Open(name, c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
-		if s.Created() && !spoiled(name, o) {
-			gone(t, name, o, 1) // or Close would leave the file
+		if s.Created() {
+			// Otherwise Close would leave the file. Of a file that the test has
+			// spoiled, nothing is known.
+			gone(t, name, o, 1, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrPermission)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -46,38 +46,30 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 	return s
 }
 
-// spoiled reports whether a test has spoiled a segment's file, so that Stat
-// cannot tell who has it open.
-func spoiled(name string, o *segment.Options) bool {
-	_, err := sharedseg.Stat(name, o.Place())
-	for _, e := range []error{sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrPermission} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
 // gone waits until a segment has no more than so many writable handles, and no
-// Reader.
-func gone(t testing.TB, name string, o *segment.Options, writers int) {
+// Reader. It fails the test if Stat fails, except if there is no segment, or for
+// one of the allowed reasons.
+func gone(t testing.TB, name string, o *segment.Options, writers int, allowed ...error) {
 	t.Helper()
 	proctest.Gone(t, func() bool {
 		info, err := sharedseg.Stat(name, o.Place())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Error(err)
-			return true
+		if err == nil {
+			return info.Writers <= writers && info.Readers == 0
 		}
-		return info.Writers <= writers && info.Readers == 0
+		for _, a := range append(allowed, fs.ErrNotExist) {
+			if errors.Is(err, a) {
+				return true
+			}
+		}
+		t.Error(err)
+		return true
 	})
 }
 
-func want(t testing.TB, err, target error) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("error is %v, want %v", err, target)
-	}
-}
+var (
+	must, want      = proctest.Must, proctest.Want
+	patient, during = proctest.Patient, proctest.During
+)
 
 // readable is a Reader or a Segment.
 type readable[T any] interface {

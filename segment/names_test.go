@@ -22,36 +22,27 @@ func init() { roles["churner"] = churner }
 // churner opens and closes NAME in DIR all the time, with an encoding that
 // changes, until its input ends.
 func churner(args []string) error {
-	ended := make(chan bool)
-	go func() {
-		proctest.Await()
-		close(ended)
-	}()
-	for n := 1; ; n++ {
-		select {
-		case <-ended:
-			return nil
-		default:
-		}
+	n := 0
+	return proctest.Repeat(func() error {
+		n++
 		s, err := segment.Open(args[0], codec.Bytes(), &segment.Options{Dir: args[1], Capacity: n % 3 << 20})
 		if errors.Is(err, sharedseg.ErrIncompatible) {
-			continue // another has just created it
+			return nil // another has just created it
 		}
 		if err != nil {
 			return err
 		}
-		if err := s.Close(); err != nil {
-			return err
-		}
-	}
+		return s.Close()
+	})
 }
 
 // A segment that comes and goes is there or is not, but it is never called
 // corrupt, or another's file, or left behind by processes that died.
 func TestStatBesideOpenAndClose(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
-	procs := []*proctest.Proc{proctest.Start(t, "churner", "x", o.Dir), proctest.Start(t, "churner", "x", o.Dir)}
-	duration := 3 * time.Second
+	procs := proctest.StartGroup(t, 2, "churner", "x", o.Dir)
+	procs.Expect("ready")
+	duration := time.Second
 	if testing.Short() {
 		duration = 300 * time.Millisecond
 	}
@@ -79,9 +70,7 @@ func TestStatBesideOpenAndClose(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for _, p := range procs {
-		p.Wait()
-	}
+	procs.StopRepeating()
 	t.Logf("%d looks, of which %d found it", looks, found)
 }
 

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,18 +39,12 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			path := filepath.Join(o.Dir, "x")
 			a, b := open(t, "x", codec.String(), o), open(t, "x", codec.String(), o)
 			r, err := segment.OpenReader("x", codec.String(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer r.Close()
 			bare, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer bare.Close()
-			if err := errors.Join(a.Store("old"), take(path), take(filepath.Join(o.Dir, "bare"))); err != nil {
-				t.Fatal(err)
-			}
+			must(t, errors.Join(a.Store("old"), take(path), take(filepath.Join(o.Dir, "bare"))))
 			if _, err := segment.Attach("x", codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
 				t.Error("attach to a name that leads nowhere: ", err)
 			}
@@ -60,13 +53,9 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 				t.Error("the next to open it did not begin anew: ", err)
 			}
 			freshBare, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer freshBare.Close()
-			if err := errors.Join(freshBare.Store("new"), bare.Store("old")); err != nil {
-				t.Fatal(err)
-			}
+			must(t, errors.Join(freshBare.Store("new"), bare.Store("old")))
 
 			news := make(chan string)
 			go func() {
@@ -179,13 +168,9 @@ func plant(t *testing.T, user int) (dir string) {
 		if strings.Contains(name, "-link") && name != "trap-link" {
 			continue
 		}
-		if err := os.Lchown(in(name), user, user); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Lchown(in(name), user, user))
 	}
-	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(dir, 0o777|fs.ModeSticky))
 	return dir
 }
 
@@ -208,12 +193,10 @@ func state(dir string) (map[string]string, error) {
 // put in the place of a name is neither used nor changed, whatever it is, and
 // holds nobody up. Root may look at it, and sweeps what the dead have left.
 func TestPlantedByAnother(t *testing.T) {
-	dir := plant(t, 65534)
+	dir := plant(t, proctest.Nobody)
 	o := &segment.Options{Dir: dir}
 	before, err := state(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for name, plant := range plants {
 		for kind, do := range kinds(name, o) {
 			err := do()
@@ -256,52 +239,48 @@ func TestPlantedByAnother(t *testing.T) {
 func init() { roles["victim"] = victim }
 
 // victim uses the names in DIR, whose files belong to another user.
-func victim(args []string) (err error) {
+func victim(args []string) error {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
 	before, err := state(dir)
 	if err != nil {
 		return err
 	}
-	check := checking(&err)
+	var c proctest.Complaints
 	for name, plant := range plants {
 		for kind, do := range kinds(name, o) {
-			check(kind+" of "+name, do(), plant.is, plant.text)
+			c.Check(kind+" of "+name, do(), plant.is, plant.text)
 		}
 	}
 	for info, e := range sharedseg.List(o.Place()) {
-		check(fmt.Sprint("List gives ", info), e, nil, "nothing")
+		c.Add("List gives %+v, %v", info, e)
 	}
 	removed, e := sharedseg.Sweep(o.Place())
-	check("Sweep", e, nil)
+	c.Check("Sweep", e, nil)
 	if removed != nil {
-		check("Sweep", fmt.Errorf("it removes %v", removed), nil)
+		c.Add("Sweep: it removes %v", removed)
 	}
 
 	// With a Mode it may open what others left, but not remove it, and says so.
 	removed, e = sharedseg.Sweep(&sharedseg.Place{Dir: dir, Mode: 0o666})
-	check("Sweep with Mode", e, fs.ErrPermission, "sweep left: ", "sweep mark: ", "only the owner of the file")
+	c.Check("Sweep with Mode", e, fs.ErrPermission, "sweep left: ", "sweep mark: ", "only the owner of the file")
 	if removed != nil {
-		check("Sweep with Mode", fmt.Errorf("it reports %v as removed", removed), nil)
+		c.Add("Sweep with Mode: it reports %v as removed", removed)
 	}
-	check("Remove with Mode", sharedseg.Remove("left", &sharedseg.Place{Dir: dir, Mode: 0o666}), fs.ErrPermission, "only the owner of the file")
+	c.Check("Remove with Mode", sharedseg.Remove("left", &sharedseg.Place{Dir: dir, Mode: 0o666}), fs.ErrPermission, "only the owner of the file")
 	after, e := state(dir)
-	check("ReadDir", e, nil)
+	c.Check("ReadDir", e, nil)
 	if !maps.Equal(before, after) {
-		check("files", fmt.Errorf("they are\n%v, they were\n%v", after, before), nil)
+		c.Add("files: they are\n%v, they were\n%v", after, before)
 	}
-	return err
+	return c.Err()
 }
 
 // The same for a user who is not root.
 func TestPlantedByRoot(t *testing.T) {
 	dir := plant(t, 0)
 	cmd := proctest.Command("victim", dir)
-	if proctest.Emulated() {
-		t.Skip("another user would have to start the emulator")
-	}
-	executable(t, cmd)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	proctest.AsNobody(t, cmd)
 	proctest.StartCmd(t, cmd).Wait()
 	for name, what := range map[string]string{"precious": "precious", "own": ""} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); string(b) != what || err != nil {
@@ -315,9 +294,7 @@ func TestPlantedByRoot(t *testing.T) {
 func TestRemoveForeign(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "notes")
-	if err := os.WriteFile(path, []byte("what I did today"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, []byte("what I did today"), 0o600))
 	err := sharedseg.Remove("notes", o.Place())
 	if !errors.Is(err, sharedseg.ErrIncompatible) || !strings.Contains(err.Error(), "it is neither a segment nor a lock") || !strings.Contains(err.Error(), "segment.RemoveBare") {
 		t.Errorf("Remove of a file of notes: %v", err)
@@ -340,84 +317,69 @@ func TestRemoveForeign(t *testing.T) {
 	want(t, segment.RemoveBare(".notes", nil), fs.ErrInvalid)
 }
 
-// checking returns what wants an error to be another one and to say all texts,
-// and adds to *all what is not so.
-func checking(all *error) func(what string, got, want error, texts ...string) {
-	return func(what string, got, want error, texts ...string) {
-		if !errors.Is(got, want) {
-			*all = errors.Join(*all, fmt.Errorf("%s: %v, want %v", what, got, want))
-		}
-		for _, text := range texts {
-			if got == nil || !strings.Contains(got.Error(), text) {
-				*all = errors.Join(*all, fmt.Errorf("%s: %q does not say %q", what, got, text))
-			}
-		}
-	}
-}
-
 // clerk tries what a user may do with files and directories in DIR that
 // permissions keep it from writing.
-func clerk(args []string) (err error) {
+func clerk(args []string) error {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
-	check := checking(&err)
+	var c proctest.Complaints
 	path := filepath.Join(dir, "kept")
 	s, e := segment.Open("kept", codec.String(), &segment.Options{Dir: dir, Persist: true})
 	if e != nil {
 		return e
 	}
-	check("store", s.Store("value"), nil)
-	check("close", s.Close(), nil)
+	c.Check("store", s.Store("value"), nil)
+	c.Check("close", s.Close(), nil)
 
 	// A file that may only be read.
-	check("chmod", os.Chmod(path, 0o444), nil)
+	c.Check("chmod", os.Chmod(path, 0o444), nil)
 	for kind, do := range kinds("kept", o) {
 		switch kind {
 		case "Stat", "OpenReader":
-			check(kind+" of a read-only file", do(), nil)
+			c.Check(kind+" of a read-only file", do(), nil)
 		default:
-			check(kind+" of a read-only file", do(), fs.ErrPermission, path, "-r--r--r--", "OpenReader")
+			c.Check(kind+" of a read-only file", do(), fs.ErrPermission, path, "-r--r--r--", "OpenReader")
 		}
 	}
 	r, e := segment.OpenReader("kept", codec.String(), o)
-	check("reader of a read-only file", e, nil)
+	c.Check("reader of a read-only file", e, nil)
 	if e != nil {
-		return err
+		return c.Err()
 	}
 	v, e := r.Load()
-	check("load", e, nil)
+	c.Check("load", e, nil)
 	if v != "value" {
-		err = errors.Join(err, fmt.Errorf("the reader loads %q", v))
+		c.Add("the reader loads %q", v)
 	}
 	soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	_, e = r.Wait(soon, 1)
-	check("wait", e, context.DeadlineExceeded)
-	check("close of the reader", r.Close(), nil)
+	c.Check("wait", e, context.DeadlineExceeded)
+	c.Check("close of the reader", r.Close(), nil)
 
 	// One that may not even be read.
-	check("chmod", os.Chmod(path, 0), nil)
+	c.Check("chmod", os.Chmod(path, 0), nil)
 	for kind, do := range kinds("kept", o) {
-		check(kind+" of a forbidden file", do(), fs.ErrPermission, path, "----------")
+		c.Check(kind+" of a forbidden file", do(), fs.ErrPermission, path, "----------")
 	}
 	for info, e := range sharedseg.List(o.Place()) {
-		check(fmt.Sprint("list gives ", info), e, nil, "nothing")
+		c.Add("List gives %+v, %v", info, e)
 	}
 
 	// A directory in which nothing may be created, and one that may not be
 	// entered.
-	check("chmod", os.Chmod(dir, 0o500), nil)
+	c.Check("chmod", os.Chmod(dir, 0o500), nil)
 	for _, kind := range []string{"Open", "Create", "OpenBare", "OpenMutex"} {
-		check(kind+" in a read-only directory", kinds("x", o)[kind](), fs.ErrPermission, dir, "Options.Dir")
+		c.Check(kind+" in a read-only directory", kinds("x", o)[kind](), fs.ErrPermission, dir, "Options.Dir")
 	}
-	check("chmod", os.Chmod(dir, 0), nil)
+	c.Check("chmod", os.Chmod(dir, 0), nil)
 	for kind, do := range kinds("x", o) {
-		check(kind+" in a forbidden directory", do(), fs.ErrPermission, dir, "Options.Dir")
+		c.Check(kind+" in a forbidden directory", do(), fs.ErrPermission, dir, "Options.Dir")
 	}
 	_, e = sharedseg.Sweep(o.Place())
-	check("sweep of a forbidden directory", e, fs.ErrPermission, dir, "Options.Dir")
-	check("chmod", os.Chmod(dir, 0o700), nil)
-	return err
+	c.Check("sweep of a forbidden directory", e, fs.ErrPermission, dir, "Options.Dir")
+	c.Check("chmod", os.Chmod(dir, 0o700), nil)
+	return c.Err()
 }
 
 func init() { roles["clerk"] = clerk }
@@ -434,42 +396,17 @@ func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
 	t.Helper()
 	cmd := proctest.Command(role, append([]string{dir}, args...)...)
 	if os.Geteuid() == 0 {
-		if proctest.Emulated() {
-			t.Skip("another user would have to start the emulator")
-		}
-		const nobody = 65534
-		if err := os.Chown(dir, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
-		executable(t, cmd)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		must(t, os.Chown(dir, proctest.Nobody, proctest.Nobody))
+		proctest.AsNobody(t, cmd)
 	}
 	return proctest.StartCmd(t, cmd)
-}
-
-// executable makes the program of a command one that another user may execute,
-// by a copy.
-func executable(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	dir := proctest.TempDir(t)
-	exe := filepath.Join(dir, "program")
-	self, err := os.ReadFile(cmd.Path)
-	cmd.Path = exe
-	if err == nil {
-		err = os.WriteFile(exe, self, 0o755)
-	}
-	if err := errors.Join(err, os.Chmod(exe, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A place that is no directory.
 func TestNoDirectory(t *testing.T) {
 	dir := proctest.TempDir(t)
 	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, nil, 0o600))
 	for place, is := range map[string]error{file: fs.ErrInvalid, filepath.Join(dir, "none"): fs.ErrNotExist} {
 		o := &segment.Options{Dir: place}
 		doings := kinds("x", o)

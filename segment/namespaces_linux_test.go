@@ -82,13 +82,9 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	o := &segment.Options{Dir: dir}
 	s := open(t, "x", codec.String(), o)
 	m, err := ipcsync.OpenMutex("m", &ipcsync.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer m.Close()
-	if err := s.Store("old"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("old"))
 	begin := func() *proctest.Proc {
 		t.Helper()
 		p := start(dir)
@@ -108,15 +104,12 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 			t.Errorf("Stat = %+v, %v", info, err)
 		}
 		p.Kill()
-		patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-		want(t, m.Lock(patient), sharedseg.ErrOwnerDied)
+		ctx := patient(t)
+		want(t, m.Lock(ctx), sharedseg.ErrOwnerDied)
 		if v, err := s.Load(); v != "old" || err != nil {
 			t.Errorf("Load = %q, %v", v, err)
 		}
-		if err := s.StoreContext(patient, "old"); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
+		must(t, s.StoreContext(ctx, "old"))
 	}
 
 	// One that is killed while another of its kind waits for what it holds.
@@ -128,17 +121,14 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	}
 	after := s.Version()
 	lives.Say("go on")
-	patient, cancel := context.WithTimeout(t.Context(), proctest.Patience)
-	defer cancel()
-	if _, err := s.Wait(patient, after); err != nil {
+	ctx := patient(t)
+	if _, err := s.Wait(ctx, after); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := s.Load(); v != "contained" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}
-	if err := s.Store("end"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("end"))
 	lives.Expect("end")
 	lives.Wait()
 }
@@ -207,19 +197,19 @@ func readOnlyMount(args []string) error {
 			switch {
 			case kind == "OpenReader" || kind == "Stat" || name == "new" && (kind == "Attach" || kind == "Remove" || kind == "RemoveBare"):
 			default:
-				c.check(kind+" of "+name, do(), fs.ErrPermission, dir, "Options.Dir", "read-only")
+				c.Check(kind+" of "+name, do(), fs.ErrPermission, dir, "Options.Dir", "read-only")
 			}
 		}
 	}
 	r, err := segment.OpenReader("x", codec.String(), o)
-	c.check("OpenReader", err, nil)
+	c.Check("OpenReader", err, nil)
 	if err != nil {
-		return c.err()
+		return c.Err()
 	}
 	c.loads(r.Load())
-	c.check("close", r.Close(), nil)
-	c.check("Stat", kinds("x", o)["Stat"](), nil)
-	return c.err()
+	c.Check("close", r.Close(), nil)
+	c.Check("Stat", kinds("x", o)["Stat"](), nil)
+	return c.Err()
 }
 
 func TestReadOnlyMount(t *testing.T) { mounting(t, "read-only mount", proctest.TempDir(t)) }
@@ -244,13 +234,13 @@ func noSharedMemory([]string) error {
 	doings := kinds("x", &segment.Options{})
 	doings["Sweep"] = func() error { _, err := sharedseg.Sweep(nil); return err }
 	for kind, do := range doings {
-		c.check(kind, do(), fs.ErrNotExist, "directory /dev/shm does not exist", "create it", "Options.Dir")
+		c.Check(kind, do(), fs.ErrNotExist, "directory /dev/shm does not exist", "create it", "Options.Dir")
 	}
 	if err := os.Mkdir("/dev/shm", 0o777); err != nil {
 		return err
 	}
-	c.check("Open once it is there", closed(segment.Open("x", codec.String(), nil)), nil)
-	return c.err()
+	c.Check("Open once it is there", closed(segment.Open("x", codec.String(), nil)), nil)
+	return c.Err()
 }
 
 func TestNoSharedMemory(t *testing.T) { mounting(t, "no shared memory") }
@@ -280,11 +270,11 @@ func sweeper(args []string) error {
 	// open.
 	plant := func(name string, o *segment.Options) {
 		s, err := segment.Create(name, codec.String(), o)
-		c.check("Create in DIR", err, nil)
+		c.Check("Create in DIR", err, nil)
 		image, err := os.ReadFile(dir + "/" + name)
-		c.check("ReadFile", err, nil)
-		c.check("WriteFile", os.WriteFile("/dev/shm/"+name, image, 0o600), nil)
-		c.check("Close", s.Close(), nil)
+		c.Check("ReadFile", err, nil)
+		c.Check("WriteFile", os.WriteFile("/dev/shm/"+name, image, 0o600), nil)
+		c.Check("Close", s.Close(), nil)
 	}
 	plant("left", &segment.Options{Dir: dir})
 	plant("kept", &segment.Options{Dir: dir, Persist: true})
@@ -296,29 +286,29 @@ func sweeper(args []string) error {
 	stays := func(when string) {
 		for start := time.Now(); time.Since(start) < 200*time.Millisecond; time.Sleep(10 * time.Millisecond) {
 			if !there("left") {
-				c.check("swept "+when, fs.ErrNotExist, nil)
+				c.Check("swept "+when, fs.ErrNotExist, nil)
 				return
 			}
 		}
 	}
-	c.check("Attach", closed(segment.Attach("kept", codec.String(), nil)), nil)
-	c.check("OpenReader", closed(segment.OpenReader("kept", codec.String(), nil)), nil)
+	c.Check("Attach", closed(segment.Attach("kept", codec.String(), nil)), nil)
+	c.Check("OpenReader", closed(segment.OpenReader("kept", codec.String(), nil)), nil)
 	stays("by those who only attached, or created in a directory")
-	c.check("Create", closed(segment.Create("new", codec.String(), nil)), nil)
+	c.Check("Create", closed(segment.Create("new", codec.String(), nil)), nil)
 	if sweeps == "off" {
 		stays("although it is turned off")
 	} else {
 		for start := time.Now(); there("left"); time.Sleep(time.Millisecond) {
 			if time.Since(start) > proctest.Patience {
-				c.check("not swept", fs.ErrExist, nil)
+				c.Check("not swept", fs.ErrExist, nil)
 				break
 			}
 		}
 	}
 	if !there("kept") || there("new") {
-		c.check("what persists, what was closed", fmt.Errorf("are there: %v, %v", there("kept"), there("new")), nil)
+		c.Check("what persists, what was closed", fmt.Errorf("are there: %v, %v", there("kept"), there("new")), nil)
 	}
-	return c.err()
+	return c.Err()
 }
 
 // The first name that a process creates in the shared memory has it sweep that,

@@ -19,9 +19,7 @@ import (
 func resident(t *testing.T, path string) int {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/smaps")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	sum, ours := 0, false
 	for line := range strings.Lines(string(maps)) {
 		var kib int
@@ -56,22 +54,14 @@ func TestPopulate(t *testing.T) {
 		}
 		s := open(t, "x", codec.Bytes(), o)
 		info, err := sharedseg.Stat("x", o.Place())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		check("Open", info.Path)
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Close())
 
 		o.Persist = true
-		if err := open(t, "y", codec.Bytes(), o).Close(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, open(t, "y", codec.Bytes(), o).Close())
 		r, err := segment.OpenReader("y", codec.Bytes(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer r.Close()
 		if info, err = sharedseg.Stat("y", o.Place()); err != nil {
 			t.Fatal(err)

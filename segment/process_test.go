@@ -71,19 +71,9 @@ func blockReader(args []string) error {
 		return err
 	}
 	defer r.Close()
-	done := make(chan struct{})
-	go func() {
-		proctest.Await()
-		close(done)
-	}()
-	fmt.Println("ready")
 	var b block
-	for last := uint64(0); ; {
-		select {
-		case <-done:
-			return nil
-		default:
-		}
+	last := uint64(0)
+	return proctest.Repeat(func() error {
 		if _, err := r.LoadInto(&b); err != nil {
 			return err
 		}
@@ -95,11 +85,12 @@ func blockReader(args []string) error {
 			return fmt.Errorf("went back from %d to %d", last, n)
 		}
 		last = n
-	}
+		return nil
+	})
 }
 
 func TestKilledWriter(t *testing.T) {
-	kills := 1000
+	kills := 250
 	if testing.Short() {
 		kills = 50
 	}
@@ -107,20 +98,14 @@ func TestKilledWriter(t *testing.T) {
 	s := open(t, name, codec.Fixed[block](), nil)
 	var b block
 	b.fill(1)
-	if err := s.Store(b); err != nil {
-		t.Fatal(err)
-	}
-	readers := []*proctest.Proc{proctest.Start(t, "block reader", name)}
-	for _, r := range readers {
-		r.Expect("ready")
-	}
+	must(t, s.Store(b))
+	reader := proctest.StartGroup(t, 1, "block reader", name)
+	reader.Expect("ready")
 	last := uint64(1)
 	for range kills {
 		w := proctest.Start(t, "block writer", name, strconv.FormatUint(last+1, 10))
 		acked, err := strconv.ParseUint(w.Line(), 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, w.Slay)
 		for lines := bufio.NewScanner(w.Output()); lines.Scan(); {
 			if n, err := strconv.ParseUint(lines.Text(), 10, 64); err == nil && n == acked+1 {
@@ -130,13 +115,9 @@ func TestKilledWriter(t *testing.T) {
 		w.Kill()
 
 		b, err := s.Load()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		got, err := b.check()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got < acked {
 			t.Fatalf("version %d was published, and the value is %d", acked, got)
 		}
@@ -148,9 +129,7 @@ func TestKilledWriter(t *testing.T) {
 		}
 		cancel()
 	}
-	for _, r := range readers {
-		r.Wait()
-	}
+	reader.StopRepeating()
 }
 
 // counter adds 1 to NAME, COUNT times.
@@ -180,23 +159,12 @@ func TestUpdatesOfSeveralProcesses(t *testing.T) {
 		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {
 			name := proctest.Name(t)
 			s := open(t, name, codec.Fixed[int64](), &segment.Options{LockReads: lockReads})
-			var ps []*proctest.Proc
-			for range procs {
-				ps = append(ps, proctest.Start(t, "counter", name, strconv.Itoa(updates)))
-			}
-			for _, p := range ps {
-				p.Expect("ready")
-			}
-			for _, p := range ps {
-				p.Say("go")
-			}
-			for _, p := range ps {
-				p.Wait()
-			}
+			ps := proctest.StartGroup(t, procs, "counter", name, strconv.Itoa(updates))
+			ps.Expect("ready")
+			ps.Say("go")
+			ps.Wait()
 			got, err := s.Load()
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if got != procs*updates || s.Version() != procs*updates {
 				t.Errorf("%d processes added 1 %d times each: the sum is %d at version %d", procs, updates, got, s.Version())
 			}
@@ -249,23 +217,17 @@ func opener(args []string) error {
 
 func TestOpenRace(t *testing.T) {
 	const procs, batch = 3, 250
-	rounds := 40
+	rounds := 12
 	if testing.Short() {
 		rounds = 2
 	}
 	probe := open(t, proctest.Name(t), codec.Fixed[int64](), nil)
 	probe.Close()
 	name := proctest.Name(t)
-	var ps []*proctest.Proc
-	for range procs {
-		p := proctest.Start(t, "opener", name, strconv.Itoa(batch))
-		p.Expect("ready")
-		ps = append(ps, p)
-	}
+	ps := proctest.StartGroup(t, procs, "opener", name, strconv.Itoa(batch))
+	ps.Expect("ready")
 	for round := range rounds {
-		for _, p := range ps {
-			p.Say(strconv.Itoa(round))
-		}
+		ps.Say(strconv.Itoa(round))
 		initialisers := make([]int, batch)
 		for _, p := range ps {
 			for i, c := range p.Line() {
@@ -277,16 +239,10 @@ func TestOpenRace(t *testing.T) {
 				t.Fatalf("segment %d of round %d has %d initialisers", i, round, n)
 			}
 		}
-		for _, p := range ps {
-			p.Say("close")
-		}
-		for _, p := range ps {
-			p.Expect("closed")
-		}
+		ps.Say("close")
+		ps.Expect("closed")
 	}
-	for _, p := range ps {
-		p.Wait()
-	}
+	ps.Wait()
 }
 
 // holder opens NAME in DIR, stores TEXT, and holds the segment until its input
@@ -433,9 +389,7 @@ func TestSweep(t *testing.T) {
 	p.Expect("holding true")
 	p.Kill()
 	gone(t, "dead", o, 0)
-	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("something else"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("something else"), 0o600))
 	removed, err := sharedseg.Sweep(o.Place())
 	if err != nil || !slices.Equal(removed, []string{"dead"}) {
 		t.Errorf("Sweep = %v, %v", removed, err)
@@ -511,9 +465,7 @@ func stuckUpdater(args []string) error {
 func TestOwnerThatDoesNotMove(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
-	if err := s.Store("old"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("old"))
 	p := proctest.Start(t, "updater", name)
 	p.Expect("updating")
 
@@ -522,8 +474,7 @@ func TestOwnerThatDoesNotMove(t *testing.T) {
 	if v, err := s.Load(); v != "old" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
+	ctx := during(t, 100*time.Millisecond)
 	want(t, s.StoreContext(ctx, "robbed"), context.DeadlineExceeded)
 	want(t, s.UpdateContext(ctx, func(*string) error { return nil }), context.DeadlineExceeded)
 
@@ -539,9 +490,7 @@ func TestKilledUpdater(t *testing.T) {
 		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {
 			name := proctest.Name(t)
 			s := open(t, name, codec.String(), &segment.Options{LockReads: lockReads})
-			if err := s.Store("old"); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store("old"))
 			for range 20 {
 				p := proctest.Start(t, "updater", name)
 				p.Expect("updating")
@@ -549,9 +498,7 @@ func TestKilledUpdater(t *testing.T) {
 				if v, err := s.Load(); v != "old" || err != nil {
 					t.Fatalf("Load = %q, %v", v, err)
 				}
-				if err := s.Store("old"); err != nil {
-					t.Fatal(err)
-				}
+				must(t, s.Store("old"))
 			}
 		})
 	}
@@ -579,22 +526,16 @@ func watcher(args []string) error {
 func TestWatchInAnotherProcess(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
-	if err := s.Store("first"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("first"))
 	p := proctest.Start(t, "watcher", name)
 	p.Expect("first")
 	// Each is said before the next is stored, so none is left out.
 	for i := range 1000 {
 		v := strconv.Itoa(i)
-		if err := s.Store(v); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(v))
 		p.Expect(v)
 	}
-	if err := s.Store("end"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("end"))
 	p.Expect("end")
 	p.Wait()
 }
@@ -605,21 +546,15 @@ func TestKilledWatcher(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
 	for range 20 {
-		if err := s.Store("x"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store("x"))
 		p := proctest.Start(t, "watcher", name)
 		p.Expect("x")
 		p.Kill()
-		if err := s.Store("y"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store("y"))
 	}
 	p := proctest.Start(t, "watcher", name)
 	p.Expect("y")
-	if err := s.Store("end"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("end"))
 	p.Expect("end")
 	p.Wait()
 }
@@ -671,9 +606,7 @@ func TestScribblingPeer(t *testing.T) {
 		name = proctest.Name(t)
 		j := open(t, name, codec.JSON[[]int](), &o)
 		r, err := segment.OpenReader(name, codec.JSON[[]int](), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer r.Close()
 		scribbleOn(t, name, func(ctx context.Context) error {
 			_, err := r.LoadContext(ctx)
@@ -696,16 +629,12 @@ func scribbleOn(t *testing.T, name string, load func(context.Context) error, sto
 			}
 		}
 		if i%16 == 0 {
-			if err := store(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, store())
 		}
 		cancel()
 	}
 	p.Kill()
 	for range 2 {
-		if err := errors.Join(store(), load(t.Context())); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(store(), load(t.Context())))
 	}
 }

@@ -30,9 +30,7 @@ func doneContext(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 	name := proctest.Name(t)
 	s := open(t, name, c, o)
 	r, err := segment.OpenReader(name, c, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -54,9 +52,7 @@ func doneContext(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 				t.Errorf("version %d, want %d", h.Version(), version)
 			}
 		}
-		if err := s.Store(7); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(7))
 	}
 }
 
@@ -78,19 +74,6 @@ func (m *meddler) Decode(b []byte, v *uint64) error {
 	}
 	_, err := fmt.Sscan(string(b), v)
 	return err
-}
-
-// inTime fails the test, and does not wait for it, if f hangs.
-func inTime(t *testing.T, f func()) {
-	t.Helper()
-	done := make(chan bool)
-	go func() { defer close(done); f() }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		buf := make([]byte, 1<<20)
-		t.Fatalf("it hangs:\n%s", buf[:runtime.Stack(buf, true)])
-	}
 }
 
 // knowsGoroutines skips a test on machines where the library cannot tell which
@@ -145,10 +128,8 @@ func reentrant(t *testing.T, s *segment.Segment[uint64], lockReads bool) {
 func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 	name := proctest.Name(t)
 	s, err := segment.Open(name, c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inTime(t, func() {
+	must(t, err)
+	proctest.Within(t, "the call", func() {
 		// Deep in fn, after its stack has moved, and in a deferred call of
 		// fn's.
 		var deep func(n int) byte
@@ -206,10 +187,8 @@ func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 func reentrantCodec(t *testing.T, o *segment.Options) {
 	c := new(meddler)
 	s, err := segment.Open(proctest.Name(t), c, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inTime(t, func() {
+	must(t, err)
+	proctest.Within(t, "the call", func() {
 		if err := s.Store(1); err != nil {
 			t.Error(err)
 		}
@@ -246,15 +225,13 @@ func TestBareClosedByCodec(t *testing.T) {
 	for _, call := range []string{"Load", "Store"} {
 		c := new(meddler)
 		b, err := segment.OpenBare(proctest.Name(t), 64, c, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		closer := func() {
 			if err := b.Close(); err != nil {
 				t.Error(err)
 			}
 		}
-		inTime(t, func() {
+		proctest.Within(t, "the call", func() {
 			if err := b.Store(1); err != nil {
 				t.Error(err)
 			}
@@ -276,7 +253,7 @@ func TestBareClosedByCodec(t *testing.T) {
 func TestNotReentrant(t *testing.T) {
 	a := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
 	b := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
-	inTime(t, func() {
+	proctest.Within(t, "the call", func() {
 		// The goroutine is within an Update of a, and b is being updated by
 		// another.
 		within, goOn, done := make(chan bool), make(chan bool), make(chan error, 2)
@@ -321,11 +298,7 @@ func TestWaitsThatContextsEnd(t *testing.T) {
 			other := open(t, name, codec.String(), o)
 			check := func(holder string, h *segment.Segment[string]) {
 				t.Helper()
-				ctx := func() context.Context {
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-					t.Cleanup(cancel)
-					return ctx
-				}
+				ctx := func() context.Context { return during(t, 20*time.Millisecond) }
 				errs := map[string]error{
 					"StoreContext":  h.StoreContext(ctx(), "no"),
 					"UpdateContext": h.UpdateContext(ctx(), func(*string) error { t.Error("it ran"); return nil }),
@@ -340,7 +313,7 @@ func TestWaitsThatContextsEnd(t *testing.T) {
 					}
 				}
 			}
-			inTime(t, func() {
+			proctest.Within(t, "the call", func() {
 				if err := s.Update(func(*string) error {
 					done := make(chan bool)
 					go func() { // fn waits for it

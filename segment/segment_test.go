@@ -46,9 +46,7 @@ func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 			s := open(t, name, c, &o)
 			other := open(t, name, c, &segment.Options{Dir: o.Dir})
 			r, err := segment.OpenReader(name, c, &segment.Options{Dir: o.Dir})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			defer r.Close()
 			defer sharedseg.Remove(name, o.Place())
 			if !s.Created() || other.Created() {
@@ -58,9 +56,7 @@ func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 				t.Helper()
 				for _, h := range []readable[T]{s, other, r} {
 					got, err := h.Load()
-					if err != nil {
-						t.Fatal(err)
-					}
+					must(t, err)
 					if diff := cmp.Diff(want, got); diff != "" {
 						t.Errorf("Load (-want +got):\n%s", diff)
 					}
@@ -78,9 +74,7 @@ func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 			version := uint64(0)
 			for _, v := range values {
 				for _, h := range []*segment.Segment[T]{s, other} {
-					if err := h.Store(v); err != nil {
-						t.Fatal(err)
-					}
+					must(t, h.Store(v))
 					version++
 					check(v, version)
 				}
@@ -126,15 +120,11 @@ func TestConform(t *testing.T) {
 func TestLoadedBytesAreACopy(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Bytes(), nil)
 	stored := []byte("mine")
-	if err := s.Store(stored); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store(stored))
 	stored[0] = 'X'
 	a, _ := s.Load()
 	for range 10 {
-		if err := s.Store([]byte("others")); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store([]byte("others")))
 	}
 	if string(a) != "mine" {
 		t.Errorf("a loaded value became %q", a)
@@ -151,9 +141,7 @@ func TestTooLarge(t *testing.T) {
 		{codec.JSON[string](), strings.Repeat("x", 98)},
 	} {
 		s := open(t, proctest.Name(t), c.codec, &segment.Options{Capacity: 100})
-		if err := s.Store(c.fits); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(c.fits))
 		for _, long := range []string{c.fits + "x", strings.Repeat(c.fits, 50)} {
 			want(t, s.Store(long), sharedseg.ErrTooLarge)
 			want(t, s.Update(func(v *string) error { *v = long; return nil }), sharedseg.ErrTooLarge)
@@ -174,18 +162,12 @@ func TestRefusals(t *testing.T) {
 	text := open(t, "text", codec.String(), o)
 	text.Store("kept")
 	mutex, err := ipcsync.OpenMutex("mutex", &ipcsync.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer mutex.Close()
 	for name, content := range map[string]string{"foreign": "this is not a segment", "zeros": string(make([]byte, 8192))} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	if err := os.Mkdir(filepath.Join(dir, "directory"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(filepath.Join(dir, "directory"), 0o700))
 
 	openText := func(name string, o segment.Options) func() error {
 		return func() error {
@@ -289,14 +271,10 @@ func TestPersist(t *testing.T) {
 	o := &segment.Options{Persist: true, Dir: at.Dir}
 	s := open(t, name, codec.String(), o)
 	defer sharedseg.Remove(name, o.Place())
-	if err := s.Store("kept"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Store("kept"))
 	s.Close()
 	s, err := segment.Attach(name, codec.String(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer s.Close()
 	if v, err := s.Load(); v != "kept" || err != nil || s.Version() != 1 || s.Created() {
 		t.Errorf("Load = %q, %v, version %d, created %v", v, err, s.Version(), s.Created())
@@ -307,9 +285,7 @@ func TestPersist(t *testing.T) {
 	if err := sharedseg.Remove(name, o.Place()); runtime.GOOS == "windows" {
 		want(t, err, errors.ErrUnsupported)
 		s.Close()
-		if err := sharedseg.Remove(name, o.Place()); err != nil {
-			t.Fatal(err)
-		}
+		must(t, sharedseg.Remove(name, o.Place()))
 		if !open(t, name, codec.Bytes(), at).Created() {
 			t.Error("the name was not free after Remove")
 		}
@@ -335,22 +311,14 @@ func TestStatAndList(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t), Capacity: 100, Slots: 4, LockReads: true, Mode: 0o664}
 	s := open(t, "a", codec.UTF16(), o)
 	s2 := open(t, "a", codec.UTF16(), &segment.Options{Dir: o.Dir})
-	if err := errors.Join(s.Store("1"), s2.Store("2")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(s.Store("1"), s2.Store("2")))
 	open(t, "b", codec.String(), &segment.Options{Dir: o.Dir})
-	if err := os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(o.Dir, "foreign"), []byte("x"), 0o600))
 	r, err := segment.OpenReader("a", codec.UTF16(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	info, err := sharedseg.Stat("a", o.Place())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	size := info.Size
 	info.Size = 0
 	want := sharedseg.Info{Name: "a", Path: filepath.Join(o.Dir, "a"), Codec: "string/utf-16le", Type: "string", Capacity: 100,
@@ -377,9 +345,7 @@ func TestStatAndList(t *testing.T) {
 func TestClosed(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[point](), nil)
 	u := open(t, proctest.Name(t), codec.String(), nil)
-	if err := errors.Join(s.Store(point{1, 2}), u.Store("x"), s.Close(), u.Close(), s.Close()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(s.Store(point{1, 2}), u.Store("x"), s.Close(), u.Close(), s.Close()))
 	ctx := t.Context()
 	_, err := s.Load()
 	want(t, err, fs.ErrClosed)
@@ -425,14 +391,10 @@ func TestWait(t *testing.T) {
 		ended <- err
 	}()
 	for range 2 {
-		if err := s.Store("x"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store("x"))
 		time.Sleep(time.Millisecond)
 	}
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
+	must(t, <-ended)
 }
 
 // A thousand watchers through one handle all see the last value, over any
@@ -459,9 +421,7 @@ func TestManyWatchers(t *testing.T) {
 		})
 	}
 	for i := range last {
-		if err := s.Store(i + 1); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store(i+1))
 		time.Sleep(100 * time.Microsecond)
 	}
 	wg.Wait()
@@ -491,9 +451,7 @@ func (awkward) Decode(b []byte, v *string) error {
 func TestAwkwardCodec(t *testing.T) {
 	for _, o := range []segment.Options{{Capacity: 10}, {Capacity: 10}, {Capacity: 10, LockReads: true}} {
 		s := open(t, proctest.Name(t), awkward{}, &o)
-		if err := s.Store("good"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store("good"))
 		want(t, s.Store("much too long"), sharedseg.ErrTooLarge)
 		if err := s.Store("error"); err == nil || !strings.Contains(err.Error(), "cannot encode") {
 			t.Error(err)
@@ -509,9 +467,7 @@ func TestAwkwardCodec(t *testing.T) {
 		if v, err := s.Load(); v != "good" || err != nil {
 			t.Errorf("Load = %q, %v", v, err)
 		}
-		if err := s.Store("bad"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.Store("bad"))
 		_, err := s.Load()
 		want(t, err, codec.ErrMalformed)
 		if err == nil || !strings.Contains(err.Error(), "cannot decode") || errors.Is(err, sharedseg.ErrCorrupt) {

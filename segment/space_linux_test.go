@@ -2,7 +2,6 @@ package segment_test
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,34 +28,13 @@ func init() {
 	roles["few mappings"] = fewMappings
 }
 
-// mount mounts a file system of the test's own, which takes a user who may.
-func mount(t *testing.T, kind, options string) string {
-	t.Helper()
-	dir := proctest.TempDir(t)
-	if err := unix.Mount("sharedseg-test", dir, kind, 0, options); err != nil {
-		t.Skipf("this user may not mount a %s: %v", kind, err)
-	}
-	t.Cleanup(func() {
-		// Retired mappings hold no file, so nothing keeps it busy.
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-			unix.Unmount(dir, unix.MNT_DETACH)
-		}
-	})
-	return dir
-}
-
 // peak watches how much of a file system is in use, and returns the most that
 // it saw, in bytes, at the end.
 func peak(t *testing.T, dir string, do func()) int64 {
 	t.Helper()
 	var most atomic.Int64
 	look := func() {
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err != nil {
-			t.Error(err)
-		}
-		most.Store(max(most.Load(), int64(st.Blocks-st.Bfree)*int64(st.Bsize)))
+		most.Store(max(most.Load(), proctest.Used(t, dir)))
 	}
 	stop, stopped := make(chan bool), make(chan bool)
 	go func() {
@@ -94,7 +72,7 @@ func noSpace(t *testing.T, what string, err error, texts ...string) {
 // What a file system has no room for takes none of it, not even for a moment in
 // which others have none: they may use memory that they have not reserved.
 func TestNoRoom(t *testing.T) {
-	dir := mount(t, "tmpfs", "size=192m")
+	dir := proctest.Mount(t, "tmpfs", "size=192m")
 	capacity, figure := 256<<20, "it needs 768.0 MiB; "
 	if strconv.IntSize == 64 {
 		capacity <<= 12
@@ -112,9 +90,7 @@ func TestNoRoom(t *testing.T) {
 			if err == nil {
 				err = os.WriteFile(filepath.Join(dir, "x"), image, 0o600)
 			}
-			if err := errors.Join(err, s.Close()); err != nil {
-				t.Fatal(err)
-			}
+			must(t, errors.Join(err, s.Close()))
 			return closed(segment.Open("x", codec.Bytes(), huge))
 		},
 		"OpenBare": func() error { return closed(segment.OpenBare("x", capacity, codec.Bytes(), huge)) },
@@ -133,9 +109,7 @@ func TestNoRoom(t *testing.T) {
 		}
 	}
 	// An empty file is a peer's, who is about to give it a size.
-	if err := os.WriteFile(filepath.Join(dir, "x"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(dir, "x"), nil, 0o600))
 	noSpace(t, "OpenBare of an empty file", closed(segment.OpenBare("x", capacity, codec.Bytes(), huge)))
 	if info, err := os.Lstat(filepath.Join(dir, "x")); err != nil || info.Size() != 0 {
 		t.Errorf("the peer's file: %v, %v", info, err)
@@ -155,13 +129,13 @@ func greedy(args []string) error {
 	capacity := 1 << 30
 	capacity <<= 20
 	err := closed(segment.Open("x", codec.Bytes(), &segment.Options{Dir: args[0], Capacity: capacity}))
-	c.check("Open", err, sharedseg.ErrNoSpace, "it needs 3.0 PiB; ", "of memory is available", "a directory on a disk")
+	c.Check("Open", err, sharedseg.ErrNoSpace, "it needs 3.0 PiB; ", "of memory is available", "a directory on a disk")
 	err = closed(segment.OpenBare("x", capacity, codec.Bytes(), &segment.Options{Dir: args[0]}))
-	c.check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 1.0 PiB; ", "of memory is available", "a directory on a disk")
+	c.Check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 1.0 PiB; ", "of memory is available", "a directory on a disk")
 	if entries, err := os.ReadDir(args[0]); len(entries) != 0 || err != nil {
-		c.all = append(c.all, fmt.Errorf("%v is left, %w", entries, err))
+		c.Add("%v is left, %w", entries, err)
 	}
-	return c.err()
+	return c.Err()
 }
 
 // A file system in memory may have no limit, but the machine has one.
@@ -170,7 +144,7 @@ func TestNoMemory(t *testing.T) {
 		t.Skip("the limit would be the emulator's")
 	}
 	for kind, options := range map[string]string{"tmpfs": "size=0", "ramfs": ""} {
-		t.Run(kind, func(t *testing.T) { proctest.Start(t, "greedy", mount(t, kind, options)).Wait() })
+		t.Run(kind, func(t *testing.T) { proctest.Start(t, "greedy", proctest.Mount(t, kind, options)).Wait() })
 	}
 }
 
@@ -192,9 +166,7 @@ func memoryGroup(t *testing.T) string {
 		}
 		os.WriteFile(filepath.Join(outer, "cgroup.subtree_control"), []byte("+memory"), 0) // of version 2
 		inner := filepath.Join(outer, "inner")
-		if err := os.Mkdir(inner, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Mkdir(inner, 0o755))
 		t.Cleanup(func() { os.Remove(inner) })
 		return inner
 	}
@@ -210,20 +182,20 @@ func grouped(args []string) error {
 		return err
 	}
 	err := closed(segment.Open("x", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 40 << 20}))
-	c.check("Open", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", "of the 64.0 MiB that memory control group "+filepath.Dir(group)+" may use",
+	c.Check("Open", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", "of the 64.0 MiB that memory control group "+filepath.Dir(group)+" may use",
 		"raise the limit")
 	err = closed(segment.OpenBare("x", 120<<20, codec.Bytes(), &segment.Options{Dir: dir}))
-	c.check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", filepath.Dir(group))
+	c.Check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", filepath.Dir(group))
 	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
-		c.all = append(c.all, fmt.Errorf("%v is left, %w", entries, err))
+		c.Add("%v is left, %w", entries, err)
 	}
 	s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 4 << 20})
-	c.check("Open of what fits", err, nil)
+	c.Check("Open of what fits", err, nil)
 	if err == nil {
-		c.check("Store", s.Store(make([]byte, 4<<20)), nil)
-		c.check("Close", s.Close(), nil)
+		c.Check("Store", s.Store(make([]byte, 4<<20)), nil)
+		c.Check("Close", s.Close(), nil)
 	}
-	return c.err()
+	return c.Err()
 }
 
 // A process that needs more memory than its control group may use is killed. So
@@ -232,13 +204,13 @@ func TestMemoryGroup(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulator's own memory would count")
 	}
-	dir := mount(t, "tmpfs", "size=512m")
+	dir := proctest.Mount(t, "tmpfs", "size=512m")
 	proctest.Start(t, "grouped", dir, memoryGroup(t)).Wait()
 }
 
 // A file system of huge pages has neither write nor files of other lengths.
 func TestHugePages(t *testing.T) {
-	o := &segment.Options{Dir: mount(t, "hugetlbfs", "")}
+	o := &segment.Options{Dir: proctest.Mount(t, "hugetlbfs", "")}
 	for what, err := range map[string]error{
 		"Open":      closed(segment.Open("x", codec.String(), o)),
 		"OpenBare":  closed(segment.OpenBare("x", 8, codec.Bytes(), o)),
@@ -296,15 +268,15 @@ func fewMappings(args []string) error {
 	}
 	texts := []string{"vm.max_map_count", "RLIMIT_AS", "close handles"}
 	for kind, name := range map[string]string{"Open": "x", "OpenReader": "x", "OpenBare": "bare", "OpenMutex": "mutex"} {
-		c.check(kind+", with none left", kinds(name, o)[kind](), unix.ENOMEM, texts...)
+		c.Check(kind+", with none left", kinds(name, o)[kind](), unix.ENOMEM, texts...)
 	}
 	release(2) // its wait page makes a Reader's mapping three
-	c.check("OpenReader, with two left", closed(segment.OpenReader("x", codec.String(), o)), unix.ENOMEM, texts...)
+	c.Check("OpenReader, with two left", closed(segment.OpenReader("x", codec.String(), o)), unix.ENOMEM, texts...)
 	release(64)
-	c.check("OpenReader, with mappings", closed(segment.OpenReader("x", codec.String(), o)), nil)
+	c.Check("OpenReader, with mappings", closed(segment.OpenReader("x", codec.String(), o)), nil)
 	c.goesOn(s)
-	c.check("Close", s.Close(), nil)
-	return c.err()
+	c.Check("Close", s.Close(), nil)
+	return c.Err()
 }
 
 // The number of a process's mappings is limited, too.

@@ -4,9 +4,9 @@ package segment_test
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -27,76 +27,33 @@ func visitors(args []string) error {
 	if args[2] == "reads" {
 		visit = func() error { return closed(segment.OpenReader(args[0], codec.String(), o)) }
 	}
-	over := make(chan struct{})
-	go func() {
-		proctest.Await()
-		close(over)
-	}()
-	fmt.Println("ready")
-	for n := 0; ; n++ {
-		select {
-		case <-over:
-			fmt.Println(n)
-			return nil
-		default:
-			if err := visit(); err != nil {
-				return fmt.Errorf("after %d visits: %w", n, err)
-			}
-		}
-	}
-}
-
-// visited fails the test unless each of the visitors has opened and closed the
-// segment.
-func visited(t *testing.T, ps []*proctest.Proc) {
-	t.Helper()
-	for _, p := range ps {
-		p.Say("over")
-	}
-	for _, p := range ps {
-		var n int
-		if _, err := fmt.Sscan(p.Line(), &n); err != nil || n == 0 {
-			t.Errorf("%d visits, %v", n, err)
-		}
-		p.Wait()
-	}
+	return proctest.Repeat(visit)
 }
 
 // Beside two streams of short-lived handles, of which those that read are
 // another user's that may not write, all get their turns, and so does a handle
 // that comes.
 func TestTurns(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become another user; internal/mapping has the test of handles that may not write")
-	}
-	if proctest.Emulated() {
-		t.Skip("the visitors would have to start the emulator")
-	}
 	each := 24
 	if testing.Short() {
 		each = 6
 	}
 	dir, err := os.MkdirTemp("", proctest.NamePrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(dir, 0o755))
 	o := &segment.Options{Dir: dir, Mode: 0o644}
 	open(t, "x", codec.String(), o)
-	var ps []*proctest.Proc
+	ps := proctest.StartGroup(t, each, "visitors", "x", dir, "writes")
+	var readers []*exec.Cmd
 	for range each {
-		ps = append(ps, proctest.Start(t, "visitors", "x", dir, "writes"))
-		cmd := proctest.Command("visitors", "x", dir, "reads")
-		executable(t, cmd)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		readers = append(readers, proctest.Command("visitors", "x", dir, "reads"))
+	}
+	proctest.AsNobody(t, readers...)
+	for _, cmd := range readers {
 		ps = append(ps, proctest.StartCmd(t, cmd))
 	}
-	for _, p := range ps {
-		p.Expect("ready")
-	}
+	ps.Expect("ready")
 	for range 10 {
 		if err := errors.Join(
 			closed(segment.Open("x", codec.String(), o)),
@@ -105,7 +62,7 @@ func TestTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	visited(t, ps)
+	ps.StopRepeating()
 }
 
 // If all users of a name are stopped for longer than anybody waits, and then go
@@ -114,13 +71,10 @@ func TestAllStopped(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as Open waits for a process that is stopped")
 	}
+	t.Parallel() // it mostly waits
 	o := &segment.Options{Dir: proctest.TempDir(t)}
-	var ps []*proctest.Proc
-	for range 6 {
-		p := proctest.Start(t, "visitors", "x", o.Dir, "writes")
-		p.Expect("ready")
-		ps = append(ps, p)
-	}
+	ps := proctest.StartGroup(t, 6, "visitors", "x", o.Dir, "writes")
+	ps.Expect("ready")
 	time.Sleep(200 * time.Millisecond)
 	for _, p := range ps {
 		p.Signal(syscall.SIGSTOP)
@@ -130,7 +84,7 @@ func TestAllStopped(t *testing.T) {
 		p.Signal(syscall.SIGCONT)
 	}
 	time.Sleep(200 * time.Millisecond)
-	visited(t, ps)
+	ps.StopRepeating()
 	if _, err := segment.Attach("x", codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("Attach:", err)
 	}

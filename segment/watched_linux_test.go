@@ -69,7 +69,8 @@ func watchesMany(args []string) error {
 // However many segments a process watches, its threads are few, each watcher is
 // told of the last version, and while nothing happens hardly anything is done.
 func TestWatchManySegments(t *testing.T) {
-	n, rest := 2000, 5*time.Second
+	t.Parallel() // it mostly waits
+	n, rest := 2000, 3*time.Second
 	if testing.Short() {
 		n, rest = 300, time.Second
 	}
@@ -83,16 +84,12 @@ func TestWatchManySegments(t *testing.T) {
 	segments := make([]*segment.Segment[int64], n)
 	for i := range segments {
 		s, err := segment.Attach(base+strconv.Itoa(i), codec.Fixed[int64](), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		segments[i] = s
 	}
 	threads := func() []string {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Pid()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return tasks
 	}
 	cpu := func() (used time.Duration) {
@@ -107,9 +104,7 @@ func TestWatchManySegments(t *testing.T) {
 	}
 	for v := range int64(lastStored) {
 		for _, s := range segments {
-			if err := s.Store(v + 1); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store(v+1))
 		}
 	}
 	p.Expect("seen")

@@ -37,9 +37,7 @@ func TestVersionsGoOn(t *testing.T) {
 					s := open(t, "x", codec.Fixed[cell](), o)
 					other := open(t, "x", codec.Fixed[cell](), o)
 					r, err := segment.OpenReader("x", codec.Fixed[cell](), o)
-					if err != nil {
-						t.Fatal(err)
-					}
+					must(t, err)
 					defer r.Close()
 					watches, stop := context.WithTimeout(t.Context(), proctest.Patience)
 					defer stop()
@@ -58,9 +56,7 @@ func TestVersionsGoOn(t *testing.T) {
 					}()
 					<-seen
 					for n := start + 1; n < start+7; n++ {
-						if err := s.Store(cellOf(n)); err != nil {
-							t.Fatal(err)
-						}
+						must(t, s.Store(cellOf(n)))
 						if v := <-seen; v != n {
 							t.Fatalf("the watcher sees %d instead of %d", v, n)
 						}
@@ -95,9 +91,7 @@ func TestLastVersion(t *testing.T) {
 		}
 		last := uint64(0)
 		for n := range uint64(5) {
-			if err := s.Store(cellOf(n + 1)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.Store(cellOf(n+1)))
 			if v, err := s.Load(); v != cellOf(n+1) || err != nil || s.Version() <= last || s.Version() > last+2 {
 				t.Errorf("Load = %d, version %d after %d, %v, want %d", v[0], s.Version(), last, err, n+1)
 			}

@@ -1,11 +1,9 @@
 package ipcsync_test
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"testing"
-	"time"
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -52,13 +50,6 @@ func handles(t testing.TB, name string, o *ipcsync.Options) int {
 }
 
 var (
-	must, want = proctest.Must, proctest.Want
-	patient    = proctest.Patient
+	must, want      = proctest.Must, proctest.Want
+	patient, during = proctest.Patient, proctest.During
 )
-
-// during is a context that is done after a while.
-func during(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}

@@ -27,8 +27,8 @@ func Want(t testing.TB, err, target error, texts ...string) {
 		return
 	}
 	for _, text := range texts {
-		if !strings.Contains(err.Error(), text) {
-			t.Errorf("error is %q, want it to contain %q", err, text)
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("error is %v, want it to contain %q", err, text)
 		}
 	}
 }
@@ -44,8 +44,11 @@ func CloseAtEnd(t testing.TB, c io.Closer) {
 
 // Patient returns a context for calls that must not block for ever. It is
 // cancelled after Patience, or when the test ends.
-func Patient(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+func Patient(t testing.TB) context.Context { return During(t, Patience) }
+
+// During returns a context that is done after d, or when the test ends.
+func During(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -14,11 +14,11 @@ import (
 // Nobody is the user ID, and the group ID, of AsNobody.
 const Nobody = 65534
 
-// AsNobody makes a Command run as a user that owns nothing, unless the test
-// gives it something. The program that runs is a copy that this user may
-// execute. The test is skipped if this user is not root, and under an emulator,
-// which the other user could not start.
-func AsNobody(t testing.TB, cmd *exec.Cmd) {
+// AsNobody makes each Command run as a user that owns nothing, except what the
+// test gives it. The program is a copy that this user may execute. The test is
+// skipped if this process is not root's, and under an emulator, which the other
+// user could not start.
+func AsNobody(t testing.TB, cmds ...*exec.Cmd) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
@@ -28,14 +28,14 @@ func AsNobody(t testing.TB, cmd *exec.Cmd) {
 	}
 	dir := TempDir(t)
 	program := filepath.Join(dir, "program")
-	self, err := os.ReadFile(cmd.Path)
+	self, err := os.ReadFile(cmds[0].Path)
 	if err == nil {
 		err = os.WriteFile(program, self, 0o755)
 	}
 	// Whatever the umask.
-	if err := errors.Join(err, os.Chmod(program, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
+	Must(t, errors.Join(err, os.Chmod(program, 0o755), os.Chmod(dir, 0o755)))
+	for _, cmd := range cmds {
+		cmd.Path = program
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: Nobody, Gid: Nobody}}
 	}
-	cmd.Path = program
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: Nobody, Gid: Nobody}}
 }

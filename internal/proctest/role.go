@@ -59,8 +59,8 @@ func (c *Complaints) Check(what string, err, target error, texts ...string) {
 		return
 	}
 	for _, text := range texts {
-		if !strings.Contains(err.Error(), text) {
-			c.Add("%s: %q does not contain %q", what, err, text)
+		if err == nil || !strings.Contains(err.Error(), text) {
+			c.Add("%s: %v does not contain %q", what, err, text)
 		}
 	}
 }
