@@ -117,11 +117,7 @@ func openBare[T any](t *testing.T, name string, c codec.Codec[T]) *segment.Bare[
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	proctest.CloseAtEnd(t, b)
 	return b
 }
 
