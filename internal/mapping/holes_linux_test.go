@@ -16,7 +16,7 @@ func TestReserveHoles(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulator may not have fallocate")
 	}
-	dir := mount(t, "tmpfs", "size=8m")
+	dir := proctest.Mount(t, "tmpfs", "size=8m")
 	o, err := Create(&Place{Name: "x", Dir: dir})
 	if err != nil {
 		t.Fatal(err)

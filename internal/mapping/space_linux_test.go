@@ -241,46 +241,19 @@ func TestSizeText(t *testing.T) {
 	}
 }
 
-// mount mounts a file system for the test. It skips the test if the user may
-// not.
-func mount(t *testing.T, kind, options string) string {
-	t.Helper()
-	dir := proctest.TempDir(t)
-	if err := unix.Mount("sharedseg-test", dir, kind, 0, options); err != nil {
-		t.Skipf("this user may not mount %s: %v", kind, err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-			unix.Unmount(dir, unix.MNT_DETACH)
-		}
-	})
-	return dir
-}
-
-// used returns how many bytes of a file system are in use.
-func used(t *testing.T, dir string) int64 {
-	t.Helper()
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		t.Fatal(err)
-	}
-	return int64(st.Blocks-st.Bfree) * int64(st.Bsize)
-}
-
 // TestReserveAllOrNothing checks that a reservation that the system refuses
 // half-way returns what it took.
 func TestReserveAllOrNothing(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the limit would apply to the emulator")
 	}
-	dir := mount(t, "tmpfs", "size=64m")
+	dir := proctest.Mount(t, "tmpfs", "size=64m")
 	o, err := Create(&Place{Name: "x", Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	before := used(t, dir)
+	before := proctest.Used(t, dir)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
@@ -292,8 +265,8 @@ func TestReserveAllOrNothing(t *testing.T) {
 	if err := o.Reserve(0, 32<<20); !errors.Is(err, ErrNoSpace) || !errors.Is(err, unix.EFBIG) {
 		t.Error(err)
 	}
-	if info, err := o.Info(); err != nil || info.Size != 0 || used(t, dir) != before {
-		t.Errorf("after a failure: %+v, %v, %d bytes are in use, before %d", info, err, used(t, dir), before)
+	if info, err := o.Info(); err != nil || info.Size != 0 || proctest.Used(t, dir) != before {
+		t.Errorf("after a failure: %+v, %v, %d bytes are in use, before %d", info, err, proctest.Used(t, dir), before)
 	}
 	if err := o.Reserve(0, 64<<20); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "it needs 64.0 MiB; ") {
 		t.Error(err)

@@ -25,23 +25,7 @@ func init() {
 // writing or read-only, until its input ends. It then prints how often it did.
 // Each time it locks the registry twice, as a handle does.
 func passer(args []string) error {
-	over := make(chan struct{})
-	go func() {
-		proctest.Await()
-		close(over)
-	}()
-	fmt.Println("ready")
-	for n := 0; ; n++ {
-		select {
-		case <-over:
-			fmt.Println(n)
-			return nil
-		default:
-		}
-		if err := pass(&Place{Name: args[0], Dir: args[1]}, args[2] == "reads"); err != nil {
-			return err
-		}
-	}
+	return proctest.Repeat(func() error { return pass(&Place{Name: args[0], Dir: args[1]}, args[2] == "reads") })
 }
 
 func pass(p *Place, readOnly bool) error {
@@ -66,30 +50,17 @@ func TestTurnsOfProcesses(t *testing.T) {
 	must(t, o.Close())
 	for _, streams := range [][]string{{"reads"}, {"writes"}, {"reads", "writes"}} {
 		t.Run(fmt.Sprint(streams), func(t *testing.T) {
-			var others []*proctest.Proc
+			var others proctest.Group
 			for _, stream := range streams {
-				for range each {
-					others = append(others, proctest.Start(t, "passer", p.Name, p.Dir, stream))
-				}
+				others = append(others, proctest.StartGroup(t, each, "passer", p.Name, p.Dir, stream)...)
 			}
-			for _, other := range others {
-				other.Expect("ready")
-			}
+			others.Expect("ready")
 			for range 5 {
 				for _, readOnly := range []bool{false, true} {
 					must(t, pass(p, readOnly))
 				}
 			}
-			for _, other := range others {
-				other.Say("over")
-			}
-			for _, other := range others {
-				var n int
-				if _, err := fmt.Sscan(other.Line(), &n); err != nil || n == 0 {
-					t.Errorf("a passer had %d turns, %v", n, err)
-				}
-				other.Wait()
-			}
+			others.StopRepeating()
 		})
 	}
 }
