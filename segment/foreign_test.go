@@ -114,6 +114,7 @@ var foreignTexts = []string{
 }
 
 func TestForeignBare(t *testing.T) {
+	t.Parallel() // it mostly waits for another program
 	for _, p := range []struct {
 		name string
 		peer func(*testing.T) foreignPeer
@@ -254,6 +255,7 @@ type foreignFixed struct {
 }
 
 func TestForeignRead(t *testing.T) {
+	t.Parallel() // it mostly waits for another program
 	script := pythonScript(t, "read_segment.py")
 	text := foreignTexts[2]
 	quoted, err := json.Marshal(text)
@@ -415,6 +417,7 @@ func foreignReadWhileStoring[T comparable](t *testing.T, script foreignPeer, c c
 // TestForeignReadFiles makes files in all states that docs/format.md describes,
 // from a segment's bytes.
 func TestForeignReadFiles(t *testing.T) {
+	t.Parallel() // it mostly waits for another program
 	script := pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), &segment.Options{Slots: 2})
@@ -538,6 +541,7 @@ func TestForeignReaderCounts(t *testing.T) {
 // TestForeignWrite has a C program write, which locks, claims a member slot,
 // seals slots and wakes watchers as docs/format.md says.
 func TestForeignWrite(t *testing.T) {
+	t.Parallel() // it mostly waits for another program
 	write := cProgram(t, "write_segment.c")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), &segment.Options{Slots: 3})
@@ -612,6 +616,7 @@ func TestForeignWrite(t *testing.T) {
 // TestForeignQueue has programs wait for the registry, as docs/format.md says,
 // and then take their turns.
 func TestForeignQueue(t *testing.T) {
+	t.Parallel() // it mostly waits for another program
 	write, read := cProgram(t, "write_segment.c"), pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)

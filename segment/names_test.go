@@ -79,7 +79,7 @@ func TestListMany(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has a kernel object for each place of a handle, and no question for all of them")
 	}
-	n := 1000
+	n := 400
 	proctest.AllowFiles(t, n+100)
 	o := &segment.Options{Dir: proctest.TempDir(t), Slots: 2}
 	for i := range n {

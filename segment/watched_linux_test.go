@@ -70,7 +70,7 @@ func watchesMany(args []string) error {
 // told of the last version, and while nothing happens hardly anything is done.
 func TestWatchManySegments(t *testing.T) {
 	t.Parallel() // it mostly waits
-	n, rest := 2000, 3*time.Second
+	n, rest := 2000, 2*time.Second
 	if testing.Short() {
 		n, rest = 300, time.Second
 	}
