@@ -10,7 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// Send, Receive and Done of a Fixed do not allocate, nor does All.
+// Send, Receive, Done and All do not allocate if the codec is a Fixed.
 func TestAllocs(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[[64]byte](), nil)
 	ctx := patient(t)
@@ -39,7 +39,7 @@ func TestAllocs(t *testing.T) {
 			}
 			must(t, q.Send(ctx, [64]byte{}))
 		}
-		must(t, q.ReceiveInto(ctx, &d)) // which the break returned
+		must(t, q.ReceiveInto(ctx, &d)) // the one that the break returned
 		must(t, d.Done())
 	})
 	if n > 20 {

@@ -15,15 +15,15 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// FuzzLive has handles use a queue into which a hostile peer writes between
-// their calls: tickets, states, lengths, the cursor, the mutex word,
-// generations, event counts. Whatever that does, no call panics, none goes on
-// for ever, and the bytes of a message lie in its slot. A patch names a field
-// of the format, so that few bytes lead far.
+// FuzzLive uses a queue while a hostile peer writes into it between the calls:
+// tickets, states, lengths, the cursor, the mutex word, generations, event
+// counts. Whatever it writes, no call panics or hangs, and the bytes of a
+// message lie within its slot. A patch names a field of the format, so that few
+// bytes of input reach far.
 func FuzzLive(f *testing.F) {
 	const (
 		mutexOff, memberOff, depth, capacity = 128, 320, 3, 64
-		hang                                 = 30 * time.Second // a loaded machine is slow, but not that slow
+		hang                                 = 30 * time.Second // much longer than any call takes on a loaded machine
 	)
 	f.Add([]byte{0, 2, 4, 0, 1, 3, 5, 6})
 	for field := range byte(16) {
@@ -48,7 +48,7 @@ func FuzzLive(f *testing.F) {
 		wait, area, stride := u64(64), u64(56), u64(48)
 		fields := []int64{
 			wait + 256, wait + 320, wait + 384, // tail, head, cursor
-			mutexOff, memberOff, memberOff + 8, // with the mutex word, what stands behind it
+			mutexOff, memberOff, memberOff + 8, // the mutex word, and the generation and process ID of its owner
 			wait + 64, wait + 128,
 		}
 		for i := range int64(depth) {
@@ -113,8 +113,8 @@ func FuzzLive(f *testing.F) {
 						l.Publish(int(op) % (capacity + 1))
 					}
 				case op == 7:
-					// The lock may be a forged owner's, of whom nobody knows
-					// when he is done.
+					// The lock can have a forged owner that never unlocks, and
+					// Shut has no context.
 					if q.Send(ctx, nil) == nil {
 						q.Shut()
 					}

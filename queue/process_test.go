@@ -19,7 +19,8 @@ import (
 	"github.com/sharedseg/sharedseg/queue"
 )
 
-// A message says who sent it, and the how many-th it is.
+// A message carries the number of its sender and its own number among the
+// messages of that sender.
 type message struct {
 	Sender, Serial uint64
 	Fill           [30]uint64 // Serial times the index
@@ -44,9 +45,9 @@ func openMessages(name string) (*queue.Queue[message], error) {
 	return queue.Open(name, codec.Fixed[message](), &queue.Options{Depth: 16})
 }
 
-// receiver NAME receives messages, until there are no more. It says "begin
-// SERIAL ATTEMPT TIME" of each when it has it, "back SERIAL ATTEMPT TIME" or
-// "ending …" before it returns it or says Done, and "end …" after that.
+// receiver NAME receives messages until the queue is shut and empty. For each
+// message it writes "begin SERIAL ATTEMPT TIME" when it has it, "back …" before
+// it returns it or "ending …" before it calls Done, and "end …" after Done.
 func receiver(args []string) error {
 	q, err := openMessages(args[0])
 	if err != nil {
@@ -68,7 +69,8 @@ func receiver(args []string) error {
 		if err != nil {
 			return err
 		}
-		// One system call each, so that a line is there or not.
+		// One system call for each line, so that a line is written whole or not
+		// at all.
 		say := func(what string) {
 			os.Stdout.WriteString(fmt.Sprintln(what, m.Serial, d.Attempt(), time.Now().UnixNano()))
 		}
@@ -88,8 +90,8 @@ func receiver(args []string) error {
 	}
 }
 
-// sender NAME ID sends message after message, and says the number of each that
-// it has sent.
+// sender NAME ID sends messages until it is killed, and writes the serial of
+// each that it has sent.
 func sender(args []string) error {
 	q, err := openMessages(args[0])
 	if err != nil {
@@ -127,7 +129,7 @@ func holder(args []string) error {
 	return err
 }
 
-// stuck NAME has a loan and keeps it.
+// stuck NAME takes a loan and keeps it.
 func stuck(args []string) error {
 	q, err := openMessages(args[0])
 	if err != nil {
@@ -143,14 +145,14 @@ func stuck(args []string) error {
 	return nil
 }
 
-// turn is what the receiver said that had a message for the n-th time.
+// A turn is what a receiver wrote about one attempt at a message.
 type turn struct {
-	who                      int
-	begin, back, ending, end int64 // when, 0 if not
+	receiver                 int   // its number
+	begin, back, ending, end int64 // when it wrote that, or 0
 }
 
-// A ledger has what all receivers said, by message and attempt, and when they
-// were killed.
+// A ledger collects what all receivers wrote, by message and attempt, and when
+// they were killed.
 type ledger struct {
 	*testing.T
 	mu     sync.Mutex
@@ -158,8 +160,8 @@ type ledger struct {
 	killed map[int]int64
 }
 
-// follow notes what a receiver says until its end.
-func (l *ledger) follow(who int, p *proctest.Proc) {
+// follow records what a receiver writes until its output ends.
+func (l *ledger) follow(receiver int, p *proctest.Proc) {
 	for lines := bufio.NewScanner(p.Output()); lines.Scan(); {
 		var what string
 		var serial uint64
@@ -175,11 +177,11 @@ func (l *ledger) follow(who int, p *proctest.Proc) {
 		}
 		u := l.turns[serial][attempt]
 		if u == nil {
-			u = &turn{who: who}
+			u = &turn{receiver: receiver}
 			l.turns[serial][attempt] = u
 		}
-		if u.who != who {
-			l.Errorf("receivers %d and %d both had message %d for the %d. time", u.who, who, serial, attempt)
+		if u.receiver != receiver {
+			l.Errorf("receivers %d and %d both had attempt %d at message %d", u.receiver, receiver, attempt, serial)
 		}
 		switch what {
 		case "begin":
@@ -195,37 +197,38 @@ func (l *ledger) follow(who int, p *proctest.Proc) {
 	}
 }
 
-// check looks at what became of a message. It returns how often it was
-// received.
+// check checks the turns of a message. It returns the number of times that it
+// was received.
 func (l *ledger) check(serial uint64) int {
 	turns := l.turns[serial]
 	done := 0
 	for attempt, u := range turns {
-		if u.end != 0 || u.ending != 0 && l.killed[u.who] != 0 {
+		if u.end != 0 || u.ending != 0 && l.killed[u.receiver] != 0 {
 			done++
 		}
 		for later, v := range turns {
 			if later <= attempt {
 				continue
 			}
-			switch over := max(u.back, l.killed[u.who]); {
+			switch over := max(u.back, l.killed[u.receiver]); {
 			case u.end != 0:
-				l.Errorf("message %d was done, and is handed out again: %+v, %+v", serial, u, v)
+				l.Errorf("message %d was received again after its Done: %+v, %+v", serial, u, v)
 			case u.back != 0 && v.begin > u.back:
 			case over == 0 || v.begin < over:
-				l.Errorf("message %d was two live receivers' at once: %+v, %+v, killed %d", serial, u, v, over)
+				l.Errorf("two live receivers had message %d at the same time: %+v, %+v, killed %d", serial, u, v, over)
 			}
 		}
 	}
 	if done == 0 {
-		l.Errorf("message %d was not dealt with: %+v", serial, turns)
+		l.Errorf("message %d was never done: %+v", serial, turns)
 	}
 	return len(turns)
 }
 
-// 30,000 messages go through three receivers, of which one is killed every 2 to
-// 12 ms: each is seen, none by two live ones at once, none after it is done,
-// and in the end the queue is empty.
+// 30,000 messages go through three receivers, one of which is killed every 2 to
+// 12 ms. Each message is received. No two live receivers have one at the same
+// time, and none is received again after its Done returned. In the end the
+// queue is empty.
 func TestReceiversDie(t *testing.T) {
 	messages := uint64(30_000)
 	if testing.Short() {
@@ -254,9 +257,9 @@ func TestReceiversDie(t *testing.T) {
 	next := 0
 	spawn := func() {
 		next++
-		who, p := next, proctest.Start(t, "receiver", name)
-		receivers, numbers = append(receivers, p), append(numbers, who)
-		followers.Go(func() { l.follow(who, p) })
+		number, p := next, proctest.Start(t, "receiver", name)
+		receivers, numbers = append(receivers, p), append(numbers, number)
+		followers.Go(func() { l.follow(number, p) })
 	}
 	for range 3 {
 		spawn()
@@ -289,11 +292,11 @@ func TestReceiversDie(t *testing.T) {
 	for serial := uint64(1); serial <= messages; serial++ {
 		again += l.check(serial) - 1
 	}
-	t.Logf("%d messages, %d kills, %d received again", messages, kills, again)
+	t.Logf("%d messages, %d kills, %d more attempts", messages, kills, again)
 }
 
-// 40 senders are killed while they send. What they were told is sent is
-// received, in order, and one more of each at most.
+// 40 senders are killed while they send. Every message that Send reported as
+// sent is received, in order, and at most one more of each sender.
 func TestSendersDie(t *testing.T) {
 	senders := 40
 	if testing.Short() {
@@ -303,7 +306,7 @@ func TestSendersDie(t *testing.T) {
 	q, err := openMessages(name)
 	must(t, err)
 	defer q.Close()
-	received := make(map[uint64]uint64) // the last of each sender
+	received := make(map[uint64]uint64) // the last serial of each sender
 	ended := make(chan error, 1)
 	go func() {
 		for m, err := range q.All(patient(t)) {
@@ -323,13 +326,13 @@ func TestSendersDie(t *testing.T) {
 	}()
 	acked := make(map[uint64]uint64)
 	for id := uint64(1); id <= uint64(senders); {
-		var group []*proctest.Proc // beside each other
+		var group []*proctest.Proc // both send at the same time
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for range 2 {
 			p, sender := proctest.Start(t, "sender", name, fmt.Sprint(id)), id
 			p.Expect("ready")
-			p.Expect("1") // it sends
+			p.Expect("1") // it is sending
 			mu.Lock()
 			acked[sender] = 1
 			mu.Unlock()
@@ -359,7 +362,7 @@ func TestSendersDie(t *testing.T) {
 	total := uint64(0)
 	for id := range uint64(senders) {
 		if a, r := acked[id+1], received[id+1]; r != a && r != a+1 {
-			t.Errorf("of sender %d %d messages were sent, %d received", id+1, a, r)
+			t.Errorf("sender %d sent %d messages, %d were received", id+1, a, r)
 		}
 		total += received[id+1]
 	}
@@ -369,7 +372,7 @@ func TestSendersDie(t *testing.T) {
 	t.Logf("%d messages", total)
 }
 
-// A receiver that waits gets the message of one that is killed.
+// A waiting receiver gets the message of a receiver that is killed.
 func TestHandOver(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := openMessages(name)
@@ -401,8 +404,9 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// A sender that is killed with a loan, which holds the lock, sent nothing and
-// holds up nobody; so does one that is stopped, until contexts end.
+// A sender that is killed while it has a loan, and so holds the lock, has sent
+// nothing and does not block the others. While it lives, calls end with their
+// contexts.
 func TestLenderDies(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := openMessages(name)

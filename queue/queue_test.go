@@ -32,7 +32,7 @@ var (
 	patient, during = proctest.Patient, proctest.During
 )
 
-// open opens a queue for as long as the test runs.
+// open opens a queue and closes it when the test ends.
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *queue.Options) *queue.Queue[T] {
 	t.Helper()
 	q, err := queue.Open(name, c, o)
@@ -48,7 +48,7 @@ func send[T any](t testing.TB, q *queue.Queue[T], values ...T) {
 	}
 }
 
-// receive receives a message that is to be want, for the attempt-th time.
+// receive receives a message and checks its value and attempt.
 func receive[T comparable](t testing.TB, q *queue.Queue[T], want T, attempt int) *queue.Delivery[T] {
 	t.Helper()
 	d, err := q.Receive(patient(t))
@@ -62,7 +62,7 @@ func receive[T comparable](t testing.TB, q *queue.Queue[T], want T, attempt int)
 	return d
 }
 
-// What one handle sends, others receive, in order, whatever the codec.
+// What one handle sends, others receive in order, with every codec.
 func TestOrder(t *testing.T) {
 	t.Run("Fixed", func(t *testing.T) { inOrder(t, codec.Fixed[int64](), func(i int) int64 { return int64(i) }) })
 	t.Run("String", func(t *testing.T) { inOrder(t, codec.String(), func(i int) string { return strings.Repeat("x", i) }) })
@@ -99,7 +99,7 @@ func inOrder[T comparable](t *testing.T, c codec.Codec[T], value func(i int) T) 
 	}
 }
 
-// A queue that is full takes no more until the oldest message is done.
+// A full queue accepts no message until the oldest one is done.
 func TestFull(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[int](), &queue.Options{Depth: 2})
 	send(t, q, 1, 2)
@@ -112,7 +112,7 @@ func TestFull(t *testing.T) {
 	try()
 	first, second := receive(t, q, 1, 1), receive(t, q, 2, 1)
 	must(t, second.Done())
-	try() // the oldest is not done
+	try() // the oldest message is not done
 	ctx := during(t, 20*time.Millisecond)
 	want(t, q.Send(ctx, 3), context.DeadlineExceeded)
 	sent := make(chan error)
@@ -139,7 +139,7 @@ func TestReturn(t *testing.T) {
 	must(t, receive(t, q, 1, 2).Done())
 	again := receive(t, q, 2, 2)
 	must(t, again.Return())
-	must(t, again.Return()) // nothing
+	must(t, again.Return()) // does nothing
 	want(t, again.Done(), fs.ErrClosed)
 	for attempt := 3; attempt < 300; attempt++ {
 		must(t, receive(t, q, 2, min(attempt, 255)).Return())
@@ -147,7 +147,7 @@ func TestReturn(t *testing.T) {
 	must(t, receive(t, q, 2, 255).Done())
 	third := receive(t, q, 3, 1)
 	must(t, third.Done())
-	must(t, third.Return()) // nothing
+	must(t, third.Return()) // does nothing
 	want(t, third.Done(), fs.ErrClosed)
 	_, err := third.Value()
 	want(t, err, fs.ErrClosed)
@@ -159,7 +159,7 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// Receivers that wait are woken by what they wait for.
+// A waiting receiver is woken by a message, and by its context.
 func TestWoken(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	const waiting = 4
@@ -216,7 +216,7 @@ func TestShut(t *testing.T) {
 	must(t, receive(t, q, 1, 1).Done())
 	last := receive(t, q, 2, 1)
 	ended := make(chan error)
-	for range 2 { // they may get the message that is left
+	for range 2 { // they could get the message that is left
 		go func() { _, err := other.Receive(patient(t)); ended <- err }()
 	}
 	proctest.Parked(t, ".(*Queue[...]).ReceiveInto(")
@@ -235,8 +235,8 @@ func TestShut(t *testing.T) {
 	must(t, q.Shut())
 }
 
-// The loop of All says Done of what it goes on after, and returns what it is
-// left with.
+// All calls Done for a message when the loop goes on, and Return when the loop
+// ends early.
 func TestAll(t *testing.T) {
 	q := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	send(t, q, 1, 2, 3)
@@ -265,7 +265,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// A message that does not decode can be done.
+// Done discards a message that does not decode.
 func TestUndecodable(t *testing.T) {
 	name := proctest.Name(t)
 	text, number := open(t, name, codec.JSON[string](), nil), open(t, name, codec.JSON[int](), nil)
@@ -301,7 +301,7 @@ func (failing) Append(b []byte, v string) ([]byte, error) {
 	return append(b, v...), nil
 }
 
-// What cannot be encoded is not sent, and holds up nobody.
+// A value that cannot be encoded is not sent, and does not block others.
 func TestUnencodable(t *testing.T) {
 	q := open[string](t, proctest.Name(t), failing{codec.String()}, &queue.Options{Capacity: 5})
 	want(t, q.Send(t.Context(), "error"), codec.ErrInvalid)
@@ -323,7 +323,7 @@ func TestUnencodable(t *testing.T) {
 	}
 }
 
-// within is a codec whose Append uses the queue.
+// within is a codec whose Append calls do.
 type within struct {
 	codec.Codec[string]
 	do func()
@@ -356,7 +356,7 @@ func TestLoan(t *testing.T) {
 	l, err := q.Loan(t.Context())
 	must(t, err)
 	if sent, err := other.TrySend(pair{}); sent || err != nil {
-		t.Errorf("TrySend = %v, %v beside a loan", sent, err)
+		t.Errorf("TrySend during a loan = %v, %v", sent, err)
 	}
 	*l.Value() = pair{1, 2}
 	if len(l.Bytes()) != 8 {
@@ -367,7 +367,7 @@ func TestLoan(t *testing.T) {
 	must(t, l.Discard())
 	want(t, l.Publish(8), fs.ErrClosed)
 	if l.Bytes() != nil || l.Value() != nil {
-		t.Error("a loan that is over can be written to")
+		t.Error("a published loan still gives access to its memory")
 	}
 	l, err = q.Loan(t.Context())
 	must(t, err)
@@ -382,7 +382,7 @@ func TestLoan(t *testing.T) {
 	s, err := text.Loan(t.Context())
 	must(t, err)
 	if s.Value() != nil {
-		t.Error("Value of a string")
+		t.Error("the Value of a String loan is not nil")
 	}
 	must(t, s.Publish(copy(s.Bytes(), "in place")))
 	d := receive(t, text, "in place", 1)
@@ -392,7 +392,8 @@ func TestLoan(t *testing.T) {
 	must(t, d.Done())
 }
 
-// A closed handle's messages go to others, and what refers to them is harmless.
+// When a handle is closed, other handles get its messages, and using its
+// deliveries does no harm.
 func TestCloseWithMessages(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := queue.Open(name, codec.String(), nil)
@@ -411,7 +412,7 @@ func TestCloseWithMessages(t *testing.T) {
 	_ = string(b)
 	_, err = one.Value()
 	want(t, err, fs.ErrClosed)
-	// On Windows the message is the closed handle's until it is over.
+	// On Windows the closed handle keeps the message until Done or Return.
 	if err := one.Return(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		t.Error("Return:", err)
 	}
@@ -431,7 +432,7 @@ func TestCloseWithMessages(t *testing.T) {
 	}
 }
 
-// Those that wait return when the handle is closed.
+// Close ends the calls that wait.
 func TestCloseEndsWaits(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := queue.Open(name, codec.Fixed[int](), &queue.Options{Depth: 1})
@@ -455,7 +456,7 @@ func TestCloseEndsWaits(t *testing.T) {
 	want(t, proctest.Receive(t, ended), fs.ErrClosed)
 }
 
-// A loan ends with its handle, and holds up nobody then.
+// A loan ends when its handle is closed, and then does not block others.
 func TestCloseWithLoan(t *testing.T) {
 	name := proctest.Name(t)
 	q, err := queue.Open(name, codec.Fixed[int64](), nil)
@@ -486,7 +487,8 @@ func TestPersist(t *testing.T) {
 	must(t, sharedseg.Remove(name, o.Place()))
 }
 
-// What is not a queue of the kind is refused.
+// A name is refused if it is not a queue of the same geometry and codec, and so
+// are invalid options.
 func TestRefused(t *testing.T) {
 	name := proctest.Name(t)
 	_, err := queue.Attach(name, codec.Fixed[int64](), nil)

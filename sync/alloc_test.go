@@ -9,7 +9,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Under -race allocations are different.
+// The race detector changes the number of allocations.
 func TestAllocations(t *testing.T) {
 	for _, o := range []ipcsync.Options{{}} {
 		m := open(t, proctest.Name(t), &o)

@@ -11,9 +11,9 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// No emulator shows what a missing barrier lets a processor do, so this test
-// reads the instructions: of a program for arm64, which has the sequence lock
-// as segments use it, inlined or not.
+// No emulator shows the effects of a missing barrier. So this test reads the
+// instructions of a program for arm64 that contains the sequence lock as
+// segments use it, inlined or not.
 func TestBarriersOfARM64(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the emulated machine has no go tool")
@@ -33,8 +33,8 @@ func TestBarriersOfARM64(t *testing.T) {
 		}
 		return string(out)
 	}
-	// What a test opens itself, go test takes for its input: a change there
-	// makes a cached result void.
+	// go test caches the result of a test together with the files that the test
+	// opened. Opening these makes a change to them invalidate the result.
 	for _, dir := range []string{"../internal/fence", "../segment"} {
 		_, err := os.ReadDir(dir)
 		must(t, err)
@@ -51,8 +51,8 @@ func TestBarriersOfARM64(t *testing.T) {
 			code[fn] = append(code[fn], strings.TrimSpace(f[3]))
 		}
 	}
-	// order lists a function's barriers and ordered accesses, with those of the
-	// functions of SeqLock and fence that it calls.
+	// order lists a function's barriers and ordered accesses, including those
+	// of the functions of SeqLock and fence that it calls.
 	var order func(fn string) string
 	order = func(fn string) (s string) {
 		for _, instruction := range code[fn] {
@@ -68,20 +68,20 @@ func TestBarriersOfARM64(t *testing.T) {
 		return s
 	}
 	for _, c := range []struct{ what, functions, order string }{
-		{"the recheck is behind a load-load barrier", `(\.load|\.tryRead|\.ReadRetry)$`, `^(LDAR )?DMB \$9 LDAR `},
-		{"the announcement is before a store-store barrier", `(\.publish|\.WriteAnnounce|\.WriteBegin)$`, `STLR DMB \$10 `},
+		{"a load-load barrier precedes the recheck", `(\.load|\.tryRead|\.ReadRetry)$`, `^(LDAR )?DMB \$9 LDAR `},
+		{"a store-store barrier follows the announcement", `(\.publish|\.WriteAnnounce|\.WriteBegin)$`, `STLR DMB \$10 `},
 	} {
 		found := false
 		for fn := range code {
 			if regexp.MustCompile(c.functions).MatchString(fn) {
 				found = true
 				if got := order(fn); !regexp.MustCompile(c.order).MatchString(got) {
-					t.Errorf("%s: %s does %q, want %s", c.what, fn, got, c.order)
+					t.Errorf("%s: %s has %q, want %s", c.what, fn, got, c.order)
 				}
 			}
 		}
 		if !found {
-			t.Errorf("%s: the program has no function like %s", c.what, c.functions)
+			t.Errorf("%s: no function of the program matches %s", c.what, c.functions)
 		}
 	}
 }

@@ -18,9 +18,10 @@ import (
 
 func init() { roles["dropper"] = dropper }
 
-// Every method against Close, and Stop before it: a call either does what it
-// says or returns fs.ErrClosed, the latter always if it began after Close had
-// returned; the memory is let go by then, and the others get the mutex.
+// Every method runs concurrently with Close, and in some rounds with Stop
+// before it. A call either succeeds or returns fs.ErrClosed, and always
+// fs.ErrClosed if it begins after Close has returned. By then the memory is
+// unmapped, and other handles can lock the mutex.
 func TestCloseRace(t *testing.T) {
 	rounds := 100
 	if testing.Short() {
@@ -36,12 +37,12 @@ func closeRace(t *testing.T, round int) {
 	other := open(t, name, &ipcsync.Options{Repair: func() error { return nil }})
 	before, known := proctest.Mappings(name)
 	if known && len(before) == 0 {
-		t.Fatal("the mapping cannot be seen")
+		t.Fatal("the mapping is not listed")
 	}
 	m := open(t, name, &ipcsync.Options{Repair: func() error { return nil }})
 	var closed atomic.Bool // Close has returned
 	var calls, closes sync.WaitGroup
-	// What a call returns may be one of the errors that are allowed, too.
+	// allowed are errors that a call can also return.
 	try := func(what string, call func() error, allowed ...error) {
 		for range 2 {
 			calls.Go(func() {
@@ -57,7 +58,7 @@ func closeRace(t *testing.T, round int) {
 						}
 					}
 					if err != nil || late {
-						t.Errorf("%s, begun after Close: %v: %v", what, late, err)
+						t.Errorf("%s, begun after Close: %v, returned %v", what, late, err)
 						return
 					}
 				}
@@ -65,8 +66,8 @@ func closeRace(t *testing.T, round int) {
 		}
 	}
 	ctx := patient(t)
-	// Any goroutine may unlock, so those who do so without having locked make
-	// others' Unlock fail.
+	// Any goroutine may unlock the mutex. The goroutines that do so without
+	// having locked it make the Unlock of others fail.
 	try("Lock", func() error { return m.Lock(ctx) })
 	try("Lock and Unlock", func() error {
 		if err := m.Lock(ctx); err != nil {
@@ -115,7 +116,7 @@ func closeRace(t *testing.T, round int) {
 	closes.Wait()
 	closed.Store(true)
 	if after, _ := proctest.Mappings(name); len(after) != len(before) {
-		t.Errorf("after Close the memory is mapped still: %v", after)
+		t.Errorf("the memory is still mapped after Close: %v", after)
 	}
 	calls.Wait()
 	must(t, other.Lock(ctx))
@@ -123,8 +124,8 @@ func closeRace(t *testing.T, round int) {
 	must(t, other.Close())
 }
 
-// What a Lock of a closed handle does for a moment to memory that nobody
-// shares, other late calls do not see.
+// A late Lock of a closed handle briefly changes memory that is not shared.
+// Other late calls do not see that.
 func TestLateCalls(t *testing.T) {
 	m := open(t, proctest.Name(t), nil)
 	must(t, m.Close())
@@ -146,7 +147,7 @@ func TestLateCalls(t *testing.T) {
 	}
 }
 
-// The garbage collector closes handles that nobody can use any more.
+// The garbage collector closes unreachable handles.
 func TestDroppedHandles(t *testing.T) {
 	var names []string
 	for range 10 {
@@ -165,7 +166,7 @@ func TestDroppedHandles(t *testing.T) {
 	}
 }
 
-// dropper locks the mutex NAME and forgets its handle.
+// dropper locks the mutex NAME and drops its handle.
 func dropper(args []string) error {
 	m, err := ipcsync.OpenMutex(args[0], nil)
 	if err != nil {
@@ -183,8 +184,8 @@ func dropper(args []string) error {
 	return nil
 }
 
-// A handle that is dropped while it holds the mutex, which no clean-up may
-// unlock, holds it until its process ends.
+// A handle that becomes unreachable while it holds the mutex holds it until its
+// process exits, because no clean-up may unlock it.
 func TestDroppedOwner(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0

@@ -22,7 +22,8 @@ func init() {
 	roles["consumer"] = consumer
 }
 
-// A place is a Cond with its mutex, which lie at a name and a name beside it.
+// A place is a Cond and its mutex. The mutex has the name of the place, the
+// Cond that name with a suffix.
 type place struct {
 	*ipcsync.Cond
 	m *ipcsync.Mutex
@@ -42,7 +43,7 @@ func openPlace(name string, repair func() error) (place, error) {
 
 func (p place) Close() error { return errors.Join(p.Cond.Close(), p.m.Close()) }
 
-// waits locks the mutex, waits once, and unlocks.
+// waits locks the mutex, waits once and unlocks it.
 func (p place) waits(ctx context.Context) error {
 	if err := p.m.Lock(ctx); err != nil {
 		return err
@@ -72,7 +73,7 @@ func condWaiter(args []string) error {
 	if err := p.m.Lock(context.Background()); err != nil {
 		return err
 	}
-	fmt.Println("waiting") // whoever locks the mutex now, finds it waiting
+	fmt.Println("waiting") // whoever locks the mutex after this finds it waiting
 	if err := p.Wait(context.Background()); err != nil {
 		return err
 	}
@@ -80,19 +81,20 @@ func condWaiter(args []string) error {
 	return errors.Join(p.m.Unlock(), p.Close())
 }
 
-// locked waits until all who have said that they wait do so.
+// locked returns when all waiters that have said so wait: they say it with the
+// mutex locked.
 func locked(t *testing.T, p place) {
 	t.Helper()
 	must(t, p.m.Lock(patient(t)))
 	must(t, p.m.Unlock())
 }
 
-// A Signal lets one waiter go on, exactly, and a Broadcast all.
+// A Signal wakes exactly one waiter, and a Broadcast wakes all.
 func TestCond(t *testing.T) {
 	name := proctest.Name(t)
 	places := []place{testPlace(t, name, nil), testPlace(t, name, nil), testPlace(t, name, nil)}
 	p := places[0]
-	must(t, p.Signal()) // for nobody, and not remembered
+	must(t, p.Signal()) // nobody waits, and it is not remembered
 	must(t, p.Broadcast())
 	const waiters = 6
 	for round := range 20 {
@@ -113,7 +115,7 @@ func TestCond(t *testing.T) {
 				got <- err
 			}()
 		}
-		proctest.Eventually(t, "all wait", func() bool { return waiting.Load() == waiters })
+		proctest.Eventually(t, "all goroutines wait", func() bool { return waiting.Load() == waiters })
 		locked(t, p)
 		signals := round % (waiters + 1)
 		for i := range signals {
@@ -130,7 +132,7 @@ func TestCond(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		if len(got) > 0 {
-			t.Fatalf("%d Signals let more go on", signals)
+			t.Fatalf("%d Signals woke more than %d waiters", signals, signals)
 		}
 		must(t, p.Broadcast())
 		for range waiters - signals {
@@ -139,8 +141,8 @@ func TestCond(t *testing.T) {
 	}
 }
 
-// Of the goroutines of a handle, the one that has waited longest goes on first,
-// and who comes later does not take its turn.
+// Signals wake the goroutines of a handle in the order in which they began to
+// wait.
 func TestCondOrder(t *testing.T) {
 	p := testPlace(t, proctest.Name(t), nil)
 	const waiters = 5
@@ -158,18 +160,18 @@ func TestCondOrder(t *testing.T) {
 			order <- i
 			p.m.Unlock()
 		}()
-		proctest.Eventually(t, "it waits", waiting.Load)
+		proctest.Eventually(t, "the goroutine waits", waiting.Load)
 		locked(t, p)
 	}
 	for i := range waiters {
 		must(t, p.Signal())
 		if got := proctest.Receive(t, order); got != i {
-			t.Errorf("%d went on instead of %d", got, i)
+			t.Errorf("waiter %d was woken, want %d", got, i)
 		}
 	}
 }
 
-// Misuse is an error, and whenever Wait returns another, the mutex is free.
+// Misuse returns an error. After any other error of Wait the mutex is unlocked.
 func TestCondErrors(t *testing.T) {
 	name := proctest.Name(t)
 	p, other := testPlace(t, name, nil), testPlace(t, name, nil)
@@ -193,7 +195,8 @@ func TestCondErrors(t *testing.T) {
 	_, err := ipcsync.OpenCond(name+".cond", nil, nil)
 	want(t, err, fs.ErrInvalid)
 
-	// A Signal whose waiter cannot have the mutex back goes to another.
+	// A Signal whose waiter fails to lock the mutex again goes to another
+	// waiter.
 	got, gives := make(chan error, 1), make(chan error, 1)
 	ending, end := context.WithCancel(t.Context())
 	go func() { gives <- p.waits(ending) }()
@@ -206,7 +209,7 @@ func TestCondErrors(t *testing.T) {
 	go func() { got <- other.waits(patient(t)) }()
 	proctest.Parked(t, ".(*Cond).await(")
 	if len(got) != 0 {
-		t.Error("it went on although it came after the Signal")
+		t.Error("a waiter that came after the Signal was woken")
 	}
 	must(t, p.Signal())
 	must(t, proctest.Receive(t, got))
@@ -243,13 +246,13 @@ func TestCondErrors(t *testing.T) {
 	must(t, within.m.Unlock())
 }
 
-// A Signal whose waiter is killed before it goes on, goes to another. The mutex
-// is held meanwhile, so that none can go on.
+// A Signal whose waiter is killed before it returns goes to another waiter. The
+// mutex is locked meanwhile, so that no waiter can return.
 func TestCondKilledWaiter(t *testing.T) {
 	for round := range 20 {
 		victims := 1 + round%3
 		for _, signals := range []int{1, 1 + victims} {
-			name := proctest.Name(t) // what the dead leave would let one go on in vain
+			name := proctest.Name(t) // the state that the dead leave could wake a waiter without need
 			p, mine := testPlace(t, name, nothing), testPlace(t, name, nothing)
 			got := make(chan error, 1)
 			wait := func() {
@@ -275,8 +278,8 @@ func TestCondKilledWaiter(t *testing.T) {
 	}
 }
 
-// consumer takes what is given at the place NAME with the pair in FILE, until
-// it is killed.
+// consumer calls take at the place NAME with the pair in FILE, until it is
+// killed.
 func consumer(args []string) error {
 	n, err := openPair(args[1])
 	if err != nil {
@@ -290,7 +293,8 @@ func consumer(args []string) error {
 	return take(context.Background(), p, n, func() {})
 }
 
-// take waits until the pair's numbers are odd, and makes them even.
+// take waits until the numbers of the pair are odd, and makes them even, again
+// and again.
 func take(ctx context.Context, p place, n pair, took func()) error {
 	for {
 		if err := p.m.Lock(ctx); err != nil {
@@ -315,7 +319,7 @@ func take(ctx context.Context, p place, n pair, took func()) error {
 	}
 }
 
-// give makes the pair's numbers odd, if they are not, and signals.
+// give makes the numbers of the pair odd, if they are even, and signals.
 func give(ctx context.Context, p place, n pair) error {
 	if err := p.m.Lock(ctx); err != nil {
 		return err
@@ -327,7 +331,7 @@ func give(ctx context.Context, p place, n pair) error {
 	return errors.Join(err, p.Signal(), p.m.Unlock())
 }
 
-// Wherever one that waits is killed, a Signal reaches those who live.
+// Wherever a waiter is killed, a Signal reaches the live waiters.
 func TestCondKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	n, err := openPair(path)

@@ -13,7 +13,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// counts are the counters in the header of a mutex.
+// counts returns the counters in the header of a mutex.
 func counts(t *testing.T, name string) [layout.Counters]uint64 {
 	t.Helper()
 	st, err := member.Stat(&mapping.Place{Name: name})
@@ -21,7 +21,8 @@ func counts(t *testing.T, name string) [layout.Counters]uint64 {
 	return st.Counts
 }
 
-// The header counts who had to park and which owners died, and nothing else.
+// The header counts the waits that parked and the owners that died, and nothing
+// else.
 func TestCounters(t *testing.T) {
 	name := proctest.Name(t)
 	o := &ipcsync.Options{Repair: func() error { return nil }}
@@ -39,10 +40,10 @@ func TestCounters(t *testing.T) {
 	if locked, err := b.TryLock(); locked || err != nil {
 		t.Fatal(locked, err)
 	}
-	expect("nobody waited", 0, 0)
-	// Longer than several of its parks.
+	expect("no call waited", 0, 0)
+	// Longer than several parks.
 	want(t, b.Lock(during(t, 20*time.Millisecond)), context.DeadlineExceeded)
-	expect("one waited in vain", 1, 0)
+	expect("one call waited in vain", 1, 0)
 	must(t, a.Unlock())
 
 	p := proctest.Start(t, "owner", name)
@@ -50,12 +51,12 @@ func TestCounters(t *testing.T) {
 	p.Kill()
 	must(t, a.Lock(patient(t)))
 	got := counts(t, name)
-	if got[layout.TakeOvers] != 1 || got[layout.Waits] > 2 { // it may have waited for the death
-		t.Errorf("an owner died: counts are %v", got)
+	if got[layout.TakeOvers] != 1 || got[layout.Waits] > 2 { // it could have waited for the death
+		t.Errorf("after an owner died, counts are %v", got)
 	}
 	must(t, a.Unlock())
 	must(t, errors.Join(b.Lock(t.Context()), b.Unlock()))
 	if again := counts(t, name); again != got {
-		t.Errorf("a lock of a free mutex was counted: %v after %v", again, got)
+		t.Errorf("locking a free mutex changed the counts: %v after %v", again, got)
 	}
 }

@@ -21,8 +21,8 @@ import (
 
 func init() { roles["writer"] = writer }
 
-// writer opens the mutex NAME in DIR, which guards the journal in FILE, and
-// stays half-way through a line.
+// writer opens the mutex NAME in DIR, which guards the journal in FILE, writes
+// half a line to the journal, and waits to be killed.
 func writer(args []string) error {
 	j := journal{args[2]}
 	m, err := ipcsync.OpenMutex(args[0], &ipcsync.Options{Dir: args[1], Repair: j.repair})
@@ -37,14 +37,14 @@ func writer(args []string) error {
 	}
 	fmt.Println("writing")
 	proctest.Await()
-	return errors.New("it was to be killed")
+	return errors.New("the test did not kill it")
 }
 
-// The next to lock repairs what an owner left that was killed, although nobody
-// else had the mutex open then, and it does not persist.
+// The next Lock repairs what a killed owner left, even if no other process had
+// the mutex open and the mutex does not persist.
 func TestKilledAlone(t *testing.T) {
 	dirs := []string{proctest.TempDir(t)}
-	if runtime.GOOS != "windows" { // where the memory ends with its last user
+	if runtime.GOOS != "windows" { // which frees the memory with its last handle
 		dirs = append(dirs, "")
 	}
 	for _, dir := range dirs {
@@ -59,11 +59,11 @@ func TestKilledAlone(t *testing.T) {
 				p.Expect("writing")
 				p.Kill()
 				proctest.Gone(t, func() bool { return handles(t, name, o) == 0 })
-				if i%2 == 0 { // the dead may also be found by those who do not lock
+				if i%2 == 0 { // a handle that does not lock can find the dead owner, too
 					look, err := ipcsync.OpenMutex(name, o)
 					must(t, err)
 					must(t, look.Close())
-					if dir != "" { // which others use
+					if dir != "" { // other tests use the default directory
 						removed, err := sharedseg.Sweep(o.Place())
 						must(t, err)
 						if removed != nil {
@@ -85,14 +85,14 @@ func TestKilledAlone(t *testing.T) {
 					t.Fatalf("after death %d, Repair ran %d times", i+1, repairs)
 				}
 				if _, err := sharedseg.Stat(name, o.Place()); !errors.Is(err, fs.ErrNotExist) {
-					t.Fatal("what is repaired is not freed:", err)
+					t.Fatal("the mutex is repaired and not freed:", err)
 				}
 			}
 		})
 	}
 }
 
-// What an owner that died has left is forgotten by Remove, by nothing else.
+// The death of an owner is remembered until Remove or a Repair.
 func TestForgotten(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "m")
@@ -123,7 +123,7 @@ func TestForgotten(t *testing.T) {
 	want(t, err, fs.ErrNotExist)
 	_, err = segment.OpenBare("m", 8, codec.Fixed[int64](), &segment.Options{Dir: o.Dir})
 	want(t, err, sharedseg.ErrIncompatible)
-	remembers("wanted for something else")
+	remembers("opened as something else")
 	info, err := sharedseg.Stat("m", o.Place())
 	if err != nil || info.Live() || info.Kind != sharedseg.KindMutex {
 		t.Errorf("Stat = %+v, %v", info, err)
@@ -139,7 +139,7 @@ func TestForgotten(t *testing.T) {
 	must(t, m.Unlock())
 	must(t, m.Close())
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("one that nobody died with is left:", err)
+		t.Error("a mutex whose owner did not die is left:", err)
 	}
 	leave()
 	repaired := open(t, "m", &ipcsync.Options{Dir: o.Dir, Repair: func() error { return nil }})
@@ -147,7 +147,7 @@ func TestForgotten(t *testing.T) {
 	must(t, repaired.Unlock())
 	must(t, repaired.Close())
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("one that is repaired is left:", err)
+		t.Error("a repaired mutex is left:", err)
 	}
 }
 
@@ -161,7 +161,7 @@ func learner(args []string) error {
 		}
 		err = m.Lock(context.Background())
 		if !errors.Is(err, sharedseg.ErrOwnerDied) {
-			return fmt.Errorf("Lock = %w; want the death that was left", err)
+			return fmt.Errorf("Lock = %w, want ErrOwnerDied", err)
 		}
 		if first {
 			fmt.Println("ready")
@@ -174,8 +174,8 @@ func learner(args []string) error {
 
 func init() { roles["learner"] = learner }
 
-// Wherever in opening and closing a process is killed, the death before it is
-// not forgotten.
+// Wherever a process is killed while it opens and closes the mutex, the death
+// before it is still remembered.
 func TestKilledWhileItBeginsAnew(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	m := open(t, "m", o)

@@ -41,7 +41,7 @@ func TestEvent(t *testing.T) {
 	name := proctest.Name(t)
 	a, b := openEvent(t, name, nil), openEvent(t, name, nil)
 	if a.IsSet() {
-		t.Error("it is set from the beginning")
+		t.Error("a new event is set")
 	}
 	want(t, a.Wait(during(t, 5*time.Millisecond)), context.DeadlineExceeded)
 	for range 3 {
@@ -54,7 +54,7 @@ func TestEvent(t *testing.T) {
 		must(t, b.Reset())
 		must(t, a.Reset())
 		if a.IsSet() || b.IsSet() {
-			t.Error("it is set still")
+			t.Error("it is still set")
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -69,11 +69,11 @@ func TestEvent(t *testing.T) {
 	want(t, c.Set(), fs.ErrClosed)
 	want(t, c.Reset(), fs.ErrClosed)
 	if c.IsSet() {
-		t.Error("a closed handle says that it is set")
+		t.Error("IsSet of a closed handle is true")
 	}
 }
 
-// Those who wait go on at a Set, even if a Reset follows at once.
+// Set wakes all waiters, even if a Reset follows at once.
 func TestEventSetReset(t *testing.T) {
 	name := proctest.Name(t)
 	set := openEvent(t, name, nil)
@@ -90,8 +90,8 @@ func TestEventSetReset(t *testing.T) {
 			}()
 		}
 		proctest.Parked(t, ".(*Event).Wait(")
-		proctest.Eventually(t, "all have begun to wait", func() bool { return begun.Load() == waiters })
-		for over := 0; over < waiters; { // one may have begun to wait only after a Set
+		proctest.Eventually(t, "all goroutines have begun", func() bool { return begun.Load() == waiters })
+		for over := 0; over < waiters; { // a goroutine could begin to wait only after a Set
 			must(t, set.Set())
 			must(t, set.Reset())
 			select {
@@ -104,7 +104,7 @@ func TestEventSetReset(t *testing.T) {
 	}
 }
 
-// Waiters that are killed cost the others nothing.
+// The death of waiters does not affect the others.
 func TestEventKilledWaiter(t *testing.T) {
 	name := proctest.Name(t)
 	e, mine := openEvent(t, name, nil), openEvent(t, name, nil)

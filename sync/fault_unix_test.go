@@ -14,7 +14,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A peer that truncates the file costs the others the mutex, not the process.
+// If a peer truncates the file, other processes lose the mutex but do not
+// crash.
 func TestTruncated(t *testing.T) {
 	for _, held := range []bool{false, true} {
 		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
@@ -24,10 +25,10 @@ func TestTruncated(t *testing.T) {
 			if held {
 				must(t, m.Lock(t.Context()))
 				go func() { got <- waits.Lock(patient(t)) }()
-				// The race detector's atomic operations are in C, where a fault
-				// ends the process. They look for one first, so it is enough
-				// that none is under way: that the goroutine is parked, and by
-				// now looks at the word rarely.
+				// The race detector implements atomic operations in C, where a
+				// fault ends the process. It is enough that no such operation
+				// is under way at the fault, so the test waits until the
+				// goroutine is parked and rarely looks at the word.
 				proctest.Parked(t, ".(*Mutex).compete(")
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -48,8 +49,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// Whose name is taken away goes on with the old mutex, and those who open the
-// name then have another.
+// When the file of a mutex is unlinked, its handles go on with the old mutex,
+// and later opens get a new one.
 func TestUnlinked(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "m")
@@ -58,7 +59,7 @@ func TestUnlinked(t *testing.T) {
 	fresh := open(t, "m", o)
 	must(t, a.Lock(t.Context()))
 	if locked, err := b.TryLock(); locked || err != nil {
-		t.Errorf("TryLock of the same = %v, %v", locked, err)
+		t.Errorf("TryLock of the old mutex = %v, %v", locked, err)
 	}
 	must(t, fresh.Lock(patient(t)))
 	must(t, fresh.Unlock())
@@ -66,10 +67,10 @@ func TestUnlinked(t *testing.T) {
 	want(t, b.Lock(patient(t)), sharedseg.ErrOwnerDied)
 	must(t, b.Close())
 	if _, err := os.Lstat(path); err != nil {
-		t.Error("the old handles took the new one's name: ", err)
+		t.Error("the old handles removed the new mutex: ", err)
 	}
 	must(t, open(t, "m", o).Lock(patient(t)))
 	if locked, err := fresh.TryLock(); locked || err != nil {
-		t.Errorf("TryLock of the new one = %v, %v", locked, err)
+		t.Errorf("TryLock of the new mutex = %v, %v", locked, err)
 	}
 }

@@ -17,10 +17,10 @@ import (
 )
 
 // FuzzLocks calls the other locks while a peer writes into their words: the
-// mutex word, the event counts, the words of the wait page, the rows and what
-// says which are used. Each two bytes of the script are a patch and a call.
-// Whatever is there, a call ends with its context, and returns a documented
-// error.
+// mutex word, the event counts, the words of the wait page, the rows, and the
+// words that tell which rows are used. Each two bytes of the script are a patch
+// and a call. Whatever the words are, a call ends with its context and returns
+// a documented error.
 func FuzzLocks(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7}, uint64(0), uint64(1))
 	f.Add([]byte{3, 0, 3, 1, 3, 2, 3, 3, 3, 4, 3, 5}, uint64(math.MaxUint64), uint64(layout.NewHolding(layout.NewIdent(0, 1), 9)))
@@ -53,7 +53,7 @@ func FuzzLocks(f *testing.F) {
 					return
 				}
 			}
-			t.Fatalf("an error of no kind: %v", err)
+			t.Fatalf("an undocumented error: %v", err)
 		}
 		calls := []func(ctx context.Context) error{
 			func(ctx context.Context) error { return rw.RLock(ctx) },
@@ -85,8 +85,8 @@ func FuzzLocks(f *testing.F) {
 			for _, p := range mems {
 				p.patch(script[i], []uint64{first, second, first ^ second}[i/2%3])
 			}
-			// Signal and the others without a context wait for the owner of a
-			// word.
+			// Signal and the other calls without a context wait for the owner
+			// of a mutex word.
 			for _, p := range mems {
 				p.free()
 			}
@@ -96,7 +96,7 @@ func FuzzLocks(f *testing.F) {
 		}
 		for _, p := range mems {
 			p.free()
-			must(t, p.f.Close()) // or Windows would keep the file
+			must(t, p.f.Close()) // otherwise Windows keeps the file
 		}
 		for _, c := range []interface{ Close() error }{e, c, m, s, rw} {
 			known(c.Close())
@@ -104,7 +104,7 @@ func FuzzLocks(f *testing.F) {
 	})
 }
 
-// patched is the file of a lock that a peer writes into.
+// patched is the file of a lock, into which a peer writes.
 type patched struct{ f *os.File }
 
 func openPatched(t *testing.T, path string) patched {
@@ -114,7 +114,7 @@ func openPatched(t *testing.T, path string) patched {
 	return patched{f}
 }
 
-// patch writes v somewhere.
+// patch writes v to one of the words.
 func (p patched) patch(where byte, v uint64) {
 	head := make([]byte, layout.HeadSize)
 	n, _ := p.f.ReadAt(head, 0)
@@ -143,8 +143,8 @@ func (p patched) patch(where byte, v uint64) {
 	}
 }
 
-// free frees the mutex word if somebody has it that lives, which is this
-// process: it would be waited for.
+// free clears the mutex word if its owner is alive. Such an owner is this
+// process, and a call would wait for it for ever.
 func (p patched) free() {
 	var word [4]byte
 	p.f.ReadAt(word[:], layout.MutexOff)

@@ -14,9 +14,9 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// FuzzSeqLock has counters of any value. A slot is one of those that there are,
-// a writer's version is a next one, and a reader believes no version whose slot
-// has been announced again.
+// FuzzSeqLock sets the counters to any values. Every slot number is in range, a
+// writer gets a later version than the last, and a reader accepts no version
+// whose slot has been announced again.
 func FuzzSeqLock(f *testing.F) {
 	f.Add(uint64(0), uint64(0), uint32(2))
 	f.Add(uint64(8), uint64(7), uint32(3))
@@ -32,27 +32,26 @@ func FuzzSeqLock(f *testing.F) {
 			t.Fatalf("%d slots: end %d is read as version %d in slot %d", slots, end, version, slot)
 		}
 		if retry := l.ReadRetry(version); retry {
-			t.Fatalf("%d slots, begin %d: version %d, the current one, is to be read again", slots, begin, version)
+			t.Fatalf("%d slots, begin %d: ReadRetry of the current version %d is true", slots, begin, version)
 		}
 		next, slot := l.WriteNext()
 		if again, same := l.WriteBegin(); again != next || same != slot || c[0] != next {
-			t.Fatalf("WriteNext says %d in slot %d, WriteBegin %d in slot %d, and announces %d", next, slot, again, same, c[0])
+			t.Fatalf("WriteNext = %d in slot %d, WriteBegin = %d in slot %d, which announces %d", next, slot, again, same, c[0])
 		}
 		if next == 0 || next != max(end+1, begin, 1) || slot >= slots || l.Slot(next) != slot {
-			t.Fatalf("%d slots: after %d comes %d in slot %d", slots, end, next, slot)
+			t.Fatalf("%d slots: version %d is followed by %d in slot %d", slots, end, next, slot)
 		}
 		if again, same := l.WriteBegin(); again != next || same != slot {
 			t.Fatalf("a writer that died at %d in slot %d is followed by one at %d in slot %d", next, slot, again, same)
 		}
 		l.WriteEnd(next)
 		if version, read := l.ReadBegin(); version != next || read != slot || l.ReadRetry(version) {
-			t.Fatalf("%d, %d was written to slot %d; %d is read, from slot %d", begin, end, slot, version, read)
+			t.Fatalf("begin %d, end %d: a version was written to slot %d, and %d is read from slot %d", begin, end, slot, version, read)
 		}
 	})
 }
 
-// mob are the owners of a fuzzed word. Of any identity it says that it is alive
-// if that is odd.
+// A mob is the handles of a fuzzed word. An identity is alive if it is odd.
 type mob struct{ self uint32 }
 
 func (m mob) Self() uint32           { return m.self }
@@ -61,8 +60,8 @@ func died(word uint32) (again bool)  { return word&layout.InconsistentBit != 0 |
 func dead(word uint32) (really bool) { o := word & layout.IdentMask; return o != 0 && o&1 == 0 }
 
 // FuzzWord calls a mutex whose word a peer changes between the calls. Each byte
-// of the script is a call, after which the word may be changed. Whatever the
-// word is, a call ends with its context, and says what it did.
+// of the script is a call, after which the word can change. Whatever the word
+// is, a call ends with its context, and its result tells what it did.
 func FuzzWord(f *testing.F) {
 	f.Add(uint32(0), uint32(0), []byte{0, 1, 2, 3}, false)
 	f.Add(uint32(2), uint32(layout.WaitersBit|4), []byte{0x80, 0x81, 2, 0x83, 1}, true) // dead owners
@@ -77,7 +76,7 @@ func FuzzWord(f *testing.F) {
 		m := ipcsync.NewMutex(&word, mob{self}, func() error {
 			repaired++
 			if word.Load()&layout.IdentMask != self {
-				t.Errorf("repaired while the word is %#x", word.Load())
+				t.Errorf("Repair runs while the word is %#x", word.Load())
 			}
 			if !repairs {
 				return errRepair
@@ -88,9 +87,9 @@ func FuzzWord(f *testing.F) {
 			after := word.Load()
 			switch {
 			case locked && (err != nil || after&^layout.WaitersBit != self || before&1 != 0):
-				t.Fatalf("%#x was locked, and is %#x, %v", before, after, err)
+				t.Fatalf("locking %#x made it %#x: %v", before, after, err)
 			case err != nil && (!errors.Is(err, sharedseg.ErrOwnerDied) || repairs || !died(before) || after&layout.IdentMask != 0):
-				t.Fatalf("%#x was not locked, and is %#x: %v", before, after, err)
+				t.Fatalf("failing to lock %#x made it %#x: %v", before, after, err)
 			}
 		}
 		for i, op := range script[:min(len(script), 16)] {
@@ -104,7 +103,7 @@ func FuzzWord(f *testing.F) {
 					t.Fatalf("%#x could not be locked", before)
 				}
 			case 1:
-				// Only a live owner is waited for.
+				// A call waits only for a live owner.
 				limit := time.Minute
 				if before&1 != 0 {
 					limit = 200 * time.Microsecond
@@ -121,7 +120,7 @@ func FuzzWord(f *testing.F) {
 					t.Fatalf("Unlock of %#x: %v", before, err)
 				}
 				if err == nil && word.Load() != before&layout.InconsistentBit {
-					t.Fatalf("%#x was unlocked, and is %#x", before, word.Load())
+					t.Fatalf("unlocking %#x made it %#x", before, word.Load())
 				}
 			case 3:
 				if held := m.Held(); held != (before&layout.IdentMask == self) {
@@ -129,7 +128,7 @@ func FuzzWord(f *testing.F) {
 				}
 			}
 			if repaired > 1 || repaired == 1 && !died(before) {
-				t.Fatalf("%#x was repaired %d times", before, repaired)
+				t.Fatalf("at %#x Repair ran %d times", before, repaired)
 			}
 			if op&0x80 != 0 {
 				word.Store([]uint32{first, second, first ^ second, first + uint32(op)}[i%4])

@@ -17,7 +17,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// opens open each kind of lock.
+// opens opens a lock of each kind.
 var opens = map[sharedseg.Kind]func(name string, o *ipcsync.Options) (io.Closer, error){
 	sharedseg.KindMutex:   func(name string, o *ipcsync.Options) (io.Closer, error) { return ipcsync.OpenMutex(name, o) },
 	sharedseg.KindRWMutex: func(name string, o *ipcsync.Options) (io.Closer, error) { return ipcsync.OpenRWMutex(name, o) },
@@ -38,8 +38,8 @@ var opens = map[sharedseg.Kind]func(name string, o *ipcsync.Options) (io.Closer,
 	sharedseg.KindEvent: func(name string, o *ipcsync.Options) (io.Closer, error) { return ipcsync.OpenEvent(name, o) },
 }
 
-// Each kind is told from the others, in words, and by Stat. Options are those
-// of a Mutex.
+// Opening a lock as another kind fails with an error that names both, and Stat
+// reports the kind. All kinds take the Options of a Mutex.
 func TestKinds(t *testing.T) {
 	for kind, open := range opens {
 		t.Run(string(kind), func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestKinds(t *testing.T) {
 			must(t, c.Close())
 			must(t, c.Close())
 			if _, err := sharedseg.Stat(name, o.Place()); !errors.Is(err, fs.ErrNotExist) {
-				t.Error("the last to close left it:", err)
+				t.Error("the last Close left it:", err)
 			}
 			c, err = open(name, &ipcsync.Options{Dir: o.Dir, Persist: true})
 			must(t, err)
@@ -86,8 +86,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Close may be called beside any other call: what begins after it is
-// fs.ErrClosed, and nothing waits for ever.
+// Close may be called concurrently with any other call. Later calls return
+// fs.ErrClosed, and no call waits for ever.
 func TestCloseOthersRace(t *testing.T) {
 	for range kills() {
 		name := proctest.Name(t)
@@ -113,7 +113,7 @@ func TestCloseOthersRace(t *testing.T) {
 		var all sync.WaitGroup
 		for _, call := range calls {
 			all.Go(func() {
-				for ; ; runtime.Gosched() { // without it, Close waits for the time slices of all calls
+				for ; ; runtime.Gosched() { // otherwise Close waits for the time slices of all calls
 					if err := call(); err != nil {
 						if !errors.Is(err, fs.ErrClosed) {
 							t.Error(err)
@@ -134,7 +134,7 @@ func TestCloseOthersRace(t *testing.T) {
 			}
 		}
 		all.Wait()
-		if err := sharedseg.Remove(name+".rw", nil); !errors.Is(err, fs.ErrNotExist) { // or a writer is to be missed
+		if err := sharedseg.Remove(name+".rw", nil); !errors.Is(err, fs.ErrNotExist) { // a writer can have died with it
 			must(t, err)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// roles are the parts that tests play in processes of their own.
+// roles are the parts of tests that run in processes of their own.
 var roles = map[string]func([]string) error{
 	"counter": counter,
 	"owner":   owner,
@@ -20,7 +20,7 @@ var roles = map[string]func([]string) error{
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// open opens a mutex of the test's own and closes it at the test's end.
+// open opens a mutex and closes it when the test ends.
 func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	t.Helper()
 	first := handles(t, name, o) == 0
@@ -30,7 +30,7 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	}
 	t.Cleanup(func() {
 		if first {
-			proctest.Gone(t, func() bool { return handles(t, name, o) <= 1 }) // or Close would leave the file
+			proctest.Gone(t, func() bool { return handles(t, name, o) <= 1 }) // otherwise Close leaves the file
 		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -39,7 +39,7 @@ func open(t testing.TB, name string, o *ipcsync.Options) *ipcsync.Mutex {
 	return m
 }
 
-// handles is how many handles of a mutex are open.
+// handles returns the number of open handles of a mutex.
 func handles(t testing.TB, name string, o *ipcsync.Options) int {
 	t.Helper()
 	info, err := sharedseg.Stat(name, o.Place())

@@ -17,11 +17,12 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// bench is a word, and handles of it whose death the test decides.
+// bench is a mutex word and the owners of its handles. The test decides which
+// of them are dead.
 type bench struct {
 	word  atomic.Uint32
-	dead  [8]atomic.Bool // by identity
-	asked func()         // runs before the answer whether an owner is alive
+	dead  [8]atomic.Bool // indexed by identity
+	asked func()         // runs before Alive answers
 }
 
 type fakeOwner struct {
@@ -38,7 +39,7 @@ func (o fakeOwner) Alive(owner uint32) bool {
 	return !o.dead[owner].Load()
 }
 
-// handle returns the handle of identity self, 1 to 7.
+// handle returns the handle with identity self, which is 1 to 7.
 func (b *bench) handle(self uint32, repair func() error) *ipcsync.Mutex {
 	return ipcsync.NewMutex(&b.word, fakeOwner{b, self}, repair)
 }
@@ -51,14 +52,14 @@ func (b *bench) is(t *testing.T, want uint32) {
 	}
 }
 
-// leave puts the mutex into the state in which the identity died while it held
-// it.
+// leave sets the word to the state in which the owner died with the mutex
+// locked.
 func (b *bench) leave(owner, flags uint32) {
 	b.dead[owner].Store(true)
 	b.word.Store(owner | flags)
 }
 
-// parked returns when somebody waits, or is about to.
+// parked returns when a goroutine waits, or is about to.
 func (b *bench) parked(t *testing.T) {
 	t.Helper()
 	proctest.Eventually(t, "a goroutine waits", func() bool { return b.word.Load()&layout.WaitersBit != 0 })
@@ -98,7 +99,7 @@ func TestStates(t *testing.T) {
 	w.is(t, 0)
 }
 
-// It belongs to the handle, not to a goroutine.
+// A handle owns the mutex, not a goroutine.
 func TestUnlockElsewhere(t *testing.T) {
 	var w bench
 	m := w.handle(1, nil)
@@ -109,9 +110,8 @@ func TestUnlockElsewhere(t *testing.T) {
 	w.is(t, 0)
 }
 
-// contend adds 1 to a plain variable, from several goroutines for each of the
-// handles, and returns the sum that there ought to be and the one that there
-// is. Some Locks are given up.
+// contend adds 1 to a plain variable from several goroutines of each handle. It
+// returns the number of additions and the sum. Some calls of Lock give up.
 func contend(t *testing.T, handles []*ipcsync.Mutex, ctx context.Context) (want, got int) {
 	const goroutines, rounds = 4, 1000
 	var all sync.WaitGroup
@@ -157,8 +157,8 @@ func TestContention(t *testing.T) {
 	w.is(t, 0)
 }
 
-// The mutex of a dead owner is taken over, Repair runs with it held, and parked
-// waiters are not forgotten.
+// The mutex of a dead owner is taken over, Repair runs while it is held, and
+// parked waiters are not forgotten.
 func TestDeadOwner(t *testing.T) {
 	for _, flags := range []uint32{0, layout.WaitersBit} {
 		for _, call := range []string{"Lock", "TryLock"} {
@@ -170,7 +170,7 @@ func TestDeadOwner(t *testing.T) {
 				m = w.handle(2, func() error {
 					repairs++
 					if !m.Held() {
-						t.Error("Repair runs and the mutex is not held")
+						t.Error("Repair runs while the mutex is not held")
 					}
 					return nil
 				})
@@ -190,8 +190,8 @@ func TestDeadOwner(t *testing.T) {
 	}
 }
 
-// lockBy locks the mutex by Lock or TryLock, and makes it an error if that does
-// not lock it.
+// lockBy locks the mutex by Lock or TryLock. A TryLock that does not lock is an
+// error.
 func lockBy(call string, m *ipcsync.Mutex) error {
 	if call == "Lock" {
 		return m.Lock(context.Background())
@@ -203,7 +203,8 @@ func lockBy(call string, m *ipcsync.Mutex) error {
 	return err
 }
 
-// An owner that dies while others wait is noticed by them, one after the other.
+// Waiters notice the death of the owner, and lock the mutex one after the
+// other.
 func TestOwnerDiesBeforeWaiters(t *testing.T) {
 	var w bench
 	must(t, w.handle(1, nil).Lock(t.Context()))
@@ -223,12 +224,12 @@ func TestOwnerDiesBeforeWaiters(t *testing.T) {
 	}
 }
 
-// Until a Repair succeeds, the mutex is free but every lock of it, by whichever
-// handle, is ErrOwnerDied.
+// Until a Repair succeeds, the mutex is free but every lock by any handle
+// returns ErrOwnerDied.
 func TestNoRepair(t *testing.T) {
 	var w bench
 	w.leave(1, layout.WaitersBit)
-	broken := errors.New("cannot be mended")
+	broken := errors.New("cannot be repaired")
 	outcome := broken
 	plain, failing := w.handle(2, nil), w.handle(3, func() error { return outcome })
 	for _, call := range []string{"Lock", "TryLock", "Lock"} {
@@ -239,7 +240,7 @@ func TestNoRepair(t *testing.T) {
 		want(t, err, broken)
 		w.is(t, layout.InconsistentBit)
 		if plain.Held() || failing.Held() {
-			t.Error("held behind an error")
+			t.Error("held after an error")
 		}
 		want(t, failing.Unlock(), sharedseg.ErrNotOwner)
 	}
@@ -251,7 +252,7 @@ func TestNoRepair(t *testing.T) {
 	w.is(t, 0)
 }
 
-// Everyone who waits learns of the death when nobody can repair.
+// Every waiter learns of the death if no handle can repair.
 func TestNoRepairBeforeWaiters(t *testing.T) {
 	var w bench
 	must(t, w.handle(1, nil).Lock(t.Context()))
@@ -291,8 +292,8 @@ func TestRepairPanics(t *testing.T) {
 	}
 }
 
-// A context ends a Lock, which then leaves nothing behind, also while another
-// goroutine of the handle waits.
+// A context ends a Lock without a trace, also while another goroutine of the
+// handle waits.
 func TestContext(t *testing.T) {
 	var w bench
 	a, b := w.handle(1, nil), w.handle(2, nil)
@@ -322,7 +323,7 @@ func TestContext(t *testing.T) {
 	w.is(t, 0)
 }
 
-// Nobody robs a live owner, however long it holds the mutex.
+// The lock is never taken from a live owner, however long it holds it.
 func TestLiveOwner(t *testing.T) {
 	var w bench
 	a := w.handle(1, nil)
@@ -335,8 +336,8 @@ func TestLiveOwner(t *testing.T) {
 	must(t, a.Unlock())
 }
 
-// Stop ends the waiting of all goroutines of its handle, and of no other; it
-// does not unlock.
+// Stop ends the waiting calls of all goroutines of its handle, and of no other
+// handle. It does not unlock.
 func TestStop(t *testing.T) {
 	var w bench
 	a, b, c := w.handle(1, nil), w.handle(2, nil), w.handle(3, nil)
@@ -374,8 +375,8 @@ func TestStop(t *testing.T) {
 	w.is(t, 4)
 }
 
-// A handle that is stopped at the moment at which it takes the mutex over lets
-// it go, and repairs nothing.
+// A handle that is stopped while it takes the mutex over releases it without a
+// repair.
 func TestStoppedTakeover(t *testing.T) {
 	var w bench
 	w.leave(1, 0)
@@ -392,8 +393,8 @@ func TestStoppedTakeover(t *testing.T) {
 	w.is(t, layout.InconsistentBit)
 }
 
-// Stop waits for a Repair, whoever runs it; nobody else gets in meanwhile, and
-// the handle does not keep the mutex.
+// Stop waits for a running Repair. No other handle locks the mutex meanwhile,
+// and the handle does not keep it.
 func TestStopDuringRepair(t *testing.T) {
 	for _, call := range []string{"Lock", "TryLock"} {
 		var w bench
@@ -420,7 +421,8 @@ func TestStopDuringRepair(t *testing.T) {
 	}
 }
 
-// Who has parked cannot know whether others have, so its Unlock wakes.
+// A waiter that has parked cannot know whether others have. So its Unlock
+// wakes.
 func TestWaitersBit(t *testing.T) {
 	var w bench
 	a, b := w.handle(1, nil), w.handle(2, nil)

@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// Two handles of one name exclude each other in one process too, and the race
-// detector is told of it, although it does not see the word.
+// Two handles of a name exclude each other in one process, too. The race
+// detector is told, because it does not see the word.
 func TestTwoHandlesOfOneName(t *testing.T) {
 	for _, o := range []*ipcsync.Options{nil, {}} {
 		name := proctest.Name(t)
@@ -29,7 +29,7 @@ func TestTwoHandlesOfOneName(t *testing.T) {
 	}
 }
 
-// What open waits for at the end of each test counts handles, and not nothing.
+// The handles that open waits for at the end of each test are counted.
 func TestHandlesAreCounted(t *testing.T) {
 	name := proctest.Name(t)
 	count := func(want int) {
@@ -51,7 +51,7 @@ func TestHandlesAreCounted(t *testing.T) {
 	proctest.Gone(t, func() bool { return handles(t, name, nil) == 1 })
 	must(t, m.Close())
 	count(0)
-	sharedseg.Remove(name, nil) // which remembers that its owner died
+	sharedseg.Remove(name, nil) // it remembers that its owner died
 }
 
 func TestHeld(t *testing.T) {
@@ -135,8 +135,7 @@ func TestDoubleClose(t *testing.T) {
 	}
 }
 
-// For the others, a handle that is closed while it holds the mutex is an owner
-// that died.
+// Closing a handle that holds the mutex counts as the death of the owner.
 func TestCloseWhileHeld(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -157,8 +156,7 @@ func TestCloseWhileHeld(t *testing.T) {
 	}
 }
 
-// A Close ends the waiting of its handle's goroutines, and leaves the mutex to
-// its owner.
+// Close ends the waiting calls of its handle. The owner keeps the mutex.
 func TestCloseWhileWaiting(t *testing.T) {
 	name := proctest.Name(t)
 	holds, waits := open(t, name, nil), open(t, name, nil)
@@ -177,8 +175,8 @@ func TestCloseWhileWaiting(t *testing.T) {
 	must(t, holds.Unlock())
 }
 
-// Calls in flight when a handle is closed have done what they say, and the
-// others go on.
+// Calls that run when a handle is closed do what they report, and other handles
+// go on.
 func TestCloseUnderContention(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -209,12 +207,12 @@ func TestCloseUnderContention(t *testing.T) {
 		must(t, stays.Unlock())
 	}
 	if repairs > 50 {
-		t.Errorf("%d handles were closed and Repair ran %d times", 50, repairs)
+		t.Errorf("50 handles were closed and Repair ran %d times", repairs)
 	}
 }
 
-// Persist keeps the mutex when the last handle is closed. The death of an owner
-// keeps it anyway, until it is repaired.
+// Persist keeps the mutex after the last handle is closed. The death of an
+// owner keeps it in any case, until it is repaired.
 func TestPersist(t *testing.T) {
 	for _, persist := range []bool{false, true} {
 		o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: persist}

@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A pair is what the mutex guards in these tests: a file with two numbers that
-// are the same whenever nobody holds it.
+// A pair is what the mutex guards in these tests: a file with two numbers,
+// which are equal whenever the mutex is free.
 type pair struct{ f *os.File }
 
 func openPair(path string) (pair, error) {
@@ -34,7 +34,7 @@ func (p pair) load() (a, b uint64, err error) {
 	return binary.NativeEndian.Uint64(buf[:]), binary.NativeEndian.Uint64(buf[8:]), nil
 }
 
-// increment adds 1 to one number after the other.
+// increment adds 1 to the numbers, one after the other.
 func (p pair) increment() error {
 	a, b, err := p.load()
 	if err != nil {
@@ -51,7 +51,7 @@ func (p pair) increment() error {
 	return nil
 }
 
-// repair gives the second number the first's value.
+// repair sets the second number to the first.
 func (p pair) repair() error {
 	a, _, err := p.load()
 	if err != nil {
@@ -61,7 +61,8 @@ func (p pair) repair() error {
 	return err
 }
 
-// counter increments the pair in FILE under the mutex NAME, COUNT times.
+// counter NAME FILE COUNT increments the pair in FILE under the mutex NAME,
+// COUNT times.
 func counter(args []string) error {
 	n, err := strconv.Atoi(args[2])
 	if err != nil {
@@ -114,7 +115,7 @@ func checkPair(t *testing.T, path string, want uint64) {
 	}
 }
 
-// owner locks the mutex NAME and holds it until its input says something.
+// owner locks the mutex NAME and holds it until the test says something.
 func owner(args []string) error {
 	m, err := ipcsync.OpenMutex(args[0], nil)
 	if err != nil {
@@ -129,7 +130,7 @@ func owner(args []string) error {
 	return m.Unlock()
 }
 
-// kills is how often the tests kill.
+// kills is the number of kills in a test.
 func kills() int {
 	if testing.Short() {
 		return 5
@@ -137,8 +138,8 @@ func kills() int {
 	return 50
 }
 
-// The next to lock after an owner was killed learns of it, or runs Repair,
-// whether it waited already or not.
+// After an owner was killed, the next Lock returns ErrOwnerDied or runs Repair,
+// whether it waited before the death or not.
 func TestKilledOwner(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -191,8 +192,8 @@ func churner(args []string) error {
 	}
 }
 
-// Wherever a process is killed, the others go on, and whoever locks finds the
-// pair whole.
+// Wherever a process is killed, the others go on, and whoever locks the mutex
+// finds the numbers equal.
 func TestKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)
@@ -211,11 +212,11 @@ func TestKilledAnywhere(t *testing.T) {
 		must(t, m.Unlock())
 	}
 	lives.Kill()
-	must(t, m.Lock(patient(t))) // or the mutex would stay
+	must(t, m.Lock(patient(t))) // otherwise the mutex stays
 	must(t, m.Unlock())
 }
 
-// waiter waits for the mutex NAME.
+// waiter locks the mutex NAME and exits.
 func waiter(args []string) error {
 	m, err := ipcsync.OpenMutex(args[0], nil)
 	if err != nil {
@@ -225,7 +226,7 @@ func waiter(args []string) error {
 	return m.Lock(context.Background())
 }
 
-// The death of one that waits costs the others nothing.
+// The death of a waiter does not affect the others.
 func TestKilledWaiter(t *testing.T) {
 	name := proctest.Name(t)
 	a, b := open(t, name, nil), open(t, name, nil)

@@ -12,8 +12,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// An owner that is stopped is alive: its lock is not taken from it, contexts
-// end the wait for it, and it goes on where it was.
+// A stopped owner is alive. The lock is not taken from it, contexts end the
+// waits for it, and it goes on when it is continued.
 func TestStoppedOwner(t *testing.T) {
 	name := proctest.Name(t)
 	m := open(t, name, &ipcsync.Options{Repair: func() error { t.Error("Repair runs"); return nil }})

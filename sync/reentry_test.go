@@ -15,11 +15,11 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A Repair that would wait for itself gets ErrReentrant, at once, and the
-// handle goes on.
+// A Repair that would wait for itself gets ErrReentrant at once, and the handle
+// goes on.
 func TestReentrantRepair(t *testing.T) {
 	if goroutine.ID() == 0 {
-		t.Skip("which goroutine calls is not known on this machine")
+		t.Skip("this machine does not tell which goroutine calls")
 	}
 	within := func(m *ipcsync.Mutex) error {
 		want(t, m.Lock(context.Background()), sharedseg.ErrReentrant)
@@ -35,7 +35,7 @@ func TestReentrantRepair(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			err := m.Lock(context.Background())
-			// Repair has returned, so the goroutine is not within it any more.
+			// Repair has returned, so this goroutine is not within it any more.
 			soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 			defer cancel()
 			if err := m.Lock(soon); !errors.Is(err, context.DeadlineExceeded) {
@@ -68,7 +68,7 @@ func TestReentrantRepair(t *testing.T) {
 	}
 }
 
-// A Repair may wait for another mutex that another goroutine repairs.
+// A Repair may wait for another mutex, which another goroutine repairs.
 func TestNotReentrantRepair(t *testing.T) {
 	var v, w bench
 	v.leave(1, 0)
@@ -88,13 +88,13 @@ func TestNotReentrantRepair(t *testing.T) {
 	must(t, errors.Join(a.Unlock(), b.Unlock()))
 }
 
-// The error of a wait that its context ended says who has the mutex.
+// If a context ends a wait, the error names the holder of the mutex.
 func TestWaitNamesTheHolder(t *testing.T) {
 	check := func(holder string, locks ...*ipcsync.Mutex) {
 		t.Helper()
 		for _, m := range locks {
 			got := make(chan error, 2)
-			for range cap(got) { // one waits for the word, one for its turn to do so
+			for range cap(got) { // one waits for the word, the other for its turn to wait
 				go func() { got <- m.Lock(during(t, 20*time.Millisecond)) }()
 			}
 			for range cap(got) {
@@ -125,7 +125,7 @@ func TestWaitNamesTheHolder(t *testing.T) {
 	p.Say("unlock")
 	p.Wait()
 
-	// Where nothing was waited for, nobody is named.
+	// If the call did not wait, the error names nobody.
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Lock(done); !errors.Is(err, context.Canceled) || !strings.HasSuffix(err.Error(), ": context canceled") {

@@ -23,7 +23,7 @@ func init() {
 	roles["rwchurner"] = rwChurner
 }
 
-// openRW opens an RWMutex of the test's own and closes it at the test's end.
+// openRW opens an RWMutex and closes it when the test ends.
 func openRW(t testing.TB, name string, o *ipcsync.Options) *ipcsync.RWMutex {
 	t.Helper()
 	rw, err := ipcsync.OpenRWMutex(name, o)
@@ -32,7 +32,7 @@ func openRW(t testing.TB, name string, o *ipcsync.Options) *ipcsync.RWMutex {
 	return rw
 }
 
-// reader reads with the RWMutex NAME until it is killed, or its input says
+// reader holds the read lock of the RWMutex NAME twice until the test says
 // something.
 func reader(args []string) error {
 	rw, err := ipcsync.OpenRWMutex(args[0], nil)
@@ -50,7 +50,7 @@ func reader(args []string) error {
 	return errors.Join(rw.RUnlock(), rw.RUnlock())
 }
 
-// rwWriter writes with the RWMutex NAME until it is killed, or its input says
+// rwWriter holds the write lock of the RWMutex NAME until the test says
 // something.
 func rwWriter(args []string) error {
 	rw, err := ipcsync.OpenRWMutex(args[0], nil)
@@ -72,13 +72,13 @@ func TestRWMutex(t *testing.T) {
 	no := func(locked bool, err error) {
 		t.Helper()
 		if locked || err != nil {
-			t.Errorf("it is %v, %v; want no lock", locked, err)
+			t.Errorf("locked = %v, %v, want false", locked, err)
 		}
 	}
 	yes := func(locked bool, err error) {
 		t.Helper()
 		if !locked || err != nil {
-			t.Errorf("it is %v, %v; want a lock", locked, err)
+			t.Errorf("locked = %v, %v, want true", locked, err)
 		}
 	}
 	must(t, a.RLock(patient(t)))
@@ -87,7 +87,7 @@ func TestRWMutex(t *testing.T) {
 	no(a.TryLock())
 	no(b.TryLock())
 	want(t, a.Lock(during(t, 20*time.Millisecond)), context.DeadlineExceeded)
-	yes(a.TryRLock()) // whoever gave up does not keep readers out
+	yes(a.TryRLock()) // a writer that gave up does not keep readers out
 	must(t, a.RUnlock())
 	must(t, a.RUnlock())
 	want(t, a.RUnlock(), sharedseg.ErrNotOwner)
@@ -116,8 +116,8 @@ func TestRWMutex(t *testing.T) {
 	must(t, a.Unlock())
 }
 
-// A writer that waits keeps new readers out, and goes on when the old ones
-// unlock; those it kept out follow it.
+// A waiting writer keeps new readers out. It goes on when the old readers have
+// unlocked, and the new readers follow it.
 func TestRWMutexWaits(t *testing.T) {
 	name := proctest.Name(t)
 	a, b, c := openRW(t, name, nil), openRW(t, name, nil), openRW(t, name, nil)
@@ -138,12 +138,12 @@ func TestRWMutexWaits(t *testing.T) {
 		}
 		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 		if len(wrote) != 0 || len(read) != 0 {
-			t.Fatalf("a writer went on beside a reader: %d; readers while a writer waited: %d", len(wrote), len(read))
+			t.Fatalf("writers that locked during a read lock: %d; readers that locked while a writer waited: %d", len(wrote), len(read))
 		}
 		must(t, a.RUnlock())
 		must(t, proctest.Receive(t, wrote))
 		if len(read) != 0 {
-			t.Fatal("a reader went on beside a writer")
+			t.Fatal("a reader locked during a write lock")
 		}
 		must(t, b.Unlock())
 		for range cap(read) {
@@ -155,11 +155,11 @@ func TestRWMutexWaits(t *testing.T) {
 	}
 }
 
-// Two readers are killed while they read: the next writer has the lock soon.
+// When two readers are killed, the next writer soon has the lock.
 func TestKilledReaders(t *testing.T) {
 	name := proctest.Name(t)
 	rw := openRW(t, name, &ipcsync.Options{Repair: func() error {
-		t.Error("a reader's death was repaired")
+		t.Error("Repair runs after the death of a reader")
 		return nil
 	}})
 	worst := time.Duration(0)
@@ -167,7 +167,7 @@ func TestKilledReaders(t *testing.T) {
 		ps := proctest.StartGroup(t, 2, "reader", name)
 		ps.Expect("reading")
 		if locked, err := rw.TryLock(); locked || err != nil {
-			t.Fatalf("locked beside readers: %v, %v", locked, err)
+			t.Fatalf("TryLock during read locks = %v, %v", locked, err)
 		}
 		got := make(chan error, 1)
 		if i%2 == 0 {
@@ -185,11 +185,11 @@ func TestKilledReaders(t *testing.T) {
 		must(t, rw.RLock(patient(t)))
 		must(t, rw.RUnlock())
 	}
-	t.Logf("the slowest took %v", worst)
+	t.Logf("the slowest Lock took %v", worst)
 }
 
-// A writer that is killed is found out by the next to lock, for reading or for
-// writing, or its death is repaired, once.
+// After a writer was killed, the next Lock or RLock returns ErrOwnerDied or
+// runs Repair, once.
 func TestKilledWriter(t *testing.T) {
 	name := proctest.Name(t)
 	repairs := 0
@@ -228,7 +228,7 @@ func TestKilledWriter(t *testing.T) {
 	}
 }
 
-// Repair has the lock alone, also when a writer dies that was still waiting for
+// Repair runs with the write lock, also if the writer died while it waited for
 // readers.
 func TestRepairBesideReaders(t *testing.T) {
 	name := proctest.Name(t)
@@ -250,15 +250,15 @@ func TestRepairBesideReaders(t *testing.T) {
 		p.Kill()
 		want(t, lock(during(t, 50*time.Millisecond)), context.DeadlineExceeded)
 		if locked, err := next.TryRLock(); locked || err != nil {
-			t.Errorf("TryRLock = %v, %v; want no lock, as what is guarded is not repaired", locked, err)
+			t.Errorf("TryRLock before the repair = %v, %v", locked, err)
 		}
 		if _, ran := repairs.Load(1); ran {
-			t.Error("it was repaired beside a reader")
+			t.Error("Repair ran during a read lock")
 		}
 		must(t, reads.RUnlock())
 		must(t, lock(patient(t)))
 		if _, ran := repairs.Load(1); !ran {
-			t.Error("it was not repaired")
+			t.Error("Repair did not run")
 		}
 		if next.Unlock() != nil {
 			must(t, next.RUnlock())
@@ -266,8 +266,8 @@ func TestRepairBesideReaders(t *testing.T) {
 	}
 }
 
-// rwChurner reads and increments the pair in FILE under the RWMutex NAME, COUNT
-// times, or until it is killed.
+// rwChurner NAME FILE COUNT reads and increments the pair in FILE under the
+// RWMutex NAME, COUNT times, or until it is killed if COUNT is 0.
 func rwChurner(args []string) error {
 	p, err := openPair(args[1])
 	if err != nil {
@@ -319,8 +319,8 @@ func TestRWMutexProcesses(t *testing.T) {
 	checkPair(t, path, procs*rounds)
 }
 
-// Wherever a process is killed, the others go on, and whoever locks finds the
-// pair whole. Goroutines share a handle here.
+// Wherever a process is killed, the others go on, and whoever locks the mutex
+// finds the numbers equal. Goroutines share a handle.
 func TestRWMutexKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)
@@ -345,11 +345,11 @@ func TestRWMutexKilledAnywhere(t *testing.T) {
 		wg.Wait()
 	}
 	lives.Kill()
-	must(t, rw.Lock(patient(t))) // or the lock would stay
+	must(t, rw.Lock(patient(t))) // otherwise the lock stays
 	must(t, rw.Unlock())
 }
 
-// A wait that fails names a holder.
+// The error of a wait names a holder.
 func TestRWMutexNamesTheHolder(t *testing.T) {
 	name := proctest.Name(t)
 	rw := openRW(t, name, nil)
@@ -374,8 +374,8 @@ func TestRWMutexNamesTheHolder(t *testing.T) {
 	must(t, rw.RUnlock())
 }
 
-// Close unlocks what the handle reads, is noticed by waiters, and leaves a
-// death behind if the handle writes.
+// Close releases read locks and wakes waiters. If the handle holds the write
+// lock, Close counts as the death of a writer.
 func TestRWMutexClose(t *testing.T) {
 	name := proctest.Name(t)
 	a := openRW(t, name, nil)
@@ -431,8 +431,8 @@ func TestRWMutexClose(t *testing.T) {
 	must(t, mends.Unlock())
 }
 
-// What a writer left that was alone is not forgotten, and nothing else is made
-// of it.
+// The death of the only user, a writer, is remembered, and the name cannot be
+// opened as another kind.
 func TestRWMutexKilledAlone(t *testing.T) {
 	repairs := 0
 	o := &ipcsync.Options{Dir: proctest.TempDir(t), Repair: func() error { repairs++; return nil }}
@@ -456,7 +456,7 @@ func TestRWMutexKilledAlone(t *testing.T) {
 	must(t, m.Close())
 }
 
-// Repair must not lock, for reading either.
+// Lock and RLock within Repair return ErrReentrant.
 func TestRWMutexReentrant(t *testing.T) {
 	name := proctest.Name(t)
 	var rw *ipcsync.RWMutex

@@ -31,7 +31,8 @@ func openSem(t testing.TB, name string, permits int64, o *ipcsync.Options) *ipcs
 	return s
 }
 
-// permitted acquires N of the PERMITS of the semaphore NAME, and stays.
+// permitted NAME PERMITS N acquires N of the PERMITS of the semaphore NAME, and
+// holds them until the test says something.
 func permitted(args []string) error {
 	s, n, err := semaphoreOf(args)
 	if err != nil {
@@ -57,7 +58,7 @@ func semaphoreOf(args []string) (s *ipcsync.Semaphore, n int64, err error) {
 	return s, n, err
 }
 
-// tries reports whether s has n permits, and leaves them there.
+// tries reports whether n permits are available, and leaves them so.
 func tries(t *testing.T, s *ipcsync.Semaphore, n int64) bool {
 	t.Helper()
 	acquired, err := s.TryAcquire(n)
@@ -75,7 +76,7 @@ func TestSemaphore(t *testing.T) {
 	must(t, b.Acquire(t.Context(), 1))
 	must(t, a.Acquire(t.Context(), 1))
 	if tries(t, b, 2) || !tries(t, b, 1) || tries(t, a, 2) {
-		t.Error("of 5 permits, 4 are in use, and one is left")
+		t.Error("one of the 5 permits should be available")
 	}
 	want(t, a.Release(4), sharedseg.ErrNotOwner)
 	want(t, b.Release(2), sharedseg.ErrNotOwner)
@@ -89,7 +90,7 @@ func TestSemaphore(t *testing.T) {
 	err := b.Acquire(during(t, 10*time.Millisecond), 5)
 	want(t, err, context.DeadlineExceeded)
 	if err == nil || !strings.Contains(err.Error(), " and 1 others") {
-		t.Errorf("the error names nobody: %v", err)
+		t.Errorf("the error does not name the holders: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan error, 1)
@@ -107,12 +108,12 @@ func TestSemaphore(t *testing.T) {
 	must(t, a.Release(1))
 	must(t, b.Release(4))
 	if !tries(t, a, 5) {
-		t.Error("not all permits came back")
+		t.Error("not all permits are available")
 	}
 }
 
-// All who wait and find enough go on, whatever one of them waits for that does
-// not.
+// A Release wakes all waiters for which there are enough permits now, even if
+// another waiter needs more.
 func TestSemaphoreWakesAll(t *testing.T) {
 	name := proctest.Name(t)
 	a := openSem(t, name, 4, nil)
@@ -136,7 +137,7 @@ func TestSemaphoreWakesAll(t *testing.T) {
 			must(t, proctest.Receive(t, ones))
 		}
 		if len(all) != 0 {
-			t.Fatal("4 permits were acquired while 4 were in use")
+			t.Fatal("4 permits were acquired while all were in use")
 		}
 		must(t, a.Release(1))
 		for _, s := range handles[1:] {
@@ -147,7 +148,7 @@ func TestSemaphoreWakesAll(t *testing.T) {
 	}
 }
 
-// The permits of 20 holders that are killed come back, once.
+// The permits of 20 killed holders come back, once.
 func TestKilledHolders(t *testing.T) {
 	const holders, each = 20, 3
 	name := proctest.Name(t)
@@ -156,7 +157,7 @@ func TestKilledHolders(t *testing.T) {
 		ps := proctest.StartGroup(t, holders, "permitted", name, strconv.Itoa(holders*each), strconv.Itoa(each))
 		ps.Expect("acquired")
 		if tries(t, s, 1) {
-			t.Fatal("there is a permit although all are in use")
+			t.Fatal("a permit is available although all are in use")
 		}
 		got := make(chan error, 1)
 		if round == 0 {
@@ -169,17 +170,17 @@ func TestKilledHolders(t *testing.T) {
 		must(t, proctest.Receive(t, got))
 		b := openSem(t, name, holders*each, nil)
 		if tries(t, b, 1) {
-			t.Error("permits came back twice")
+			t.Error("permits are doubled")
 		}
 		must(t, s.Release(holders*each))
 		if !tries(t, b, holders*each) {
-			t.Error("not all permits are there")
+			t.Error("not all permits are available")
 		}
 	}
 }
 
-// sharer acquires and releases permits of the semaphore NAME, 1 to N of
-// PERMITS, until it is killed.
+// sharer NAME PERMITS N acquires and releases 1 to N of the PERMITS of the
+// semaphore NAME until it is killed.
 func sharer(args []string) error {
 	s, n, err := semaphoreOf(args)
 	if err != nil {
@@ -197,7 +198,7 @@ func sharer(args []string) error {
 	}
 }
 
-// Wherever processes are killed, no permit is lost, and none is there twice.
+// Wherever processes are killed, no permit is lost or doubled.
 func TestSemaphoreKilledAnywhere(t *testing.T) {
 	const permits = 5
 	name := proctest.Name(t)
@@ -211,14 +212,14 @@ func TestSemaphoreKilledAnywhere(t *testing.T) {
 		dies.Kill()
 		must(t, a.Acquire(patient(t), permits)) // none is lost
 		if tries(t, b, 1) {
-			t.Fatal("one is there twice")
+			t.Fatal("a permit is doubled")
 		}
 		must(t, a.Release(permits))
 	}
 }
 
-// Goroutines of one process, through few handles, never have more than there
-// are.
+// The goroutines of a process, through few handles, never hold more permits
+// than there are.
 func TestSemaphoreSum(t *testing.T) {
 	const permits = 7
 	name := proctest.Name(t)
@@ -249,7 +250,7 @@ func TestSemaphoreSum(t *testing.T) {
 	wg.Wait()
 }
 
-// What a handle has acquired comes back when it is closed, at once.
+// Close releases the permits of the handle at once.
 func TestSemaphoreClose(t *testing.T) {
 	name := proctest.Name(t)
 	a := openSem(t, name, 3, nil)
@@ -287,7 +288,7 @@ func TestSemaphorePermits(t *testing.T) {
 	s := openSem(t, name, ipcsync.MaxPermits, nil)
 	must(t, s.Acquire(t.Context(), ipcsync.MaxPermits))
 	if tries(t, openSem(t, name, ipcsync.MaxPermits, nil), 1) {
-		t.Error("one permit too many")
+		t.Error("there is one permit too many")
 	}
 	must(t, s.Release(ipcsync.MaxPermits))
 	_, err := ipcsync.OpenSemaphore(name, 9, nil)

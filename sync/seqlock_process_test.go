@@ -11,8 +11,8 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// shared is a mapping of the tests' own: the sequence lock's words, and slots
-// whose words are all the same number.
+// shared is the layout of a mapping: the words of the sequence lock, and slots.
+// All words of a slot are the same number.
 type shared struct {
 	counters ipcsync.Counters
 	_        [48]byte
@@ -24,7 +24,8 @@ func init() {
 	roles["seqlock reader"] = seqlockReader
 }
 
-// mapShared maps the memory NAME, and creates it, zero, if there is none.
+// mapShared maps the memory NAME. It creates the memory, filled with zeros, if
+// it does not exist.
 func mapShared(name string, writable bool) (*shared, func(), error) {
 	p := &mapping.Place{Name: name}
 	obj, err := mapping.Enter(p, true, false, proctest.Patience)
@@ -52,7 +53,8 @@ func mapShared(name string, writable bool) (*shared, func(), error) {
 	return (*shared)(unsafe.Pointer(unsafe.SliceData(view.Mem))), end, nil
 }
 
-// seqlockWriter writes versions to the memory NAME of SLOTS until it is killed.
+// seqlockWriter NAME SLOTS writes versions to the memory NAME until it is
+// killed.
 func seqlockWriter(args []string) error {
 	s, _, err := mapShared(args[0], true)
 	if err != nil {
@@ -73,8 +75,8 @@ func seqlockWriter(args []string) error {
 	}
 }
 
-// seqlockReader reads the memory NAME of SLOTS, through a read-only mapping,
-// until its input ends.
+// seqlockReader NAME SLOTS reads the memory NAME through a read-only mapping,
+// until the test says something.
 func seqlockReader(args []string) error {
 	s, _, err := mapShared(args[0], false)
 	if err != nil {

@@ -26,7 +26,7 @@ func TestSlot(t *testing.T) {
 			if got := l.Slot(v); got != v%m {
 				t.Fatalf("%d slots: version %d is in slot %d, want %d", n, v, got, v%m)
 			}
-			// No version of a correct peer, but a slot all the same.
+			// No correct peer writes this version, but its slot is in range.
 			if got := l.Slot(^v); got >= m {
 				t.Fatalf("%d slots: version %d is in slot %d", n, ^v, got)
 			}
@@ -50,7 +50,7 @@ func TestTooFewSlots(t *testing.T) {
 func TestVersions(t *testing.T) {
 	l := ipcsync.NewSeqLock(new(ipcsync.Counters), 2, 16)
 	for want := uint64(1); want < 10; want++ {
-		for range 3 { // a writer that gives up costs no version
+		for range 3 { // a writer that gives up uses up no version
 			if v, slot := l.WriteNext(); v != want || slot != want%2 || l.ReadRetry(want-1) {
 				t.Fatalf("WriteNext = %d, %d, want %d, %d, unannounced", v, slot, want, want%2)
 			}
@@ -68,17 +68,18 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// The rest of this file runs one reader and a row of writers in all their
-// interleavings. Each step is one access to shared memory, and steps are seen
-// in their order: that the fences provide for that is not shown here.
+// The rest of this file runs one reader and a series of writers in all their
+// interleavings. Each step is one access to shared memory. The exploration
+// assumes that steps are seen in order, and does not test the fences that
+// ensure it.
 
 const (
-	writes   = 5 // writers, one after the other, of which each may die after any step
+	writes   = 5 // writers, one after the other; each can die after any step
 	attempts = 2 // of the reader
 )
 
-// seqLock is what the exploration needs of a SeqLock, so that wrong ones can be
-// explored too.
+// seqLock is the part of SeqLock that the exploration needs. Wrong
+// implementations are explored, too.
 type seqLock interface {
 	WriteBegin() (version, slot uint64)
 	WriteEnd(version uint64)
@@ -86,14 +87,14 @@ type seqLock interface {
 	ReadRetry(version uint64) bool
 }
 
-// world is all there is at one moment: what is shared, how far everyone has
-// come, and what the checks remember.
+// world is the whole state at one moment: the shared memory, the progress of
+// each process, and what the checks remember.
 type world struct {
 	counters ipcsync.Counters
 	slots    [3][2]uint64 // both words of a value are the number of its writer
 
 	writer  int // 1, 2, …; dead or done if writing is 0
-	writing int // the writer's next step but WriteBegin
+	writing int // the writer's next step after WriteBegin
 	reading int // the reader's next step
 	tries   int
 	w, r    struct{ version, slot uint64 }
@@ -104,12 +105,12 @@ type world struct {
 }
 
 // explore runs l, which works on counters, in all interleavings from the
-// beginning, and returns how many states there are, how many reads were good,
-// and the first fault.
+// initial state. It returns the number of states, the number of successful
+// reads, and the first fault.
 func explore(l seqLock, counters *ipcsync.Counters) (states, good int, fault error) {
 	seen := map[world]bool{}
 	var visit func(w world)
-	// step goes on from w by one step of one process.
+	// step continues from w by one step of one process.
 	step := func(w world, do func(w *world) error) {
 		*counters = w.counters
 		err := do(&w)
@@ -184,15 +185,15 @@ func (w *world) read(l seqLock) (retry bool, err error) {
 	return retry, err
 }
 
-// A read that need not be retried has one whole version, the one that was
-// current when it began; versions follow each other without a gap; and writers
-// that die at any step change nothing of that.
+// A read that need not be retried returns one whole version, which was current
+// when the read began. Versions follow each other without a gap. Writers that
+// die at any step change none of that.
 func TestInterleavings(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		var c ipcsync.Counters
 		l := ipcsync.NewSeqLock(&c, slots, 16)
 		states, good, fault := explore(&l, &c)
-		t.Logf("%d slots: %d states, %d good reads", slots, states, good)
+		t.Logf("%d slots: %d states, %d successful reads", slots, states, good)
 		if fault != nil {
 			t.Error(fault)
 		}
@@ -202,7 +203,7 @@ func TestInterleavings(t *testing.T) {
 	}
 }
 
-// Wrong sequence locks, each with one thing left out.
+// Wrong sequence locks. Each leaves one thing out.
 type (
 	noRecheck    struct{ ipcsync.SeqLock }
 	oneSlot      struct{ ipcsync.SeqLock }
@@ -233,7 +234,7 @@ func (l *announceLate) WriteEnd(v uint64) {
 
 func (l *recheckOffByOne) ReadRetry(v uint64) bool { return l.more.ReadRetry(v) }
 
-// TestInterleavings would find what it looks for.
+// TestInterleavings finds the faults of wrong implementations.
 func TestInterleavingsOfMutants(t *testing.T) {
 	for slots := 2; slots <= 3; slots++ {
 		var c ipcsync.Counters

@@ -10,9 +10,9 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// A member slot's generations come round after a million holders. The death of
-// an owner is noticed across that, also when the next holder of its slot would
-// get the very generation that it had.
+// The generations of a member slot wrap round after a million holders. The
+// death of an owner is noticed after that, too, even if the next holder of its
+// slot would get the generation of the owner.
 func TestGenerationsWrap(t *testing.T) {
 	const (
 		rotor, generations = 96, 320
@@ -20,8 +20,8 @@ func TestGenerationsWrap(t *testing.T) {
 	)
 	o := &ipcsync.Options{Dir: proctest.TempDir(t), Persist: true}
 	must(t, open(t, "m", o).Close())
-	// next makes slot 0 that of the next handle, and generation that of its
-	// last one.
+	// next makes slot 0 the next handle's slot, and generation the generation
+	// of its last holder.
 	next := func(generation uint32) {
 		t.Helper()
 		f, err := os.OpenFile(filepath.Join(o.Dir, "m"), os.O_RDWR, 0)
@@ -34,11 +34,11 @@ func TestGenerationsWrap(t *testing.T) {
 	}
 	repairs := 0
 	for i, c := range []struct{ owner, before uint32 }{
-		{last - 1, last - 1}, // the next is the last
-		{last, last},         // the next is 1
-		{1, 1},               // the next is 2
-		{last, last - 1},     // the next would be the owner's again
-		{1, last},            // the same at 1
+		{last - 1, last - 1}, // the next generation is the last
+		{last, last},         // the next generation is 1
+		{1, 1},               // the next generation is 2
+		{last, last - 1},     // the next generation would be the owner's
+		{1, last},            // the same at generation 1
 	} {
 		next(c.owner - 1)
 		dies := open(t, "m", o)
@@ -48,7 +48,7 @@ func TestGenerationsWrap(t *testing.T) {
 		mends := open(t, "m", &ipcsync.Options{Dir: o.Dir, Repair: func() error { repairs++; return nil }})
 		must(t, mends.Lock(patient(t)))
 		if repairs != i+1 {
-			t.Errorf("owner of generation %d, then one after %d: Repair ran %d times, want %d", c.owner, c.before, repairs, i+1)
+			t.Errorf("owner of generation %d, next holder after generation %d: Repair ran %d times, want %d", c.owner, c.before, repairs, i+1)
 		}
 		must(t, mends.Unlock())
 		must(t, mends.Close())

@@ -2,9 +2,10 @@ package proctest
 
 import "testing"
 
-// Allocs says how often op allocates, as testing.AllocsPerRun does. That counts
-// what all goroutines allocate, clean-ups of the handles of earlier tests too,
-// so what is more often than wanted is counted again.
+// Allocs returns the number of allocations of op, as testing.AllocsPerRun does.
+// That counts the allocations of all goroutines, including those of the
+// clean-ups that earlier tests left to the garbage collector, so a count above
+// want is repeated a few times.
 func Allocs(want float64, op func()) (n float64) {
 	for range 5 {
 		if n = testing.AllocsPerRun(200, op); n <= want {

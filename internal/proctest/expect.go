@@ -33,7 +33,7 @@ func Want(t testing.TB, err, target error, texts ...string) {
 	}
 }
 
-// CloseAtEnd closes c when the test ends. The test fails if that fails.
+// CloseAtEnd closes c when the test ends. An error of Close fails the test.
 func CloseAtEnd(t testing.TB, c io.Closer) {
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
@@ -42,20 +42,20 @@ func CloseAtEnd(t testing.TB, c io.Closer) {
 	})
 }
 
-// Patient returns a context for calls that must not block for ever. It is
-// cancelled after Patience, or when the test ends.
+// Patient returns a context for calls that must not block for ever. It is done
+// after Patience, and when the test ends.
 func Patient(t testing.TB) context.Context { return During(t, Patience) }
 
-// During returns a context that is done after d, or when the test ends.
+// During returns a context that is done after d, and when the test ends.
 func During(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// Eventually waits until holds reports true, and ends the test if that takes
-// longer than Patience. The failure quotes what, a sentence that says what did
-// not come true.
+// Eventually waits until holds reports true. It ends the test if that takes
+// longer than Patience, and then quotes what, the statement that did not come
+// true.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	if !poll(holds) {
@@ -63,19 +63,19 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// Gone waits until everything that a killed process had is gone, as gone reports,
-// and fails the test if that takes longer than Patience. On Linux the mappings
-// of a killed process, with their locks, outlive it for a moment if another
-// process, such as ps(1), reads the state of its memory just then.
+// Gone waits until gone reports that nothing is left of a killed process. It
+// fails the test if that takes longer than Patience. On Linux the mappings of a
+// killed process, with their locks, can outlive it for a moment if another
+// process, such as ps(1), reads the state of its memory.
 func Gone(t testing.TB, gone func() bool) {
 	t.Helper()
 	if !poll(gone) {
-		t.Error("what a killed process had is not gone")
+		t.Error("something is left of a killed process")
 	}
 }
 
-// poll calls holds until it reports true, for no longer than Patience. It
-// reports whether holds did.
+// poll calls holds until it reports true, for at most Patience. It reports
+// whether holds did.
 func poll(holds func() bool) bool {
 	start := time.Now()
 	for pause := 50 * time.Microsecond; !holds(); pause = min(2*pause, 5*time.Millisecond) {

@@ -2,7 +2,8 @@ package proctest
 
 import "runtime/debug"
 
-// Faults reports whether f touches memory that it may not.
+// Faults reports whether f accesses memory that is not mapped, or not mapped
+// for that.
 func Faults(f func()) (faults bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { faults = recover() != nil }()

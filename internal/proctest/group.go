@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A Group is several processes that play one role.
+// A Group is a set of processes that play the same role.
 type Group []*Proc
 
 // StartGroup starts a role n times, as Start does.
@@ -18,7 +18,7 @@ func StartGroup(t testing.TB, n int, role string, args ...string) Group {
 	return g
 }
 
-// Expect fails the test unless the next line of each process is want.
+// Expect ends the test unless the next line of each process is want.
 func (g Group) Expect(want string) {
 	for _, p := range g {
 		p.t.Helper()
@@ -49,8 +49,8 @@ func (g Group) Wait() {
 	}
 }
 
-// StopRepeating ends processes whose role is Repeat. It fails the test unless
-// each has called its function at least once.
+// StopRepeating ends processes whose role calls Repeat. It fails the test
+// unless each has called its function at least once.
 func (g Group) StopRepeating() {
 	g.Say("stop")
 	for _, p := range g {
@@ -59,7 +59,7 @@ func (g Group) StopRepeating() {
 		if line := p.Line(); line == "0" {
 			p.t.Errorf("%v did nothing", p.cmd.Args)
 		} else if _, err := fmt.Sscan(line, &calls); err != nil {
-			p.t.Errorf("%v wrote %q, want a number of calls", p.cmd.Args, line)
+			p.t.Errorf("%v wrote %q, want the number of its calls", p.cmd.Args, line)
 		}
 		p.Wait()
 	}

@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// stock is what a process has of the things that a library can leak.
+// stock is what a process has of the resources that a library can leak.
 type stock struct {
 	goroutines int
 	fds        map[string]bool
 	files      map[string]bool
 }
 
-// takeStock takes stock before the tests. A process that had this one's ID may
-// have left files when it was killed.
+// takeStock takes stock before the tests run. An earlier process with the same
+// ID may have left files when it was killed.
 func takeStock() stock {
 	return stock{runtime.NumGoroutine(), openFiles(), segmentFiles()}
 }
 
-// segmentFiles are the files of segments that were named by Name, in this
-// process or in one that had its ID.
+// segmentFiles returns the files of segments that were named by Name, in this
+// process or in an earlier one with the same ID.
 func segmentFiles() map[string]bool {
 	files := map[string]bool{}
 	for _, dir := range []string{"/dev/shm", filepath.Join(os.TempDir(), fmt.Sprintf("sharedseg-%d", os.Geteuid()))} {
-		paths, _ := filepath.Glob(filepath.Join(dir, NamePrefix()+".*")) // with the dot, as PIDs begin with others
+		paths, _ := filepath.Glob(filepath.Join(dir, NamePrefix()+".*")) // with the dot, because one process ID can be a prefix of another
 		for _, path := range paths {
 			files[path] = true
 		}
@@ -35,9 +35,9 @@ func segmentFiles() map[string]bool {
 	return files
 }
 
-// left says what there is that was not there before: descriptors, goroutines,
-// mappings and files of segments. What the garbage collector frees it is given
-// time to, half of Patience.
+// left describes the descriptors, goroutines, mappings and files of segments
+// that exist now and did not when stock was taken. It gives the garbage
+// collector half of Patience to free them.
 func (s stock) left() string {
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		left := s.compare()

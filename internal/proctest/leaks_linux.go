@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// openFiles are the open descriptors, and where they lead.
+// openFiles returns the open descriptors and the paths of their files.
 func openFiles() map[string]bool {
 	fds := map[string]bool{}
 	entries, _ := os.ReadDir("/proc/self/fd")
@@ -17,8 +17,8 @@ func openFiles() map[string]bool {
 	return fds
 }
 
-// Descriptors returns a line for each open descriptor of a file whose path has
-// that part.
+// Descriptors returns a line for each open descriptor of a file whose path
+// contains part.
 func Descriptors(part string) (lines []string) {
 	for line := range openFiles() {
 		if strings.Contains(line, part) {
@@ -28,8 +28,8 @@ func Descriptors(part string) (lines []string) {
 	return lines
 }
 
-// Mappings returns a line for each mapping of a file whose path has that part.
-// It is not known on all systems.
+// Mappings returns a line for each mapping of a file whose path contains part.
+// known is false if this system does not tell.
 func Mappings(part string) (lines []string, known bool) {
 	maps, err := os.ReadFile("/proc/self/maps")
 	for line := range strings.Lines(string(maps)) {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AllowFiles lets the process have n files open for as long as the test runs.
-// The test is skipped where that is not permitted.
+// AllowFiles raises the limit of open files to n while the test runs. The test
+// is skipped if that is not permitted.
 func AllowFiles(t testing.TB, n int) {
 	t.Helper()
 	var old unix.Rlimit

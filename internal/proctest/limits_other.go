@@ -4,6 +4,6 @@ package proctest
 
 import "testing"
 
-// AllowFiles lets the process have n files open for as long as the test runs.
-// Elsewhere the handles of one segment share theirs.
+// AllowFiles raises the limit of open files to n while the test runs. It does
+// nothing on this system, where the handles of a segment share their files.
 func AllowFiles(t testing.TB, n int) {}

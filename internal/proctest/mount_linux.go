@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts a file system of its own for the test, and unmounts it when the
-// test ends. It returns the directory. The test is skipped if this user may not
-// mount.
+// Mount mounts a file system for the test, and unmounts it when the test ends.
+// It returns the directory. The test is skipped if this user may not mount.
 func Mount(t testing.TB, kind, options string) string {
 	t.Helper()
 	dir := TempDir(t)
@@ -16,7 +15,7 @@ func Mount(t testing.TB, kind, options string) string {
 		t.Skipf("this user may not mount a %s: %v", kind, err)
 	}
 	t.Cleanup(func() {
-		// Retired mappings hold no file, so nothing keeps it busy.
+		// Retired mappings hold no file, so nothing keeps the file system busy.
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err)
 			unix.Unmount(dir, unix.MNT_DETACH)

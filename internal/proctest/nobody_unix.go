@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// Nobody is the user ID, and the group ID, of AsNobody.
+// Nobody is the user ID and the group ID that AsNobody sets.
 const Nobody = 65534
 
-// AsNobody makes each Command run as a user that owns nothing, except what the
+// AsNobody makes each Command run as a user that owns nothing except what the
 // test gives it. The program is a copy that this user may execute. The test is
-// skipped if this process is not root's, and under an emulator, which the other
-// user could not start.
+// skipped if this process does not run as root, and under an emulator, which
+// the other user could not start.
 func AsNobody(t testing.TB, cmds ...*exec.Cmd) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -32,7 +32,7 @@ func AsNobody(t testing.TB, cmds ...*exec.Cmd) {
 	if err == nil {
 		err = os.WriteFile(program, self, 0o755)
 	}
-	// Whatever the umask.
+	// Set the modes explicitly, because of the umask.
 	Must(t, errors.Join(err, os.Chmod(program, 0o755), os.Chmod(dir, 0o755)))
 	for _, cmd := range cmds {
 		cmd.Path = program

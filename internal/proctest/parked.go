@@ -9,8 +9,8 @@ import (
 
 var idle = regexp.MustCompile(`^goroutine \d+ [^\[]*\[(select|syscall|sleep)\b`)
 
-// Parked returns when, for each of the functions, a goroutine that is within it
-// waits for something: for another goroutine, the system, or its time.
+// Parked returns when, for each of functions, some goroutine is blocked within
+// it: in a select, a system call or a sleep.
 func Parked(t testing.TB, functions ...string) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
@@ -28,7 +28,7 @@ func Parked(t testing.TB, functions ...string) {
 			return
 		}
 		if time.Since(start) > Patience {
-			t.Fatalf("not all of %v wait:\n%s", functions, stacks)
+			t.Fatalf("not all of %v are blocked:\n%s", functions, stacks)
 		}
 	}
 }

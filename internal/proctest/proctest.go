@@ -1,6 +1,7 @@
-// Package proctest lets tests run parts of themselves in processes of their
-// own, which can be killed and stopped, and checks that a package's tests leave
-// nothing behind.
+// Package proctest is what the tests of several packages share. It runs parts
+// of tests in processes of their own, which can be stopped and killed; it waits
+// for what they do; and it checks that the tests of a package leave nothing
+// behind.
 package proctest
 
 import (
@@ -21,29 +22,28 @@ import (
 
 const (
 	roleVar     = "SHAREDSEG_TEST_ROLE"
-	emulatorVar = "SHAREDSEG_TEST_EMULATOR" // the program that runs the test binary, if it is another machine's
+	emulatorVar = "SHAREDSEG_TEST_EMULATOR" // the program that runs the test binary, if that is for another machine
 )
 
-// Emulated reports whether the tests run under an emulator. What it gets wrong
-// is no fault of the tested code.
+// Emulated reports whether the tests run under an emulator. Some tests are
+// skipped then, because they would test the emulator.
 func Emulated() bool { return os.Getenv(emulatorVar) != "" }
 
 // Playing reports whether this process plays a role.
 func Playing() bool { return os.Getenv(roleVar) != "" }
 
-// Patience bounds every wait of a test for another process. It is for liveness
-// only: far more than any takes.
+// Patience bounds every wait of a test. It is much longer than any of them
+// takes, even on a loaded machine, so it only ends tests that hang.
 const Patience = 60 * time.Second
 
-// Main is the TestMain of a package whose tests start roles. A role that
-// returns an error ends its process with status 1 and the error on standard
-// error.
+// Main is the TestMain of a package whose tests start roles. If a role returns
+// an error, its process writes it to standard error and exits with status 1.
 func Main(m *testing.M, roles map[string]func(args []string) error) {
 	name := os.Getenv(roleVar)
 	if name == "" {
 		before := takeStock()
 		code := m.Run()
-		if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" { // the fuzzer leaves goroutines of its own
+		if code == 0 && flag.Lookup("test.fuzz").Value.String() == "" { // the fuzzer leaves goroutines behind
 			if left := before.left(); left != "" {
 				fmt.Fprintln(os.Stderr, "left behind by the tests:\n"+left)
 				code = 1
@@ -63,8 +63,8 @@ func Main(m *testing.M, roles map[string]func(args []string) error) {
 	os.Exit(0)
 }
 
-// NeedsFaultAddress skips a test that lives on where a fault happened:
-// qemu-user delivers SIGBUS without the address.
+// NeedsFaultAddress skips a test that needs the address of a fault, if the
+// emulator does not deliver it, as qemu-user does not with SIGBUS.
 func NeedsFaultAddress(t testing.TB) {
 	t.Helper()
 	if Emulated() {
@@ -72,8 +72,8 @@ func NeedsFaultAddress(t testing.TB) {
 	}
 }
 
-// Mode is what Stat says of a segment whose mode was asked to be m: Windows has
-// none.
+// Mode returns the mode that Stat reports for a segment created with mode m:
+// none on Windows.
 func Mode(m fs.FileMode) fs.FileMode {
 	if runtime.GOOS == "windows" {
 		return 0
@@ -81,7 +81,7 @@ func Mode(m fs.FileMode) fs.FileMode {
 	return m
 }
 
-// Proc is a process that plays a role.
+// A Proc is a process that plays a role.
 type Proc struct {
 	t     testing.TB
 	cmd   *exec.Cmd
@@ -92,14 +92,14 @@ type Proc struct {
 }
 
 // Start starts a role. The process is killed when the test ends, if it still
-// runs.
+// runs then.
 func Start(t testing.TB, role string, args ...string) *Proc {
 	t.Helper()
 	return StartCmd(t, Command(role, args...))
 }
 
-// Command is the command that plays a role, for callers that want to change
-// something about it.
+// Command returns the command that plays a role, for callers that change it
+// before they start it.
 func Command(role string, args ...string) *exec.Cmd {
 	exe, err := os.Executable()
 	if err != nil {
@@ -114,7 +114,7 @@ func Command(role string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// StartCmd starts a command as Start does.
+// StartCmd starts a Command, as Start does.
 func StartCmd(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
 	p, err := tryCmd(t, cmd)
@@ -141,7 +141,7 @@ func tryCmd(t testing.TB, cmd *exec.Cmd) (*Proc, error) {
 	return p, nil
 }
 
-// Line returns the next line of the role's output. The test fails if there is
+// Line returns the next line of the role's output. It ends the test if there is
 // none.
 func (p *Proc) Line() string {
 	p.t.Helper()
@@ -166,7 +166,7 @@ func (p *Proc) Line() string {
 	}
 }
 
-// Expect fails the test if the next line is not want.
+// Expect ends the test unless the next line is want.
 func (p *Proc) Expect(want string) {
 	p.t.Helper()
 	if got := p.Line(); got != want {
@@ -174,7 +174,8 @@ func (p *Proc) Expect(want string) {
 	}
 }
 
-// Output is the rest of the role's output, not to be mixed with Line.
+// Output returns the rest of the role's output. It must not be used together
+// with Line.
 func (p *Proc) Output() io.Reader { return p.out }
 
 // Say writes a line to the role's input.
@@ -185,7 +186,7 @@ func (p *Proc) Say(line string) {
 	}
 }
 
-// Pid is the process ID.
+// Pid returns the process ID.
 func (p *Proc) Pid() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal.
@@ -196,8 +197,8 @@ func (p *Proc) Signal(s os.Signal) {
 	}
 }
 
-// Kill ends the process at once, as SIGKILL does, and reaps it. It closes its
-// input and output.
+// Kill ends the process at once, as SIGKILL does, and reaps it. It closes the
+// input and the output.
 func (p *Proc) Kill() {
 	if !p.ended {
 		p.ended = true
@@ -206,7 +207,7 @@ func (p *Proc) Kill() {
 	}
 }
 
-// Reap waits for the end of a process that was sent a signal to end.
+// Reap waits for the end of a process that was sent a signal.
 func (p *Proc) Reap() {
 	timer := time.AfterFunc(Patience, func() { p.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -214,12 +215,12 @@ func (p *Proc) Reap() {
 	p.cmd.Wait()
 }
 
-// Slay kills the process, but leaves its output to be read to the end, and then
-// reaped by Kill.
+// Slay kills the process. Its output can still be read to the end. Kill must
+// reap it.
 func (p *Proc) Slay() { p.cmd.Process.Kill() }
 
-// Wait closes the role's input and fails the test if the process does not end
-// with success.
+// Wait closes the role's input and waits for the process. It ends the test
+// unless the process exits with success.
 func (p *Proc) Wait() {
 	p.t.Helper()
 	p.in.Close()
@@ -237,12 +238,12 @@ var (
 	strange = regexp.MustCompile(`[^A-Za-z0-9]+`)
 )
 
-// Name returns a name for a segment that no other test and no other run of it
-// uses.
+// Name returns a name for a segment. No other test uses it, nor does another
+// run of the same test.
 func Name(t testing.TB) string {
 	base := strange.ReplaceAllString(t.Name(), "-")
 	return fmt.Sprintf("%s.%.100s.%d", NamePrefix(), base, serial.Add(1))
 }
 
-// NamePrefix is what all names of this process begin with.
+// NamePrefix returns the prefix of all names of this process.
 func NamePrefix() string { return fmt.Sprintf("sharedseg-test.%d", os.Getpid()) }

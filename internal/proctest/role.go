@@ -8,17 +8,18 @@ import (
 	"strings"
 )
 
-// Stdin reads the lines that the test says to a role.
+// Stdin reads the lines that the test writes to a role.
 var Stdin = bufio.NewScanner(os.Stdin)
 
-// Await blocks a role until the test says something, or ends.
+// Await blocks a role until the test writes a line or closes its input, and
+// returns the line.
 func Await() string {
 	Stdin.Scan()
 	return Stdin.Text()
 }
 
-// Told returns a channel that is closed when the test says something to the
-// role, or ends. The role must not call Await as well.
+// Told returns a channel that is closed when the test writes a line to the role
+// or closes its input. The role must not call Await as well.
 func Told() <-chan struct{} {
 	told := make(chan struct{})
 	go func() {
@@ -28,9 +29,9 @@ func Told() <-chan struct{} {
 	return told
 }
 
-// Repeat calls f again and again until the test says something to the role, or
-// f fails. It writes "ready" before the first call, and the number of calls at
-// the end. See Group.StopRepeating.
+// Repeat calls f again and again until the test writes a line to the role or
+// closes its input, or f fails. It writes "ready" before the first call, and
+// the number of calls at the end. Group.StopRepeating is the test's side of it.
 func Repeat(f func() error) error {
 	told := Told()
 	fmt.Println("ready")
@@ -47,11 +48,11 @@ func Repeat(f func() error) error {
 	}
 }
 
-// Complaints collects what a role finds wrong.
+// Complaints collects the failures of a role, which has no testing.TB.
 type Complaints struct{ all []error }
 
-// Check complains unless err matches target, as errors.Is tells, and its text
-// contains each of texts. A nil target asks for a nil error. The complaint
+// Check adds a complaint unless err matches target, as errors.Is tells, and its
+// text contains each of texts. A nil target asks for a nil error. The complaint
 // begins with what.
 func (c *Complaints) Check(what string, err, target error, texts ...string) {
 	if !errors.Is(err, target) {

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TempDir is what a test's own TempDir is, but it removes the files one by one:
-// Wine does not know what os.RemoveAll asks of Windows.
+// TempDir returns a directory that is removed when the test ends, as
+// testing.TB.TempDir does. It removes the files one by one, because Wine does
+// not implement what os.RemoveAll asks of Windows.
 func TempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sharedseg-test")
