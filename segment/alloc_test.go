@@ -11,7 +11,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// The promises of the documentation; under -race allocations are different.
+// TestAllocations checks the promises of the documentation. The race detector
+// changes the number of allocations.
 func TestAllocations(t *testing.T) {
 	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		fixed := open(t, proctest.Name(t), codec.Fixed[[8]uint64](), &o)

@@ -20,8 +20,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// borrows is what a Segment and a Reader have in common that this file is
-// about.
+// borrows is what a Segment and a Reader have in common in this file.
 type borrows[T any] interface {
 	Borrow(ctx context.Context) (*segment.Borrowed[T], error)
 }
@@ -48,8 +47,8 @@ func reader[T any](t *testing.T, name string, c codec.Codec[T], o *segment.Optio
 	return r
 }
 
-// What is borrowed stays as it is while others are stored, and is the value in
-// place: that of each codec, through each kind of handle.
+// A borrowed value stays unchanged while others are stored, and is the value in
+// place, for each codec and each kind of handle.
 func TestBorrow(t *testing.T) {
 	t.Run("Fixed", func(t *testing.T) {
 		testBorrow(t, codec.Fixed[point](), point{1, 2}, point{3, 4}, true)
@@ -67,7 +66,7 @@ func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace 
 	for what, h := range handles {
 		b := borrow(t, h)
 		if b.Version() != 0 || b.Bytes() != nil || (b.Value() != nil) != inPlace {
-			t.Errorf("%s: nothing is stored, and version %d is borrowed: %v, %v", what, b.Version(), b.Bytes(), b.Value())
+			t.Errorf("%s: before the first Store, version %d was borrowed: %v, %v", what, b.Version(), b.Bytes(), b.Value())
 		}
 		release(t, b)
 	}
@@ -87,21 +86,21 @@ func testBorrow[T any](t *testing.T, c codec.Codec[T], first, second T, inPlace 
 			for range 9 {
 				must(t, s.Store(second))
 				if !bytes.Equal(a.Bytes(), encoding) {
-					t.Fatalf("%s: what is borrowed has become %q", what, a.Bytes())
+					t.Fatalf("%s: the borrowed value became %q", what, a.Bytes())
 				}
 			}
 			release(t, a)
 			release(t, a)
 			if a.Bytes() != nil || a.Value() != nil {
-				t.Errorf("%s: there is %q after Release", what, a.Bytes())
+				t.Errorf("%s: Bytes after Release = %q", what, a.Bytes())
 			}
 			must(t, s.Store(first))
 		}
 	}
 }
 
-// Beside a writer at full speed, which goes on, not a byte of what is borrowed
-// changes.
+// While a writer stores as fast as it can, no byte of a borrowed value changes,
+// and the writer goes on.
 func TestBorrowBesideWriter(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Slots: 4, Capacity: 32 << 10}
@@ -122,7 +121,7 @@ func TestBorrowBesideWriter(t *testing.T) {
 		}
 		for start := time.Now(); time.Since(start) < time.Millisecond; {
 			if !bytes.Equal(b.Bytes(), before) {
-				t.Fatalf("version %d changes while it is borrowed", b.Version())
+				t.Fatalf("version %d changed while it was borrowed", b.Version())
 			}
 		}
 		stored = s.Version() - b.Version()
@@ -134,7 +133,8 @@ func TestBorrowBesideWriter(t *testing.T) {
 	p.Kill()
 }
 
-// filler NAME stores values of one byte each, again and again.
+// filler NAME stores values that consist of one byte repeated, until it is
+// killed.
 func filler(args []string) error {
 	s, err := segment.Attach(args[0], codec.Bytes(), nil)
 	if err != nil {
@@ -154,8 +154,7 @@ func filler(args []string) error {
 	}
 }
 
-// borrower NAME borrows the current value until its input ends, or it is
-// killed.
+// borrower NAME borrows the current value until the test says something.
 func borrower(args []string) error {
 	r, err := segment.OpenReader(args[0], codec.Fixed[uint64](), nil)
 	if err != nil {
@@ -175,7 +174,7 @@ func borrower(args []string) error {
 	return r.Close()
 }
 
-// Borrowers that are killed, one after the other, hold up no Store for long.
+// Borrowers that are killed, one after the other, block no Store for long.
 func TestBorrowersKilled(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 3})
@@ -205,12 +204,12 @@ func TestBorrowersKilled(t *testing.T) {
 	}
 }
 
-// A Store waits while every other slot is borrowed, until one is released, its
-// context ends that, or the borrower dies.
+// A Store waits while every other slot is borrowed. A Release, its context, or
+// the death of the borrower ends the wait.
 func TestStoreWaitsForSlot(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 3})
-	// borrowAll has every slot but the current one's borrowed.
+	// borrowAll borrows every slot except the current one.
 	borrowAll := func() (all []*proctest.Proc) {
 		t.Helper()
 		for range 2 {
@@ -245,7 +244,7 @@ func TestStoreWaitsForSlot(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 		if s.Version() != version {
-			t.Error("a slot that is borrowed was written")
+			t.Error("a borrowed slot was written")
 		}
 		switch end {
 		case "release":
@@ -271,7 +270,7 @@ func TestStoreWaitsForSlot(t *testing.T) {
 	}
 }
 
-// A segment of more than 64 slots has nowhere to say what is borrowed.
+// A segment of more than 64 slots cannot record which of them are borrowed.
 func TestBorrowTooManySlots(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[uint64](), &segment.Options{Slots: 65})
 	_, err := s.Borrow(t.Context())
@@ -300,8 +299,8 @@ func TestBorrowTooManySlots(t *testing.T) {
 	}
 }
 
-// Close gives up what is borrowed: a Borrowed keeps no memory of others, and
-// says so. What follows goes as with any closed handle.
+// Close gives up borrowed values. A Borrowed then reads zeros and returns
+// fs.ErrClosed.
 func TestCloseWithBorrowed(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Slots: 3}
@@ -318,7 +317,7 @@ func TestCloseWithBorrowed(t *testing.T) {
 			value, bytes := a.Value(), a.Bytes()
 			must(t, h.Close())
 			if runtime.GOOS != "windows" && *value != 0 {
-				t.Errorf("what was borrowed is %d", *value)
+				t.Errorf("the borrowed value is %d", *value)
 			}
 			want(t, a.Release(), fs.ErrClosed)
 			_ = bytes
@@ -334,9 +333,9 @@ func TestCloseWithBorrowed(t *testing.T) {
 	}
 }
 
-// dropper NAME drops handles with values borrowed, and expects them to stay as
-// they are, as they do where memory cannot be replaced: the handles then stay
-// open.
+// dropper NAME drops handles with borrowed values, and expects the values to
+// stay unchanged. That holds on systems where memory cannot be replaced: there
+// the handles stay open.
 func dropper(args []string) error {
 	kept, err := dropped(args[0])
 	if err != nil {
@@ -348,13 +347,13 @@ func dropper(args []string) error {
 	}
 	for _, b := range kept {
 		if string(b) != "value" {
-			return fmt.Errorf("what was borrowed is %q", b)
+			return fmt.Errorf("the borrowed value is %q", b)
 		}
 	}
 	return nil
 }
 
-// dropped returns what handles have borrowed that nobody refers to any more.
+// dropped returns what unreachable handles have borrowed.
 func dropped(name string) (kept [][]byte, err error) {
 	for range 5 {
 		s, err := segment.Attach(name, codec.Bytes(), nil)
@@ -370,8 +369,8 @@ func dropped(name string) (kept [][]byte, err error) {
 	return kept, nil
 }
 
-// A handle that is dropped with values borrowed never gives their addresses to
-// anything else.
+// The addresses of values that an unreachable handle has borrowed are never
+// used again.
 func TestDroppedWithBorrowed(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), &segment.Options{Slots: 3})
@@ -394,7 +393,7 @@ func TestDroppedWithBorrowed(t *testing.T) {
 	}
 	for _, b := range kept {
 		if !bytes.Equal(b, make([]byte, 5)) {
-			t.Errorf("what was borrowed is %q", b)
+			t.Errorf("the borrowed value is %q", b)
 		}
 	}
 }
@@ -402,7 +401,7 @@ func TestDroppedWithBorrowed(t *testing.T) {
 // A reader that may not write to the file borrows a private copy.
 func TestBorrowWithoutPermission(t *testing.T) {
 	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		t.Log("as root, or on Windows, each reader may write the wait page: only the copy through a full table is tested")
+		t.Log("as root and on Windows, every reader may write the wait page: only the copy through a full table is tested")
 		return
 	}
 	name := proctest.Name(t)
@@ -425,7 +424,7 @@ func testCopy(t *testing.T, s *segment.Segment[uint64], r *segment.Reader[uint64
 	release(t, b)
 }
 
-// A reader that finds no member slot free borrows a private copy.
+// A reader that finds the member table full borrows a private copy.
 func TestBorrowBesideTooMany(t *testing.T) {
 	name := proctest.Name(t)
 	o := &segment.Options{Dir: proctest.TempDir(t)}
@@ -439,8 +438,8 @@ func TestBorrowBesideTooMany(t *testing.T) {
 	testCopy(t, s, reader(t, name, codec.Fixed[uint64](), o))
 }
 
-// Many goroutines of some handles borrow beside writers, and none sees a byte
-// change, or counts wrongly.
+// Goroutines of several handles borrow while writers store. No borrowed value
+// changes, and the numbers of borrowed values stay right.
 func TestBorrowRace(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[cell](), &segment.Options{Slots: 4})
@@ -464,7 +463,7 @@ func TestBorrowRace(t *testing.T) {
 				}
 				runtime.Gosched()
 				if *b.Value() != v {
-					t.Error("it changes")
+					t.Error("the borrowed value changed")
 				}
 				if err := b.Release(); err != nil {
 					t.Error(err)

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Clocks may be set while processes wait. Go's deadlines and timers, and the
-// time-outs that the system is given, are by the monotonic clock, as long as
-// nobody asks a time.Time what the wall clock says. Nobody does.
+// The wall clock can be set while processes wait. The deadlines and timers of
+// Go and the time-outs of system calls use the monotonic clock, unless the code
+// asks a time.Time for the wall clock. No code does.
 func TestNoWallClock(t *testing.T) {
 	wall := map[string]bool{
 		"Unix": true, "UnixMilli": true, "UnixMicro": true, "UnixNano": true, "Round": true, "UTC": true, "Local": true, "AddDate": true,
@@ -22,7 +22,7 @@ func TestNoWallClock(t *testing.T) {
 	for _, dir := range []string{".", "../sync", "../codec", "../internal"} {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			if err == nil && (e.Name() == "proctest" || e.Name() == "attack") {
-				return fs.SkipDir // which only tests use
+				return fs.SkipDir // only tests use it
 			}
 			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
@@ -49,6 +49,6 @@ func TestNoWallClock(t *testing.T) {
 		must(t, err)
 	}
 	if files < 20 {
-		t.Fatalf("only %d files looked at", files)
+		t.Fatalf("only %d files were checked", files)
 	}
 }

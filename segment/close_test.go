@@ -17,8 +17,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A cell is a value of one number, which is never 0: memory that was let go
-// holds zeros.
+// A cell is a value whose words are all the same number, which is never 0.
+// Unmapped memory reads as zeros.
 type cell [64]uint64
 
 func cellOf(n uint64) (c cell) {
@@ -31,15 +31,16 @@ func cellOf(n uint64) (c cell) {
 func (c *cell) check() error {
 	for _, w := range c {
 		if w == 0 || w != c[0] {
-			return fmt.Errorf("a value that nobody stored: %v", *c)
+			return fmt.Errorf("this value was never stored: %v", *c)
 		}
 	}
 	return nil
 }
 
-// Every method against Close: a call either does what it says or returns
-// fs.ErrClosed, the latter always if it began after Close had returned; the
-// memory is let go by then, and the lock is free, whatever the late ones did.
+// Every method runs concurrently with Close. A call either succeeds or returns
+// fs.ErrClosed, and always fs.ErrClosed if it begins after Close has returned.
+// By then the memory is unmapped and the lock is free, whatever the late calls
+// do.
 func TestCloseRace(t *testing.T) {
 	rounds := 100
 	if testing.Short() {
@@ -56,7 +57,7 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	must(t, other.Store(cellOf(1)))
 	before, known := proctest.Mappings(name)
 	if known && len(before) == 0 {
-		t.Fatal("the mapping cannot be seen")
+		t.Fatal("the mapping is not listed")
 	}
 	s := open(t, name, codec.Fixed[cell](), o)
 	r, err := segment.OpenReader(name, codec.Fixed[cell](), nil)
@@ -68,14 +69,14 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	try := func(what string, call func() error) {
 		for range 2 {
 			calls.Go(func() {
-				for ; ; runtime.Gosched() { // without it each waits for the time slices of all others
+				for ; ; runtime.Gosched() { // otherwise each call waits for the time slices of all others
 					late := closed.Load()
 					err := call()
 					if errors.Is(err, fs.ErrClosed) || closed.Load() && errors.Is(err, context.DeadlineExceeded) {
 						return
 					}
 					if err != nil || late {
-						t.Errorf("%s, begun after Close: %v: %v", what, late, err)
+						t.Errorf("%s, begun after Close: %v, returned %v", what, late, err)
 						return
 					}
 				}
@@ -151,10 +152,10 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	closes.Wait()
 	closed.Store(true)
 	if after, _ := proctest.Mappings(name); len(after) != len(before) {
-		t.Errorf("after Close the memory is mapped still: %v", after)
+		t.Errorf("the memory is still mapped after Close: %v", after)
 	}
 	if after, _ := proctest.Mappings(bareName); len(after) != 0 {
-		t.Errorf("after Close the bare memory is mapped still: %v", after)
+		t.Errorf("the bare memory is still mapped after Close: %v", after)
 	}
 	calls.Wait()
 	soon, cancel := context.WithTimeout(ctx, proctest.Patience)
@@ -170,7 +171,7 @@ func checkIf(valid bool, c *cell) error {
 	return c.check()
 }
 
-// The garbage collector closes handles that nobody can use any more.
+// The garbage collector closes unreachable handles.
 func TestDroppedHandles(t *testing.T) {
 	var names []string
 	name := func() string {

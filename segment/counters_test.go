@@ -17,7 +17,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// counts are the counters in the header of a segment.
+// counts returns the counters in the header of a segment.
 func counts(t *testing.T, name string) [layout.Counters]uint64 {
 	t.Helper()
 	st, err := member.Stat(&mapping.Place{Name: name})
@@ -25,8 +25,8 @@ func counts(t *testing.T, name string) [layout.Counters]uint64 {
 	return st.Counts
 }
 
-// disturbed is a codec that has a value overwritten while it is decoded, so
-// many times.
+// disturbed is a codec that has a value overwritten while it is decoded, as
+// many times as *times says.
 type disturbed struct {
 	codec.Codec[string]
 	times *int
@@ -41,7 +41,7 @@ func (d disturbed) DecodeInPlace(b []byte, v *string) error {
 	return d.Codec.Decode(b, v)
 }
 
-// A read that had to start again is counted once, if the handle may write.
+// A read that has to start again is counted once, if the handle may write.
 func TestDisturbedReadsAreCounted(t *testing.T) {
 	name := proctest.Name(t)
 	w := open(t, name, codec.String(), &segment.Options{Slots: 2})
@@ -88,7 +88,7 @@ func TestWaitsAreCounted(t *testing.T) {
 		}
 	}
 	if got := counts(t, name); got != [layout.Counters]uint64{} {
-		t.Errorf("nobody waited: counts are %v", got)
+		t.Errorf("without a wait, counts are %v", got)
 	}
 	for _, h := range []readable[string]{r, s} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -97,12 +97,12 @@ func TestWaitsAreCounted(t *testing.T) {
 		cancel()
 	}
 	if got := counts(t, name); got != [layout.Counters]uint64{layout.Waits: 1} {
-		t.Errorf("one waited that may write, and one that may not: counts are %v", got)
+		t.Errorf("after a wait of a Segment and one of a Reader, counts are %v", got)
 	}
 }
 
-// Each slot's header has the version of its value, the one before it and the
-// length, and no version once a Store to it has failed.
+// The header of each slot has the version of its value, the version before it
+// and the length. It has no version after a Store to it has failed.
 func TestSlotsCarryTheirVersion(t *testing.T) {
 	o := segment.Options{Dir: proctest.TempDir(t), Capacity: 16, Slots: 3}
 	t.Run("plain", func(t *testing.T) {
@@ -122,13 +122,13 @@ func TestSlotsCarryTheirVersion(t *testing.T) {
 		want(t, s.Store("01234567890123456"), sharedseg.ErrTooLarge)
 		before[8%3][0] = 0
 		if got := headers(); got != before {
-			t.Errorf("after a Store that failed the slots' headers are %v, want %v", got, before)
+			t.Errorf("after a failed Store, the slot headers are %v, want %v", got, before)
 		}
 	})
 }
 
-// slotHeaders has 7 versions of 16 bytes each stored in 3 slots, and checks
-// what the headers say, which it returns the reader of.
+// slotHeaders stores 7 versions of 16 bytes in 3 slots and checks the headers
+// after each. It returns a function that reads them.
 func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uint64) error) (headers func() [3][3]uint64) {
 	t.Helper()
 	headers = func() [3][3]uint64 { return headersOf(t, name, o) }
@@ -137,13 +137,13 @@ func slotHeaders(t *testing.T, name string, o *segment.Options, store func(n uin
 		must(t, store(v))
 		want[v%3] = [3]uint64{v, v - 1, 16}
 		if got := headers(); got != want {
-			t.Fatalf("after version %d the slots' headers are %v, want %v", v, got, want)
+			t.Fatalf("after version %d, the slot headers are %v, want %v", v, got, want)
 		}
 	}
 	return headers
 }
 
-// headersOf reads the headers of a segment's first 3 slots.
+// headersOf reads the headers of the first 3 slots of a segment.
 func headersOf(t *testing.T, name string, o *segment.Options) (h [3][3]uint64) {
 	t.Helper()
 	info, err := sharedseg.Stat(name, o.Place())

@@ -16,11 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What can only be brought about, or seen, with the means of Linux: small file
-// systems, threads, limits.
+// Tests that need the means of Linux: small file systems, threads and limits.
 
-// The memory is taken when the segment is created, so a full place is an error
-// then and not a SIGBUS later.
+// The memory is reserved when the segment is created. So a full file system is
+// an error of Open, and not a SIGBUS later.
 func TestFullMemory(t *testing.T) {
 	dir := proctest.Mount(t, "tmpfs", "size=256k")
 	o := &segment.Options{Dir: dir, Capacity: 1 << 20}
@@ -44,7 +43,7 @@ func TestFullMemory(t *testing.T) {
 	want(t, err, sharedseg.ErrNoSpace)
 	for range 10 {
 		if err := s.Store(make([]byte, 1000)); err != nil {
-			t.Error("a Store into a full place:", err)
+			t.Error("a Store into a full file system:", err)
 		}
 	}
 	for _, s := range segs {
@@ -52,13 +51,13 @@ func TestFullMemory(t *testing.T) {
 	}
 }
 
-// A file that is truncated under a borrowed value costs an error, and not the
-// process, wherever the value is read or a Loan is written: in the caller's own
-// code.
+// If a file is truncated under a borrowed value or a Loan, Release or Publish
+// returns an error and the process goes on, although the access is in the
+// caller's own code.
 func TestTruncatedUnderBorrowed(t *testing.T) {
 	dir := proctest.TempDir(t)
 	if !trapped() {
-		t.Skip("there is no trap: the access faults")
+		t.Skip("faults are not trapped here")
 	}
 	o := &segment.Options{Dir: dir, Capacity: 1 << 20}
 	value := bytes.Repeat([]byte{7}, 1<<20)
@@ -69,7 +68,7 @@ func TestTruncatedUnderBorrowed(t *testing.T) {
 			cut()
 			for _, b := range [][]byte{read, other} {
 				if sum := bytes.Count(b[len(b)/2:], []byte{7}); sum != 0 {
-					t.Errorf("%d bytes are there still", sum)
+					t.Errorf("%d bytes still have their value", sum)
 				}
 			}
 			want(t, a.Release(), sharedseg.ErrCorrupt)
@@ -113,8 +112,7 @@ func TestTruncatedUnderBorrowed(t *testing.T) {
 	}
 }
 
-// trapped reports whether mappings of this process are trapped. It asks of one
-// that will not fault.
+// trapped reports whether faults in mappings of this process are trapped.
 func trapped() bool {
 	mem, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -126,7 +124,7 @@ func trapped() bool {
 	return !r.Guarded()
 }
 
-// A thousand watchers cost one parked thread.
+// A thousand watchers share one parked thread.
 func TestWatchersShareAThread(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.String(), nil)
 	threads := func() int {
@@ -134,7 +132,7 @@ func TestWatchersShareAThread(t *testing.T) {
 		must(t, err)
 		return len(entries)
 	}
-	before := threads() // which earlier tests needed, and Go keeps
+	before := threads() // Go keeps the threads that earlier tests needed
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	for range 1000 {

@@ -16,8 +16,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// registrar is about to open or to close NAME in DIR until its input says
-// something.
+// registrar NAME DIR holds the registry of the segment NAME in DIR, as a handle
+// does while it opens or closes, until the test says something.
 func registrar(args []string) error {
 	o, err := mapping.Enter(&mapping.Place{Name: args[0], Dir: args[1]}, false, false, proctest.Patience)
 	if err != nil {
@@ -31,8 +31,8 @@ func registrar(args []string) error {
 
 func init() { roles["registrar"] = registrar }
 
-// A handle that is stopped while it opens or closes holds others up for a
-// bounded time.
+// A handle that is stopped while it opens or closes blocks others for a bounded
+// time.
 func TestStoppedOpener(t *testing.T) {
 	t.Parallel() // it mostly waits
 	dir := proctest.TempDir(t)
@@ -43,15 +43,15 @@ func TestStoppedOpener(t *testing.T) {
 	_, err := segment.Open("x", codec.String(), o)
 	want(t, err, os.ErrDeadlineExceeded)
 	if err == nil || !strings.Contains(err.Error(), "stopped") {
-		t.Errorf("%v does not say why", err)
+		t.Errorf("%v does not name the reason", err)
 	}
 	if err := s.Store("goes on"); err != nil {
 		t.Error(err)
 	}
 }
 
-// A header whose capacity is less than the type needs, which a peer may have
-// written, must not let a Store run over its slot.
+// A peer can write a capacity that is too small for the type. A Store must not
+// write beyond its slot then.
 func TestCapacityBelowType(t *testing.T) {
 	type big [1 << 20]byte
 	dir := proctest.TempDir(t)
@@ -61,7 +61,7 @@ func TestCapacityBelowType(t *testing.T) {
 		fake.Close()
 		if capacity == 0 {
 			patch(t, filepath.Join(dir, "x"), 40, 0)
-			patch(t, filepath.Join(dir, "x"), 48, 64) // no room but for the slot's header
+			patch(t, filepath.Join(dir, "x"), 48, 64) // no room except for the slot's header
 		}
 		_, err := segment.Open("x", codec.Fixed[big](), o)
 		want(t, err, sharedseg.ErrCorrupt)
@@ -71,7 +71,7 @@ func TestCapacityBelowType(t *testing.T) {
 	}
 }
 
-// idOf encodes bytes under the ID of Fixed[T].
+// idOf encodes bytes with the ID of Fixed[T].
 type idOf[T any] struct{ codec.Codec[[]byte] }
 
 func (idOf[T]) ID() string { return codec.Fixed[T]().ID() }
@@ -86,7 +86,7 @@ func patch(t *testing.T, path string, off int64, v uint64) {
 	}
 }
 
-// A peer that writes this handle's own name into the lock does not hold up
+// A peer that writes the identity of this handle into the lock does not block
 // Close.
 func TestCloseWithForgedOwner(t *testing.T) {
 	dir := proctest.TempDir(t)
@@ -95,7 +95,7 @@ func TestCloseWithForgedOwner(t *testing.T) {
 	path := filepath.Join(dir, "x")
 	b, err := os.ReadFile(path)
 	must(t, err)
-	slot := uint32(0) // the first handle's
+	slot := uint32(0) // the slot of the first handle
 	generation := binary.NativeEndian.Uint32(b[generations+4*slot:])
 	patch(t, path, mutex, uint64(generation<<10|slot))
 	closed := make(chan error)

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A peer that truncates the file under live handles costs them the value, not
-// the process.
+// If a peer truncates the file under live handles, they lose the value but do
+// not crash.
 func TestTruncatedUnderLiveHandles(t *testing.T) {
 	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		for _, keep := range []int64{0, 4096, 12288} {
@@ -36,8 +36,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 				r, err := segment.OpenReader("text", codec.String(), &o)
 				must(t, err)
 				defer r.Close()
-				// Two Stores lead to the third slot, which lies behind what is
-				// kept.
+				// After two Stores the current slot is the third, which is
+				// beyond the new end of the file.
 				for range 2 {
 					must(t, errors.Join(plain.Store([2048]uint64{1}), text.Store("text")))
 				}
@@ -50,9 +50,10 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 						}
 					}
 				}()
-				// The race detector's atomic operations are in C, where a fault
-				// ends the process. They look for one first, so it is enough
-				// that none is under way: that the watcher is parked.
+				// The race detector implements atomic operations in C, where a
+				// fault ends the process. It is enough that no such operation
+				// is under way at the fault, so the test waits until the
+				// watcher is parked.
 				proctest.Parked(t, ".(*handle[...]).wait(")
 				for _, name := range []string{"plain", "text", "bare"} {
 					must(t, os.Truncate(filepath.Join(o.Dir, name), keep))
@@ -75,7 +76,7 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 					want(t, bare.Store([1024]uint64{}), sharedseg.ErrCorrupt)
 					want(t, <-watching, sharedseg.ErrCorrupt)
 					if v := r.Version(); v != 0 {
-						t.Errorf("Version is %d", v)
+						t.Errorf("Version = %d", v)
 					}
 				} else {
 					r.Close()
@@ -83,11 +84,11 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 				}
 				_, err = segment.Open("text", codec.String(), &o)
 				want(t, err, sharedseg.ErrCorrupt)
-				// A panic that is not ours goes on.
+				// A panic for another reason is passed on.
 				func() {
 					defer func() {
 						if recover() == nil {
-							t.Error("a nil dereference in an Update was swallowed")
+							t.Error("the panic of a nil dereference in an Update was lost")
 						}
 					}()
 					fresh := open(t, "fresh", codec.String(), &o)
@@ -98,8 +99,8 @@ func TestTruncatedUnderLiveHandles(t *testing.T) {
 	}
 }
 
-// A handle whose memory vanishes while it holds the lock does not keep that
-// from others, where the word is still there.
+// A handle whose memory vanishes while it holds the lock releases the lock, if
+// the word is still mapped.
 func TestTruncatedWithLock(t *testing.T) {
 	for _, o := range []segment.Options{{}, {LockReads: true}} {
 		t.Run(fmt.Sprint("LockReads=", o.LockReads), func(t *testing.T) {
@@ -161,8 +162,8 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// visitor tries what another user may do with the segments in DIR, and says the
-// values that it watches.
+// visitor DIR tries what another user may do with the segments in DIR, and
+// writes the values that it watches.
 func visitor(args []string) error {
 	var c proctest.Complaints
 	dir := args[0]
@@ -171,34 +172,34 @@ func visitor(args []string) error {
 	readable := &segment.Options{Dir: dir, Mode: 0o644}
 
 	_, err := segment.Open("private", codec.String(), private)
-	c.Check("open of a private one", err, fs.ErrPermission)
+	c.Check("Open of private", err, fs.ErrPermission)
 	_, err = segment.OpenReader("private", codec.String(), readable)
-	c.Check("reader of a private one", err, fs.ErrPermission)
+	c.Check("OpenReader of private", err, fs.ErrPermission)
 
 	_, err = segment.Open("shared", codec.String(), private)
-	c.Check("open of a shared one without trust", err, fs.ErrPermission, "Options.Mode")
+	c.Check("Open of shared without Mode", err, fs.ErrPermission, "Options.Mode")
 	s, err := segment.Open("shared", codec.String(), shared)
-	c.Check("open of a shared one", err, nil)
+	c.Check("Open of shared", err, nil)
 	if err == nil {
-		c.Check("store", s.Store("from the visitor"), nil)
-		c.Check("close", s.Close(), nil)
+		c.Check("Store", s.Store("from the visitor"), nil)
+		c.Check("Close", s.Close(), nil)
 	}
 
 	_, err = segment.Attach("readable", codec.String(), readable)
-	c.Check("attach to a readable one", err, fs.ErrPermission)
+	c.Check("Attach to readable", err, fs.ErrPermission)
 	r, err := segment.OpenReader("readable", codec.String(), readable)
-	c.Check("reader of a readable one", err, nil)
+	c.Check("OpenReader of readable", err, nil)
 	if err != nil {
 		return c.Err()
 	}
 	for v, err := range r.Watch(context.Background()) {
-		c.Check("watch", err, nil)
+		c.Check("Watch", err, nil)
 		fmt.Println(v)
 		if v != "first" || err != nil {
 			break
 		}
 	}
-	c.Check("close of the reader", r.Close(), nil)
+	c.Check("Close of the Reader", r.Close(), nil)
 	return c.Err()
 }
 
@@ -239,7 +240,7 @@ func TestStoppedWriter(t *testing.T) {
 	}()
 	for range 100 {
 		p.Signal(syscall.SIGSTOP)
-		// Wherever it stands now, readers go on.
+		// Readers go on wherever the writer was stopped.
 		for range 100 {
 			b, err := s.Load()
 			must(t, err)

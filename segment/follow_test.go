@@ -33,8 +33,8 @@ func numberer(args []string) error {
 	return s.Close()
 }
 
-// Beside a writer at full speed a follower gets each version exactly once, or
-// it is named in a MissedError.
+// While a writer stores as fast as it can, a follower gets each version exactly
+// once, or a MissedError names it.
 func TestFollow(t *testing.T) {
 	const versions = 200_000
 	for _, slots := range []int{3, 1024} {
@@ -75,13 +75,13 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// Follow begins where it is told, says what is gone, passes over numbers that
-// were left out, and ends with its context, and with the handle.
+// Follow begins after the given version, reports what it missed, skips numbers
+// that were left out, and ends with its context or with the handle.
 func TestFollowFrom(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 4})
-	// take returns the numbers that Follow returns, negative the last that was
-	// missed.
+	// take returns the numbers that Follow returns. The last number that was
+	// missed is negative.
 	take := func(after uint64) (numbers []int) {
 		for v, err := range s.Follow(t.Context(), after) {
 			if m, ok := errors.AsType[*segment.MissedError](err); ok {
@@ -101,7 +101,7 @@ func TestFollowFrom(t *testing.T) {
 	}
 	for after, want := range map[uint64]string{0: "[-6 7 8 9 10]", 6: "[7 8 9 10]", 5: "[-6 7 8 9 10]", 8: "[9 10]", 9: "[10]"} {
 		if got := fmt.Sprint(take(after)); got != want {
-			t.Errorf("after %d there are %v, want %v", after, got, want)
+			t.Errorf("Follow after %d returns %v, want %v", after, got, want)
 		}
 	}
 	b := borrow(t, s) // version 10
@@ -109,7 +109,7 @@ func TestFollowFrom(t *testing.T) {
 		must(t, s.Store(n))
 	}
 	if got := fmt.Sprint(take(10)); got != "[-11 12 13 15]" {
-		t.Errorf("after 10, whose slot is stepped over, there are %v", got)
+		t.Errorf("Follow after 10, whose slot is skipped, returns %v", got)
 	}
 	release(t, b)
 
@@ -133,7 +133,8 @@ func TestFollowFrom(t *testing.T) {
 	want(t, <-errs, fs.ErrClosed)
 }
 
-// A value that does not decode is an error in its place, and Follow goes on.
+// A value that does not decode yields an error with its version, and Follow
+// continues.
 func TestFollowMalformed(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.JSON[int](), &segment.Options{Slots: 8})
 	for n := range 6 {

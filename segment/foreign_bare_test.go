@@ -16,8 +16,8 @@ import (
 // bareSize is the size of the mapping that the peers in testdata expect.
 const bareSize = 4096
 
-// foreignTexts have characters of one to four bytes in UTF-8, of one and two
-// units in UTF-16.
+// foreignTexts contain characters of one to four bytes in UTF-8, and of one and
+// two units in UTF-16.
 var foreignTexts = []string{
 	"parent's text",
 	"",
@@ -67,7 +67,7 @@ func foreignBareAttaches(t *testing.T, peer foreignPeer) {
 	name := proctest.Name(t)
 	b := openForeignBare(t, name, codec.UTF16(), nil)
 	if got := foreignRun(t, peer("get", name)); got != "\n" {
-		t.Errorf("a new mapping has %q", got)
+		t.Errorf("a new mapping contains %q", got)
 	}
 	for _, text := range foreignTexts {
 		foreignBareStore(t, b, text)
@@ -81,7 +81,7 @@ func foreignBareAttaches(t *testing.T, peer foreignPeer) {
 	}
 	must(t, b.Close())
 	if out, err := peer("get", name).Output(); err == nil {
-		t.Errorf("the mapping is still there when its last handle is closed: %q", out)
+		t.Errorf("the mapping still exists after its last handle was closed: %q", out)
 	}
 }
 
@@ -90,7 +90,7 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	owner := proctest.StartCmd(t, peer("create", name, foreignTexts[2]))
 	t.Cleanup(func() {
 		if err := segment.RemoveBare(name, nil); err == nil {
-			t.Error("the peer did not take its mapping away")
+			t.Error("the peer did not remove its mapping")
 		}
 	})
 	owner.Expect("ready")
@@ -105,7 +105,7 @@ func foreignBareCreates(t *testing.T, peer foreignPeer) {
 	owner.Wait()
 }
 
-// foreignBareBounds is about texts that do not fit, and memory without a
+// foreignBareBounds tests texts that do not fit, and memory without a
 // terminator.
 func foreignBareBounds(t *testing.T, peer foreignPeer) {
 	name := proctest.Name(t)
@@ -114,7 +114,7 @@ func foreignBareBounds(t *testing.T, peer foreignPeer) {
 	long := strings.Repeat("\U0001D11E", 1024)
 	want(t, b.Store(long), sharedseg.ErrTooLarge)
 	if err := peer("set", name, long).Run(); err == nil {
-		t.Error("the peer set a text that is too long")
+		t.Error("the peer stored a text that is too long")
 	}
 	foreignBareLoad(t, b, "old")
 
@@ -123,6 +123,6 @@ func foreignBareBounds(t *testing.T, peer foreignPeer) {
 	full := strings.Repeat("€", bareSize/2)
 	foreignBareLoad(t, b, full)
 	if got := foreignRun(t, peer("get", name)); got != full+"\n" {
-		t.Errorf("of memory without a terminator the peer got %q", got)
+		t.Errorf("the peer read %q from memory without a terminator", got)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A reading is a line of read_segment.py.
+// A reading is a line that read_segment.py wrote.
 type reading struct {
 	codec   string
 	version uint64
@@ -45,8 +45,7 @@ type foreignDoc struct {
 	Text string
 }
 
-// foreignFixed is a value for codec.Fixed, with a gap and one of each kind of
-// field.
+// foreignFixed is a value for codec.Fixed, with a gap and a field of each kind.
 type foreignFixed struct {
 	Größe  uint16
 	Valid  bool
@@ -96,7 +95,7 @@ func foreignReads[T any](t *testing.T, script foreignPeer, c codec.Codec[T], v T
 	read := func(want reading) {
 		t.Helper()
 		got := parseReading(t, foreignRun(t, script(name)))
-		if c.ID() == "json" && got.value != "" { // as documents: Python puts other blanks in
+		if c.ID() == "json" && got.value != "" { // compared as documents, because Python writes other blanks
 			got.value, want.value = foreignCanonical(t, got.value), foreignCanonical(t, want.value)
 		}
 		if got != want {
@@ -104,7 +103,7 @@ func foreignReads[T any](t *testing.T, script foreignPeer, c codec.Codec[T], v T
 		}
 	}
 	read(reading{c.ID(), 0, ""})
-	for range 5 { // around all slots
+	for range 5 { // through all slots
 		must(t, s.Store(v))
 	}
 	read(reading{c.ID(), 5, value})
@@ -121,8 +120,8 @@ func foreignCanonical(t *testing.T, doc string) string {
 	return string(out)
 }
 
-// foreignWhole is the text that the test stores as version n. Its length
-// differs from that of its neighbours.
+// foreignWhole is the text that the test stores as version n. Neighbours differ
+// in length.
 func foreignWhole(n uint64) string {
 	return strings.Repeat(fmt.Sprintf("%d€\U0001F600 ", n), int(1+n*37%60))
 }
@@ -137,7 +136,7 @@ func TestForeignReadWhileStoring(t *testing.T) {
 		slots int
 		pause time.Duration // every 50 Stores
 	}{
-		{2, 100 * time.Microsecond}, // a single Store disturbs a reader, who needs the pauses
+		{2, 100 * time.Microsecond}, // a single Store disturbs a reader, so it needs the pauses
 		{64, 0},
 	} {
 		t.Run(fmt.Sprintf("slots=%d", w.slots), func(t *testing.T) {
@@ -159,9 +158,9 @@ func TestForeignReadWhileStoring(t *testing.T) {
 	}
 }
 
-// foreignReadWhileStoring stores value(n) as version n for as long as the
-// script reads, and checks that it read nothing else. If nothing was stored
-// meanwhile, as both had the same processor, it has the script read again.
+// foreignReadWhileStoring stores value(n) as version n while the script reads,
+// and checks that it reads nothing else. If nothing was stored meanwhile,
+// because both had the same processor, the script reads again.
 func foreignReadWhileStoring[T comparable](t *testing.T, script foreignPeer, c codec.Codec[T], slots int,
 	pause time.Duration, value func(n uint64) T, parse func(string) (T, error)) {
 	const reads = 1000
@@ -215,13 +214,13 @@ func foreignReadWhileStoring[T comparable](t *testing.T, script foreignPeer, c c
 			return
 		}
 		if time.Since(start) > proctest.Patience {
-			t.Fatalf("all %d reads saw version %d: nothing is stored meanwhile", lines, last)
+			t.Fatalf("all %d reads saw version %d: nothing was stored meanwhile", lines, last)
 		}
 	}
 }
 
-// TestForeignReadFiles makes files in all states that docs/format.md describes,
-// from a segment's bytes.
+// TestForeignReadFiles changes the bytes of a segment to make files in all
+// states that docs/format.md describes.
 func TestForeignReadFiles(t *testing.T) {
 	t.Parallel() // it mostly waits for another program
 	script := pythonScript(t, "read_segment.py")
@@ -246,7 +245,7 @@ func TestForeignReadFiles(t *testing.T) {
 	dir := proctest.TempDir(t)
 	for _, f := range []struct {
 		name   string
-		change func([]byte) []byte // of a file that persists
+		change func([]byte) []byte // changes a file that persists
 		out    string
 		err    string // part of standard error
 	}{
@@ -272,7 +271,7 @@ func TestForeignReadFiles(t *testing.T) {
 		{"page", put32(72, 4095), "", "corrupt header"},
 		{"texts", put32(76, 1<<31), "", "corrupt header"},
 		{"length", put64(slotArea+stride+16, 1<<40), "", "a value of 1099511627776 bytes"},
-		{"unsealed", put64(slotArea+stride, 0), three, ""}, // who loads has no need of a slot's version
+		{"unsealed", put64(slotArea+stride, 0), three, ""}, // a Load does not need the version of a slot
 		{"stepped-over", put64(192, 5), three, ""},         // by a writer that died
 		{"begin", put64(192, 2), three, ""},
 	} {
@@ -302,15 +301,15 @@ func foreignReadFile(t *testing.T, cmd *exec.Cmd, out, stderr string) {
 	t.Helper()
 	got, err := cmd.Output()
 	if string(got) != out {
-		t.Errorf("it read %q, want %q", got, out)
+		t.Errorf("the script wrote %q, want %q", got, out)
 	}
 	if (err != nil) != (stderr != "") || !strings.Contains(foreignStderr(err), stderr) {
 		t.Errorf("error is %v: %s, want %q", err, foreignStderr(err), stderr)
 	}
 }
 
-// TestForeignReaderCounts checks that the script is attached as a reader is:
-// seen by all, and missed when it dies.
+// TestForeignReaderCounts checks that the script counts as a Reader while it is
+// attached, and no longer when it is killed.
 func TestForeignReaderCounts(t *testing.T) {
 	script := pythonScript(t, "read_segment.py")
 	name := proctest.Name(t)
@@ -324,7 +323,7 @@ func TestForeignReaderCounts(t *testing.T) {
 		}
 	}
 	readers(0)
-	// It is stopped by its full output, while attached.
+	// It blocks on its full output while it is attached.
 	reader := proctest.StartCmd(t, script("-n", "1000000000", name))
 	reader.Expect("string/utf-8\t1\t\"\U0001F440\"")
 	readers(1)

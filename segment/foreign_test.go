@@ -27,14 +27,14 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// Programs in other languages, which know nothing of this library but
-// docs/format.md, share memory with it. They are in testdata.
+// Programs in other languages, which know only docs/format.md and not this
+// library, share memory with it. They are in testdata.
 
-// A foreignPeer makes the command of a peer with the given arguments.
+// A foreignPeer returns a command that runs a peer with the given arguments.
 type foreignPeer func(args ...string) *exec.Cmd
 
-// foreignPython is the interpreter, and not a slow script of a version manager
-// that starts it.
+// foreignPython returns the path of the Python interpreter itself, not of the
+// slow script with which a version manager starts it.
 var foreignPython = sync.OnceValues(func() (string, error) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -47,7 +47,7 @@ var foreignPython = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-// pythonScript is a script in testdata.
+// pythonScript returns a script in testdata.
 func pythonScript(t *testing.T, script string) foreignPeer {
 	t.Helper()
 	python, err := foreignPython()
@@ -62,7 +62,7 @@ func pythonScript(t *testing.T, script string) foreignPeer {
 	}
 }
 
-// cProgram is a C program in testdata, compiled.
+// cProgram compiles a C program in testdata.
 func cProgram(t *testing.T, name string) foreignPeer {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
@@ -75,7 +75,7 @@ func cProgram(t *testing.T, name string) foreignPeer {
 	exe := filepath.Join(proctest.TempDir(t), "peer")
 	source := filepath.Join("testdata", name)
 	if exec.Command(cc, "-o", exe, source).Run() != nil {
-		// Older C libraries have shm_open in a library of its own.
+		// Older C libraries have shm_open in librt.
 		if out, err := exec.Command(cc, "-o", exe, source, "-lrt").CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", cc, err, out)
 		}
@@ -100,8 +100,8 @@ func foreignStderr(err error) string {
 	return ""
 }
 
-// TestForeignWrite has a C program write, which locks, claims a member slot,
-// seals slots and wakes watchers as docs/format.md says.
+// TestForeignWrite runs a C program that writes: it locks, claims a member
+// slot, seals slots and wakes watchers as docs/format.md describes.
 func TestForeignWrite(t *testing.T) {
 	t.Parallel() // it mostly waits for another program
 	write := cProgram(t, "write_segment.c")
@@ -130,11 +130,11 @@ func TestForeignWrite(t *testing.T) {
 			t.Error(err)
 		}
 		if got, want := headersOf(t, name, nil)[(seen+1)%3], [3]uint64{seen + 1, seen, uint64(len(text))}; got != want {
-			t.Errorf("the slot has the header %v, want %v", got, want)
+			t.Errorf("the header of the slot is %v, want %v", got, want)
 		}
 	}
 
-	// Both at once, and none is lost.
+	// Both store at the same time, and no version is lost.
 	const stores = 2000
 	before := s.Version()
 	stored := make(chan error, 1)
@@ -167,16 +167,16 @@ func TestForeignWrite(t *testing.T) {
 		}
 	}
 
-	// The C program is the last to leave.
+	// The C program is the last to detach.
 	must(t, s.Close())
 	writer.Wait()
 	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the last one has left, Stat: %v", err)
+		t.Errorf("Stat after the last Close: %v", err)
 	}
 }
 
-// TestForeignQueue has programs wait for the registry, as docs/format.md says,
-// and then take their turns.
+// TestForeignQueue runs programs that wait for the registry as docs/format.md
+// describes, and then take their turns.
 func TestForeignQueue(t *testing.T) {
 	t.Parallel() // it mostly waits for another program
 	write, read := cProgram(t, "write_segment.c"), pythonScript(t, "read_segment.py")
@@ -205,7 +205,7 @@ func TestForeignQueue(t *testing.T) {
 // described there.
 func TestForeignDump(t *testing.T) {
 	if os.Getpagesize() != 4096 || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("the dump is of a little-endian machine with pages of 4096 bytes")
+		t.Skip("the dump is from a little-endian machine with pages of 4096 bytes")
 	}
 	page, err := os.ReadFile(filepath.Join("..", "docs", "format.md"))
 	must(t, err)
@@ -236,7 +236,7 @@ func TestForeignDump(t *testing.T) {
 	}
 	binary.NativeEndian.PutUint64(file[birth:], 0x1d68e207c4913a5f) // as on the page
 	if diff := cmp.Diff(dump, foreignHexdump(file)); diff != "" {
-		t.Errorf("docs/format.md is not what a segment looks like (-page +segment):\n%s", diff)
+		t.Errorf("docs/format.md and a segment differ (-page +segment):\n%s", diff)
 	}
 }
 
@@ -255,7 +255,7 @@ func foreignHexdump(b []byte) string {
 			continue
 		}
 		last, starred = row, false
-		// hex.Dump differs in nothing but the offset.
+		// hex.Dump differs only in the offset.
 		fmt.Fprintf(&out, "%08x%s", off, hex.Dump(row)[8:])
 	}
 	fmt.Fprintf(&out, "%08x\n", len(b))

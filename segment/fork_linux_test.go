@@ -21,8 +21,8 @@ import (
 
 func init() { roles["forker"] = forker }
 
-// forker holds the segment "x" in DIR, within an Update, and forks as a C
-// program may: the child executes no program, and outlives it.
+// forker DIR holds the segment "x" in DIR within an Update, and forks as a C
+// program can: the child does not execute a program, and outlives it.
 func forker(args []string) error {
 	s, err := segment.Open("x", codec.String(), &segment.Options{Dir: args[0]})
 	if err != nil {
@@ -39,8 +39,9 @@ func forker(args []string) error {
 	})
 }
 
-// fork makes a child that closes its descriptors and sleeps for two minutes, if
-// nobody kills it. It can do no more, as it has one thread of the Go runtime's.
+// fork forks a child that closes its descriptors and sleeps for two minutes,
+// unless it is killed. It can do no more, because it has only one thread of the
+// Go runtime.
 //
 //go:norace
 //go:nosplit
@@ -60,10 +61,10 @@ func fork() (child int, err error) {
 	return int(pid), nil
 }
 
-// A child that was forked and executes no program shares the locks of the
-// handles that were open then, for as long as it lives: in vain it closes its
-// descriptors, as its mappings have them too. docs/reliability.md and the
-// README of the DLL say so.
+// A forked child that executes no program shares the locks of the handles that
+// were open at the fork for as long as it lives. Closing its descriptors does
+// not help, because its mappings hold the locks, too. docs/reliability.md and
+// the README of the DLL document that.
 func TestForkedChild(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, "x", codec.String(), o)
@@ -77,7 +78,7 @@ func TestForkedChild(t *testing.T) {
 	err = s.StoreContext(soon, "no")
 	want(t, err, context.DeadlineExceeded)
 	if err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf("held by process %d (a hint)", p.Pid())) {
-		t.Errorf("%v, want: held by the parent", err)
+		t.Errorf("%v, want an error that names the parent as the holder", err)
 	}
 	if _, err := s.Load(); err != nil {
 		t.Error(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// FuzzAttach opens files that are no segment's, or one's that somebody patched.
+// FuzzAttach opens files that are not segments, and patched files of segments.
 func FuzzAttach(f *testing.F) {
 	dir := tmpfs(f)
 	o := &segment.Options{Dir: dir, Persist: true, Capacity: fuzzCapacity}
@@ -48,7 +48,7 @@ func FuzzAttach(f *testing.F) {
 		f.Add(uint8(i), []byte{3, 2, 0, 0, 0, 3, 16, 0, 0x80, 0})  // other geometries
 		f.Add(uint8(i), []byte{3, 0, 1, 200, 0, 1, 0x0C, 76, 255}) // and long texts
 		f.Add(uint8(i), []byte{1, 0, 8, 0})                        // not ready
-		f.Add(uint8(i), []byte{1, 0x10, 20, 0, 0, 0, 0})           // not there to persist
+		f.Add(uint8(i), []byte{1, 0x10, 20, 0, 0, 0, 0})           // does not persist
 	}
 	f.Add(uint8(255), []byte("some text"))
 	f.Add(uint8(255), []byte{})
@@ -72,7 +72,7 @@ func FuzzAttach(f *testing.F) {
 			attach(t, codec.String(), "s", look, func(v string) int { return len(v) })
 			attach(t, codec.Fixed[fixedPoint](), fixedPoint{N: 2}, look, nil)
 			attach(t, codec.Fixed[toggled](), toggled{On: true}, look, func(v toggled) int {
-				if fmt.Sprint(v.On, v.Rows) == "" { // a bool that is none breaks what prints it
+				if fmt.Sprint(v.On, v.Rows) == "" { // printing an invalid bool can crash
 					return math.MaxInt
 				}
 				return 0
@@ -90,7 +90,7 @@ func FuzzAttach(f *testing.F) {
 			}
 			_, err = sharedseg.Sweep(look.Place())
 			expect(t, "Sweep", err)
-			// Whatever was there, the name can be had.
+			// Whatever the file was, the name can be used again.
 			err = sharedseg.Remove("x", look.Place())
 			expect(t, "Remove", err, fs.ErrNotExist, sharedseg.ErrIncompatible)
 			if errors.Is(err, sharedseg.ErrIncompatible) {
@@ -101,7 +101,7 @@ func FuzzAttach(f *testing.F) {
 	})
 }
 
-// imageOf is the file of a segment that was used and closed.
+// imageOf returns the file of a segment that was used and closed.
 func imageOf[T any](f *testing.F, c codec.Codec[T], v T, o *segment.Options) []byte {
 	s, err := segment.Open("image", c, o)
 	if err == nil {
@@ -124,7 +124,7 @@ func fileOf(f *testing.F, dir string, err error) []byte {
 	return b
 }
 
-// patched makes what a script says of the image of a file.
+// patched applies a script to the image of a file.
 func patched(image []byte, s script) []byte {
 	image = bytes.Clone(image)
 	at := fieldsOf(image)
@@ -143,7 +143,7 @@ func patched(image []byte, s script) []byte {
 			} else {
 				image = append(image, make([]byte, n-len(image))...)
 			}
-		case 3: // another geometry, in which all is as it should be
+		case 3: // another geometry, which is consistent
 			slots, capacity := max(s.uint(2)%512, 2), s.uint(2)%2048
 			if len(image) < textOff || at.wait == 0 {
 				continue
@@ -168,8 +168,8 @@ func patched(image []byte, s script) []byte {
 	return image
 }
 
-// attach opens the file for writing and for reading, and uses it. size is how
-// long a value is at least that was decoded.
+// attach opens the file for writing and for reading, and uses it. size returns
+// a lower bound of the bytes from which a value was decoded.
 func attach[T any](t *testing.T, c codec.Codec[T], v T, o *segment.Options, size func(T) int) {
 	t.Helper()
 	r, err := segment.OpenReader("x", c, o)
@@ -186,7 +186,7 @@ func attach[T any](t *testing.T, c codec.Codec[T], v T, o *segment.Options, size
 	}
 }
 
-// read makes all calls of a Reader, with contexts where they may wait.
+// read makes all calls of a Reader, with contexts if they can wait.
 func read[T any](t *testing.T, r readable[T], size func(T) int, capacity int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
@@ -208,8 +208,7 @@ func write[T any](t *testing.T, s *segment.Segment[T], v T, size func(T) int, ca
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := s.UpdateContext(ctx, func(*T) error { return nil })
-	// The value that was there need not fit into the capacity that is there
-	// now.
+	// The old value need not fit into the present capacity.
 	expect(t, "Update", err, sharedseg.ErrCorrupt, codec.ErrMalformed, sharedseg.ErrTooLarge)
 	err = s.StoreContext(ctx, v)
 	expect(t, "Store", err, sharedseg.ErrTooLarge)
@@ -230,7 +229,7 @@ func attachMutex(t *testing.T, dir string) {
 	m, err := ipcsync.OpenMutex("x", &ipcsync.Options{Dir: dir, Persist: true, Repair: repair})
 	expect(t, "OpenMutex", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
 	if err == nil {
-		// Nobody else is there who could have it.
+		// No other process is there that could hold the lock.
 		must(t, errors.Join(m.Lock(ctx), m.Unlock(), m.Close()))
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// room is a segment with handles that stay open while one script after the
-// other is played on it.
+// room is a segment whose handles stay open while scripts are played on it, one
+// after the other.
 type room[T any] struct {
 	dir, name string
 	codec     codec.Codec[T]
@@ -61,8 +61,8 @@ func openRoom[T any](f *testing.F, dir, name string, o segment.Options, c codec.
 	return r
 }
 
-// play runs a script. If the peer writes beside the calls, it writes all its
-// patches again and again.
+// play runs a script. If beside is set, the peer writes during the calls, and
+// writes all its patches again and again.
 func (r *room[T]) play(t *testing.T, s script, beside bool) {
 	copy(r.mem, r.good)
 	if beside {
@@ -91,7 +91,7 @@ const (
 	truncation = 15
 )
 
-// call makes one call, of those that a program would make.
+// call makes one of the calls that a program could make.
 func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error) {
 	seg := r.segments[op/calls%2]
 	ctx, cancel := context.WithTimeout(t.Context(), brief)
@@ -105,7 +105,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		expect(t, "Load", err, limits...)
 	case 1:
 		if r.lockReads {
-			break // it has no context, and the lock may be withheld
+			break // it has no context, and the peer can withhold the lock
 		}
 		_, err = seg.LoadInto(&v)
 		expect(t, "LoadInto", err, sharedseg.ErrCorrupt, codec.ErrMalformed)
@@ -119,7 +119,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		seg.Version()
 		r.reader.Version()
 	case 5, 6:
-		after := seg.Version() - uint64(s.byte()&1) // the version before, or this one
+		after := seg.Version() - uint64(s.byte()&1) // the version before, or the current one
 		var version uint64
 		if op%calls == 5 {
 			version, err = seg.Wait(ctx, after)
@@ -170,7 +170,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		} {
 			expect(t, "Update that fails", err, append(limits, fs.ErrExist)...)
 			if i == 0 && err == nil {
-				t.Fatal("a function's error was lost")
+				t.Fatal("the error of the function was lost")
 			}
 		}
 	case 16, 17:
@@ -225,7 +225,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 		}
 	case truncation:
 		if beside || proctest.Emulated() {
-			break // the peer would be killed, or this process, which the test is not about
+			break // the fault would kill the peer or the emulator
 		}
 		err = r.truncate(t, ctx, int64(s.uint(2))%int64(len(r.mem)), s.byte())
 	}
@@ -238,7 +238,7 @@ func (r *room[T]) call(t *testing.T, op int, s *script, beside bool) (err error)
 	return err
 }
 
-// visit opens another handle, uses and closes it.
+// visit opens another handle, uses it and closes it.
 func (r *room[T]) visit(t *testing.T, ctx context.Context) error {
 	other, err := segment.Open(r.name, r.codec, &segment.Options{Dir: r.dir})
 	expect(t, "Open", err, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible)
@@ -251,14 +251,14 @@ func (r *room[T]) visit(t *testing.T, ctx context.Context) error {
 		t.Fatalf("a value of %d bytes", r.size(v))
 	}
 	expect(t, "Store of a new handle", other.StoreContext(ctx, r.value), sharedseg.ErrCorrupt, sharedseg.ErrTooLarge, context.DeadlineExceeded)
-	// Close waits a second for a handle that the peer says has the lock.
+	// Close waits a second if the peer made this handle the owner of the lock.
 	clear(r.mem[mutexOff : mutexOff+4])
 	expect(t, "Close of a new handle", other.Close())
 	return nil
 }
 
-// truncate makes one call on a file that holds what the room's does, cut short.
-// It is another file, as handles whose memory vanished are of no use any more.
+// truncate makes one call on a truncated copy of the room's file. It is a copy
+// because handles whose memory vanished cannot be used again.
 func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byte) (err error) {
 	name := r.name + ".cut"
 	path := filepath.Join(r.dir, name)
@@ -289,7 +289,7 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	case 4:
 		_, err = segment.OpenReader(name, r.codec, &segment.Options{Dir: r.dir})
 		if err == nil {
-			t.Fatal("a Reader opened what was cut short")
+			t.Fatal("a Reader opened a truncated file")
 		}
 		limits = append(limits, sharedseg.ErrIncompatible, fs.ErrNotExist)
 	}
@@ -297,7 +297,7 @@ func (r *room[T]) truncate(t *testing.T, ctx context.Context, n int64, which byt
 	return err
 }
 
-// recover gives the segment back what it held, and finds that all handles still
+// recover restores the content of the segment and checks that all handles still
 // work.
 func (r *room[T]) recover(t *testing.T) {
 	t.Helper()
@@ -307,7 +307,7 @@ func (r *room[T]) recover(t *testing.T) {
 	for _, s := range r.segments {
 		before := s.Version()
 		if err := s.StoreContext(ctx, r.value); err != nil {
-			t.Fatal("afterwards: ", err)
+			t.Fatal("after the script: ", err)
 		}
 		for what, handle := range map[string]interface {
 			LoadContext(context.Context) (T, error)
@@ -317,7 +317,7 @@ func (r *room[T]) recover(t *testing.T) {
 		} {
 			v, err := handle.LoadContext(ctx)
 			if version := handle.Version(); err != nil || version != before+1 || fmt.Sprint(v) != fmt.Sprint(r.value) {
-				t.Fatalf("afterwards: %s has %v, version %d after %d, %v", what, v, version, before, err)
+				t.Fatalf("after the script, %s has %v, version %d after %d, %v", what, v, version, before, err)
 			}
 		}
 	}
@@ -357,7 +357,7 @@ func FuzzLive(f *testing.F) {
 			f.Add(uint8(i), beside, []byte{1, 0x9A, 1, 14, 0, 16, 12, 1, 4, 0, 6}) // end
 			f.Add(uint8(i), beside, []byte{1, 0xC2, 1, 1, 0, 14, 6})               // end, one more
 			f.Add(uint8(i), beside, []byte{1, 0xE1, 0, 0, 4, 20})                  // locked by a live handle
-			f.Add(uint8(i), beside, []byte{1, 0x81, 9, 4, 0, 6})                   // and a dead one
+			f.Add(uint8(i), beside, []byte{1, 0x81, 9, 4, 0, 6})                   // locked by a dead handle
 			f.Add(uint8(i), beside, []byte{1, 0x83, 0, 3, 4, 20, 20})              // generations
 			f.Add(uint8(i), beside, []byte{1, 0x83, 1, 3, 4, 20, 24})              // process IDs
 			f.Add(uint8(i), beside, []byte{1, 0x9A, 128, 14, 4, 20, 24})           // counters
@@ -368,10 +368,10 @@ func FuzzLive(f *testing.F) {
 			f.Add(uint8(i), beside, []byte{30, 0, 0, 0, 4, 30, 0, 0x10, 1, 4, 30, 0, 0x30, 2, 0, 30, 0, 0, 3, 30, 0, 0, 4})
 		}
 		f.Add(uint8(i), false, []byte{32, 1, 0x9D, 0, 14, 34, 1, 0x9D, 1, 14, 32, 4, 36, 38, 0}) // rows
-		f.Add(uint8(i), true, []byte{1, 0x9D, 1, 14, 0x95, 0, 14, 32, 34, 36, 200, 4, 38, 9})    // and who has one
+		f.Add(uint8(i), true, []byte{1, 0x9D, 1, 14, 0x95, 0, 14, 32, 34, 36, 200, 4, 38, 9})    // and which rows are used
 		f.Add(uint8(i), false, []byte{1, 0x9E, 200, 14, 38, 3, 1, 0x8D, 0, 1, 4, 36, 200, 32})   // the version before
 		f.Add(uint8(i), false, all)
-		f.Add(uint8(i), true, []byte{1, 1, 8, 0, 0, 0, 1, 0, 0, 0, 0, 4, 4, 4, 6, 6, 0, 0, 20, 20, 28}) // locked by a dead owner, and free
+		f.Add(uint8(i), true, []byte{1, 1, 8, 0, 0, 0, 1, 0, 0, 0, 0, 4, 4, 4, 6, 6, 0, 0, 20, 20, 28}) // locked by a dead owner, and unlocked
 	}
 	look := &segment.Options{Dir: dir}
 	f.Fuzz(func(t *testing.T, which uint8, beside bool, s []byte) {

@@ -79,7 +79,7 @@ func FuzzLiveMutex(f *testing.F) {
 			copy(peer.mem, peer.good)
 			for _, m := range handles {
 				if err := errors.Join(m.Lock(t.Context()), m.Unlock()); err != nil {
-					t.Fatal("afterwards: ", err)
+					t.Fatal("after the script: ", err)
 				}
 			}
 		})

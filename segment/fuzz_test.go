@@ -22,15 +22,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a fuzzer gives to the targets here is a script: calls of this library,
-// and patches, which are what a hostile peer writes into the memory between the
-// calls or beside them. A patch names a field of the format, so that few bytes
-// lead far.
+// The input of these fuzz targets is a script. It consists of calls of this
+// library and of patches, which a hostile peer writes into the memory between
+// or during the calls. A patch names a field of the format, so that few bytes
+// of input reach far.
 
 const (
 	fuzzCapacity = 192
-	brief        = time.Millisecond // until a call's context is done
-	patience     = 30 * time.Second // what takes longer hangs: a loaded machine is slow, but not that slow
+	brief        = time.Millisecond // after which the context of a call is done
+	patience     = 30 * time.Second // much longer than any script takes on a loaded machine
 	mutexOff     = 128              // of the format
 	versionOff   = 192
 	counterOff   = 256
@@ -40,8 +40,7 @@ const (
 	slotHeader   = 64
 )
 
-// script is read from its front. A script that is used up has any number of
-// zeros left.
+// A script is read from its front. After its end it has any number of zeros.
 type script []byte
 
 func (s *script) byte() (b byte) {
@@ -58,7 +57,7 @@ func (s *script) uint(n int) (v uint64) {
 	return v
 }
 
-// fields are the places that a patch can have, in a mapping of one geometry.
+// fields are the places that a patch can name in a mapping.
 type fields struct {
 	wait, page, slotArea, stride, slots, size int
 	idents                                    []uint32 // owners that are alive
@@ -71,11 +70,11 @@ func fieldsOf(image []byte) *fields {
 	}
 }
 
-// A patch is what a peer writes at one stroke.
+// A patch64 is one write of a peer.
 type patch64 struct {
 	off, width int
 	value      uint64
-	add        bool // to what is there
+	add        bool // to the present value
 }
 
 func (p *patch64) apply(mem []byte) {
@@ -89,7 +88,7 @@ func (p *patch64) apply(mem []byte) {
 	copy(b, v[:])
 }
 
-// patch reads a patch. Its first byte says where it goes, how wide it is and
+// patch reads a patch. Its first byte tells where it goes, how wide it is and
 // where its value comes from.
 func (s *script) patch(f *fields) patch64 {
 	b := s.byte()
@@ -106,13 +105,13 @@ func (s *script) patch(f *fields) patch64 {
 		}
 	case 3: // a generation or a process ID
 		word := int(s.byte())
-		if word >= 128 { // most handles of a test have a low slot
+		if word >= 128 { // most handles in a test have a low slot
 			word = (word<<4 | int(s.byte())) % 2048
 		}
 		p.off, p.width = memberOff+4*word, 4
 	case 4:
 		p.off = textOff + int(s.byte())
-	case 5: // of the wait page: the watchers' flag, an event count, who has a row, a row
+	case 5: // of the wait page: the watchers' flag, an event count, which rows are used, a row
 		switch p.off, p.width = f.wait, 4; b >> 3 & 3 {
 		case 1:
 			p.off += 64 + int(s.byte())%3*64
@@ -128,7 +127,7 @@ func (s *script) patch(f *fields) patch64 {
 		if f.slots > 0 {
 			p.off += slot % f.slots * f.stride
 		}
-		if b&7 == 6 { // the length, the version, or that before it
+		if b&7 == 6 { // the length, the version, or the version before it
 			p.width = 8
 			p.off += []int{16, 16, 0, 8}[slot>>6]
 		} else {
@@ -156,8 +155,8 @@ func (s *script) patch(f *fields) patch64 {
 	return p
 }
 
-// tmpfs is a directory of the target's own, in memory where there is any: the
-// kernel then does little but map.
+// tmpfs returns a directory for the target, in memory if possible, so that the
+// kernel has little to do.
 func tmpfs(f *testing.F) string {
 	dir, err := os.MkdirTemp("/dev/shm", "sharedseg-fuzz")
 	if err != nil {
@@ -167,19 +166,19 @@ func tmpfs(f *testing.F) string {
 	return dir
 }
 
-// watched runs a script and ends the process if that hangs. It fails the test
-// if the script takes memory out of all proportion to what there is.
+// watched runs a script. If the script hangs, the process panics. If the script
+// allocates out of proportion to the segment, the test fails.
 func watched(t *testing.T, run func()) {
 	t.Helper()
 	dog := time.AfterFunc(patience, func() {
 		debug.SetTraceback("all")
-		panic("hangs")
+		panic("the script hangs")
 	})
 	defer dog.Stop()
 	before := allocated()
 	run()
 	if taken := allocated() - before; taken > 8<<20 {
-		t.Fatalf("took %d bytes of memory", taken)
+		t.Fatalf("the script allocated %d bytes", taken)
 	}
 }
 
@@ -189,7 +188,7 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// expect fails the test unless err is nil or one of those.
+// expect ends the test unless err is nil or matches one of targets.
 func expect(t *testing.T, what string, err error, targets ...error) {
 	t.Helper()
 	if err == nil {
@@ -203,8 +202,8 @@ func expect(t *testing.T, what string, err error, targets ...error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// fixedPoint is what a hostile peer cannot make an invalid value of; toggled is
-// what it can.
+// A hostile peer cannot make a fixedPoint invalid. It can make a toggled
+// invalid.
 type fixedPoint struct {
 	N    uint64
 	Data [8]uint64
@@ -216,7 +215,7 @@ type toggled struct {
 	Rows [6]bool
 }
 
-// fresh makes a segment where there is none.
+// fresh creates a segment where there is none, and uses it.
 func fresh(t *testing.T, name string, o *segment.Options) {
 	t.Helper()
 	s, err := segment.Create(name, codec.Fixed[fixedPoint](), o)
@@ -228,7 +227,8 @@ func fresh(t *testing.T, name string, o *segment.Options) {
 	}
 }
 
-// memory is the peer's mapping of the file, and what it held when all was well.
+// memory is the peer's mapping of a file, and the content of the file before
+// the first script.
 type memory struct {
 	*fields
 	file *os.File
@@ -252,7 +252,8 @@ func mapped(f *testing.F, path string, handles int) *memory {
 	return m
 }
 
-// still are the bytes that nobody has a reason to write once they are there.
+// still returns the bytes that no call has a reason to write once the segment
+// exists.
 func (m *memory) still() []byte {
 	b := append([]byte(nil), m.mem[:96]...) // the rotor is next
 	b = append(b, m.mem[100:mutexOff]...)
@@ -262,8 +263,8 @@ func (m *memory) still() []byte {
 	return append(b, m.mem[textOff:textOff+256]...)
 }
 
-// scribble takes the first patches from a script and has them written until
-// stop is called.
+// scribble takes the first patches from a script and writes them again and
+// again until stop is called.
 func (m *memory) scribble(s *script) (stop func()) {
 	var patches []patch64
 	for range 1 + s.byte()&7 {

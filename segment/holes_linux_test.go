@@ -15,7 +15,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// punch makes a file anew, with holes where it is zero, as cp --sparse=always
+// punch writes a file again, with holes where it is zero, as cp --sparse=always
 // does.
 func punch(t *testing.T, path string) {
 	t.Helper()
@@ -38,13 +38,13 @@ func punch(t *testing.T, path string) {
 	}
 }
 
-// fillUp takes all that is left in a directory. The function that it returns
-// gives it back.
+// fillUp fills the file system of a directory. The function that it returns
+// frees the space.
 func fillUp(t *testing.T, dir string) func() {
 	t.Helper()
 	path := filepath.Join(dir, "full")
 	if err := os.WriteFile(path, make([]byte, 64<<20), 0o600); err == nil {
-		t.Fatal("the directory is not small")
+		t.Fatal("the file system is not small")
 	}
 	return func() {
 		if err := os.Remove(path); err != nil {
@@ -53,11 +53,11 @@ func fillUp(t *testing.T, dir string) func() {
 	}
 }
 
-// A file that has become sparse gets its memory back when it is opened, or that
-// is the error. It is none of a peer's doing.
+// When a sparse file is opened, its memory is reserved again. If that fails,
+// Open returns ErrNoSpace, not ErrCorrupt.
 func TestSparseFile(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the emulator need not have fallocate")
+		t.Skip("the emulator may lack fallocate")
 	}
 	dir := proctest.Mount(t, "tmpfs", "size=4m")
 	o := &segment.Options{Dir: dir, Persist: true, Capacity: 256 << 10}
@@ -96,26 +96,26 @@ func TestSparseFile(t *testing.T) {
 	}
 	for range 4 {
 		if err := s.Store(bytes.Repeat([]byte{1}, 256<<10)); err != nil {
-			t.Error("a Store into a full place:", err)
+			t.Error("a Store into a full file system:", err)
 		}
 	}
 	if v, err := bare.Load(); v != [8]byte{7} || err != nil {
 		t.Errorf("Load = %v, %v", v, err)
 	}
 	if err := bare.Store([8]byte{8}); err != nil {
-		t.Error("a Store into a full place:", err)
+		t.Error("a Store into a full file system:", err)
 	}
 }
 
-// Memory that a bare mapping lost to a full place is no peer's doing either.
+// The same for a bare mapping.
 func TestSparseBare(t *testing.T) {
 	proctest.NeedsFaultAddress(t)
 	dir := proctest.Mount(t, "tmpfs", "size=1m")
 	b, err := segment.OpenBare("x", 64<<10, codec.Bytes(), &segment.Options{Dir: dir})
 	must(t, err)
 	defer b.Close()
-	// A peer that knows nothing of it cuts the file, and makes it as long as it
-	// was.
+	// A peer that knows nothing of this library truncates the file and extends
+	// it again.
 	for _, n := range []int64{0, 64 << 10} {
 		must(t, os.Truncate(filepath.Join(dir, "x"), n))
 	}

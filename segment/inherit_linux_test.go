@@ -22,9 +22,9 @@ func init() {
 	roles["orphan"] = orphan
 }
 
-// A program that a process starts has nothing of its handles, be it started in
-// the midst of an Open; and what is closed is closed, be a child just about to
-// start its program with a copy of the descriptor.
+// A child process inherits no descriptors of handles, even if it is started
+// during an Open. A Close takes effect even while a child that has not yet
+// executed its program has a copy of the descriptor.
 func TestChildInheritsNothing(t *testing.T) {
 	children := 200
 	if testing.Short() {
@@ -48,7 +48,7 @@ func TestChildInheritsNothing(t *testing.T) {
 	for i := range 2 {
 		opens.Go(func() {
 			for name := fmt.Sprint("churned", i); !stop.Load(); {
-				// Create would find one that is not gone with its last handle.
+				// Create fails unless the last Close removed the segment.
 				if err := errors.Join(kinds(name, o)["Create"](), kinds("x", o)["OpenReader"](), kinds("x", o)["Open"]()); err != nil {
 					t.Error(err)
 					return
@@ -57,18 +57,17 @@ func TestChildInheritsNothing(t *testing.T) {
 		})
 	}
 	for range children {
-		// The first program at hand that says what it has; one in Go would take
-		// longer to start than all of this.
+		// ls starts faster than a Go program would.
 		fds, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
 		must(t, err)
 		if bytes.Contains(fds, []byte(o.Dir)) || !bytes.Contains(fds, []byte("1 -> ")) {
-			t.Fatalf("a child has\n%s", fds)
+			t.Fatalf("the descriptors of a child:\n%s", fds)
 		}
 	}
 }
 
-// parent holds the segment "x" in DIR, within an Update, and has a child that
-// outlives it.
+// parent DIR holds the segment "x" in DIR within an Update, and starts a child
+// that outlives it.
 func parent(args []string) error {
 	s, err := segment.Open("x", codec.String(), &segment.Options{Dir: args[0]})
 	if err != nil {
@@ -76,7 +75,7 @@ func parent(args []string) error {
 	}
 	return s.Update(func(*string) error {
 		child := proctest.Command("orphan")
-		child.Stdin, child.Stdout = os.Stdin, os.Stdout // which end with the test
+		child.Stdin, child.Stdout = os.Stdin, os.Stdout // they end with the test
 		if err := child.Start(); err != nil {
 			return err
 		}
@@ -84,7 +83,7 @@ func parent(args []string) error {
 	})
 }
 
-// orphan lives until its input ends.
+// orphan runs until its input ends.
 func orphan([]string) error {
 	fmt.Println("started")
 	for proctest.Stdin.Scan() {
@@ -92,7 +91,7 @@ func orphan([]string) error {
 	return nil
 }
 
-// The children of a process do not keep its handles alive when it is killed.
+// The children of a killed process do not keep its handles alive.
 func TestOrphan(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, "x", codec.String(), o)

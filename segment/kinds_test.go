@@ -20,10 +20,10 @@ import (
 	"github.com/sharedseg/sharedseg/sync"
 )
 
-// An error means what it says: a mistake of the caller's is fs.ErrInvalid, and
-// ErrCorrupt is what no correct peer writes.
+// A mistake of the caller returns an error matching fs.ErrInvalid. ErrCorrupt
+// is for states that no correct peer writes.
 
-// kinds are all ways to open the name NAME.
+// kinds returns all ways to open a name.
 func kinds(name string, o *segment.Options) map[string]func() error {
 	return map[string]func() error{
 		"Open":       func() error { return closed(segment.Open(name, codec.String(), o)) },
@@ -40,7 +40,8 @@ func kinds(name string, o *segment.Options) map[string]func() error {
 	}
 }
 
-// TestOpaque reads and stores values of a type that is known by its ID only.
+// TestOpaque reads and stores values of a type of which only the codec ID is
+// known.
 func TestOpaque(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[point](), nil)
@@ -70,7 +71,7 @@ func TestOpaque(t *testing.T) {
 	want(t, err, fs.ErrInvalid)
 }
 
-// closed closes what was opened, if it was.
+// closed closes h if it was opened. It returns the error of either.
 func closed[H interface{ Close() error }](h H, err error) error {
 	if err == nil {
 		return h.Close()
@@ -89,7 +90,7 @@ func opens[T any](name string, size int, c codec.Codec[T], o *segment.Options) m
 	}
 }
 
-// sizedCodec is a codec of a given ID whose values have a given size.
+// sizedCodec is a codec with a given ID and a given size of values.
 type sizedCodec struct {
 	codec.Codec[[]byte]
 	id   string
@@ -99,7 +100,7 @@ type sizedCodec struct {
 func (c sizedCodec) ID() string { return c.id }
 func (c sizedCodec) Size() int  { return c.size }
 
-// What no segment can be made with is refused before there is a file.
+// Invalid parameters are refused before a file is created.
 func TestInvalid(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	invalid := func(what string, err error, texts ...string) {
@@ -110,7 +111,7 @@ func TestInvalid(t *testing.T) {
 		}
 		for _, text := range texts {
 			if !strings.Contains(err.Error(), text) {
-				t.Errorf("%s: %q does not say %q", what, err, text)
+				t.Errorf("%s: %q does not contain %q", what, err, text)
 			}
 		}
 	}
@@ -122,7 +123,7 @@ func TestInvalid(t *testing.T) {
 	}
 	tooLong := strings.Repeat("x", 1<<20+1)
 	for how, err := range opens("x", 8, codec.Codec[[]byte](sizedCodec{codec.Bytes(), tooLong, 8}), o) {
-		if how != "OpenBare" { // which keeps no ID
+		if how != "OpenBare" { // it keeps no ID
 			invalid(how+" with a long ID", err, "1048577", "1048576")
 		}
 	}
@@ -151,12 +152,12 @@ func TestInvalid(t *testing.T) {
 		invalid(fmt.Sprintf("Sweep of %.10q", dir), err, "Options.Dir")
 	}
 	if entries, err := os.ReadDir(o.Dir); len(entries) != 0 || err != nil {
-		t.Errorf("%v is left, %v", entries, err)
+		t.Errorf("left: %v, %v", entries, err)
 	}
 }
 
-// A struct may have thousands of fields, as those that are generated do, and
-// each adds to the ID of its codec.
+// A struct can have thousands of fields, for example if it is generated, and
+// each is part of the codec ID.
 func TestManyFields(t *testing.T) {
 	c := sizedCodec{codec.Bytes(), "fixed/le:" + strings.Repeat("é", (1<<20-9)/2), 32}
 	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true}
@@ -182,8 +183,8 @@ func TestManyFields(t *testing.T) {
 	}
 }
 
-// A value of another shape is no damage: a program of another version stored
-// it.
+// A value of another shape is not corruption: a program of another version
+// stored it.
 func TestValueOfAnotherShape(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	old := open(t, "x", codec.JSON[map[string]int](), o)
@@ -203,7 +204,7 @@ func TestValueOfAnotherShape(t *testing.T) {
 		v, err := h.Load()
 		undecodable("Load of a "+what, err)
 		if v != nil {
-			t.Errorf("with the error comes %q", v)
+			t.Errorf("the value beside the error is %q", v)
 		}
 		_, err = h.LoadInto(&v)
 		undecodable("LoadInto of a "+what, err)
@@ -229,7 +230,7 @@ func TestValueOfAnotherShape(t *testing.T) {
 	undecodable("Load of a Bare", err)
 }
 
-// A codec of one's own need not wrap ErrMalformed.
+// A codec of a caller need not wrap ErrMalformed.
 func TestForeignDecodeError(t *testing.T) {
 	s := open(t, "x", codec.Codec[string](erring{}), &segment.Options{Dir: proctest.TempDir(t)})
 	must(t, s.Store("x"))
@@ -238,7 +239,7 @@ func TestForeignDecodeError(t *testing.T) {
 	want(t, err, errErring)
 }
 
-var errErring = errors.New("of the codec's own")
+var errErring = errors.New("an error of the codec")
 
 type erring struct{}
 
@@ -246,8 +247,7 @@ func (erring) ID() string                                { return "erring" }
 func (erring) Append(b []byte, v string) ([]byte, error) { return append(b, v...), nil }
 func (erring) Decode([]byte, *string) error              { return errErring }
 
-// The error about an older version of a type says what can be done, and both
-// ways work.
+// The error about an older version of a type names two remedies, and both work.
 func TestOlderType(t *testing.T) {
 	type oldType struct{ A, B uint32 }
 	type newType struct {
@@ -261,7 +261,7 @@ func TestOlderType(t *testing.T) {
 	want(t, err, sharedseg.ErrIncompatible)
 	for _, text := range []string{"open it as the old type and copy", "sharedseg.Remove", "oldType", "newType", "C uint64@8"} {
 		if err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("%v does not say %q", err, text)
+			t.Errorf("%v does not contain %q", err, text)
 		}
 	}
 	v, err := old.Load()
@@ -275,7 +275,7 @@ func TestOlderType(t *testing.T) {
 	}
 }
 
-// What is not there has one text, whether it never was or its users died.
+// A missing segment has one error, whether it never existed or its users died.
 func TestAbsent(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s, err := segment.Open("x", codec.String(), o)
@@ -294,7 +294,7 @@ func TestAbsent(t *testing.T) {
 				continue
 			case "Stat":
 				if name == "stale" {
-					continue // it describes what is left
+					continue // it describes what the dead left
 				}
 			}
 			if err := do(); !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), text) {
@@ -310,8 +310,8 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// giant makes the file of a persistent segment with more bytes than a process
-// of 32 bits can address. It has holes in place of memory.
+// giant creates the file of a persistent segment that is larger than the
+// address space of a 32-bit process. The file is sparse.
 func giant(t *testing.T, path string) *layout.Geometry {
 	t.Helper()
 	g := &layout.Geometry{
@@ -331,7 +331,8 @@ func giant(t *testing.T, path string) *layout.Geometry {
 	return g
 }
 
-// A segment that this process cannot address is whole, and others use it.
+// A segment that is too large for the address space of this process is intact,
+// and others can use it.
 func TestTooLargeToAddress(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	g := giant(t, filepath.Join(o.Dir, "giant"))
@@ -347,10 +348,10 @@ func TestTooLargeToAddress(t *testing.T) {
 		}
 	}
 	if found != 1 {
-		t.Errorf("List has %d", found)
+		t.Errorf("List has the segment %d times", found)
 	}
 	if strconv.IntSize == 64 {
-		return // this process has enough, but the test machine's memory need not
+		return // 64 bits are enough, but the memory of the machine need not be
 	}
 	for _, how := range []string{"Open", "Attach", "OpenReader"} {
 		err := map[string]error{

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The limits of a process, which each role sets for its own. They differ
-// between systems, the handling does not.
+// Each role sets a limit of its process. Limits differ between systems, but the
+// code that handles them does not.
 
 func init() {
 	roles["few files"] = fewFiles
@@ -27,10 +27,10 @@ func init() {
 	roles["addresses for four"] = addressesForFour
 }
 
-// complaints is what is wrong with the errors of a role, and with its segments.
+// complaints collects the failures of a role that uses segments.
 type complaints struct{ proctest.Complaints }
 
-// loads checks what a Load returned.
+// loads checks the results of a Load.
 func (c *complaints) loads(v string, err error) {
 	if v != "value" || err != nil {
 		c.Add("load = %q, %w", v, err)
@@ -41,7 +41,8 @@ func limitTo(resource int, n uint64) error {
 	return unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n})
 }
 
-// limitAddresses leaves this process n bytes of addresses more than it uses.
+// limitAddresses limits the address space of this process to n bytes more than
+// it uses.
 func limitAddresses(n uint64) error {
 	used, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -62,7 +63,7 @@ func (c *complaints) goesOn(s *segment.Segment[string]) {
 	c.Check("wait", err, context.DeadlineExceeded)
 }
 
-// fewFiles opens segments in DIR until it may open no more files.
+// fewFiles DIR opens segments in DIR until the limit of open files is reached.
 func fewFiles(args []string) error {
 	var c complaints
 	o := &segment.Options{Dir: args[0], Persist: true}
@@ -70,7 +71,7 @@ func fewFiles(args []string) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(time.Nanosecond) // Go takes descriptors for its first timer, and ends a process that has none left
+	time.Sleep(time.Nanosecond) // the Go runtime needs descriptors for its first timer, and exits if there are none
 	before, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func fewFiles(args []string) error {
 	c.Check("Sweep", err, unix.EMFILE, "RLIMIT_NOFILE")
 	c.goesOn(s)
 	c.Check("Close", s.Close(), nil)
-	c.Check("Open after that", closed(segment.Open("new", codec.String(), &segment.Options{Dir: args[0]})), nil)
+	c.Check("Open after a Close", closed(segment.Open("new", codec.String(), &segment.Options{Dir: args[0]})), nil)
 	for _, s := range segs {
 		c.Check("Close", s.Close(), nil)
 	}
@@ -105,16 +106,16 @@ func fewFiles(args []string) error {
 	return c.Err()
 }
 
-// Each handle takes a descriptor. A process that has none left gets an error
-// for each way to open, and keeps what it has.
+// Each handle needs a descriptor. Without one, every way to open fails with an
+// error, and open handles go on.
 func TestFileLimit(t *testing.T) {
 	dir := proctest.TempDir(t)
 	open(t, "other", codec.String(), &segment.Options{Dir: dir})
 	proctest.Start(t, "few files", dir).Wait()
 }
 
-// shortFiles opens what there is in DIR, and creates more, while it may write
-// no file of two pages.
+// shortFiles DIR opens and creates segments in DIR while it may not write files
+// of two pages.
 func shortFiles(args []string) error {
 	var c complaints
 	if err := limitTo(unix.RLIMIT_FSIZE, 4096); err != nil {
@@ -136,17 +137,18 @@ func shortFiles(args []string) error {
 	return c.Err()
 }
 
-// A limit of the length of files is an error, not a signal.
+// The limit of the file size leads to an error, not to a signal.
 func TestFileSizeLimit(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	dir := proctest.TempDir(t)
 	open(t, "there", codec.String(), &segment.Options{Dir: dir})
 	proctest.Start(t, "short files", dir).Wait()
 }
 
-// fewAddresses opens what is larger than the addresses that are left to it.
+// fewAddresses DIR opens segments in DIR that are larger than the address space
+// that is left.
 func fewAddresses(args []string) error {
 	var c complaints
 	s, err := segment.Open("small", codec.String(), &segment.Options{Dir: args[0]})
@@ -174,10 +176,11 @@ func fewAddresses(args []string) error {
 	return c.Err()
 }
 
-// A mapping for which there is no room is an error, and nobody else's trouble.
+// A mapping that does not fit into the address space fails with an error, and
+// does not affect others.
 func TestAddressLimit(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	dir := proctest.TempDir(t)
 	large := open(t, "large", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 64 << 20, Slots: 2})
@@ -190,8 +193,8 @@ func TestAddressLimit(t *testing.T) {
 	}
 }
 
-// addressesForFour opens and closes large segments, one after the other. Four
-// of them fit, and args[1] KiB.
+// addressesForFour DIR KIB opens and closes large segments in DIR, one after
+// the other. The address space has room for four of them and KIB.
 func addressesForFour(args []string) error {
 	more, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
@@ -212,19 +215,19 @@ func addressesForFour(args []string) error {
 	return nil
 }
 
-// Closed handles give their addresses back to those who need them, before so
-// few are left that the garbage collector cannot work.
+// The addresses of closed handles are reused before so few are left that the
+// garbage collector cannot work.
 func TestAddressSpace(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	for more := 0; more < 2048; more += 256 {
 		proctest.Start(t, "addresses for four", proctest.TempDir(t), strconv.Itoa(more)).Wait()
 	}
 }
 
-// The member table has room for 1024 handles that write, and for any number of
-// Readers besides.
+// The member table has room for 1024 writable handles. The number of Readers is
+// not limited.
 func TestTooManyHandles(t *testing.T) {
 	const members = 1024
 	proctest.AllowFiles(t, members+200)
@@ -256,7 +259,7 @@ func TestTooManyHandles(t *testing.T) {
 	}
 }
 
-// A file system may have room for no more files, rather than for no more bytes.
+// A file system can run out of inodes.
 func TestNoFilesLeft(t *testing.T) {
 	dir := proctest.Mount(t, "tmpfs", "nr_inodes=3")
 	o := &segment.Options{Dir: dir}

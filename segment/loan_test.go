@@ -21,7 +21,8 @@ func loan[T any](t *testing.T, s *segment.Segment[T]) *segment.Loan[T] {
 	return l
 }
 
-// What a Loan publishes is the current version, and what it discards never was.
+// A published Loan becomes the current version. A discarded one leaves no
+// trace.
 func TestLoan(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), &segment.Options{Capacity: 100, Slots: 2})
@@ -67,7 +68,7 @@ func TestLoan(t *testing.T) {
 	want(t, err, context.Canceled)
 }
 
-// A codec of one size takes no other.
+// A codec with values of one size accepts no other size.
 func TestLoanFixed(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[point](), nil)
 	l := loan(t, s)
@@ -82,7 +83,7 @@ func TestLoanFixed(t *testing.T) {
 	}
 }
 
-// A watcher is woken by what a Loan publishes.
+// Publish wakes a watcher.
 func TestLoanWakes(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), nil)
@@ -95,11 +96,11 @@ func TestLoanWakes(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	v, err := loan(t, s).Publish(0)
 	if got := <-seen; got != v || err != nil {
-		t.Errorf("Publish = %d, %v; the watcher sees %d", v, err, got)
+		t.Errorf("Publish = %d, %v; the watcher got %d", v, err, got)
 	}
 }
 
-// lender NAME opens a Loan, scribbles on it, and waits to be killed.
+// lender NAME opens a Loan, writes into it and waits to be killed.
 func lender(args []string) error {
 	s, err := segment.Attach(args[0], codec.Bytes(), nil)
 	if err != nil {
@@ -115,7 +116,7 @@ func lender(args []string) error {
 	return nil
 }
 
-// A process that is killed with a Loan leaves the old value, and the next Loan
+// When a process is killed with a Loan, the old value stays, and the next Loan
 // works.
 func TestLoanKilled(t *testing.T) {
 	name := proctest.Name(t)
@@ -142,7 +143,7 @@ func TestLoanKilled(t *testing.T) {
 	}
 }
 
-// A Loan from within an Update would wait for itself.
+// A Loan within an Update would wait for itself.
 func TestLoanWithinUpdate(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
 	err := s.Update(func(v *uint64) error {
@@ -156,7 +157,7 @@ func TestLoanWithinUpdate(t *testing.T) {
 	}
 }
 
-// Close discards a Loan that is open, and waits for nothing.
+// Close discards an open Loan, and does not wait.
 func TestCloseWithLoan(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Bytes(), nil)

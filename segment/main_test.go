@@ -13,7 +13,7 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// roles are the parts that tests play in processes of their own.
+// roles are the parts of tests that run in processes of their own.
 var roles = map[string]func([]string) error{
 	"filler": filler, "borrower": borrower, "dropper": dropper, "lender": lender, "numberer": numberer,
 	"block writer": blockWriter,
@@ -28,15 +28,15 @@ var roles = map[string]func([]string) error{
 
 func TestMain(m *testing.M) { proctest.Main(m, roles) }
 
-// open opens a segment of the test's own and closes it at the test's end.
+// open opens a segment and closes it when the test ends.
 func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options) *segment.Segment[T] {
 	t.Helper()
 	s, err := segment.Open(name, c, o)
 	must(t, err)
 	t.Cleanup(func() {
 		if s.Created() {
-			// Otherwise Close would leave the file. Of a file that the test has
-			// spoiled, nothing is known.
+			// Otherwise Close leaves the file. The test may have spoiled the
+			// file.
 			gone(t, name, o, 1, sharedseg.ErrCorrupt, sharedseg.ErrIncompatible, fs.ErrPermission)
 		}
 		if err := s.Close(); err != nil {
@@ -46,9 +46,9 @@ func open[T any](t testing.TB, name string, c codec.Codec[T], o *segment.Options
 	return s
 }
 
-// gone waits until a segment has no more than so many writable handles, and no
-// Reader. It fails the test if Stat fails, except if there is no segment, or for
-// one of the allowed reasons.
+// gone waits until a segment has at most so many writable handles, and no
+// Reader. Any error of Stat fails the test, except fs.ErrNotExist and those
+// allowed.
 func gone(t testing.TB, name string, o *segment.Options, writers int, allowed ...error) {
 	t.Helper()
 	proctest.Gone(t, func() bool {
@@ -71,7 +71,7 @@ var (
 	patient, during = proctest.Patient, proctest.During
 )
 
-// readable is a Reader or a Segment.
+// readable is a Segment or a Reader.
 type readable[T any] interface {
 	Load() (T, error)
 	LoadContext(context.Context) (T, error)

@@ -19,15 +19,15 @@ import (
 
 func init() { roles["churner"] = churner }
 
-// churner opens and closes NAME in DIR all the time, with an encoding that
-// changes, until its input ends.
+// churner NAME DIR opens and closes the segment NAME in DIR again and again,
+// with a changing capacity, until the test says something.
 func churner(args []string) error {
 	n := 0
 	return proctest.Repeat(func() error {
 		n++
 		s, err := segment.Open(args[0], codec.Bytes(), &segment.Options{Dir: args[1], Capacity: n % 3 << 20})
 		if errors.Is(err, sharedseg.ErrIncompatible) {
-			return nil // another has just created it
+			return nil // the other churner has just created it
 		}
 		if err != nil {
 			return err
@@ -36,8 +36,9 @@ func churner(args []string) error {
 	})
 }
 
-// A segment that comes and goes is there or is not, but it is never called
-// corrupt, or another's file, or left behind by processes that died.
+// A segment that is opened and closed all the time exists or does not. It is
+// never reported as corrupt, as the file of another user, or as left by dead
+// processes.
 func TestStatBesideOpenAndClose(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	procs := proctest.StartGroup(t, 2, "churner", "x", o.Dir)
@@ -71,13 +72,14 @@ func TestStatBesideOpenAndClose(t *testing.T) {
 	}
 	wg.Wait()
 	procs.StopRepeating()
-	t.Logf("%d looks, of which %d found it", looks, found)
+	t.Logf("%d of %d calls of Stat found it", found, looks)
 }
 
-// What List costs follows the handles that are open, not those that could be.
+// The cost of List depends on the number of open handles, not on the possible
+// number.
 func TestListMany(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows has a kernel object for each place of a handle, and no question for all of them")
+		t.Skip("Windows has a kernel object for each member slot, and no query for all of them")
 	}
 	n := 400
 	proctest.AllowFiles(t, n+100)
@@ -103,16 +105,16 @@ func TestListMany(t *testing.T) {
 			listed++
 		}
 		if listed != n {
-			t.Fatalf("%d of %d are listed", listed, n)
+			t.Fatalf("List has %d of %d segments", listed, n)
 		}
 		took := time.Since(start)
-		t.Logf("to list them takes %v, to read the files %v", took, plain)
+		t.Logf("listing takes %v, reading the files %v", took, plain)
 		if try == 0 {
 			reading, listing = plain, took
 		}
 		reading, listing = min(reading, plain), min(listing, took)
 	}
-	if listing > 8*reading { // as long, if each holder is asked after; 25 times, if each place is
-		t.Errorf("to list %d segments takes %v, to read their files %v", n, listing, reading)
+	if listing > 8*reading { // about 1 if List asks about each open handle; 25 if it asks about each member slot
+		t.Errorf("listing %d segments takes %v, reading their files %v", n, listing, reading)
 	}
 }

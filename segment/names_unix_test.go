@@ -23,12 +23,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a name may lead to, and what may become of it: nothing any more,
-// another's file, one that may not be written.
+// Names that lead to nothing, to the file of another user, or to a file that
+// may not be written.
 
-// Those whose file lost its name, to another or to none, go on among
-// themselves; those who open the name then have another segment; and neither
-// takes the other's name away in the end.
+// When the file of a segment is unlinked or renamed, its handles go on among
+// themselves. Later opens of the name get a new segment. Neither side removes
+// the file of the other.
 func TestUnlinkedUnderLiveHandles(t *testing.T) {
 	for what, take := range map[string]func(path string) error{
 		"unlinked": os.Remove,
@@ -46,11 +46,11 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			defer bare.Close()
 			must(t, errors.Join(a.Store("old"), take(path), take(filepath.Join(o.Dir, "bare"))))
 			if _, err := segment.Attach("x", codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
-				t.Error("attach to a name that leads nowhere: ", err)
+				t.Error("Attach to an unlinked name: ", err)
 			}
 			fresh := open(t, "x", codec.String(), o)
 			if err := fresh.Store("new"); err != nil || !fresh.Created() {
-				t.Error("the next to open it did not begin anew: ", err)
+				t.Error("the next Open did not create a segment: ", err)
 			}
 			freshBare, err := segment.OpenBare("bare", 64, codec.UTF16(), o)
 			must(t, err)
@@ -67,19 +67,19 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 				close(news)
 			}()
 			if v := <-news; v != "old" {
-				t.Errorf("the reader sees %q", v)
+				t.Errorf("the Reader loads %q", v)
 			}
 			if err := b.Store("older"); err != nil {
 				t.Error(err)
 			}
 			if v := <-news; v != "older" {
-				t.Errorf("the reader sees %q", v)
+				t.Errorf("the Reader loads %q", v)
 			}
 			if v, err := a.Load(); v != "older" || err != nil {
-				t.Errorf("Load of the old one = %q, %v", v, err)
+				t.Errorf("Load of the old segment = %q, %v", v, err)
 			}
 			if v, err := bare.Load(); v != "old" || err != nil {
-				t.Errorf("Load of the old bare one = %q, %v", v, err)
+				t.Errorf("Load of the old bare mapping = %q, %v", v, err)
 			}
 			for _, h := range []interface{ Close() error }{a, b, r, bare} {
 				if err := h.Close(); err != nil {
@@ -89,14 +89,14 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			<-news
 			late, err := segment.Attach("x", codec.String(), o)
 			if err != nil {
-				t.Fatal("the old handles took the new one's name: ", err)
+				t.Fatal("the old handles removed the new segment: ", err)
 			}
 			defer late.Close()
 			if v, err := late.Load(); v != "new" || err != nil {
-				t.Errorf("Load of the new one = %q, %v", v, err)
+				t.Errorf("Load of the new segment = %q, %v", v, err)
 			}
 			if v, err := freshBare.Load(); v != "new" || err != nil {
-				t.Errorf("Load of the new bare one = %q, %v", v, err)
+				t.Errorf("Load of the new bare mapping = %q, %v", v, err)
 			}
 			if removed, err := sharedseg.Sweep(o.Place()); err != nil || what == "moved" && !slices.Equal(removed, []string{"x.moved"}) {
 				t.Errorf("Sweep = %v, %v", removed, err)
@@ -105,12 +105,12 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 	}
 }
 
-// plants are what another user may have put in the place of a name, and what
-// becomes of those who use the name.
+// plants are files that another user can put at a name, and what opening the
+// name returns.
 var plants = map[string]struct {
 	is   error
 	text string
-	stat error // for root, who may look at it
+	stat error // for root, which may inspect it
 }{
 	"empty":     {fs.ErrPermission, "belongs to user", fs.ErrNotExist},
 	"text":      {fs.ErrPermission, "belongs to user", sharedseg.ErrIncompatible},
@@ -122,15 +122,14 @@ var plants = map[string]struct {
 	"trap-link": {sharedseg.ErrIncompatible, "symbolic link", sharedseg.ErrIncompatible},
 	"directory": {sharedseg.ErrIncompatible, " is ", sharedseg.ErrIncompatible},
 	"fifo":      {sharedseg.ErrIncompatible, "not a regular file", sharedseg.ErrIncompatible},
-	// A hard link is another's way to have one's own file used for what it is
-	// not.
+	// A hard link makes the file of another user look like a segment.
 	"hard-link":  {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
 	"empty-link": {sharedseg.ErrIncompatible, "several names", sharedseg.ErrIncompatible},
 }
 
-// plant puts the plants of a user into a directory in which nobody removes the
-// files of others. A segment that persists is "trap", one that its users left
-// when they died is "left".
+// plant creates the plants of a user in a directory in which no other user can
+// remove them. "trap" is a segment that persists, "left" is one whose users
+// died.
 func plant(t *testing.T, user int) (dir string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -139,7 +138,7 @@ func plant(t *testing.T, user int) (dir string) {
 	dir = proctest.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	write := func(name, content string) error {
-		return errors.Join(os.WriteFile(in(name), []byte(content), 0o666), os.Chmod(in(name), 0o666)) // whatever the umask
+		return errors.Join(os.WriteFile(in(name), []byte(content), 0o666), os.Chmod(in(name), 0o666)) // because of the umask
 	}
 	open(t, "trap", codec.String(), &segment.Options{Dir: dir, Persist: true}).Close()
 	dies := proctest.Start(t, "holder", "left", "lost", dir)
@@ -174,7 +173,7 @@ func plant(t *testing.T, user int) (dir string) {
 	return dir
 }
 
-// state is what all files of a directory are.
+// state returns the metadata of all files of a directory.
 func state(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	all := map[string]string{}
@@ -189,9 +188,9 @@ func state(dir string) (map[string]string, error) {
 	return all, err
 }
 
-// In a directory that everyone may write, as /dev/shm is, what another user has
-// put in the place of a name is neither used nor changed, whatever it is, and
-// holds nobody up. Root may look at it, and sweeps what the dead have left.
+// In a directory that all users may write to, such as /dev/shm, a file that
+// another user put at a name is neither used nor changed, and delays no call.
+// Root may inspect it, and sweeps what dead processes left.
 func TestPlantedByAnother(t *testing.T) {
 	dir := plant(t, proctest.Nobody)
 	o := &segment.Options{Dir: dir}
@@ -238,7 +237,7 @@ func TestPlantedByAnother(t *testing.T) {
 
 func init() { roles["victim"] = victim }
 
-// victim uses the names in DIR, whose files belong to another user.
+// victim DIR uses the names in DIR, whose files belong to another user.
 func victim(args []string) error {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
@@ -261,7 +260,8 @@ func victim(args []string) error {
 		c.Add("Sweep: it removes %v", removed)
 	}
 
-	// With a Mode it may open what others left, but not remove it, and says so.
+	// With a Mode it may open what others left, but may not remove it, and
+	// reports that.
 	removed, e = sharedseg.Sweep(&sharedseg.Place{Dir: dir, Mode: 0o666})
 	c.Check("Sweep with Mode", e, fs.ErrPermission, "sweep left: ", "sweep mark: ", "only the owner of the file")
 	if removed != nil {
@@ -276,7 +276,7 @@ func victim(args []string) error {
 	return c.Err()
 }
 
-// The same for a user who is not root.
+// The same for a user other than root.
 func TestPlantedByRoot(t *testing.T) {
 	dir := plant(t, 0)
 	cmd := proctest.Command("victim", dir)
@@ -289,8 +289,8 @@ func TestPlantedByRoot(t *testing.T) {
 	}
 }
 
-// What is no segment and no lock is not removed as one, and the other way
-// round.
+// Remove does not remove a file that is not a segment or a lock. RemoveBare
+// does not remove a segment.
 func TestRemoveForeign(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	path := filepath.Join(o.Dir, "notes")
@@ -317,8 +317,8 @@ func TestRemoveForeign(t *testing.T) {
 	want(t, segment.RemoveBare(".notes", nil), fs.ErrInvalid)
 }
 
-// clerk tries what a user may do with files and directories in DIR that
-// permissions keep it from writing.
+// clerk DIR tries what a user may do with files and directories in DIR that it
+// may not write to.
 func clerk(args []string) error {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
@@ -349,7 +349,7 @@ func clerk(args []string) error {
 	v, e := r.Load()
 	c.Check("load", e, nil)
 	if v != "value" {
-		c.Add("the reader loads %q", v)
+		c.Add("the Reader loads %q", v)
 	}
 	soon, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
@@ -390,8 +390,8 @@ func TestReadOnlyFile(t *testing.T) {
 	p.Wait()
 }
 
-// asNobody starts a role that owns DIR, its first argument, as a user whom
-// permissions count for: another one, if this is root.
+// asNobody starts a role that owns DIR, its first argument. If this user is
+// root, which permissions do not restrict, the role runs as another user.
 func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
 	t.Helper()
 	cmd := proctest.Command(role, append([]string{dir}, args...)...)
@@ -402,7 +402,7 @@ func asNobody(t *testing.T, role, dir string, args ...string) *proctest.Proc {
 	return proctest.StartCmd(t, cmd)
 }
 
-// A place that is no directory.
+// The directory is a file, or does not exist.
 func TestNoDirectory(t *testing.T) {
 	dir := proctest.TempDir(t)
 	file := filepath.Join(dir, "file")

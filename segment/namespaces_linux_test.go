@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes that see different process IDs, clocks and file systems, as in
+// Processes with different process IDs, clocks and file systems, as in
 // containers.
 
 func init() {
@@ -29,9 +29,9 @@ func init() {
 	roles["sweeper"] = sweeper
 }
 
-// contained stays in an Update of the segment "x" in DIR, with the mutex "m"
-// locked, until its input says something; then it waits for a version of "x"
-// after that of the Update, and says its value.
+// contained DIR stays in an Update of the segment "x" in DIR, with the mutex
+// "m" locked, until the test says something. Then it waits for a version of "x"
+// after that of the Update, and writes its value.
 func contained(args []string) error {
 	o := &segment.Options{Dir: args[0]}
 	s, err := segment.Open("x", codec.String(), o)
@@ -74,9 +74,10 @@ func contained(args []string) error {
 	return nil
 }
 
-// share makes the processes that start starts share a segment and a mutex with
-// this one: each is missed when it is killed, is not while it lives, and takes
-// part in the end.
+// share tests processes, started by start, that share a segment and a mutex
+// with this one. Their death is noticed, they are not taken for dead while they
+// live, and in the end one of them waits for a version. They report pid, if it
+// is not empty.
 func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
@@ -90,14 +91,14 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 		p := start(dir)
 		line := p.Line()
 		if !strings.HasSuffix(line, " holds both") || pid != "" && line != pid+" holds both" {
-			t.Fatalf("it says %q", line)
+			t.Fatalf("the process wrote %q", line)
 		}
 		return p
 	}
 	for range 3 {
 		p := begin()
 		soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		want(t, s.StoreContext(soon, "robbed"), context.DeadlineExceeded)
+		want(t, s.StoreContext(soon, "taken from a live owner"), context.DeadlineExceeded)
 		want(t, m.Lock(soon), context.DeadlineExceeded)
 		cancel()
 		if info, err := sharedseg.Stat("x", o.Place()); info.Writers != 2 || err != nil {
@@ -112,12 +113,13 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 		must(t, s.StoreContext(ctx, "old"))
 	}
 
-	// One that is killed while another of its kind waits for what it holds.
+	// One process is killed while another of its namespace kind waits for its
+	// locks.
 	dies, lives := begin(), start(dir)
 	time.Sleep(10 * time.Millisecond)
 	dies.Kill()
 	if line := lives.Line(); !strings.HasSuffix(line, " holds both") {
-		t.Fatalf("it says %q", line)
+		t.Fatalf("the process wrote %q", line)
 	}
 	after := s.Version()
 	lives.Say("go on")
@@ -133,7 +135,7 @@ func share(t *testing.T, pid string, start func(dir string) *proctest.Proc) {
 	lives.Wait()
 }
 
-// Processes of different PID namespaces, all of which think they are process 1,
+// Processes in different PID namespaces, each of which is process 1 in its own,
 // tell each other apart, and the dead from the living.
 func TestPIDNamespaces(t *testing.T) {
 	share(t, "1", func(dir string) *proctest.Proc {
@@ -141,8 +143,8 @@ func TestPIDNamespaces(t *testing.T) {
 	})
 }
 
-// No clock's reading is shared: those whose monotonic clocks are weeks apart
-// work together.
+// Processes do not exchange clock readings: they work together even if their
+// monotonic clocks are weeks apart.
 func TestTimeNamespaces(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the program would have to start the emulator")
@@ -150,11 +152,11 @@ func TestTimeNamespaces(t *testing.T) {
 	share(t, "", func(dir string) *proctest.Proc { return proctest.StartAhead(t, "3000000", "contained", dir) })
 }
 
-// privateMounts keeps what this process mounts from all others.
+// privateMounts hides the mounts of this process from all others.
 func privateMounts() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }
 
-// mounting starts a role that mounts, in a mount namespace of its own. It says
-// "mounted" when it could.
+// mounting starts a role that mounts file systems, in a mount namespace of its
+// own. The role writes "mounted" if that succeeded.
 func mounting(t *testing.T, role string, args ...string) {
 	t.Helper()
 	p := proctest.StartIn(t, syscall.CLONE_NEWNS, role, args...)
@@ -164,7 +166,7 @@ func mounting(t *testing.T, role string, args ...string) {
 	p.Wait()
 }
 
-// readOnlyMount works in DIR after it has made that read-only.
+// readOnlyMount DIR makes DIR read-only and works in it.
 func readOnlyMount(args []string) error {
 	dir := args[0]
 	o := &segment.Options{Dir: dir}
@@ -214,7 +216,7 @@ func readOnlyMount(args []string) error {
 
 func TestReadOnlyMount(t *testing.T) { mounting(t, "read-only mount", proctest.TempDir(t)) }
 
-// noSharedMemory works where there is no /dev/shm.
+// noSharedMemory works without a /dev/shm.
 func noSharedMemory([]string) error {
 	dir := mapping.Path(&mapping.Place{Name: "x"})
 	if !strings.HasPrefix(dir, "/dev/shm/") {
@@ -245,8 +247,9 @@ func noSharedMemory([]string) error {
 
 func TestNoSharedMemory(t *testing.T) { mounting(t, "no shared memory") }
 
-// sweeper creates a name in a shared memory of its own, where a segment was
-// left, and another that persists. It works in DIR before.
+// sweeper DIR SWEEP creates a name in a shared memory of its own, which
+// contains a segment that dead users left and one that persists. It prepares
+// them in DIR.
 func sweeper(args []string) error {
 	dir, sweeps := args[0], args[1]
 	if path := mapping.Path(&mapping.Place{Name: "x"}); path != "/dev/shm/x" {
@@ -266,8 +269,7 @@ func sweeper(args []string) error {
 	}
 	fmt.Println("mounted")
 	var c complaints
-	// plant copies the file of a segment that is open to where nobody has it
-	// open.
+	// plant copies the file of an open segment to where no process has it open.
 	plant := func(name string, o *segment.Options) {
 		s, err := segment.Create(name, codec.String(), o)
 		c.Check("Create in DIR", err, nil)
@@ -282,7 +284,7 @@ func sweeper(args []string) error {
 		_, err := os.Stat("/dev/shm/" + name)
 		return err == nil
 	}
-	// stays waits for the time that a sweep has, to see that there is none.
+	// stays waits as long as a sweep may take, and expects none.
 	stays := func(when string) {
 		for start := time.Now(); time.Since(start) < 200*time.Millisecond; time.Sleep(10 * time.Millisecond) {
 			if !there("left") {
@@ -293,10 +295,10 @@ func sweeper(args []string) error {
 	}
 	c.Check("Attach", closed(segment.Attach("kept", codec.String(), nil)), nil)
 	c.Check("OpenReader", closed(segment.OpenReader("kept", codec.String(), nil)), nil)
-	stays("by those who only attached, or created in a directory")
+	stays("after Attach and OpenReader")
 	c.Check("Create", closed(segment.Create("new", codec.String(), nil)), nil)
 	if sweeps == "off" {
-		stays("although it is turned off")
+		stays("although sweeping is off")
 	} else {
 		for start := time.Now(); there("left"); time.Sleep(time.Millisecond) {
 			if time.Since(start) > proctest.Patience {
@@ -306,12 +308,12 @@ func sweeper(args []string) error {
 		}
 	}
 	if !there("kept") || there("new") {
-		c.Check("what persists, what was closed", fmt.Errorf("are there: %v, %v", there("kept"), there("new")), nil)
+		c.Check("the persistent and the closed segment", fmt.Errorf("exist: %v, %v", there("kept"), there("new")), nil)
 	}
 	return c.Err()
 }
 
-// The first name that a process creates in the shared memory has it sweep that,
+// When a process creates its first name in the shared memory, it sweeps that,
 // unless the environment says otherwise.
 func TestSweepInBackground(t *testing.T) {
 	for _, sweeps := range []string{"", "off"} {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resident is how much of its mappings of a file this process has present, in
-// bytes.
+// resident returns how many bytes of its mappings of a file this process has in
+// memory.
 func resident(t *testing.T, path string) int {
 	t.Helper()
 	maps, err := os.ReadFile("/proc/self/smaps")
@@ -32,16 +32,16 @@ func resident(t *testing.T, path string) int {
 	return sum
 }
 
-// With Populate, and only with it, all pages are there before the first Load or
-// Store.
+// With Populate, and only with it, all pages are in memory before the first
+// Load or Store.
 func TestPopulate(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the emulator's maps are not the program's")
+		t.Skip("the mappings listed are those of the emulator")
 	}
 	if page, err := unix.Mmap(-1, 0, 1, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON); err != nil {
 		t.Fatal(err)
 	} else if err := errors.Join(unix.Madvise(page, unix.MADV_POPULATE_READ), unix.Munmap(page)); err != nil {
-		t.Skip("this kernel, before Linux 5.14 perhaps, populates nothing:", err)
+		t.Skip("this kernel, perhaps older than Linux 5.14, does not populate:", err)
 	}
 	const capacity = 4 << 20
 	for _, populate := range []bool{false, true} {
@@ -49,7 +49,7 @@ func TestPopulate(t *testing.T) {
 		check := func(what, path string) {
 			t.Helper()
 			if got, all := resident(t, path), segment.DefaultSlots*capacity; populate != (got >= all) {
-				t.Errorf("%s, Populate %v: %d of %d bytes are present", what, populate, got, all)
+				t.Errorf("%s, Populate %v: %d of %d bytes are in memory", what, populate, got, all)
 			}
 		}
 		s := open(t, "x", codec.Bytes(), o)

@@ -23,8 +23,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A block is a value whose halves tell whether it is torn: every word is the
-// same number.
+// A block is a value that shows whether it is torn: all its words are the same
+// number.
 const blockWords = 32 << 10 / 8
 
 type block [blockWords]uint64
@@ -44,7 +44,8 @@ func (b *block) check() (uint64, error) {
 	return b[0], nil
 }
 
-// blockWriter stores blocks NAME FIRST, and says which it has stored.
+// blockWriter NAME FIRST stores blocks from number FIRST on, and writes the
+// number of each that it has stored.
 func blockWriter(args []string) error {
 	n, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
@@ -64,7 +65,7 @@ func blockWriter(args []string) error {
 	}
 }
 
-// blockReader loads blocks from NAME, with a Reader, until its input ends.
+// blockReader NAME loads blocks with a Reader until the test says something.
 func blockReader(args []string) error {
 	r, err := segment.OpenReader(args[0], codec.Fixed[block](), nil)
 	if err != nil {
@@ -119,20 +120,20 @@ func TestKilledWriter(t *testing.T) {
 		got, err := b.check()
 		must(t, err)
 		if got < acked {
-			t.Fatalf("version %d was published, and the value is %d", acked, got)
+			t.Fatalf("version %d was published, but the value is %d", acked, got)
 		}
 		last = got + 1
 		b.fill(last)
 		ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
 		if err := s.StoreContext(ctx, b); err != nil {
-			t.Fatal("a store after the kill:", err)
+			t.Fatal("a Store after the kill:", err)
 		}
 		cancel()
 	}
 	reader.StopRepeating()
 }
 
-// counter adds 1 to NAME, COUNT times.
+// counter NAME COUNT adds 1 to the segment NAME, COUNT times.
 func counter(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -172,8 +173,9 @@ func TestUpdatesOfSeveralProcesses(t *testing.T) {
 	}
 }
 
-// opener opens PREFIX.0 to PREFIX.COUNT-1 and says which it initialised, as a
-// line of 0 and 1.
+// opener PREFIX COUNT opens the segments PREFIX.ROUND.0 to
+// PREFIX.ROUND.COUNT-1, and writes which of them it created, as a line of 0 and
+// 1.
 func opener(args []string) error {
 	n, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -192,7 +194,7 @@ func opener(args []string) error {
 			created[i] = '0'
 			if s.Created() {
 				created[i] = '1'
-				// The others must not have seen the segment before it was
+				// The others must neither have seen the segment before it was
 				// ready, nor wipe it now.
 				if err := s.Store(int64(i)); err != nil {
 					return err
@@ -245,8 +247,8 @@ func TestOpenRace(t *testing.T) {
 	ps.Wait()
 }
 
-// holder opens NAME in DIR, stores TEXT, and holds the segment until its input
-// ends.
+// holder NAME TEXT DIR opens the segment NAME in DIR, stores TEXT, and holds
+// the segment until the test says something.
 func holder(args []string) error {
 	s, err := segment.Open(args[0], codec.String(), &segment.Options{Dir: args[2]})
 	if err != nil {
@@ -265,14 +267,14 @@ func TestLastHandleFrees(t *testing.T) {
 	name := proctest.Name(t)
 	a := open(t, name, codec.String(), nil)
 	if !a.Created() {
-		t.Error("the first to open it did not create it")
+		t.Error("the first Open did not create the segment")
 	}
 	p := proctest.Start(t, "holder", name, "from a child", "")
 	p.Expect("holding false")
 	a.Close()
 	b, err := segment.Attach(name, codec.String(), nil)
 	if err != nil {
-		t.Fatal("while one process holds it:", err)
+		t.Fatal("while another process holds it:", err)
 	}
 	if v, err := b.Load(); v != "from a child" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
@@ -283,15 +285,15 @@ func TestLastHandleFrees(t *testing.T) {
 	}
 	b.Close()
 	if _, err := segment.Attach(name, codec.String(), nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("attach after the last close:", err)
+		t.Error("Attach after the last Close:", err)
 	}
 	if _, err := sharedseg.Stat(name, nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("stat after the last close:", err)
+		t.Error("Stat after the last Close:", err)
 	}
 }
 
 // Whatever else a process does with a segment that it has open, others see that
-// it is in use.
+// the segment is in use.
 func TestInUse(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	s := open(t, "x", codec.String(), o)
@@ -345,7 +347,7 @@ func TestInUse(t *testing.T) {
 	}
 }
 
-// is is nil for the error that is wanted.
+// is returns nil if err matches target.
 func is(err, target error) error {
 	if errors.Is(err, target) {
 		return nil
@@ -356,7 +358,7 @@ func is(err, target error) error {
 func TestKilledOnlyUser(t *testing.T) {
 	name, o := proctest.Name(t), new(segment.Options)
 	if runtime.GOOS != "windows" {
-		o.Dir = proctest.TempDir(t) // where nobody sweeps
+		o.Dir = proctest.TempDir(t) // which no other process sweeps
 	}
 	open(t, proctest.Name(t), codec.String(), o)
 	p := proctest.Start(t, "holder", name, "lost", o.Dir)
@@ -370,11 +372,11 @@ func TestKilledOnlyUser(t *testing.T) {
 		t.Errorf("Stat = %+v, %v; want one that is not live", info, err)
 	}
 	if _, err := segment.Attach(name, codec.String(), o); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("attach to what a dead process left:", err)
+		t.Error("Attach to what a dead process left:", err)
 	}
 	s := open(t, name, codec.String(), o)
 	if !s.Created() {
-		t.Error("the next to open it did not begin anew")
+		t.Error("the next Open did not create a segment")
 	}
 	if v, err := s.Load(); v != "" || err != nil || s.Version() != 0 {
 		t.Errorf("Load = %q, %v, version %d; want the zero value", v, err, s.Version())
@@ -402,7 +404,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// What processes that were killed left of names that are used once goes when
+// What killed processes left of names that are used once is removed when
 // another process creates a name.
 func TestLeftByWorkers(t *testing.T) {
 	var names []string
@@ -432,8 +434,8 @@ func TestLeftByWorkers(t *testing.T) {
 		return n
 	}
 	for tries := 0; left() > 0; tries++ {
-		if tries == 10 { // a sweep has a tenth of a second, and this machine may be busy
-			t.Fatalf("of what %d workers left, %d are there after %d processes", len(names), left(), tries)
+		if tries == 10 { // a sweep may take a tenth of a second, and this machine can be busy
+			t.Fatalf("%d workers left their segments, %d of which exist after %d processes", len(names), left(), tries)
 		}
 		cmd := proctest.Command("holder", proctest.Name(t), "next", "")
 		cmd.Env = append(cmd.Env, "SHAREDSEG_SWEEP=")
@@ -446,8 +448,8 @@ func TestLeftByWorkers(t *testing.T) {
 	}
 }
 
-// stuckUpdater updates NAME and stays within the Update until its input says
-// so.
+// stuckUpdater NAME stays within an Update of the segment NAME until the test
+// says something.
 func stuckUpdater(args []string) error {
 	s, err := segment.Open(args[0], codec.String(), nil)
 	if err != nil {
@@ -469,13 +471,13 @@ func TestOwnerThatDoesNotMove(t *testing.T) {
 	p := proctest.Start(t, "updater", name)
 	p.Expect("updating")
 
-	// Readers do not wait for it, writers do until their context ends, and
-	// nobody robs it.
+	// Readers do not wait for it, writers wait until their contexts end, and
+	// the lock is not taken from it.
 	if v, err := s.Load(); v != "old" || err != nil {
 		t.Errorf("Load = %q, %v", v, err)
 	}
 	ctx := during(t, 100*time.Millisecond)
-	want(t, s.StoreContext(ctx, "robbed"), context.DeadlineExceeded)
+	want(t, s.StoreContext(ctx, "taken from a live owner"), context.DeadlineExceeded)
 	want(t, s.UpdateContext(ctx, func(*string) error { return nil }), context.DeadlineExceeded)
 
 	p.Say("go on")
@@ -504,7 +506,7 @@ func TestKilledUpdater(t *testing.T) {
 	}
 }
 
-// watcher watches NAME, with a Reader, and says each value.
+// watcher NAME watches the segment NAME with a Reader, and writes each value.
 func watcher(args []string) error {
 	r, err := segment.OpenReader(args[0], codec.String(), nil)
 	if err != nil {
@@ -529,7 +531,8 @@ func TestWatchInAnotherProcess(t *testing.T) {
 	must(t, s.Store("first"))
 	p := proctest.Start(t, "watcher", name)
 	p.Expect("first")
-	// Each is said before the next is stored, so none is left out.
+	// The watcher writes each value before the next is stored, so it misses
+	// none.
 	for i := range 1000 {
 		v := strconv.Itoa(i)
 		must(t, s.Store(v))
@@ -540,8 +543,8 @@ func TestWatchInAnotherProcess(t *testing.T) {
 	p.Wait()
 }
 
-// A watcher that dies must not make every later Store wake it: the flag that it
-// set is cleared by the next.
+// A watcher that dies must not make every later Store wake it: the next Store
+// clears the flag.
 func TestKilledWatcher(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.String(), nil)
@@ -559,9 +562,9 @@ func TestKilledWatcher(t *testing.T) {
 	p.Wait()
 }
 
-// stranger scribbles on the segment NAME at random, with seed SEED, until it is
-// killed. It leaves the mutex and the member table alone: who can write those
-// can withhold the lock, and that is what contexts are for.
+// stranger NAME SEED overwrites random bytes of the segment NAME until it is
+// killed. It spares the mutex and the member table: a peer that writes those
+// can withhold the lock, and contexts end the waits for it.
 func stranger(args []string) error {
 	seed, err := strconv.ParseUint(args[1], 10, 64)
 	if err != nil {
@@ -615,8 +618,8 @@ func TestScribblingPeer(t *testing.T) {
 	}
 }
 
-// scribbleOn loads and stores while a peer writes nonsense, and expects no more
-// than errors; and once it is gone, that a Store makes everything well.
+// scribbleOn loads and stores while a peer overwrites the segment, and expects
+// errors at worst. When the peer is gone, a Store repairs everything.
 func scribbleOn(t *testing.T, name string, load func(context.Context) error, store func() error) {
 	t.Helper()
 	p := proctest.Start(t, "stranger", name, "1")

@@ -18,8 +18,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// A context that is done from the beginning ends a call, even if it would have
-// to wait for nothing.
+// A context that is done from the beginning ends a call, even if the call would
+// not have to wait.
 func TestDoneContext(t *testing.T) {
 	t.Run("Fixed", func(t *testing.T) { doneContext(t, codec.Fixed[uint64](), nil) })
 	t.Run("LockReads", func(t *testing.T) { doneContext(t, codec.Fixed[uint64](), &segment.Options{LockReads: true}) })
@@ -56,7 +56,7 @@ func doneContext(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 	}
 }
 
-// meddler is a codec whose methods run a function of the test's.
+// meddler is a codec whose methods call functions of the test.
 type meddler struct{ append, decode func() }
 
 func (*meddler) ID() string { return "test/meddler" }
@@ -76,16 +76,16 @@ func (m *meddler) Decode(b []byte, v *uint64) error {
 	return err
 }
 
-// knowsGoroutines skips a test on machines where the library cannot tell which
-// goroutine calls.
+// knowsGoroutines skips a test on machines that do not tell which goroutine
+// calls.
 func knowsGoroutines(t *testing.T) {
 	t.Helper()
 	if goroutine.ID() == 0 {
-		t.Skip("which goroutine calls is not known on this machine")
+		t.Skip("this machine does not tell which goroutine calls")
 	}
 }
 
-// A call that would wait for its own goroutine returns ErrReentrant, at once,
+// A call that would wait for its own goroutine returns ErrReentrant at once,
 // and the Update in which it was made goes on.
 func TestReentrantCalls(t *testing.T) {
 	knowsGoroutines(t)
@@ -98,7 +98,7 @@ func TestReentrantCalls(t *testing.T) {
 	}
 }
 
-// reentrant makes all calls that need the lock, from where the caller has it.
+// reentrant makes all calls that need the lock while the caller holds it.
 func reentrant(t *testing.T, s *segment.Segment[uint64], lockReads bool) {
 	t.Helper()
 	never := func(*uint64) error { t.Error("Update ran within another"); return nil }
@@ -129,9 +129,8 @@ func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 	name := proctest.Name(t)
 	s, err := segment.Open(name, c, o)
 	must(t, err)
-	proctest.Within(t, "the call", func() {
-		// Deep in fn, after its stack has moved, and in a deferred call of
-		// fn's.
+	proctest.Within(t, "the test", func() {
+		// Deep in fn, after its stack has moved, and in a deferred call.
 		var deep func(n int) byte
 		deep = func(n int) byte {
 			var frame [1 << 10]byte
@@ -152,7 +151,7 @@ func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 		}); err != nil {
 			t.Error(err)
 		}
-		// What fn makes of such an error is its own affair.
+		// fn may ignore such an error.
 		err := s.Update(func(v *uint64) error { *v = 2; return s.Store(*v) })
 		want(t, err, sharedseg.ErrReentrant)
 		if v, err := s.Load(); v != 1 || err != nil || s.Version() != 1 {
@@ -183,12 +182,12 @@ func reentrantCalls(t *testing.T, c codec.Codec[uint64], o *segment.Options) {
 	}
 }
 
-// The methods of a codec run with the lock held as well.
+// The methods of a codec run with the lock held, too.
 func reentrantCodec(t *testing.T, o *segment.Options) {
 	c := new(meddler)
 	s, err := segment.Open(proctest.Name(t), c, o)
 	must(t, err)
-	proctest.Within(t, "the call", func() {
+	proctest.Within(t, "the test", func() {
 		if err := s.Store(1); err != nil {
 			t.Error(err)
 		}
@@ -231,7 +230,7 @@ func TestBareClosedByCodec(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		proctest.Within(t, "the call", func() {
+		proctest.Within(t, "the test", func() {
 			if err := b.Store(1); err != nil {
 				t.Error(err)
 			}
@@ -248,14 +247,13 @@ func TestBareClosedByCodec(t *testing.T) {
 	}
 }
 
-// What waits for another goroutine is not mistaken for a reentrant call: it
-// waits, and goes on.
+// A call that waits for another goroutine is not taken for a reentrant call.
 func TestNotReentrant(t *testing.T) {
 	a := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
 	b := open(t, proctest.Name(t), codec.Fixed[uint64](), nil)
-	proctest.Within(t, "the call", func() {
-		// The goroutine is within an Update of a, and b is being updated by
-		// another.
+	proctest.Within(t, "the test", func() {
+		// The goroutine is within an Update of a, while another goroutine
+		// updates b.
 		within, goOn, done := make(chan bool), make(chan bool), make(chan error, 2)
 		go func() {
 			done <- b.Update(func(v *uint64) error { close(within); <-goOn; *v = 1; return nil })
@@ -273,7 +271,7 @@ func TestNotReentrant(t *testing.T) {
 			t.Errorf("Load = %d, %v; want 3", v, err)
 		}
 
-		// Another goroutine, not waited for, stores when the Update is done.
+		// Another goroutine stores when the Update is done.
 		if err := a.Update(func(v *uint64) error {
 			go func() { done <- a.Store(7) }()
 			time.Sleep(20 * time.Millisecond)
@@ -287,8 +285,8 @@ func TestNotReentrant(t *testing.T) {
 	})
 }
 
-// A wait that cannot end by itself ends with its context, and the error says
-// who has the lock.
+// A wait that would never end ends with its context, and the error names the
+// holder of the lock.
 func TestWaitsThatContextsEnd(t *testing.T) {
 	for _, lockReads := range []bool{false, true} {
 		t.Run(fmt.Sprint("LockReads=", lockReads), func(t *testing.T) {
@@ -301,7 +299,7 @@ func TestWaitsThatContextsEnd(t *testing.T) {
 				ctx := func() context.Context { return during(t, 20*time.Millisecond) }
 				errs := map[string]error{
 					"StoreContext":  h.StoreContext(ctx(), "no"),
-					"UpdateContext": h.UpdateContext(ctx(), func(*string) error { t.Error("it ran"); return nil }),
+					"UpdateContext": h.UpdateContext(ctx(), func(*string) error { t.Error("the function ran"); return nil }),
 				}
 				if lockReads {
 					_, errs["LoadContext"] = h.LoadContext(ctx())
@@ -313,7 +311,7 @@ func TestWaitsThatContextsEnd(t *testing.T) {
 					}
 				}
 			}
-			proctest.Within(t, "the call", func() {
+			proctest.Within(t, "the test", func() {
 				if err := s.Update(func(*string) error {
 					done := make(chan bool)
 					go func() { // fn waits for it

@@ -31,9 +31,9 @@ type flags struct {
 	N  int32
 }
 
-// conform is what holds for every codec, guard and kind of handle: the zero
-// value before the first Store, each stored value loaded whole by all handles,
-// versions counted, Update as one step that an error or a panic undoes.
+// conform checks what holds for every codec, guard and kind of handle. The zero
+// value comes before the first Store. All handles load each stored value whole.
+// Versions are counted. Update is one step, which an error or a panic undoes.
 func conform[T any](t *testing.T, c codec.Codec[T], values ...T) {
 	for _, o := range []segment.Options{
 		{},
@@ -152,8 +152,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// The texts are for the person who reads them: each must say what is there,
-// what was asked for, or what to do.
+// The texts of errors are for people: each must tell what exists, what was
+// asked for, or what to do.
 func TestRefusals(t *testing.T) {
 	dir := proctest.TempDir(t)
 	o := &segment.Options{Dir: dir}
@@ -243,16 +243,16 @@ func TestRefusals(t *testing.T) {
 		}
 		for _, text := range c.text {
 			if !strings.Contains(err.Error(), text) {
-				t.Errorf("%s: %q does not say %q", c.what, err, text)
+				t.Errorf("%s: %q does not contain %q", c.what, err, text)
 			}
 		}
 	}
 	if v, err := text.Load(); v != "kept" || err != nil {
-		t.Errorf("after all that Load = %q, %v", v, err)
+		t.Errorf("after all refusals Load = %q, %v", v, err)
 	}
 	for name := range map[string]bool{"foreign": true, "zeros": true} {
 		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != map[string]string{"foreign": "this is not a segment", "zeros": string(make([]byte, 8192))}[name] {
-			t.Errorf("%s was changed: %v", name, err)
+			t.Errorf("%s changed: %v", name, err)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "x")); !errors.Is(err, fs.ErrNotExist) {
@@ -280,7 +280,7 @@ func TestPersist(t *testing.T) {
 		t.Errorf("Load = %q, %v, version %d, created %v", v, err, s.Version(), s.Created())
 	}
 	if _, err := segment.Create(name, codec.String(), o); !errors.Is(err, fs.ErrExist) {
-		t.Error("create over one that persists:", err)
+		t.Error("Create of a persistent segment:", err)
 	}
 	if err := sharedseg.Remove(name, o.Place()); runtime.GOOS == "windows" {
 		want(t, err, errors.ErrUnsupported)
@@ -293,7 +293,7 @@ func TestPersist(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	// Who has it open goes on; the name is free.
+	// Open handles go on, and the name is free.
 	if err := s.Store("still mine"); err != nil {
 		t.Error(err)
 	}
@@ -303,7 +303,7 @@ func TestPersist(t *testing.T) {
 	}
 	s.Close()
 	if _, err := sharedseg.Stat(name, nil); err != nil {
-		t.Error("closing the removed segment took the new one's name:", err)
+		t.Error("closing the removed segment removed the new one:", err)
 	}
 }
 
@@ -369,7 +369,7 @@ func TestClosed(t *testing.T) {
 	}
 	var e *sharedseg.Error
 	if !errors.As(err, &e) || e.Op != "wait" || e.Name == "" {
-		t.Errorf("%#v is no *sharedseg.Error with its Op and Name", err)
+		t.Errorf("%#v is not a *sharedseg.Error with this Op and Name", err)
 	}
 }
 
@@ -397,8 +397,8 @@ func TestWait(t *testing.T) {
 	must(t, <-ended)
 }
 
-// A thousand watchers through one handle all see the last value, over any
-// number that they miss.
+// A thousand watchers through one handle all see the last value, however many
+// they miss.
 func TestManyWatchers(t *testing.T) {
 	s := open(t, proctest.Name(t), codec.Fixed[int](), nil)
 	const last = 100
@@ -427,7 +427,7 @@ func TestManyWatchers(t *testing.T) {
 	wg.Wait()
 }
 
-// A codec that keeps to the interface but not to the habits of the others.
+// awkward is a codec that implements the interface in unusual ways.
 type awkward struct{}
 
 func (awkward) ID() string { return "test/awkward" }

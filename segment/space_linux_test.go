@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory is asked for before it is taken.
+// Memory is checked before it is reserved.
 
 func init() {
 	roles["greedy"] = greedy
@@ -28,8 +28,8 @@ func init() {
 	roles["few mappings"] = fewMappings
 }
 
-// peak watches how much of a file system is in use, and returns the most that
-// it saw, in bytes, at the end.
+// peak returns the highest number of bytes that it saw in use in a file system
+// while do ran.
 func peak(t *testing.T, dir string, do func()) int64 {
 	t.Helper()
 	var most atomic.Int64
@@ -55,7 +55,8 @@ func peak(t *testing.T, dir string, do func()) int64 {
 	return most.Load()
 }
 
-// noSpace wants ErrNoSpace with all texts.
+// noSpace fails the test unless err matches ErrNoSpace and its text contains
+// all texts.
 func noSpace(t *testing.T, what string, err error, texts ...string) {
 	t.Helper()
 	if !errors.Is(err, sharedseg.ErrNoSpace) {
@@ -64,13 +65,14 @@ func noSpace(t *testing.T, what string, err error, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("%s: %q does not say %q", what, err, text)
+			t.Errorf("%s: %q does not contain %q", what, err, text)
 		}
 	}
 }
 
-// What a file system has no room for takes none of it, not even for a moment in
-// which others have none: they may use memory that they have not reserved.
+// An Open that does not fit into the file system takes none of its space, not
+// even for a moment: other processes could fault on memory that they have not
+// reserved.
 func TestNoRoom(t *testing.T) {
 	dir := proctest.Mount(t, "tmpfs", "size=192m")
 	capacity, figure := 256<<20, "it needs 768.0 MiB; "
@@ -83,8 +85,8 @@ func TestNoRoom(t *testing.T) {
 		"Open":   func() error { return closed(segment.Open("x", codec.Bytes(), huge)) },
 		"Create": func() error { return closed(segment.Create("x", codec.Bytes(), huge)) },
 		"Open where users died": func() error {
-			// What Open finds is stale: nobody has it open, and it does not
-			// persist.
+			// Open finds a stale segment: no process has it open, and it does
+			// not persist.
 			s := open(t, "y", codec.Bytes(), &segment.Options{Dir: dir})
 			image, err := os.ReadFile(filepath.Join(dir, "y"))
 			if err == nil {
@@ -97,7 +99,7 @@ func TestNoRoom(t *testing.T) {
 	} {
 		var err error
 		if most := peak(t, dir, func() { err = try() }); most > 4<<20 {
-			t.Errorf("%s used %d bytes on its way", what, most)
+			t.Errorf("%s used %d bytes for a moment", what, most)
 		}
 		noSpace(t, what, err, "is free in "+dir, "is kept for others", "Options.Capacity", "Options.Dir")
 		if what != "OpenBare" {
@@ -108,23 +110,23 @@ func TestNoRoom(t *testing.T) {
 			os.Remove(filepath.Join(dir, "x"))
 		}
 	}
-	// An empty file is a peer's, who is about to give it a size.
+	// An empty file belongs to a peer that is about to set its size.
 	must(t, os.WriteFile(filepath.Join(dir, "x"), nil, 0o600))
 	noSpace(t, "OpenBare of an empty file", closed(segment.OpenBare("x", capacity, codec.Bytes(), huge)))
 	if info, err := os.Lstat(filepath.Join(dir, "x")); err != nil || info.Size() != 0 {
-		t.Errorf("the peer's file: %v, %v", info, err)
+		t.Errorf("the file of the peer: %v, %v", info, err)
 	}
 }
 
-// greedy opens in DIR what the machine has no memory for. Should it be taken
-// all the same, a limit ends that.
+// greedy DIR opens more in DIR than the machine has memory for. A limit ends it
+// should it get the memory.
 func greedy(args []string) error {
 	var c complaints
 	if err := limitTo(unix.RLIMIT_FSIZE, 8<<20); err != nil {
 		return err
 	}
 	if strconv.IntSize == 32 {
-		return nil // it cannot even ask for more than there is
+		return nil // it cannot address more than there is
 	}
 	capacity := 1 << 30
 	capacity <<= 20
@@ -133,23 +135,24 @@ func greedy(args []string) error {
 	err = closed(segment.OpenBare("x", capacity, codec.Bytes(), &segment.Options{Dir: args[0]}))
 	c.Check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 1.0 PiB; ", "of memory is available", "a directory on a disk")
 	if entries, err := os.ReadDir(args[0]); len(entries) != 0 || err != nil {
-		c.Add("%v is left, %w", entries, err)
+		c.Add("left: %v, %w", entries, err)
 	}
 	return c.Err()
 }
 
-// A file system in memory may have no limit, but the machine has one.
+// A file system in memory can be unlimited, but the memory of the machine is
+// limited.
 func TestNoMemory(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	for kind, options := range map[string]string{"tmpfs": "size=0", "ramfs": ""} {
 		t.Run(kind, func(t *testing.T) { proctest.Start(t, "greedy", proctest.Mount(t, kind, options)).Wait() })
 	}
 }
 
-// memoryGroup makes a memory control group of 64 MiB that has another, without
-// a limit, below it. It returns the latter's directory.
+// memoryGroup creates a memory control group of 64 MiB, and a group below it
+// without a limit. It returns the directory of the latter.
 func memoryGroup(t *testing.T) string {
 	t.Helper()
 	for _, version := range []struct{ root, limit string }{
@@ -164,17 +167,18 @@ func memoryGroup(t *testing.T) string {
 		if os.WriteFile(filepath.Join(outer, version.limit), []byte("67108864"), 0) != nil {
 			continue
 		}
-		os.WriteFile(filepath.Join(outer, "cgroup.subtree_control"), []byte("+memory"), 0) // of version 2
+		os.WriteFile(filepath.Join(outer, "cgroup.subtree_control"), []byte("+memory"), 0) // for version 2
 		inner := filepath.Join(outer, "inner")
 		must(t, os.Mkdir(inner, 0o755))
 		t.Cleanup(func() { os.Remove(inner) })
 		return inner
 	}
-	t.Skip("this user may not make a memory control group below /sys/fs/cgroup, or the controller is not there")
+	t.Skip("this user may not create a memory control group below /sys/fs/cgroup, or the controller is missing")
 	return ""
 }
 
-// grouped opens segments in DIR as a process of the GROUP.
+// grouped DIR GROUP opens segments in DIR as a process of the control group
+// GROUP.
 func grouped(args []string) error {
 	var c complaints
 	dir, group := args[0], args[1]
@@ -187,10 +191,10 @@ func grouped(args []string) error {
 	err = closed(segment.OpenBare("x", 120<<20, codec.Bytes(), &segment.Options{Dir: dir}))
 	c.Check("OpenBare", err, sharedseg.ErrNoSpace, "it needs 120.0 MiB; ", filepath.Dir(group))
 	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
-		c.Add("%v is left, %w", entries, err)
+		c.Add("left: %v, %w", entries, err)
 	}
 	s, err := segment.Open("x", codec.Bytes(), &segment.Options{Dir: dir, Capacity: 4 << 20})
-	c.Check("Open of what fits", err, nil)
+	c.Check("Open of a segment that fits", err, nil)
 	if err == nil {
 		c.Check("Store", s.Store(make([]byte, 4<<20)), nil)
 		c.Check("Close", s.Close(), nil)
@@ -198,17 +202,17 @@ func grouped(args []string) error {
 	return c.Err()
 }
 
-// A process that needs more memory than its control group may use is killed. So
-// it does not take it.
+// A process that needs more memory than its control group allows is killed. So
+// Open does not take it.
 func TestMemoryGroup(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the emulator's own memory would count")
+		t.Skip("the memory of the emulator would count")
 	}
 	dir := proctest.Mount(t, "tmpfs", "size=512m")
 	proctest.Start(t, "grouped", dir, memoryGroup(t)).Wait()
 }
 
-// A file system of huge pages has neither write nor files of other lengths.
+// A file system of huge pages supports neither write nor other file sizes.
 func TestHugePages(t *testing.T) {
 	o := &segment.Options{Dir: proctest.Mount(t, "hugetlbfs", "")}
 	for what, err := range map[string]error{
@@ -222,13 +226,13 @@ func TestHugePages(t *testing.T) {
 		}
 	}
 	if entries, err := os.ReadDir(o.Dir); len(entries) != 0 || err != nil {
-		t.Errorf("%v is left, %v", entries, err)
+		t.Errorf("left: %v, %v", entries, err)
 	}
 }
 
 const maxMappings = 1 << 17
 
-// fewMappings opens what there is in DIR when it has no mappings left, or two.
+// fewMappings DIR opens what DIR contains with no mappings left, and with two.
 func fewMappings(args []string) error {
 	o := &segment.Options{Dir: args[0]}
 	s, err := segment.Open("x", codec.String(), o)
@@ -237,9 +241,9 @@ func fewMappings(args []string) error {
 	}
 	var c complaints
 	c.goesOn(s)
-	// A Go process ends that has no mapping left for its heap or for what
-	// describes it. So it gets what the test needs first, in objects of all
-	// sizes, and nothing is collected from then on.
+	// A Go process exits if it has no mapping left for its heap or for the
+	// description of the heap. So the runtime first gets what the test needs,
+	// in objects of all sizes, and does not collect garbage from then on.
 	for range 4 {
 		var spare []any
 		for size := 8; size <= 32<<10; size += max(8, size/8) {
@@ -251,7 +255,7 @@ func fewMappings(args []string) error {
 		runtime.GC()
 	}
 	debug.SetGCPercent(-1)
-	// Neighbours of different protection are mappings of their own.
+	// Neighbours with different protection are separate mappings.
 	filler := make([][]byte, 0, maxMappings)
 	for i := 0; i < maxMappings; i++ {
 		b, err := unix.Mmap(-1, 0, os.Getpagesize(), []int{unix.PROT_NONE, unix.PROT_READ}[i%2], unix.MAP_PRIVATE|unix.MAP_ANON)
@@ -270,7 +274,7 @@ func fewMappings(args []string) error {
 	for kind, name := range map[string]string{"Open": "x", "OpenReader": "x", "OpenBare": "bare", "OpenMutex": "mutex"} {
 		c.Check(kind+", with none left", kinds(name, o)[kind](), unix.ENOMEM, texts...)
 	}
-	release(2) // its wait page makes a Reader's mapping three
+	release(2) // a Reader needs three, because of the wait page
 	c.Check("OpenReader, with two left", closed(segment.OpenReader("x", codec.String(), o)), unix.ENOMEM, texts...)
 	release(64)
 	c.Check("OpenReader, with mappings", closed(segment.OpenReader("x", codec.String(), o)), nil)
@@ -279,14 +283,14 @@ func fewMappings(args []string) error {
 	return c.Err()
 }
 
-// The number of a process's mappings is limited, too.
+// The number of mappings of a process is limited, too.
 func TestMappingsLimit(t *testing.T) {
 	if proctest.Emulated() {
-		t.Skip("the limit would be the emulator's")
+		t.Skip("the limit would apply to the emulator")
 	}
 	limit, err := os.ReadFile("/proc/sys/vm/max_map_count")
 	if n, e := strconv.Atoi(strings.TrimSpace(string(limit))); err != nil || e != nil || n >= maxMappings {
-		t.Skipf("the limit is not known, or too many to use up: %s, %v", limit, err)
+		t.Skipf("the limit is unknown or too high: %s, %v", limit, err)
 	}
 	proctest.Start(t, "few mappings", proctest.TempDir(t)).Wait()
 }

@@ -18,9 +18,8 @@ import (
 
 func init() { roles["visitors"] = visitors }
 
-// visitors opens and closes the segment NAME in DIR, as one that writes or as
-// one that reads, again and again, until its input says something. Then it says
-// how often it did.
+// visitors NAME DIR KIND opens and closes the segment NAME in DIR again and
+// again, for writing or, if KIND is "reads", for reading.
 func visitors(args []string) error {
 	o := &segment.Options{Dir: args[1], Mode: 0o644}
 	visit := func() error { return closed(segment.Open(args[0], codec.String(), o)) }
@@ -30,9 +29,9 @@ func visitors(args []string) error {
 	return proctest.Repeat(visit)
 }
 
-// Beside two streams of short-lived handles, of which those that read are
-// another user's that may not write, all get their turns, and so does a handle
-// that comes.
+// Two streams of short-lived handles open and close a segment. The readers are
+// another user, which may not write. All handles get their turns, and so does a
+// new handle.
 func TestTurns(t *testing.T) {
 	each := 24
 	if testing.Short() {
@@ -65,11 +64,11 @@ func TestTurns(t *testing.T) {
 	ps.StopRepeating()
 }
 
-// If all users of a name are stopped for longer than anybody waits, and then go
-// on, none of them fails, and nothing is left.
+// If all users of a name are stopped for longer than any of them waits, and
+// then continued, none of them fails, and nothing is left.
 func TestAllStopped(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes as long as Open waits for a process that is stopped")
+		t.Skip("it takes as long as Open waits for a stopped process")
 	}
 	t.Parallel() // it mostly waits
 	o := &segment.Options{Dir: proctest.TempDir(t)}

@@ -19,13 +19,13 @@ import (
 func init() { roles["watches many"] = watchesMany }
 
 const (
-	mostThreads = 64 // of a process, however many segments it watches
+	mostThreads = 64 // of a process that watches any number of segments
 	lastStored  = 3  // in each segment
 )
 
 // watchesMany BASE N opens N segments and watches each until it has the last
-// value. It says when all are open, when all have seen that, and watches on
-// until the test ends.
+// value. It writes a line when all are open, and another when all have that
+// value, and watches on until the test ends.
 func watchesMany(args []string) error {
 	debug.SetMaxThreads(mostThreads)
 	n, err := strconv.Atoi(args[1])
@@ -66,8 +66,9 @@ func watchesMany(args []string) error {
 	return nil
 }
 
-// However many segments a process watches, its threads are few, each watcher is
-// told of the last version, and while nothing happens hardly anything is done.
+// However many segments a process watches, it has few threads, each watcher
+// gets the last version, and the process is nearly idle while nothing is
+// stored.
 func TestWatchManySegments(t *testing.T) {
 	t.Parallel() // it mostly waits
 	n, rest := 2000, 2*time.Second
@@ -108,7 +109,7 @@ func TestWatchManySegments(t *testing.T) {
 		}
 	}
 	p.Expect("seen")
-	// A park grows to a second within two.
+	// Parks grow to a second within two seconds.
 	time.Sleep(rest/2 + time.Second)
 	before := cpu()
 	time.Sleep(rest)
@@ -118,7 +119,7 @@ func TestWatchManySegments(t *testing.T) {
 		t.Errorf("%d threads", got)
 	}
 	most := rest / 50
-	if park.Words() == 0 { // all are polled
+	if park.Words() == 0 { // all segments are polled
 		most = rest / 4
 	}
 	if used > most && !proctest.Emulated() {

@@ -13,8 +13,8 @@ import (
 	"github.com/sharedseg/sharedseg/segment"
 )
 
-// agedSegment returns the options of a segment "x" that persists, with as many
-// versions as the number says behind it.
+// agedSegment creates a persistent segment "x" that has as many versions as
+// version says, and returns its options.
 func agedSegment(t *testing.T, lockReads bool, slots int, version uint64) *segment.Options {
 	t.Helper()
 	o := &segment.Options{Dir: proctest.TempDir(t), Persist: true, LockReads: lockReads, Slots: slots}
@@ -25,9 +25,9 @@ func agedSegment(t *testing.T, lockReads bool, slots int, version uint64) *segme
 	return o
 }
 
-// Versions go on over the end of 32 bits, of which the futex sees the lower,
-// and of 63, which the division by the number of slots is made for; and
-// watchers miss none.
+// Versions continue beyond 32 bits, the lower of which the futex compares, and
+// beyond 63 bits, up to which a version is divided by the number of slots.
+// Watchers miss none.
 func TestVersionsGoOn(t *testing.T) {
 	for _, start := range []uint64{1<<32 - 3, 1<<33 - 3, 1<<63 - 3, 1<<64 - 8} {
 		for _, lockReads := range []bool{false, true} {
@@ -58,13 +58,13 @@ func TestVersionsGoOn(t *testing.T) {
 					for n := start + 1; n < start+7; n++ {
 						must(t, s.Store(cellOf(n)))
 						if v := <-seen; v != n {
-							t.Fatalf("the watcher sees %d instead of %d", v, n)
+							t.Fatalf("the watcher got %d, want %d", v, n)
 						}
 						for _, h := range []readable[cell]{s, other, r} {
 							var v cell
 							version, err := h.LoadInto(&v)
-							// From 2^63 on slots are counted anew, which may
-							// leave a version out.
+							// From 2^63 on the slots are counted from the
+							// beginning, which can skip a version.
 							skipped := n >= 1<<63 && version == n+1
 							if version != n && !skipped || v != cellOf(n) || err != nil {
 								t.Fatalf("LoadInto = %d, version %d, %v, want %d", v[0], version, err, n)
@@ -81,8 +81,8 @@ func TestVersionsGoOn(t *testing.T) {
 	}
 }
 
-// The last version of all is one that only a peer's nonsense leads to. The next
-// Stores begin anew with the lowest numbers.
+// Only a hostile peer leads to the last version. The next Stores continue with
+// the lowest numbers.
 func TestLastVersion(t *testing.T) {
 	for _, lockReads := range []bool{false, true} {
 		s := open(t, "x", codec.Fixed[cell](), agedSegment(t, lockReads, 3, math.MaxUint64))

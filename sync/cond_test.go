@@ -73,7 +73,7 @@ func condWaiter(args []string) error {
 	if err := p.m.Lock(context.Background()); err != nil {
 		return err
 	}
-	fmt.Println("waiting") // whoever locks the mutex after this finds it waiting
+	fmt.Println("waiting") // once the mutex can be locked again, it waits
 	if err := p.Wait(context.Background()); err != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func condWaiter(args []string) error {
 	return errors.Join(p.m.Unlock(), p.Close())
 }
 
-// locked returns when all waiters that have said so wait: they say it with the
-// mutex locked.
+// locked returns when all waiters that have announced it wait: they announce it
+// with the mutex locked.
 func locked(t *testing.T, p place) {
 	t.Helper()
 	must(t, p.m.Lock(patient(t)))

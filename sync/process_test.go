@@ -192,8 +192,8 @@ func churner(args []string) error {
 	}
 }
 
-// Wherever a process is killed, the others go on, and whoever locks the mutex
-// finds the numbers equal.
+// Wherever a process is killed, the others continue, and the next to lock the
+// mutex finds the numbers equal.
 func TestKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)

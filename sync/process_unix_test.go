@@ -13,7 +13,7 @@ import (
 )
 
 // A stopped owner is alive. The lock is not taken from it, contexts end the
-// waits for it, and it goes on when it is continued.
+// waits for it, and it still holds the lock when it is continued.
 func TestStoppedOwner(t *testing.T) {
 	name := proctest.Name(t)
 	m := open(t, name, &ipcsync.Options{Repair: func() error { t.Error("Repair runs"); return nil }})

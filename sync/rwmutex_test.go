@@ -116,7 +116,7 @@ func TestRWMutex(t *testing.T) {
 	must(t, a.Unlock())
 }
 
-// A waiting writer keeps new readers out. It goes on when the old readers have
+// A waiting writer keeps new readers out. It locks when the old readers have
 // unlocked, and the new readers follow it.
 func TestRWMutexWaits(t *testing.T) {
 	name := proctest.Name(t)
@@ -319,8 +319,8 @@ func TestRWMutexProcesses(t *testing.T) {
 	checkPair(t, path, procs*rounds)
 }
 
-// Wherever a process is killed, the others go on, and whoever locks the mutex
-// finds the numbers equal. Goroutines share a handle.
+// Wherever a process is killed, the others continue, and the next to lock the
+// mutex finds the numbers equal. Goroutines share a handle.
 func TestRWMutexKilledAnywhere(t *testing.T) {
 	name, path := proctest.Name(t), filepath.Join(proctest.TempDir(t), "pair")
 	p, err := openPair(path)
