@@ -68,7 +68,7 @@ func TestBarriersOfARM64(t *testing.T) {
 		return s
 	}
 	for _, c := range []struct{ what, functions, order string }{
-		{"a load-load barrier precedes the recheck", `(\.load|\.tryRead|\.ReadRetry)$`, `^(LDAR )?DMB \$9 LDAR `},
+		{"a load-load barrier precedes the recheck", `(\.load|\.tryRead|\.ReadRetry)$`, `^(STLR )?(LDAR )?DMB \$9 LDAR `}, // STLR: of LockReads
 		{"a store-store barrier follows the announcement", `(\.publish|\.WriteAnnounce|\.WriteBegin)$`, `STLR DMB \$10 `},
 	} {
 		found := false
