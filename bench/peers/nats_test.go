@@ -28,6 +28,9 @@ func startNATS(dir string) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: dir, MaxPayload: 8 << 20,
+		// The server disconnects clients that have more to read. The default is
+		// less than depth of the largest messages.
+		MaxPending: 256 << 20,
 	})
 	if err != nil {
 		return nil, err
