@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 var roles = map[string]func([]string) error{
 	"receiver": receiver,
 	"sender":   sender,
+	"dropper":  dropper,
 	"holder":   holder,
 	"stuck":    stuck,
 }
@@ -524,4 +526,58 @@ func TestRefused(t *testing.T) {
 	if must(t, err); info.Kind != sharedseg.KindQueue || info.Slots != 64 || info.Capacity != 8 {
 		t.Errorf("Stat = %+v", info)
 	}
+}
+
+// received returns the bytes of the first message, which a handle has received
+// that is unreachable by then.
+func received(name string) ([]byte, error) {
+	q, err := queue.Open(name, codec.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	d, err := q.Receive(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return d.Bytes(), nil
+}
+
+// A handle that becomes unreachable with a message is closed by the garbage
+// collector, and another handle gets the message. The bytes of the message are
+// never used for anything else. On Windows, where mapped memory cannot be
+// replaced, the handle keeps its message until its process ends.
+func TestDropped(t *testing.T) {
+	name := proctest.Name(t)
+	q := open(t, name, codec.String(), nil)
+	send(t, q, "value")
+	if runtime.GOOS == "windows" {
+		proctest.Start(t, "dropper", name).Wait()
+		must(t, receive(t, q, "value", 2).Done())
+		return
+	}
+	b, err := received(name)
+	must(t, err)
+	var d *queue.Delivery[string]
+	proctest.Eventually(t, "the message of the dropped handle is received", func() bool {
+		runtime.GC()
+		d, err = q.TryReceive()
+		must(t, err)
+		return d != nil
+	})
+	if v, err := d.Value(); v != "value" || d.Attempt() != 2 || err != nil {
+		t.Errorf("received %q, attempt %d, %v", v, d.Attempt(), err)
+	}
+	must(t, d.Done())
+	for range 10 {
+		send(t, open(t, proctest.Name(t), codec.String(), nil), "other")
+	}
+	if s := string(b); s != "value" && s != "\x00\x00\x00\x00\x00" { // a copy, or zeros
+		t.Errorf("the bytes of the message are %q", b)
+	}
+}
+
+// dropper drops a handle that has received a message, and ends.
+func dropper(args []string) error {
+	_, err := received(args[0])
+	return err
 }
