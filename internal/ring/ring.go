@@ -183,10 +183,10 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 	guess := !deep
 	for tries := 0; ; {
 		if t > tail {
-			if last := r.lookAtTail(); last == tail || last-head > r.depth {
+			// A slot after the last message may have the state of one that its
+			// sender has not sent yet, or never will.
+			if tail = r.lookAtTail(); t > tail || tail-head > r.depth {
 				break
-			} else {
-				tail = last
 			}
 		}
 		slot := r.slot(t)

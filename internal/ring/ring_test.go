@@ -246,6 +246,35 @@ func TestRandom(t *testing.T) {
 	}
 }
 
+// A message whose sender died before it moved the tail is not taken, even by a
+// receiver whose copy of the tail is old.
+func TestTakeUnsent(t *testing.T) {
+	mem, g := memory(t, 8)
+	all := members{live: map[uint32]bool{}}
+	a, b := all.open(0), all.open(1)
+	ra, rb := New(mem, g, a, all.alive, 1), New(mem, g, b, all.alive, 1)
+	for _, r := range []*Ring{rb, ra} {
+		ticket, slot, full, err := ra.Reserve()
+		if full || err != nil {
+			t.Fatal(full, err)
+		}
+		ra.Send(ticket, slot, 0)
+		if m, ok, err := r.Take(false); !ok || m.ticket != ticket || err != nil {
+			t.Fatalf("took %d, %v, %v; want %d", m.ticket, ok, err, ticket)
+		}
+	}
+	ticket, slot, full, err := ra.Reserve()
+	if full || err != nil {
+		t.Fatal(full, err)
+	}
+	slot.Post(layout.NewMessageState(ticket, 0, 0), 0)
+	for _, r := range []*Ring{rb, ra} {
+		if m, ok, err := r.Take(false); ok || err != nil {
+			t.Errorf("took %d, %v, which was not sent", m.ticket, err)
+		}
+	}
+}
+
 // Receivers take free messages in order, those that were returned first.
 func TestTakeOrder(t *testing.T) {
 	mem, g := memory(t, 8)
