@@ -47,7 +47,7 @@ func (h *holds) leave() error {
 // discard closes a handle that became unreachable without Close, and frees one
 // that was closed. It keeps memory that the user can still access.
 func (h *holds) discard() {
-	if h.n.Load() <= 1 {
+	if n := h.n.Load(); n == 0 || n == 1 && !h.member.Closed() {
 		h.member.Discard()
 	}
 }

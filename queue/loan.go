@@ -40,7 +40,7 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 			return nil, q.member.Verdict(err)
 		}
 		l, full := new(Loan[T]), false
-		err := q.member.Use(func() (err error) {
+		err := q.turn.Finish(func() (err error) {
 			l.ticket, l.slot, full, err = q.ring.Reserve()
 			if full || err != nil {
 				q.turn.Unlock()
@@ -57,6 +57,7 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 		if err == nil && l.q != nil {
 			return l, nil
 		}
+		l.Discard() // if the memory vanished meanwhile
 		if err = q.member.Verdict(err); err != nil {
 			return nil, err
 		}
@@ -130,7 +131,7 @@ func (l *Loan[T]) Discard() error {
 func (l *Loan[T]) end(send func()) error {
 	q := l.q
 	l.q = nil
-	err := q.member.Use(func() error {
+	err := q.turn.Finish(func() error {
 		if !q.turn.Reclaim(l.token) {
 			return fs.ErrClosed
 		}

@@ -305,7 +305,7 @@ func (q *Queue[T]) Shut() error {
 	if err := q.turn.Lock(context.Background(), errWithin); err != nil {
 		return wrap("shut", q.name, q.member.Verdict(err))
 	}
-	return wrap("shut", q.name, q.member.Use(func() error {
+	return wrap("shut", q.name, q.turn.Finish(func() error {
 		q.ring.Shut()
 		err := q.turn.Unlock()
 		q.messages.Signal() // each receiver that wakes signals the next

@@ -206,7 +206,8 @@ func (r *handle[T]) read(ctx context.Context, v *T, s *scratch[T]) (version uint
 
 // readLocked waits for the lock, and reads while it holds the lock.
 func (r *handle[T]) readLocked(ctx context.Context, try func() (uint64, bool, error)) error {
-	if !r.turn.TryLock() {
+	runsCodec := !r.payload.Direct && !r.payload.Copied
+	if runsCodec || !r.turn.TryLock() {
 		if err := r.turn.Lock(ctx, errLoadWithin); err != nil {
 			return err
 		}
