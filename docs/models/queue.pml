@@ -55,6 +55,11 @@ byte lapsed;      /* what was returned by a receiver that has not moved the curs
 #define IS(t, taker) (ticket[S(t)] == (t) && owner[S(t)] == (taker))
 #define LAGS IS(head+1, DONE)
 #define TAKEABLE(t) ((t) <= tail && ticket[S(t)] == (t) && owner[S(t)] != DONE && (owner[S(t)] == 0 || !ALIVE(owner[S(t)])))
+#ifdef MUTANT_TAIL_OLD /* a look beyond a copy of the tail is not repeated */
+#define LAST (tail + 1)
+#else
+#define LAST tail
+#endif
 #define FREE(t) ((t) > head && (t) <= tail && IS(t, 0) -> BIT(t) : 0)
 #if K == 1
 #define ANYTAKEABLE TAKEABLE(head+1)
@@ -179,10 +184,10 @@ again: /* from the cursor, and now and then from head+1, as messages that are do
 	fi;
 scan:
 	if
-	:: atomic { t > tail && !deep -> goto slow }
-	:: atomic { t > tail && deep -> assert((F[id] & ~lapsed) == 0); /* no message was free all the time */ F[id] = 0; t = 0; c = 0; n = 0; deep = false }
+	:: atomic { t > LAST && !deep -> goto slow }
+	:: atomic { t > LAST && deep -> assert((F[id] & ~lapsed) == 0); /* no message was free all the time */ F[id] = 0; t = 0; c = 0; n = 0; deep = false }
 		goto none
-	:: atomic { t <= tail -> o = owner[S(t)]; a = attempt[S(t)];
+	:: atomic { t <= LAST -> o = owner[S(t)]; a = attempt[S(t)];
 		if
 #ifdef MUTANT_TICKET_NOT_COMPARED
 		:: o == 0 || deep && o != DONE && !ALIVE(o)
