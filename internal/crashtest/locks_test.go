@@ -18,7 +18,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/step"
 	"github.com/sharedseg/sharedseg/segment"
-	"github.com/sharedseg/sharedseg/sync"
+	ipcsync "github.com/sharedseg/sharedseg/sync"
+	"golang.org/x/sys/unix"
 )
 
 // permits is the number of permits of the semaphore.
@@ -270,10 +271,18 @@ func leaveCounts(ctx context.Context, d *driver) error {
 	}
 	const waitPageOff, pageOff = 64, 72
 	rows := int64(binary.NativeEndian.Uint64(word(waitPageOff, 8))) + int64(binary.NativeEndian.Uint32(word(pageOff, 4)))
+	registry := func(kind int16) error {
+		return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Start: layout.RegistryByte, Len: 1})
+	}
 	return until(ctx, 50*time.Microsecond, func() error {
+		// Without the registry, the slot may be claimed already, and its row
+		// cleared.
+		if errors.Is(registry(unix.F_WRLCK), unix.EAGAIN) {
+			return nil
+		}
 		slot := binary.NativeEndian.Uint32(word(rotorOff, 4)) % layout.Members
 		_, e := f.WriteAt(binary.NativeEndian.AppendUint64(nil, 1), rows+8*int64(bits.Reverse16(uint16(slot))>>6))
-		return errors.Join(err, e)
+		return errors.Join(err, e, registry(unix.F_UNLCK))
 	})
 }
 
