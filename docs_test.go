@@ -244,11 +244,11 @@ func TestReadme(t *testing.T) {
 	if !program.Program() || text == program.Text {
 		t.Fatal("the README's first block is not a program that opens stats")
 	}
-	source := filepath.Join(t.TempDir(), "main.go")
+	source := filepath.Join(proctest.TempDir(t), "main.go")
 	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(t.TempDir(), "program.exe")
+	binary := filepath.Join(proctest.TempDir(t), "program.exe")
 	if out, err := exec.CommandContext(t.Context(), goTool, "build", "-o", binary, source).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -296,11 +296,11 @@ func TestPrograms(t *testing.T) {
 		}
 		for _, p := range regexp.MustCompile("(?ms)^```go\n(package main\n.*?)^```$.*?^```text\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
 			ran++
-			file := filepath.Join(t.TempDir(), "program.go")
+			file := filepath.Join(proctest.TempDir(t), "program.go")
 			if err := os.WriteFile(file, []byte(p[1]), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.CommandContext(t.Context(), goTool, "run", file, t.TempDir()).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), goTool, "run", file, proctest.TempDir(t)).CombinedOutput()
 			if string(out) != p[2] || err != nil {
 				t.Errorf("%s: the program's output is\n%s%v\nwant\n%s", name, out, err, p[2])
 			}

@@ -27,6 +27,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
 // imports has the packages that a block can use without importing them.
@@ -161,7 +163,7 @@ func uses(f *ast.FuncDecl) (text string) {
 // accepts it. It skips the test if there is no go command.
 func Build(t *testing.T, blocks []Block) {
 	t.Helper()
-	problems, err := check(blocks, t.TempDir())
+	problems, err := check(blocks, proctest.TempDir(t))
 	if err != nil {
 		t.Skip(err)
 	}

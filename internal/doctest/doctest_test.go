@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
 const page = "# Page\n\n" +
@@ -14,7 +16,7 @@ const page = "# Page\n\n" +
 	"```go\ntype t struct{ d time.Duration }\n```\n"
 
 func TestPage(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "page.md")
+	file := filepath.Join(proctest.TempDir(t), "page.md")
 	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func TestCheck(t *testing.T) {
 		"if x {\n":                              "expected '}'",
 		"fmt.Println( 1 )\n":                    "gofmt would make this",
 	} {
-		problems, err := check([]Block{{File: "page.md", Line: 7, Text: text}}, t.TempDir())
+		problems, err := check([]Block{{File: "page.md", Line: 7, Text: text}}, proctest.TempDir(t))
 		if err != nil {
 			t.Skip(err)
 		}
