@@ -359,7 +359,7 @@ func TestTooLargeToAddress(t *testing.T) {
 			"OpenReader": closed(segment.OpenReader("giant", codec.Bytes(), o)),
 		}[how]
 		want(t, err, sharedseg.ErrIncompatible)
-		if err == nil || !strings.Contains(err.Error(), "32 bits") {
+		if err == nil || !strings.Contains(err.Error(), "32-bit") {
 			t.Errorf("%s: %v", how, err)
 		}
 	}
