@@ -69,11 +69,13 @@ var begun = time.Now()
 // of this handle. alive reports whether the handle with an identity is open.
 func New(mem []byte, g *layout.Geometry, self layout.Ident, alive func(ident uint32) bool, key uint64) *Ring {
 	page := layout.NewWaitPage(mem, g)
-	return &Ring{
+	r := &Ring{
 		slots: layout.NewSlots(mem, g),
 		tail:  page.Word(layout.TailWord), head: page.Word(layout.HeadWord), cursor: page.Word(layout.CursorWord),
 		depth: uint64(g.Slots), in: layout.NewModulus(g.Slots), self: self, alive: alive, key: key,
 	}
+	r.deepened.Store(-1)
+	return r
 }
 
 // Message is a message that this handle has taken.
@@ -168,6 +170,9 @@ func (r *Ring) Take(deep bool) (m Message, ok bool, err error) {
 			return m, false, err
 		}
 	}
+	// The first look is deep, so that a handle that replaces one that died gets
+	// the messages of that one first.
+	deep = deep || r.deepened.Load() < 0
 	t := head + 1
 	if from := uint64(uint32(cursor) - uint32(head)); from-2 < r.depth { // from is 2 to depth+1
 		t = head + from

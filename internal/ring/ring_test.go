@@ -254,6 +254,7 @@ func TestTakeUnsent(t *testing.T) {
 	a, b := all.open(0), all.open(1)
 	ra, rb := New(mem, g, a, all.alive, 1), New(mem, g, b, all.alive, 1)
 	for _, r := range []*Ring{rb, ra} {
+		r.deepened.Store(int64(time.Since(begun)))
 		ticket, slot, full, err := ra.Reserve()
 		if full || err != nil {
 			t.Fatal(full, err)
@@ -272,6 +273,30 @@ func TestTakeUnsent(t *testing.T) {
 		if m, ok, err := r.Take(false); ok || err != nil {
 			t.Errorf("took %d, %v, which was not sent", m.ticket, err)
 		}
+	}
+}
+
+// The first message that a handle takes is the oldest one of the dead, also in
+// a process that has just begun.
+func TestFirstTake(t *testing.T) {
+	mem, g := memory(t, 8)
+	all := members{live: map[uint32]bool{}}
+	a := all.open(0)
+	ra := New(mem, g, a, all.alive, 1)
+	for range 2 {
+		ticket, slot, full, err := ra.Reserve()
+		if full || err != nil {
+			t.Fatal(full, err)
+		}
+		ra.Send(ticket, slot, 0)
+	}
+	ra.Take(false)
+	ra.lower(2) // as any other take would have moved the cursor
+	all.kill(a)
+	begun = time.Now()
+	rb := New(mem, g, all.open(1), all.alive, 1)
+	if m, ok, err := rb.Take(false); !ok || m.ticket != 1 || !m.Recovered || err != nil {
+		t.Errorf("took %d, %v, %v; want 1", m.ticket, ok, err)
 	}
 }
 
