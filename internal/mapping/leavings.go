@@ -7,16 +7,17 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Leavings returns names at a place whose files could be objects that dead
-// processes of this user have left. It looks at the first n entries there. It
-// opens no file: opening a device or a FIFO can have an effect, and closing a
-// file drops the POSIX locks that this process has on it through other
-// descriptors, such as those of a database.
-func Leavings(p *Place, n int) iter.Seq[string] {
+// processes of this user have left. It looks at the first n entries there, and
+// at no further one after the deadline. It opens no file: opening a device or a
+// FIFO can have an effect, and closing a file drops the POSIX locks that this
+// process has on it through other descriptors, such as those of a database.
+func Leavings(p *Place, n int, deadline time.Time) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if p.vetDir() != nil {
 			return
@@ -29,7 +30,7 @@ func Leavings(p *Place, n int) iter.Seq[string] {
 		for n > 0 {
 			entries, err := dir.ReadDir(min(n, 128))
 			for _, e := range entries {
-				if couldBeLeft(p.dir(), e) && !yield(e.Name()) {
+				if time.Now().After(deadline) || couldBeLeft(p.dir(), e) && !yield(e.Name()) {
 					return
 				}
 			}

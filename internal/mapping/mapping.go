@@ -10,7 +10,7 @@
 //	Enter(p, create, readOnly, limit)                the same, to attach or detach, with the registry locked;
 //	                                                 if create is set, a new, empty object if there is none
 //	TryEnter(p) (o, busy, err)                       an existing object with the registry locked, without waiting
-//	Leavings(p *Place, n int) iter.Seq[string]       names that dead processes of this user may have left
+//	Leavings(p, n, deadline) iter.Seq[string]        names that dead processes of this user may have left
 //	Names(p *Place) ([]string, error)                the names in the place's directory
 //	(*Place) Lasting() bool                          whether objects there outlive their handles
 //	Path(p *Place) string                            the object's name for messages

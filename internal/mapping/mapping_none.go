@@ -52,7 +52,9 @@ func (o *Object) ReadOnly() bool                                { return false }
 func (p *Place) Lasting() bool                                  { return false }
 func (o *Object) Family() *kernel.Family                        { return nil }
 
-func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
+func Leavings(p *Place, n int, deadline time.Time) iter.Seq[string] {
+	return func(func(string) bool) {}
+}
 
 func TryEnter(p *Place) (o *Object, busy bool, err error) { return nil, false, errNone }
 

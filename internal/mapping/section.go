@@ -161,7 +161,9 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 
 // Leavings returns nothing: the system frees page-file sections with the last
 // process that has them open.
-func Leavings(p *Place, n int) iter.Seq[string] { return func(func(string) bool) {} }
+func Leavings(p *Place, n int, deadline time.Time) iter.Seq[string] {
+	return func(func(string) bool) {}
+}
 
 // TryEnter is Enter for an existing section, but waits only as long as a
 // process needs that looks. busy reports that another handle is opening or

@@ -109,11 +109,7 @@ func sweepBehind(p *mapping.Place) {
 // most at the given number of entries, and at most for the given time. It skips
 // mappings that are busy or cause an error.
 func sweepAll(p mapping.Place, entries int, limit time.Duration) {
-	deadline := time.Now().Add(limit)
-	for name := range mapping.Leavings(&p, entries) {
-		if time.Now().After(deadline) {
-			return
-		}
+	for name := range mapping.Leavings(&p, entries, time.Now().Add(limit)) {
 		p.Name = name
 		if obj, _, _ := mapping.TryEnter(&p); obj != nil {
 			sweep(obj)

@@ -48,3 +48,27 @@ func TestSweepAllKeepsLocks(t *testing.T) {
 		asker.Expect("true <nil>")
 	}
 }
+
+// TestSweepAllIsShort checks that the limit of a background sweep includes the
+// files that this process has open. To find out takes long if it has many.
+func TestSweepAllIsShort(t *testing.T) {
+	dir := proctest.TempDir(t)
+	const files = 300
+	proctest.AllowFiles(t, files+100)
+	for i := range files {
+		file, err := os.Create(filepath.Join(dir, fmt.Sprint("file", i)))
+		must(t, err)
+		defer file.Close()
+		_, err = file.WriteString("not a segment")
+		must(t, err)
+	}
+	sweep := func(limit time.Duration) time.Duration {
+		start := time.Now()
+		sweepAll(mapping.Place{Dir: dir}, 4096, limit)
+		return time.Since(start)
+	}
+	long, short := sweep(time.Minute), sweep(time.Millisecond)
+	if short > long/4 {
+		t.Errorf("a sweep of %d open files takes %v with a limit of a millisecond, %v with a minute", files, short, long)
+	}
+}
