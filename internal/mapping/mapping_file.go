@@ -89,6 +89,9 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 			if current {
 				return o, nil
 			}
+			if err != nil {
+				o.abandon()
+			}
 			o.Close()
 		}
 		switch {
@@ -183,16 +186,40 @@ func Create(p *Place) (*Object, error) {
 		return nil, advise(filepath.Dir(o.path), err)
 	}
 	step.At(step.FileCreated)
-	err = o.chmod(mode) // the umask may have removed bits
+	st, err := fstat(o.fd)
+	if err == nil && st.mode != p.mode() { // the umask may have removed bits
+		err = o.chmod(mode)
+	}
 	step.At(step.FileModeSet)
 	if err == nil {
 		err = o.identify(p)
 	}
 	if err != nil {
+		o.abandon()
 		o.Close()
 		return nil, err
 	}
 	return o, nil
+}
+
+// abandon removes the file if this Object has created it and no other has used
+// it since.
+func (o *Object) abandon() {
+	if !o.created {
+		return
+	}
+	// If the file system has no locks, no other handle can use the file either.
+	if free, err := o.set(unix.F_WRLCK, layout.RegistryByte); err == nil && !free {
+		return
+	}
+	st, err := fstat(o.fd)
+	if err != nil || st.size != 0 {
+		return
+	}
+	o.id = st.id
+	if current, _ := o.Current(); current {
+		o.Unlink()
+	}
 }
 
 func openat(path string, flags int, mode uint32) (fd int, err error) {
@@ -204,7 +231,10 @@ func openat(path string, flags int, mode uint32) (fd int, err error) {
 }
 
 func (o *Object) chmod(mode uint32) error {
-	return again(func() error { return unix.Fchmod(o.fd, mode) })
+	if err := again(func() error { return unix.Fchmod(o.fd, mode) }); err != nil {
+		return fmt.Errorf("set mode %v of %s: %w", fs.FileMode(mode), o.path, err)
+	}
+	return nil
 }
 
 // identify records which file the object is. It refuses anything but a regular
@@ -332,7 +362,7 @@ func (o *Object) Reset(p *Place, mark []byte, size int64) error {
 	}
 	if mode := p.mode(); info.Mode != mode {
 		if err := o.chmod(uint32(mode)); err != nil {
-			return fmt.Errorf("set mode %v of %s: %w", mode, o.path, err)
+			return err
 		}
 	}
 	if err := o.write(mark, 0); err != nil {
