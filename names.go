@@ -63,7 +63,7 @@ func List(p *Place) iter.Seq2[Info, error] {
 		place := p.of("")
 		names, err := mapping.Names(place)
 		if err != nil {
-			yield(Info{}, wrap("list", place.Dir, err))
+			yield(Info{}, wrap("list", "", err))
 			return
 		}
 		for _, name := range names {
@@ -119,7 +119,7 @@ func each(p *Place, op string, f func(*mapping.Place) (bool, error)) (names []st
 	place := p.seen("")
 	all, err := mapping.Names(place)
 	if err != nil {
-		return nil, wrap(op, place.Dir, err)
+		return nil, wrap(op, "", err)
 	}
 	for _, name := range all {
 		place.Name = name

@@ -146,10 +146,10 @@ func TestInvalid(t *testing.T) {
 			invalid(fmt.Sprintf("%s in %.10q", how, dir), do(), "Options.Dir")
 		}
 		for _, err := range sharedseg.List(&sharedseg.Place{Dir: dir}) {
-			invalid(fmt.Sprintf("List of %.10q", dir), err, "Options.Dir")
+			invalid(fmt.Sprintf("List of %.10q", dir), err, "sharedseg: list: invalid argument: ", "Options.Dir")
 		}
 		_, err := sharedseg.Sweep(&sharedseg.Place{Dir: dir})
-		invalid(fmt.Sprintf("Sweep of %.10q", dir), err, "Options.Dir")
+		invalid(fmt.Sprintf("Sweep of %.10q", dir), err, "sharedseg: sweep: invalid argument: ", "Options.Dir")
 	}
 	if entries, err := os.ReadDir(o.Dir); len(entries) != 0 || err != nil {
 		t.Errorf("left: %v, %v", entries, err)
