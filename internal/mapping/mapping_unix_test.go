@@ -336,3 +336,20 @@ func TestUnprotect(t *testing.T) {
 		t.Error("a page that was not asked for became writable")
 	}
 }
+
+// TestAgain checks that a call is repeated as long as signals interrupt it, and
+// not longer.
+func TestAgain(t *testing.T) {
+	for _, last := range []error{nil, unix.EIO} {
+		calls := 0
+		err := again(func() error {
+			if calls++; calls < 5 {
+				return unix.EINTR
+			}
+			return last
+		})
+		if calls != 5 || err != last {
+			t.Errorf("%d calls, %v; want 5, %v", calls, err, last)
+		}
+	}
+}
