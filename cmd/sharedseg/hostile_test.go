@@ -41,7 +41,7 @@ func commandsOn(t testing.TB, dir, name string) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"ls"}, {"ls", "-l"}, {"ls", "-json"}, {"stat", name}, {"stat", "-json", name}, {"get", name}, {"get", "-json", name}, {"get", name, "A", "[0]"},
-		{"watch", "-n", "1", name}, {"watch", "-n", "1", "-json", name}, {"hz", "-n", "1", "-i", "1ns", name}, {"top", "-n", "1"}, {"top", "-n", "1", "-json"},
+		{"watch", "-n", "1", name}, {"watch", "-n", "1", "-json", name}, {"hz", "-n", "1", "-i", "1ns", name}, {"top", "-n", "1", "-i", "1ns"}, {"top", "-n", "1", "-i", "1ns", "-json"},
 		{"sweep", "-n"}, {"set", name, "A=1"},
 	} {
 		if args[0] == "watch" {
@@ -189,7 +189,7 @@ func TestManyNames(t *testing.T) {
 		must(t, f.Chmod(0o600))
 		must(t, f.Close())
 	}
-	for _, args := range [][]string{{"ls"}, {"ls", "-l"}, {"ls", "-json"}, {"top", "-n", "1"}} {
+	for _, args := range [][]string{{"ls"}, {"ls", "-l"}, {"ls", "-json"}, {"top", "-n", "1", "-i", "1ns"}} {
 		start := time.Now()
 		out := works(t, append(args, "-dir", dir)...)
 		t.Logf("%q takes %v", args, time.Since(start))

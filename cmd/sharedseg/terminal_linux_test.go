@@ -108,7 +108,9 @@ func TestTopInTerminal(t *testing.T) {
 			term.out.await(t, enterScreen)
 			term.out.await(t, homeAndClear)
 			term.out.await(t, "20 names")
+			term.out.await(t, ".00  segment   - ") // a rate needs two looks
 			term.out.await(t, "and 15 more")
+			term.out.await(t, ".00  segment  0.0 ")
 			if mode := term.mode(t); mode.Lflag&(unix.ICANON|unix.ECHO) != 0 {
 				t.Error("keys are not read as they are pressed")
 			}
@@ -126,6 +128,19 @@ func TestTopInTerminal(t *testing.T) {
 				t.Errorf("output after the end: %q", rest)
 			}
 		})
+	}
+}
+
+// TestTopOfCount checks that updates which were counted stay on the terminal.
+func TestTopOfCount(t *testing.T) {
+	dir := proctest.TempDir(t)
+	open(t, "text", dir, codec.String(), "tea")
+	term := newTerminal(t)
+	wait(t, term.start(t, "top", "-n", "2", "-i", "1ms", "-dir", dir))
+	out := strings.ReplaceAll(term.all(), "\r\n", "\n")
+	harmless(t, out)
+	if n := strings.Count(out, "text  segment  0.0"); n != 2 {
+		t.Errorf("%d updates:\n%s", n, out)
 	}
 }
 

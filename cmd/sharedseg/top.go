@@ -14,15 +14,16 @@ import (
 )
 
 func topFlags(c *call, f *flag.FlagSet) {
-	f.IntVar(&c.count, "n", 0, "end after `COUNT` updates")
+	f.IntVar(&c.count, "n", 0, "write `COUNT` updates one after the other, also on a terminal, and end")
 	f.DurationVar(&c.interval, "i", time.Second, "`INTERVAL` between updates")
 	f.StringVar(&c.sort, "s", "hz", "sort by `KEY`: hz, name, size, open or waits; on a terminal, press h, n, s, o or w")
 }
 
 // topRow is a name that top shows.
 type topRow struct {
-	info sharedseg.Info
-	hz   float64
+	info  sharedseg.Info
+	hz    float64 // 0 unless rated
+	rated bool    // whether hz is known: the name has versions, and was seen before
 }
 
 // orders are the sort orders of top. Rows that compare equal are sorted by
@@ -56,7 +57,7 @@ func runTop(c *call) error {
 		return usageError("top: the interval must be positive")
 	}
 	var pressed <-chan byte
-	live := c.out.width > 0 && !c.json
+	live := c.out.width > 0 && c.count <= 0 && !c.json
 	if live {
 		screen, err := openScreen(c.out, os.Stdin)
 		if err != nil {
@@ -69,14 +70,18 @@ func runTop(c *call) error {
 	defer ticker.Stop()
 	before := map[string]seenAt{}
 	rows, err := look(c, before)
-	for n := 1; ; n++ {
+	// The first look has no rates. Only a screen shows it, as the next update
+	// replaces it.
+	for n := 0; ; n++ {
 		if err != nil {
 			return err
 		}
-		if err := c.draw(rows, live, n); err != nil {
-			return err
+		if live || n > 0 {
+			if err := c.draw(rows, live, n); err != nil {
+				return err
+			}
 		}
-		if n == c.count {
+		if n > 0 && n == c.count {
 			return nil
 		}
 		for waiting := true; waiting; {
@@ -116,7 +121,7 @@ func look(c *call, before map[string]seenAt) ([]*topRow, error) {
 		row := &topRow{info: info}
 		now := time.Now()
 		if last, ok := before[info.Name]; ok && counts(info.Kind) {
-			row.hz = rate(last.version, info.Version, now.Sub(last.at))
+			row.hz, row.rated = rate(last.version, info.Version, now.Sub(last.at)), true
 		}
 		before[info.Name] = seenAt{info.Version, now}
 		seen[info.Name] = true
@@ -130,8 +135,8 @@ func look(c *call, before map[string]seenAt) ([]*topRow, error) {
 	return rows, nil
 }
 
-// draw writes one update: on a terminal over the previous one, otherwise after
-// it.
+// draw writes the nth update: on a screen over the previous one, otherwise
+// after it.
 func (c *call) draw(rows []*topRow, live bool, n int) error {
 	slices.SortFunc(rows, func(a, b *topRow) int {
 		return cmp.Or(orders[c.sort](a, b), cmp.Compare(a.info.Name, b.info.Name))
@@ -140,7 +145,7 @@ func (c *call) draw(rows []*topRow, live bool, n int) error {
 		var errs []error
 		for _, row := range rows {
 			j := toJSON(&row.info)
-			if counts(row.info.Kind) {
+			if row.rated {
 				j.Hz = &row.hz
 			}
 			errs = append(errs, c.out.object(j))
@@ -151,7 +156,7 @@ func (c *call) draw(rows []*topRow, live bool, n int) error {
 	if live {
 		var height int
 		c.out.width, height, _ = terminalSize(c.out.file)
-		c.out.width = max(c.out.width, 20)
+		c.out.width = max(c.out.width, 1)
 		most = min(most, max(height-3, 1))
 		c.out.w.WriteString(homeAndClear)
 	} else if n > 1 {
@@ -170,7 +175,7 @@ func (c *call) draw(rows []*topRow, live bool, n int) error {
 	for _, row := range rows[:most] {
 		i := &row.info
 		hz := "-"
-		if counts(i.Kind) {
+		if row.rated {
 			hz = strconv.FormatFloat(row.hz, 'f', 1, 64)
 		}
 		table = append(table, []string{
