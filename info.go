@@ -61,9 +61,17 @@ type Info struct {
 	Permits int64
 	Used    int64 // permits held by open handles
 
-	LockReaders int  // of an RWMutex: goroutines that hold it for reading
-	Waiting     int  // of a Cond: goroutines that wait
-	Set         bool // of an Event
+	LockReaders int // of an RWMutex: goroutines that hold it for reading
+	Waiting     int // of a Cond: goroutines that wait
+
+	// Users has the process IDs of the handles that hold permits of a
+	// Semaphore, hold an RWMutex for reading, or wait for a Cond, as hints.
+	Users []int
+
+	Set bool // of an Event
+	// Waited reports whether a goroutine waits for a Semaphore or an Event, or
+	// waited since it last changed.
+	Waited bool
 }
 
 // Live reports whether Attach finds the name. A name that is not live was left
@@ -124,13 +132,13 @@ func describe(name string, s *member.Status) Info {
 		q := &s.Queue
 		i.Capacity, i.Version, i.Messages, i.Takers, i.Orphans, i.Shut = g.Capacity, q.Sent, q.Messages, q.Takers, q.Orphans, q.Shut
 	case KindSemaphore:
-		i.Permits, i.Used = g.Capacity, s.Users.Used
+		i.Permits, i.Used, i.Users, i.Waited = g.Capacity, s.Users.Used, s.Users.PIDs, s.Users.Waited
 	case KindRWMutex:
-		i.LockReaders = s.Users.Readers
+		i.LockReaders, i.Users = s.Users.Readers, s.Users.PIDs
 	case KindCond:
-		i.Waiting = s.Users.Waiting
+		i.Waiting, i.Users = s.Users.Waiting, s.Users.PIDs
 	case KindEvent:
-		i.Set = s.Users.Set
+		i.Set, i.Waited = s.Users.Set, s.Users.Waited
 	}
 	if s.UID >= 0 {
 		i.Owner = strconv.Itoa(s.UID)

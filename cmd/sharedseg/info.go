@@ -41,7 +41,9 @@ type infoJSON struct {
 	Used        *int64 `json:"used,omitempty"`
 	LockReaders *int   `json:"lockReaders,omitempty"` // of an rwmutex
 	Waiting     *int   `json:"waiting,omitempty"`     // of a cond
+	Users       []int  `json:"users,omitempty"`       // of the previous three kinds
 	Set         *bool  `json:"set,omitempty"`         // of an event
+	Waited      *bool  `json:"waited,omitempty"`      // of a semaphore or an event
 
 	Hz *float64 `json:"hz,omitempty"` // of top
 }
@@ -77,18 +79,24 @@ func toJSON(i *sharedseg.Info) infoJSON {
 	case sharedseg.KindQueue:
 		j.Messages, j.Takers, j.Orphans, j.Shut = &i.Messages, i.Takers, i.Orphans, i.Shut
 	case sharedseg.KindSemaphore:
-		j.Permits, j.Used = i.Permits, &i.Used
+		j.Permits, j.Used, j.Waited = i.Permits, &i.Used, &i.Waited
 	case sharedseg.KindRWMutex:
 		j.LockReaders = &i.LockReaders
 	case sharedseg.KindCond:
 		j.Waiting = &i.Waiting
 	case sharedseg.KindEvent:
-		j.Set = &i.Set
+		j.Set, j.Waited = &i.Set, &i.Waited
 	}
+	j.Users = i.Users
 	return j
 }
 
-func mode(i *sharedseg.Info) string { return fmt.Sprintf("%04o", uint32(i.Mode)) }
+func mode(i *sharedseg.Info) string {
+	if i.Mode == 0 { // on Windows
+		return "-"
+	}
+	return fmt.Sprintf("%04o", uint32(i.Mode))
+}
 
 // state returns the most important facts about a name in a few words: what it
 // holds, and what is wrong.
@@ -97,6 +105,11 @@ func state(i *sharedseg.Info) string {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if !i.Live() {
 		add("dead")
+	}
+	waited := func(yes bool) {
+		if yes {
+			add("waited for")
+		}
 	}
 	inner := "" // the label of an inner lock, which is shown only if it is not free
 	switch i.Kind {
@@ -117,6 +130,7 @@ func state(i *sharedseg.Info) string {
 		inner = "senders' lock "
 	case sharedseg.KindSemaphore:
 		add("%d of %d permits used", i.Used, i.Permits)
+		waited(i.Waited)
 		inner = "inner lock "
 	case sharedseg.KindCond:
 		add("%d waiting", i.Waiting)
@@ -127,12 +141,8 @@ func state(i *sharedseg.Info) string {
 		} else {
 			add("not set")
 		}
+		waited(i.Waited)
 		inner = "inner lock "
-	case sharedseg.KindRWMutex:
-		if i.LockReaders > 0 {
-			add("held by %d readers", i.LockReaders)
-			inner = "writer: "
-		}
 	}
 	if inner == "" || i.Lock.State != sharedseg.LockFree {
 		parts = append(parts, inner+lock(i))
@@ -143,16 +153,36 @@ func state(i *sharedseg.Info) string {
 // lock returns the state of a lock in a few words.
 func lock(i *sharedseg.Info) string {
 	text := string(i.Lock.State)
-	if i.Lock.PID != 0 {
-		text += fmt.Sprintf(" (process %d)", i.Lock.PID)
-		if i.Lock.State == sharedseg.LockHeld {
-			text = fmt.Sprintf("held by process %d", i.Lock.PID)
+	held := i.Lock.State == sharedseg.LockHeld
+	switch {
+	case held && i.LockReaders > 0: // the writer waits for the readers
+		text = "next: a writer"
+		if i.Lock.PID != 0 {
+			text = fmt.Sprintf("next: process %d", i.Lock.PID)
 		}
+	case held && i.Lock.PID != 0:
+		text = fmt.Sprintf("held by process %d", i.Lock.PID)
+	case i.Lock.PID != 0:
+		text += fmt.Sprintf(" (process %d)", i.Lock.PID)
+	}
+	switch n := i.LockReaders; {
+	case n > 0 && i.Lock.State == sharedseg.LockFree:
+		text = plural(n, "held by %d reader")
+	case n > 0:
+		text = plural(n, "held by %d reader") + ", " + text
 	}
 	if i.Lock.Waiters {
 		text += ", waited for"
 	}
 	return text
+}
+
+// plural formats a number and the noun at the end of format.
+func plural(n int, format string) string {
+	if n != 1 {
+		format += "s"
+	}
+	return fmt.Sprintf(format, n)
 }
 
 var userNames sync.Map // by ID

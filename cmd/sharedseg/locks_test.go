@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/sharedseg/sharedseg/internal/proctest"
@@ -93,20 +94,40 @@ func TestOtherLocks(t *testing.T) {
 
 	p := proctest.Start(t, "use", dir)
 	p.Expect("ready")
+	by := fmt.Sprintf("(processes: %d)\n", p.Pid())
 	must(t, s.Acquire(t.Context(), 2))
-	shows("sem", "5 of 8 permits used", "used        5\n")
-	shows("rw", "held by 2 readers", "lock readers  2\n")
-	shows("cond", "1 waiting", "waiting     1\n")
-	has(t, "stat -json", works(t, "stat", "-json", "-dir", dir, "sem"), `"permits":8,"used":5`)
-	p.Kill()
-	shows("sem", "2 of 8 permits used", "used        2\n")
-	shows("rw", "free", "lock readers  0\n")
-	shows("cond", "0 waiting", "waiting     0\n")
+	shows("sem", "5 of 8 permits used", fmt.Sprintf("used        5 (processes: %d %d)\n", os.Getpid(), p.Pid()))
+	shows("rw", "held by 2 readers", "lock readers  2 "+by)
+	shows("cond", "1 waiting", "waiting     1 "+by)
+	object := works(t, "stat", "-json", "-dir", dir, "sem")
+	has(t, "stat -json", object, `"permits":8,"used":5,"users":[`+fmt.Sprintf("%d,%d]", os.Getpid(), p.Pid()), `"waited":false`)
 
+	// A writer waits for the readers, and goroutines for the semaphore and for
+	// the event.
 	w := proctest.Start(t, "write", "rw", dir)
+	next := fmt.Sprintf("held by 2 readers, next: process %d", w.Pid())
+	shows("rw", next, next)
+	must(t, e.Reset())
+	ctx, cancel := context.WithCancel(t.Context())
+	waits := make(chan error)
+	go func() { waits <- s.Acquire(ctx, 8) }()
+	go func() { waits <- e.Wait(t.Context()) }()
+	shows("sem", "5 of 8 permits used, waited for", "waited for  true\n")
+	shows("event", "not set, waited for", "waited for  true\n")
+	must(t, e.Set())
+	must(t, <-waits)
+	shows("event", "set", "waited for  false\n")
+	cancel()
+	if err := <-waits; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+
+	p.Kill()
 	w.Expect("held")
 	held := fmt.Sprintf("held by process %d", w.Pid())
-	shows("rw", held, held)
+	shows("rw", held, "lock readers  0\n")
+	shows("sem", "2 of 8 permits used", fmt.Sprintf("used        2 (processes: %d)\n", os.Getpid()))
+	shows("cond", "0 waiting", "waiting     0\n")
 	w.Kill()
 	shows("rw", fmt.Sprintf("owner died (process %d)", w.Pid()), "owner died")
 }

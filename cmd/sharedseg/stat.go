@@ -26,14 +26,13 @@ func runStat(c *call) error {
 	})
 }
 
-// writers returns the number of handles that can write, and the processes that
-// have the name open.
-func writers(i *sharedseg.Info) string {
-	text := strconv.Itoa(i.Writers)
-	if i.Writers > 0 {
-		text += fmt.Sprintf(" (processes: %s)", holders(i))
+// counted returns a number of handles or of what they hold, and their
+// processes.
+func counted[N int | int64](n N, pids []int) string {
+	if len(pids) == 0 {
+		return fmt.Sprint(n)
 	}
-	return text
+	return fmt.Sprintf("%d (processes: %s)", n, processes(pids))
 }
 
 // statRows returns all details of a name.
@@ -59,11 +58,16 @@ func statRows(i *sharedseg.Info) [][]string {
 	if i.Kind == sharedseg.KindSegment || i.Kind == sharedseg.KindQueue {
 		rows = append(rows, []string{"type", i.Type}, []string{"codec", i.Codec}, []string{"capacity", n(uint64(i.Capacity)) + " bytes"})
 	}
+	label := "lock"
+	switch i.Kind {
+	case sharedseg.KindSemaphore, sharedseg.KindCond, sharedseg.KindEvent:
+		label = "inner lock"
+	}
 	rows = append(rows, kindRows(i)...)
 	rows = append(rows,
-		[]string{"writers", writers(i)},
+		[]string{"writers", counted(i.Writers, i.Holders)},
 		[]string{"readers", strconv.Itoa(i.Readers)},
-		[]string{"lock", lock(i)},
+		[]string{label, lock(i)},
 		[]string{"waits", n(i.Counters.Waits)},
 		[]string{"take-overs", n(i.Counters.TakeOvers)},
 	)
@@ -87,22 +91,18 @@ func kindRows(i *sharedseg.Info) [][]string {
 		}
 		return rows
 	case sharedseg.KindQueue:
-		taken := strconv.Itoa(len(i.Takers))
-		if len(i.Takers) > 0 {
-			taken += fmt.Sprintf(" (processes: %s)", processes(i.Takers))
-		}
 		return [][]string{
-			row("depth", i.Slots), row("messages", i.Messages), row("taken", taken), row("of dead receivers", i.Orphans),
+			row("depth", i.Slots), row("messages", i.Messages), row("taken", counted(len(i.Takers), i.Takers)), row("of dead receivers", i.Orphans),
 			row("sent so far", i.Version), row("shut", i.Shut),
 		}
 	case sharedseg.KindSemaphore:
-		return [][]string{row("permits", i.Permits), row("used", i.Used)}
+		return [][]string{row("permits", i.Permits), row("used", counted(i.Used, i.Users)), row("waited for", i.Waited)}
 	case sharedseg.KindRWMutex:
-		return [][]string{row("lock readers", i.LockReaders)}
+		return [][]string{row("lock readers", counted(i.LockReaders, i.Users))}
 	case sharedseg.KindCond:
-		return [][]string{row("waiting", i.Waiting)}
+		return [][]string{row("waiting", counted(i.Waiting, i.Users))}
 	case sharedseg.KindEvent:
-		return [][]string{row("set", i.Set)}
+		return [][]string{row("set", i.Set), row("waited for", i.Waited)}
 	}
 	return nil
 }

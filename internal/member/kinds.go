@@ -28,7 +28,9 @@ type Users struct {
 	Readers int   // of an RWMutex
 	Used    int64 // permits of a Semaphore
 	Waiting int   // for a Cond
+	PIDs    []int // process IDs of the handles that these three count; hints
 	Set     bool  // an Event
+	Waited  bool  // a waiter for a Semaphore or an Event is parked, or may be
 }
 
 // asked is an object and what is known about its holders.
@@ -140,33 +142,43 @@ func (a *asked) users(g *layout.Geometry) (u Users, err error) {
 	if err != nil {
 		return u, err
 	}
-	if g.Kind == layout.KindEvent {
-		u.Set = page.Event(layout.TellEvent).Seq.Load()&1 != 0
-		return u, nil
+	changes := page.Event(layout.TellEvent)
+	switch g.Kind {
+	case layout.KindEvent:
+		u.Set, u.Waited = changes.Seq.Load()&1 != 0, changes.Flag.Load() != 0
+	case layout.KindSemaphore:
+		u.Waited = changes.Flag.Load() != 0
 	}
 	if !g.HasRows() {
 		return u, nil
 	}
-	held := map[int]bool{}
+	held := map[int]int{} // process IDs by member slot
 	for _, h := range a.holders {
-		held[h.Slot] = true
+		held[h.Slot] = h.PID
 	}
 	for slot := range page.UsedRows() {
 		row := page.Row(slot).Load()
 		if g.Kind == layout.KindRWMutex {
-			if held[slot] {
+			if pid, ok := held[slot]; ok && row != 0 {
 				u.Readers = int(min(uint64(u.Readers)+min(row, math.MaxInt32), math.MaxInt32))
+				u.PIDs = append(u.PIDs, pid)
 			}
 			continue
 		}
 		holding := layout.Holding(row)
-		if _, alive := a.alive(holding.Holder()); !alive {
+		pid, alive := a.alive(holding.Holder())
+		if !alive {
 			continue
 		}
+		n := int64(holding.N())
 		if g.Kind == layout.KindSemaphore {
-			u.Used += int64(holding.N())
+			u.Used += n
 		} else {
-			u.Waiting += int(holding.Waiting())
+			n = int64(holding.Waiting())
+			u.Waiting += int(n)
+		}
+		if n > 0 {
+			u.PIDs = append(u.PIDs, pid)
 		}
 	}
 	return u, nil
