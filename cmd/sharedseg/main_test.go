@@ -207,6 +207,7 @@ func TestExitCodes(t *testing.T) {
 		{"stat -dir DIR none foreign", exitFailed, "foreign"},
 		{"stat -dir DIR foreign", exitFailed, "incompatible"},
 		{"stat -dir DIR a/b", exitFailed, "name consists of"},
+		{"stat -dir DIR ä", exitFailed, "not 'ä'"},
 		{"get -dir DIR none", exitAbsent, "none"},
 		{"get -dir DIR text", 0, `"tea"`},
 		{"get -dir DIR -raw text", 0, "tea"},
@@ -292,6 +293,7 @@ func TestValues(t *testing.T) {
 	open(t, "wide", dir, codec.UTF16(), "tea")
 	open(t, "json", dir, codec.JSON[any](), any(map[string]any{"a": []any{1, "\u009b2J"}, "b": nil}))
 	open(t, "bytes", dir, codec.Bytes(), []byte("\x00\x01\x1b[2J"))
+	open(t, "nothing", dir, codec.Bytes(), nil)
 	open(t, "gob", dir, codec.Gob[int](), 7)
 	open(t, "time", dir, codec.Binary[time.Time](), time.Unix(0, 0))
 	open(t, "number", dir, codec.Fixed[float32](), 1.5)
@@ -319,7 +321,7 @@ func TestValues(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"wide": `"value":"tea"`, "json": `"value":{"a":[1,"\u009b2J"],"b":null}`, "bytes": `"bytes":"AAEbWzJK"`, "string": `"bytes":"dGVhG1sySuKArv8="`,
+		"wide": `"value":"tea"`, "json": `"value":{"a":[1,"\u009b2J"],"b":null}`, "bytes": `"bytes":"AAEbWzJK"`, "nothing": `"bytes":""`, "string": `"bytes":"dGVhG1sySuKArv8="`,
 		"number": `"value":1.5`, "reading": `"value":{"N":1,"Name":[111,117,116,0`, "fresh": `"version":0`,
 	} {
 		out := works(t, "get", "-json", "-dir", dir, name)
@@ -417,6 +419,7 @@ func TestSet(t *testing.T) {
 		{"wide", []string{"a\x00b"}, exitFailed},
 		{"json", []string{"tea"}, exitFailed},
 		{"json", []string{"{} {}"}, exitFailed},
+		{"json", []string{"\"\xff\""}, exitFailed},
 		{"json", []string{`"` + strings.Repeat("x", 5000) + `"`}, exitFailed},
 		{"bytes", []string{"00ff"}, exitFailed},
 		{"bytes", []string{"0x0"}, exitFailed},
@@ -429,6 +432,8 @@ func TestSet(t *testing.T) {
 		{"fresh", []string{"M=1"}, exitFailed},
 		{"fresh", []string{"N=1", "Valid=maybe"}, exitFailed},
 		{"fresh", []string{`Name="more than sixteen bytes"`}, exitFailed},
+		{"fresh", []string{"Name=\"\xff\""}, exitFailed},
+		{"fresh", []string{`{"N.X": 7}`}, exitFailed},
 		{"fresh", []string{"7"}, exitUsage},
 		{"fresh", []string{"N=1", "7"}, exitUsage},
 	} {
@@ -580,8 +585,10 @@ func TestWatch(t *testing.T) {
 	defer m.Close()
 	out := &lineBuffer{}
 	ctx, cancel := context.WithCancel(t.Context())
+	objects := &lineBuffer{}
 	ended := make(chan int)
 	go func() { ended <- run(ctx, []string{"watch", "-dir", dir, "a", "m"}, out, out) }()
+	go func() { ended <- run(ctx, []string{"watch", "-json", "-dir", dir, "a", "m"}, objects, objects) }()
 	out.await(t, "a  1  \"1\"")
 	out.await(t, "m  free")
 	must(t, a.Store("2"))
@@ -595,16 +602,20 @@ func TestWatch(t *testing.T) {
 	if err := sharedseg.Remove("a", &sharedseg.Place{Dir: dir}); !errors.Is(err, errors.ErrUnsupported) { // as on Windows
 		must(t, err)
 		out.await(t, "a  gone")
+		objects.await(t, `"name":"a","gone":true}`)
 		open(t, "a", dir, codec.Fixed[int16](), 7)
 		out.await(t, "a  1  7")
 	}
 	must(t, m.Unlock())
 	out.await(t, "m  free")
+	objects.await(t, `"lock":{"state":"free"}`)
 	cancel()
-	if code := <-ended; code != 0 {
-		t.Errorf("exit code %d: %s", code, out)
+	for range 2 {
+		if code := <-ended; code != 0 {
+			t.Errorf("exit code %d: %s%s", code, out, objects)
+		}
 	}
-	harmless(t, out.String())
+	harmless(t, out.String()+objects.String())
 }
 
 func TestHz(t *testing.T) {

@@ -86,7 +86,7 @@ func beginning(text string, limit int) string {
 // otherwise Bytes.
 type valueJSON struct {
 	Value json.RawMessage `json:"value,omitempty"`
-	Bytes []byte          `json:"bytes,omitempty"` // in base64
+	Bytes []byte          `json:"bytes,omitzero"` // in base64
 }
 
 func (v value) toJSON() valueJSON {
@@ -100,7 +100,7 @@ func (v value) toJSON() valueJSON {
 	if v.isJSON() {
 		return valueJSON{Value: v.b}
 	}
-	return valueJSON{Bytes: v.b}
+	return valueJSON{Bytes: append([]byte{}, v.b...)} // not nil, which would be left out
 }
 
 // show writes the value: a struct field by field, JSON indented, and bytes as
@@ -228,6 +228,8 @@ func (o *output) fields(rows [][]string) {
 	}
 }
 
+var errNotUTF8 = errors.New("the value is not valid UTF-8")
+
 // encode encodes a value that a user wrote. old is the encoding of the value
 // that it replaces.
 func encode(id string, old []byte, args []string) ([]byte, error) {
@@ -235,18 +237,21 @@ func encode(id string, old []byte, args []string) ([]byte, error) {
 		return encodeFixed(id, old, args)
 	}
 	if len(args) != 1 {
-		return nil, usageError(fmt.Sprintf("set: a value of codec %.60q must be one argument", id))
+		return nil, usageError(fmt.Sprintf("a value of codec %.60q must be one argument", id))
 	}
 	text := args[0]
 	switch id {
 	case idString:
 		if !utf8.ValidString(text) {
-			return nil, errors.New("the string is not valid UTF-8")
+			return nil, errNotUTF8
 		}
 		return []byte(text), nil
 	case idUTF16:
 		return codec.UTF16().Append(nil, text)
 	case idJSON:
+		if !utf8.ValidString(text) {
+			return nil, errNotUTF8
+		}
 		var b bytes.Buffer
 		if err := json.Compact(&b, []byte(text)); err != nil {
 			return nil, fmt.Errorf("the value is not JSON: %w; a JSON string needs its own quotes, as in '\"tea\"'", err)
@@ -262,7 +267,7 @@ func encode(id string, old []byte, args []string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("set does not support the codec %.60q: it supports strings, JSON, bytes and codec.Fixed", id)
+	return nil, fmt.Errorf("it has the codec %.60q: only strings, JSON, bytes and codec.Fixed can be set", id)
 }
 
 // encodeFixed changes the fields that the arguments name, each as FIELD=VALUE,
@@ -289,7 +294,7 @@ func encodeFixed(id string, old []byte, args []string) ([]byte, error) {
 		case len(args) == 1 && (v.Type().Kind != reflect.Struct || strings.HasPrefix(arg, "{")):
 			path, text = "", arg
 		default:
-			return nil, usageError(fmt.Sprintf("set: %q is not FIELD=VALUE", arg))
+			return nil, usageError(fmt.Sprintf("%q is not FIELD=VALUE", arg))
 		}
 		part, err := v.At(path)
 		if err == nil {

@@ -45,6 +45,12 @@ type stateJSON struct {
 	infoJSON
 }
 
+type goneJSON struct {
+	Time string `json:"time"`
+	Name string `json:"name"`
+	Gone bool   `json:"gone"`
+}
+
 func runWatch(c *call) error {
 	var all []*watched
 	defer func() {
@@ -180,8 +186,10 @@ func (w *watched) lookOutside(c *call, width int) (shown bool, err error) {
 	}
 	w.state = text
 	now := time.Now()
-	if c.json {
-		info.Name = w.name
+	switch {
+	case c.json && err != nil:
+		return true, c.out.object(goneJSON{stamp(now), w.name, true})
+	case c.json:
 		return true, c.out.object(stateJSON{stamp(now), toJSON(&info)})
 	}
 	c.out.linef("%s  %-*s  %s", now.Format("15:04:05.000"), width, w.name, text)

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Set changes the bytes of the value to the value that text describes. A number
@@ -20,6 +21,9 @@ func (v Value) Set(text string) error {
 	case reflect.Array, reflect.Struct:
 	default:
 		return v.setScalar(text)
+	}
+	if !utf8.ValidString(text) { // the decoder would replace parts of it
+		return fmt.Errorf("%.60q is not valid UTF-8", text)
 	}
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber() // preserves large numbers
@@ -55,8 +59,11 @@ func (v Value) setObject(x map[string]any) error {
 		return fmt.Errorf("an object is not a value of %v", v.typ)
 	}
 	for name, part := range x {
-		f, _, err := v.named(name, 0)
-		if err == nil {
+		f, end, err := v.named(name, 0)
+		switch {
+		case err == nil && end < len(name):
+			err = errors.New("a key of an object is the name of a field, not a path")
+		case err == nil:
 			err = f.setJSON(part)
 		}
 		if err != nil {

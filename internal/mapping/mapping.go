@@ -138,7 +138,7 @@ func CheckName(name string) error {
 	if name[0] == '.' {
 		return fmt.Errorf("%w: a name does not start with a dot", fs.ErrInvalid)
 	}
-	for _, c := range []byte(name) {
+	for _, c := range name {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
 			return fmt.Errorf("%w: a name consists of letters A-Z and a-z, digits, '.', '_' and '-', not %q", fs.ErrInvalid, c)
 		}
