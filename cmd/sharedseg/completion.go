@@ -157,13 +157,30 @@ function __sharedseg_names
 end
 
 complete -c sharedseg -f
-complete -c sharedseg -o json -d 'write one JSON object per line'
 complete -c sharedseg -o dir -x -a '(__fish_complete_directories)' -d 'use the names in a directory'
-COMMANDScomplete -c sharedseg -n '__fish_seen_subcommand_from NAMING' -a '(__sharedseg_names)'
+COMMANDSFLAGScomplete -c sharedseg -n '__fish_seen_subcommand_from NAMING' -a '(__sharedseg_names)'
 complete -c sharedseg -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 `,
 		"COMMANDS", perCommand(func(cmd *command) string {
 			return fmt.Sprintf("complete -c sharedseg -n __fish_use_subcommand -a %s -d '%s'\n", cmd.name, cmd.short)
 		}),
+		"FLAGS", perCommand((*command).fishFlags),
 		"NAMING", naming())
+}
+
+// fishFlags completes the flags of a command, except -dir.
+func (cmd *command) fishFlags() string {
+	var b strings.Builder
+	quote := strings.NewReplacer(`\`, `\\`, "'", `\'`)
+	cmd.flagSet(new(call)).VisitAll(func(f *flag.Flag) {
+		if f.Name == "dir" {
+			return
+		}
+		value, text := flag.UnquoteUsage(f)
+		if value != "" { // it takes one
+			value = " -x"
+		}
+		fmt.Fprintf(&b, "complete -c sharedseg -n '__fish_seen_subcommand_from %s' -o %s%s -d '%s'\n", cmd.name, f.Name, value, quote.Replace(text))
+	})
+	return b.String()
 }
