@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,27 +29,42 @@ import (
 )
 
 // metrics lists the metrics of each name. Their values are computed from its
-// Info.
+// Info. Names of other kinds than those listed do not have the metric.
 var metrics = []struct {
 	name, kind, help string
+	of               []sharedseg.Kind // all kinds if empty
 	value            func(*sharedseg.Info) float64
 }{
-	{"sharedseg_live", "gauge", "1 if a process has the name open, or it persists.", func(i *sharedseg.Info) float64 { return one(i.Live()) }},
-	{"sharedseg_size_bytes", "gauge", "Size of the memory, in bytes.", func(i *sharedseg.Info) float64 { return float64(i.Size) }},
-	{"sharedseg_writers", "gauge", "Open handles that can write.", func(i *sharedseg.Info) float64 { return float64(i.Writers) }},
-	{"sharedseg_readers", "gauge", "Open handles that only read.", func(i *sharedseg.Info) float64 { return float64(i.Readers) }},
-	{"sharedseg_versions_total", "counter", "Values stored in a segment, or messages sent to a queue.", func(i *sharedseg.Info) float64 { return float64(i.Version) }},
-	{"sharedseg_messages", "gauge", "Messages in a queue that are not done.", func(i *sharedseg.Info) float64 { return float64(i.Messages) }},
-	{"sharedseg_messages_taken", "gauge", "Messages in a queue that live receivers have taken.", func(i *sharedseg.Info) float64 { return float64(len(i.Takers)) }},
-	{"sharedseg_permits_used", "gauge", "Permits of a semaphore that are in use.", func(i *sharedseg.Info) float64 { return float64(i.Used) }},
-	{"sharedseg_lock_held", "gauge", "1 if the lock is held.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockHeld) }},
-	{"sharedseg_lock_waited_for", "gauge", "1 if a process waits for the lock.", func(i *sharedseg.Info) float64 { return one(i.Lock.Waiters) }},
-	{"sharedseg_lock_owner_died", "gauge", "1 if the owner of the lock died, and no process has taken it over yet.", func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockOwnerDied) }},
-	{"sharedseg_waits_total", "counter", "Waits for a lock or a version that put a process to sleep.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Waits) }},
-	{"sharedseg_take_overs_total", "counter", "Locks taken over from owners that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.TakeOvers) }},
-	{"sharedseg_disturbed_reads_total", "counter", "Reads that were disturbed by a writer and started again.", func(i *sharedseg.Info) float64 { return float64(i.Counters.DisturbedReads) }},
-	{"sharedseg_redeliveries_total", "counter", "Messages taken from receivers that died.", func(i *sharedseg.Info) float64 { return float64(i.Counters.Redeliveries) }},
+	{"sharedseg_live", "gauge", "1 if a process has the name open, or it persists.", nil, func(i *sharedseg.Info) float64 { return one(i.Live()) }},
+	{"sharedseg_size_bytes", "gauge", "Size of the memory, in bytes.", nil, func(i *sharedseg.Info) float64 { return float64(i.Size) }},
+	{"sharedseg_writers", "gauge", "Open handles that can write.", nil, func(i *sharedseg.Info) float64 { return float64(i.Writers) }},
+	{"sharedseg_readers", "gauge", "Open handles that only read.", nil, func(i *sharedseg.Info) float64 { return float64(i.Readers) }},
+	{"sharedseg_capacity_bytes", "gauge", "Size of the largest value or message, in bytes.", values, func(i *sharedseg.Info) float64 { return float64(i.Capacity) }},
+	{"sharedseg_slots", "gauge", "Versions that a segment keeps, or messages that a queue has room for.", values, func(i *sharedseg.Info) float64 { return float64(i.Slots) }},
+	{"sharedseg_versions_total", "counter", "Values stored in a segment, or messages sent to a queue.", values, func(i *sharedseg.Info) float64 { return float64(i.Version) }},
+	{"sharedseg_messages", "gauge", "Messages in a queue that are not done.", queues, func(i *sharedseg.Info) float64 { return float64(i.Messages) }},
+	{"sharedseg_messages_taken", "gauge", "Messages in a queue that live receivers have taken.", queues, func(i *sharedseg.Info) float64 { return float64(len(i.Takers)) }},
+	{"sharedseg_messages_orphaned", "gauge", "Messages in a queue whose receiver died.", queues, func(i *sharedseg.Info) float64 { return float64(i.Orphans) }},
+	{"sharedseg_queue_shut", "gauge", "1 if the queue accepts no more messages.", queues, func(i *sharedseg.Info) float64 { return one(i.Shut) }},
+	{"sharedseg_permits", "gauge", "Permits of a semaphore.", semaphores, func(i *sharedseg.Info) float64 { return float64(i.Permits) }},
+	{"sharedseg_permits_used", "gauge", "Permits of a semaphore that are in use.", semaphores, func(i *sharedseg.Info) float64 { return float64(i.Used) }},
+	{"sharedseg_cond_waiting", "gauge", "Goroutines that wait for a cond.", []sharedseg.Kind{sharedseg.KindCond}, func(i *sharedseg.Info) float64 { return float64(i.Waiting) }},
+	{"sharedseg_event_set", "gauge", "1 if the event is set.", []sharedseg.Kind{sharedseg.KindEvent}, func(i *sharedseg.Info) float64 { return one(i.Set) }},
+	{"sharedseg_lock_readers", "gauge", "Goroutines that hold an rwmutex for reading.", []sharedseg.Kind{sharedseg.KindRWMutex}, func(i *sharedseg.Info) float64 { return float64(i.LockReaders) }},
+	{"sharedseg_lock_held", "gauge", "1 if a handle holds the lock. A lock that only readers hold is not held.", nil, func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockHeld) }},
+	{"sharedseg_lock_waited_for", "gauge", "1 if a process waits for the lock, the semaphore or the event.", nil, func(i *sharedseg.Info) float64 { return one(i.Lock.Waiters || i.Waited) }},
+	{"sharedseg_lock_owner_died", "gauge", "1 if the owner of the lock died, and no process has taken it over yet.", nil, func(i *sharedseg.Info) float64 { return one(i.Lock.State == sharedseg.LockOwnerDied) }},
+	{"sharedseg_waits_total", "counter", "Waits for a lock or a version that put a process to sleep.", nil, func(i *sharedseg.Info) float64 { return float64(i.Counters.Waits) }},
+	{"sharedseg_take_overs_total", "counter", "Locks taken over from owners that died.", nil, func(i *sharedseg.Info) float64 { return float64(i.Counters.TakeOvers) }},
+	{"sharedseg_disturbed_reads_total", "counter", "Reads that were disturbed by a writer and started again.", []sharedseg.Kind{sharedseg.KindSegment}, func(i *sharedseg.Info) float64 { return float64(i.Counters.DisturbedReads) }},
+	{"sharedseg_redeliveries_total", "counter", "Messages taken from receivers that died.", queues, func(i *sharedseg.Info) float64 { return float64(i.Counters.Redeliveries) }},
 }
+
+var (
+	queues     = []sharedseg.Kind{sharedseg.KindQueue}
+	semaphores = []sharedseg.Kind{sharedseg.KindSemaphore}
+	values     = []sharedseg.Kind{sharedseg.KindSegment, sharedseg.KindQueue}
+)
 
 func one(b bool) float64 {
 	if b {
@@ -74,6 +90,9 @@ func appendMetrics(b []byte, place *sharedseg.Place) ([]byte, error) {
 		b = fmt.Appendf(b, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
 		for i := range infos {
 			info := &infos[i]
+			if len(m.of) > 0 && !slices.Contains(m.of, info.Kind) {
+				continue
+			}
 			b = fmt.Appendf(b, "%s{name=%s,kind=%s} %s\n", m.name, label(info.Name), label(string(info.Kind)),
 				strconv.FormatFloat(m.value(info), 'g', -1, 64))
 		}

@@ -14,7 +14,10 @@ import (
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/examples/internal/exampletest"
+	"github.com/sharedseg/sharedseg/internal/proctest"
+	"github.com/sharedseg/sharedseg/queue"
 	"github.com/sharedseg/sharedseg/segment"
+	"github.com/sharedseg/sharedseg/sync"
 )
 
 func TestMain(m *testing.M) { exampletest.Main(m, run) }
@@ -76,6 +79,70 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	p.Interrupt()
+}
+
+// TestKinds checks that each kind has the metrics of what it is, and no others.
+func TestKinds(t *testing.T) {
+	dir := proctest.TempDir(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	q, err := queue.Open("jobs", codec.String(), &queue.Options{Dir: dir, Depth: 8, Capacity: 64})
+	must(err)
+	defer q.Close()
+	must(q.Send(t.Context(), "a"))
+	must(q.Send(t.Context(), "b"))
+	_, err = q.Receive(t.Context())
+	must(err)
+	o := &ipcsync.Options{Dir: dir}
+	s, err := ipcsync.OpenSemaphore("sem", 8, o)
+	must(err)
+	defer s.Close()
+	must(s.Acquire(t.Context(), 3))
+	rw, err := ipcsync.OpenRWMutex("rw", o)
+	must(err)
+	defer rw.Close()
+	must(rw.RLock(t.Context()))
+	e, err := ipcsync.OpenEvent("ready", o)
+	must(err)
+	defer e.Close()
+	must(e.Set())
+	m, err := ipcsync.OpenMutex("lock", o)
+	must(err)
+	defer m.Close()
+	c, err := ipcsync.OpenCond("cond", m, o)
+	must(err)
+	defer c.Close()
+	must(m.Lock(t.Context()))
+
+	b, err := appendMetrics(nil, &sharedseg.Place{Dir: dir})
+	must(err)
+	text := string(b)
+	for _, line := range []string{
+		`sharedseg_messages{name="jobs",kind="queue"} 2`,
+		`sharedseg_messages_taken{name="jobs",kind="queue"} 1`,
+		`sharedseg_messages_orphaned{name="jobs",kind="queue"} 0`,
+		`sharedseg_versions_total{name="jobs",kind="queue"} 2`,
+		`sharedseg_slots{name="jobs",kind="queue"} 8`,
+		`sharedseg_capacity_bytes{name="jobs",kind="queue"} 64`,
+		`sharedseg_permits{name="sem",kind="semaphore"} 8`,
+		`sharedseg_permits_used{name="sem",kind="semaphore"} 3`,
+		`sharedseg_lock_readers{name="rw",kind="rwmutex"} 1`,
+		`sharedseg_lock_held{name="rw",kind="rwmutex"} 0`,
+		`sharedseg_lock_held{name="lock",kind="mutex"} 1`,
+		`sharedseg_cond_waiting{name="cond",kind="cond"} 0`,
+		`sharedseg_event_set{name="ready",kind="event"} 1`,
+	} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text)
+		}
+	}
+	if n := strings.Count(text, "\nsharedseg_permits{"); n != 1 {
+		t.Errorf("%d names have permits", n)
+	}
 }
 
 func TestLabel(t *testing.T) {
