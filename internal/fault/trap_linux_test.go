@@ -44,6 +44,7 @@ func init() {
 		"profile":             profile,
 		"no zeros":            noZeros,
 		"late":                late,
+		"stopped":             stopped,
 		"forged":              forged,
 		"own setting":         ownSetting,
 		"nil":                 nilDereference,
@@ -683,6 +684,108 @@ func late() {
 	stop.Store(true)
 	readers.Wait()
 	fmt.Println(losses, "losses")
+}
+
+// TestOrder stops a handler right before it maps zeros. It checks that Lost is
+// set by then, and that Forget waits for the handler.
+func TestOrder(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("this emulator does not support filters of system calls")
+	}
+	o := play(t, "stopped")
+	if reason, ok := strings.CutPrefix(o.out, noFilter); ok {
+		t.Skip("this kernel or container does not support filters of system calls with a listener: ", reason)
+	}
+	if !o.state.Success() {
+		t.Fatalf("%v\n%s", o.state, o.out)
+	}
+}
+
+const noFilter = "no filter: "
+
+func stopped() {
+	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // the handler keeps its own from other goroutines
+	f := vanished(1)
+	filters := make(chan *os.File)
+	var user sync.WaitGroup
+	user.Go(func() {
+		runtime.LockOSThread() // so the thread, which keeps the filter, ends with the goroutine
+		filters <- stopMaps()
+		check(f.mem[8] == 0 && f.lost(), "not lost")
+	})
+	filter := <-filters
+	call := nextCall(filter)
+	at := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(f.mem))))
+	check(call.args[0] == at, "the handler maps at %#x, want %#x", call.args[0], at)
+	check(f.lost(), "the handler maps zeros before it sets Lost")
+	forgotten := make(chan bool)
+	go func() {
+		f.Forget()
+		close(forgotten)
+	}()
+	select {
+	case <-forgotten:
+		check(false, "Forget returned before the handler has mapped zeros")
+	case <-time.After(50 * time.Millisecond):
+	}
+	call.proceed(filter)
+	<-forgotten
+	user.Wait()
+}
+
+// stopMaps makes each mmap of this thread that maps zeros as the handler does
+// wait for nextCall and proceed. It ends the scenario if that is not possible.
+func stopMaps() *os.File {
+	const flagsOff = 16 + 3*8 // of the low half of an argument, in struct seccomp_data
+	code := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: flagsOff},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: zeroFlags, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_USER_NOTIF},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil {
+		fd, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			uintptr(unsafe.Pointer(&program)))
+		if e == 0 {
+			return os.NewFile(fd, "filter")
+		}
+		err = e
+	}
+	fmt.Print(noFilter, err)
+	os.Exit(0)
+	return nil
+}
+
+// stoppedCall is struct seccomp_notif: a system call that waits.
+type stoppedCall struct {
+	id         uint64
+	pid, flags uint32
+	nr         int32
+	arch       uint32
+	pc         uint64
+	args       [6]uint64
+}
+
+// nextCall waits until a call waits.
+func nextCall(filter *os.File) *stoppedCall {
+	c := new(stoppedCall)
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, filter.Fd(), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(c)))
+	check(e == 0, "SECCOMP_IOCTL_NOTIF_RECV: %v", e)
+	return c
+}
+
+// proceed lets the call proceed as if there were no filter.
+func (c *stoppedCall) proceed(filter *os.File) {
+	answer := struct { // struct seccomp_notif_resp
+		id    uint64
+		val   int64
+		err   int32
+		flags uint32
+	}{id: c.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, filter.Fd(), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&answer)))
+	check(e == 0, "SECCOMP_IOCTL_NOTIF_SEND: %v", e)
 }
 
 // TestForged checks that the trap ignores a SIGBUS that is not the fault of an
