@@ -78,6 +78,14 @@ bool calm;                    /* in WAIT: from now on no process dies, and a sle
 #if PART == BORROW
 
 /*
+ * Only for an assertion: which slots a live member has had pinned at some time since the writer began to look, and one
+ * more bit while it looks.
+ */
+byte seen;
+#define SEE(m) ; seen = (seen != 0 -> seen | row[m] : 0)
+#define END_LOOK ; seen = 0
+
+/*
  * pinnedBy: the value slots that a living member has pinned, as a writer sees it. It remembers of each member slot the
  * generation of a holder that it knows to be dead.
  */
@@ -94,6 +102,9 @@ inline pinnedBy(m) {
 		:: g != dead_[m] ->
 			if /* Held(slot): one system call */
 			:: held[m]
+#ifdef MUTANT_DEAD_COUNTS
+			:: !held[m]
+#else
 			:: !held[m] -> r = 0;
 #ifdef MUTANT_GENERATION_LATE
 				g = generation[m];
@@ -102,16 +113,26 @@ inline pinnedBy(m) {
 #ifdef MUTANT_DEAD_ROW_CLEARED
 				; row[m] = 0
 #endif
+#endif
 			fi
 		fi
 	fi;
 	atomic { mask = mask | r; r = 0; g = 0 }
 }
 
+#elif defined(MUTANT_DEAD_COUNTS)
+
+inline pinnedBy(m) { mask = mask | row[m] }
+
 #else
 
 inline pinnedBy(m) { mask = mask | LIVING(m) }
 
+#endif
+
+#if PART != BORROW
+#define SEE(m)
+#define END_LOOK
 #endif
 
 #if PART == WAIT
@@ -154,7 +175,7 @@ inline claim(m) {
 #if PART == WAIT
 	atomic { claims < CLAIMS && !held[m] -> claims++; held[m] = true; due[2 + m] = row[m] != 0 };
 #else
-	atomic { claims < CLAIMS && !held[m] -> claims++; held[m] = true };
+	atomic { claims < CLAIMS && !held[m] -> claims++; held[m] = true SEE(m) };
 #endif
 #ifndef MUTANT_ROW_KEPT
 #if PART == WAIT
@@ -188,7 +209,11 @@ again:
 	:: atomic { stores < STORES -> stores++; n = stores }
 	:: atomic { stores == STORES -> goto done }
 	fi;
-	e = cEnd; /* no other writer can change the versions meanwhile */
+#if PART == BORROW
+	atomic { e = cEnd; seen = BIT(K) | LIVING(0) | LIVING(1) }; /* no other writer can change the versions meanwhile */
+#else
+	e = cEnd;
+#endif
 #ifdef MUTANT_BEGIN_GOES_BACK
 	v = e + 1;
 #else
@@ -200,7 +225,11 @@ again:
 #endif
 	if
 #if PART == BORROW || BORROWERS == 2 || K == 2
-	:: atomic { TAKEN(e) == ALL -> stores--; e = 0; v = 0; n = 0; mask = 0 };
+	:: atomic { TAKEN(e) == ALL ->
+#if PART == BORROW
+		assert((mask & ~(seen | BIT(SLOT(e)))) == 0); /* a writer waits only for what live members have pinned */
+#endif
+		stores--; e = 0; v = 0; n = 0; mask = 0 END_LOOK };
 		/* It waits while every other slot is pinned by a live member, and no longer: see WAIT. */
 		atomic { (LIVING(0) | LIVING(1) | BIT(SLOT(cEnd))) != ALL -> goto again }
 #endif
@@ -208,7 +237,7 @@ again:
 		do /* stepOver */
 		:: TAKEN(e) & BIT(SLOT(v)) -> v++
 		:: else -> break
-		od; mask = 0 }
+		od; mask = 0 END_LOOK }
 	fi;
 #if !defined(MUTANT_HEADER_KEPT) && K > 2 && PART != COPY
 	if /* stepOver, an announced version: slot.Unseal() */
@@ -262,7 +291,7 @@ again:
 	:: borrows == BORROWS -> goto close
 	OR_KILL;
 	if /* row.Or(1 << i) */
-	:: row[m] = row[m] | BIT(SLOT(e))
+	:: atomic { true -> row[m] = row[m] | BIT(SLOT(e)) SEE(m) }
 	OR_KILL;
 #ifdef MUTANT_NO_SECOND_LOOK
 	borrowed[m] = borrowed[m] | BIT(SLOT(e));
