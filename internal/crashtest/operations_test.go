@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/internal/step"
@@ -108,6 +109,8 @@ var (
 	following  = from(step.FollowBegun, step.FollowCopied)
 	sealing    = from(step.SlotSealed, step.WriteEnded)
 	telling    = from(step.EventArmed, step.EventSignalled)
+	signalling = from(step.EventSignalling, step.EventSignalled)
+	watching   = from(step.WatchArmed, step.WatchAwake)
 )
 
 // held has the steps at which the process that passes them holds the lock.
@@ -171,7 +174,7 @@ var operations = []*operation{
 		steps: steps(mending, reading, encoding, unlocking),
 	}, {
 		name: "wait", scene: steady, flavour: fixed, counts: true, do: (*player).waits, beside: tell,
-		steps: from(step.WatchArmed, step.WatchAwake),
+		steps: watching,
 	},
 	{
 		name: "borrow", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).borrows,
@@ -185,16 +188,19 @@ var operations = []*operation{
 		steps: steps(claiming, rowing, borrowing, []step.Step{step.MemoryRetired, step.RowLeft, step.PlaceDropped}),
 	}, {
 		name: "loan", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).lends,
-		steps: steps(locked, lending, returning, sealing, unlocking),
+		steps: steps(locked, lending, returning, sealing, unlocking, waking),
 	}, {
 		name: "loan and discard", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).discards,
 		steps: steps(locked, lending, returning, unlocking),
+	}, {
+		name: "release beside writers", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).releases, beside: tell,
+		steps: steps([]step.Step{step.PinCleared}, signalling),
 	}, {
 		name: "store beside borrowers", scene: steady, flavour: fixed, counts: true, skips: true, reads: true, do: (*player).updates, beside: borrowAll,
 		steps: steps([]step.Step{step.RowsSeen, step.SteppedOver}, telling),
 	}, {
 		name: "follow", scene: steady, flavour: fixed, counts: true, skips: true, do: (*player).follows, beside: tell,
-		steps: following,
+		steps: steps(watching, following),
 	},
 	{name: "lock", scene: mutual, do: (*player).locks, steps: steps(locked, unlocking)},
 	{
@@ -256,6 +262,25 @@ func (v *player) borrows() error {
 		err = errors.Join(err, fmt.Errorf("the borrowed value was %v, now it is %v", was, now))
 	}
 	return errors.Join(err, b.Release())
+}
+
+// releases borrows every slot except one for long enough that other writers
+// wait, and then releases them.
+func (v *player) releases() error {
+	a, err := v.borrow(v.s)
+	if err != nil {
+		return err
+	}
+	err = v.updates()
+	if err != nil {
+		return errors.Join(err, a.Release())
+	}
+	b, err := v.borrow(v.s)
+	if err != nil {
+		return errors.Join(err, a.Release())
+	}
+	time.Sleep(8 * time.Millisecond)
+	return errors.Join(a.Release(), b.Release())
 }
 
 // peeks borrows a value and releases it without waiting for anything in
