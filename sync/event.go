@@ -44,10 +44,10 @@ func OpenEvent(name string, o *Options) (*Event, error) {
 
 // Set sets the event and releases all waiters, even if the event is reset at
 // once. Errors: fs.ErrClosed, ErrCorrupt. It does not block.
-func (e *Event) Set() error { return e.change(true) }
+func (e *Event) Set() error { return e.change("set", e.set) }
 
 // Reset resets the event. Errors: fs.ErrClosed, ErrCorrupt. It does not block.
-func (e *Event) Reset() error { return e.change(false) }
+func (e *Event) Reset() error { return e.change("reset", e.reset) }
 
 // IsSet reports whether the event is set. It returns false after Close.
 func (e *Event) IsSet() bool {
@@ -66,8 +66,8 @@ func (e *Event) IsSet() bool {
 
 // Wait waits until the event is set, or was set since the call began. If ctx is
 // done, also before the call, it returns an error that wraps ctx's. Other
-// errors: fs.ErrClosed, ErrCorrupt. A process that dies in Set can delay
-// waiters by at most a second.
+// errors: fs.ErrClosed, ErrCorrupt. A process that dies or is stopped in Set can
+// delay waiters by at most a second.
 func (e *Event) Wait(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
@@ -92,29 +92,43 @@ func (e *Event) Close() error {
 	return e.m.Close()
 }
 
-func (e *Event) change(set bool) error {
-	fence.Release(e.m.key)
-	op := "reset"
-	if set {
-		op = "set"
-	}
-	err := e.m.use(func() error {
-		armed := e.changes.notifier.Disarm()
-		for {
-			now := e.word.Load()
-			if now&1 != 0 == set {
-				if set { // the process that set it may have died before it woke the waiters
-					e.changes.notifier.Notify(now-1, armed)
-				}
-				return nil
-			}
-			step.At(step.EventChanging)
-			if e.word.CompareAndSwap(now, now+1) {
-				step.At(step.EventChanged)
-				e.changes.notifier.Notify(now, armed)
-				return nil
-			}
+func (e *Event) set() error {
+	changes := e.changes.notifier
+	armed := changes.Disarm()
+	for {
+		now := e.word.Load()
+		if now&1 != 0 { // the process that set it may have died before it woke the waiters
+			changes.Notify(now-1, armed)
+			return nil
 		}
-	})
-	return e.m.wrap(op, e.m.verdict(err))
+		step.At(step.EventChanging)
+		if e.word.CompareAndSwap(now, now+1) {
+			step.At(step.EventChanged)
+			changes.Notify(now, armed)
+			return nil
+		}
+	}
+}
+
+// reset wakes no waiter, as none sleeps while the event is set, except those
+// that a Set is about to wake. So it must not clear the flag that tells the
+// next Set of waiters.
+func (e *Event) reset() error {
+	for {
+		now := e.word.Load()
+		if now&1 == 0 {
+			return nil
+		}
+		step.At(step.EventChanging)
+		if e.word.CompareAndSwap(now, now+1) {
+			step.At(step.EventChanged)
+			return nil
+		}
+	}
+}
+
+// change calls f, which is set or reset.
+func (e *Event) change(op string, f func() error) error {
+	fence.Release(e.m.key)
+	return e.m.wrap(op, e.m.verdict(e.m.use(f)))
 }
