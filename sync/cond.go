@@ -44,6 +44,7 @@ type Cond struct {
 	row     *atomic.Uint64 // this handle's Holding: waiting, granted
 	last    *atomic.Uint64 // the member slot that had the last turn; a hint
 	queue   []*condWait    // this handle's waiters, oldest first
+	moves   atomic.Uint32  // odd while leave changes the row and the places
 	gone    bool           // set by Close
 	changes *broadcast
 	close   sync.Once
@@ -269,13 +270,15 @@ func (c *Cond) leave(w *condWait, went bool) (told bool) {
 	if i < 0 {
 		return false
 	}
-	// Change the row first: a waiter that moves up must not see w's turn as its
-	// own.
+	// A waiter that moves up must not see w's turn as its own, nor miss its own
+	// because it sees the new row and its old place: see released.
+	c.moves.Add(1)
 	defer func() {
 		c.queue = slices.Delete(c.queue, i, i+1)
 		for _, behind := range c.queue[i:] {
 			behind.place.Add(-1)
 		}
+		c.moves.Add(1)
 		step.At(step.CondDelisted)
 	}()
 	waiting, granted := turns(layout.Holding(c.row.Load()))
@@ -293,12 +296,23 @@ func (c *Cond) leave(w *condWait, went bool) (told bool) {
 	return !went && granted > 0
 }
 
+// released reports whether w is one of the waiters that have been released.
+func (c *Cond) released(w *condWait) bool {
+	for ; ; runtime.Gosched() {
+		moves := c.moves.Load()
+		_, granted := turns(layout.Holding(c.row.Load()))
+		place := w.place.Load()
+		if moves&1 == 0 && c.moves.Load() == moves {
+			return place < int64(granted)
+		}
+	}
+}
+
 // await waits until w is released.
 func (c *Cond) await(ctx context.Context, w *condWait) error {
 	may := false
 	ready := func() bool {
-		_, granted := turns(layout.Holding(c.row.Load()))
-		may = w.place.Load() < int64(granted)
+		may = c.released(w)
 		return may
 	}
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
