@@ -15,12 +15,13 @@
 // reason, another one gets the mutex within milliseconds. The mutex is never
 // taken from a live process, even one that is stopped for a long time.
 //
-// Each leader gets a number, higher than those of all leaders before it, and
-// writes it with every entry. The ledger refuses a number that is lower than
-// one it has seen. So a write that a leader started before it resigned does no
-// harm when it arrives late. Such a number is called a fencing token. It also
-// protects a resource elsewhere, such as a file server on another machine, if
-// that checks it.
+// Each leader gets a number from the ledger, higher than those of all leaders
+// before it, and writes it with every entry. The ledger refuses a number that
+// is lower than the last one that it gave. So a write that a leader started
+// before it resigned does no harm when it arrives late. Such a number is called
+// a fencing token. It also protects a resource elsewhere, such as a file server
+// on another machine, if each leader first tells it the number, and the
+// resource then refuses lower ones.
 package main
 
 import (
@@ -50,15 +51,13 @@ const usage = `usage:
 
 // Ledger is written by the leader only.
 type Ledger struct {
-	Term    uint64 // the highest number of a leader that has written
-	Leaders uint64 // the highest number that was given to a leader
+	Term    uint64 // the number of the last leader
 	Entries uint64
 	Last    int64 // process ID of the last writer
 }
 
-// ErrFenced is returned when a former leader writes after a later one has
-// written.
-var ErrFenced = errors.New("a later leader has written")
+// ErrFenced is returned when a former leader writes.
+var ErrFenced = errors.New("another leads by now")
 
 // A Member is a candidate to lead.
 type Member struct {
@@ -97,8 +96,8 @@ func (m *Member) Lead(ctx context.Context) error {
 		return err
 	}
 	return m.ledger.Update(func(l *Ledger) error {
-		l.Leaders++
-		m.term = l.Leaders
+		l.Term++
+		m.term = l.Term
 		return nil
 	})
 }
@@ -106,13 +105,13 @@ func (m *Member) Lead(ctx context.Context) error {
 // Resign gives up the lead, so that another member can lead.
 func (m *Member) Resign() error { return m.lead.Unlock() }
 
-// Append writes an entry. It returns ErrFenced if a later leader has written.
+// Append writes an entry. It returns ErrFenced if another member has become the
+// leader since.
 func (m *Member) Append() error {
 	return m.ledger.Update(func(l *Ledger) error {
 		if m.term < l.Term {
-			return fmt.Errorf("%w: its number is %d, this leader's is %d", ErrFenced, l.Term, m.term)
+			return fmt.Errorf("%w: its number is %d, not %d", ErrFenced, l.Term, m.term)
 		}
-		l.Term = m.term
 		l.Entries++
 		l.Last = int64(os.Getpid())
 		return nil

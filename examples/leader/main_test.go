@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,14 +32,14 @@ func TestDemo(t *testing.T) {
 	const want = "Number 1 leads, and is killed.\nNumber 2 leads, and is killed.\nNumber 3 leads, and is killed.\n" +
 		"Number 4 resigned, number 5 leads. A late write by number 4 is refused: sharedseg: update "
 	stdout, stderr, code := exampletest.Run(t, name)
-	end := ": a later leader has written: its number is 5, this leader's is 4\n"
+	end := ": another leads by now: its number is 5, not 4\n"
 	if stdout != want+name+"-demo"+end || stderr != "" || code != 0 {
 		t.Errorf("exit code %d, stdout: %s, stderr: %s", code, stdout, stderr)
 	}
 }
 
-// When the leader is killed, the next one leads. A former leader can write
-// until the new one has written, and not after that.
+// When the leader is killed, the next one leads, and the former one can
+// no longer write.
 func TestTakeOver(t *testing.T) {
 	name := exampletest.Name(t)
 	m := open(t, name)
@@ -60,20 +61,43 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("its number is %d, want 2", m.term)
 	}
 	late := &Member{lead: m.lead, ledger: m.ledger, term: 1}
-	if err := late.Append(); err != nil {
-		t.Errorf("a former leader writes before the next one: %v", err)
+	if err := late.Append(); !errors.Is(err, ErrFenced) {
+		t.Errorf("a former leader writes: %v", err)
 	}
 	if err := m.Append(); err != nil {
 		t.Fatal(err)
-	}
-	if err := late.Append(); !errors.Is(err, ErrFenced) {
-		t.Errorf("a former leader writes after the next one: %v", err)
 	}
 	if l, err := m.ledger.Load(); err != nil || l.Term != 2 {
 		t.Errorf("the ledger is %+v, %v", l, err)
 	}
 	if out, stderr, code := exampletest.Run(t, name, "show"); code != 0 || stderr != "" || out == "" {
 		t.Errorf("show: %s, %s, exit code %d", out, stderr, code)
+	}
+}
+
+// A leader that resigned cannot write once another process leads, even if that
+// has not written yet.
+func TestLate(t *testing.T) {
+	name := exampletest.Name(t)
+	m := open(t, name)
+	if err := errors.Join(m.Lead(t.Context()), m.Append(), m.Resign(), m.Append()); err != nil {
+		t.Fatal(err)
+	}
+	next := exampletest.Start(t, name, "member")
+	next.Await("leads with number 2.")
+	before, err := m.ledger.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Append(); !errors.Is(err, ErrFenced) {
+		t.Errorf("a former leader writes: %v", err)
+	}
+	if l, err := m.ledger.Load(); err != nil || l.Last != before.Last || l.Last == int64(os.Getpid()) {
+		t.Errorf("the ledger is %+v, %v", l, err)
+	}
+	next.Kill()
+	if err := m.Lead(t.Context()); err != nil { // otherwise the mutex stays
+		t.Error(err)
 	}
 }
 
