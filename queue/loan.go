@@ -131,15 +131,15 @@ func (l *Loan[T]) Discard() error {
 func (l *Loan[T]) end(send func()) error {
 	q := l.q
 	l.q = nil
-	err := q.turn.Finish(func() error {
-		if !q.turn.Reclaim(l.token) {
-			return fs.ErrClosed
-		}
-		send()
-		err := q.turn.Unlock()
-		q.messages.Signal()
-		return err
-	})
+	err := fs.ErrClosed
+	if q.turn.Reclaim(l.token) {
+		err = q.turn.Finish(func() error {
+			send()
+			err := q.turn.Unlock()
+			q.messages.Signal()
+			return err
+		})
+	}
 	q.holds.drop()
 	return err
 }

@@ -30,22 +30,34 @@ type Turn struct {
 	word   layout.MutexWord
 	mutex  *ipcsync.Mutex
 	member *member.Member
-	loans  uint64 // number of Lends; guarded by the lock
+	number uint64 // the last that next returned; guarded by the lock
 }
 
 // An owner is 0 if no call of the handle holds the lock, the ID of the
-// goroutine that does, or one of these.
+// goroutine that does, a number if its goroutine is unknown, or one of these.
 const (
 	// unnamed is the owner in a call that runs no user code while it holds the
-	// lock, and in one whose goroutine is unknown.
+	// lock.
 	unnamed = 1
-	// lent is set in the owner while a loan holds the lock. The other bits tell
-	// loans apart. It is not set in any goroutine.ID.
+	// lent is set in the owner while a loan holds the lock. The other bits are
+	// the loan's number. It is not set in any goroutine.ID.
 	lent = 1 << 63
 )
 
-// caller returns the calling goroutine as an owner.
-func caller() uint64 { return max(unnamed, uint64(goroutine.ID())) }
+// next returns a number other than unnamed and those that it returned before.
+func (t *Turn) next() uint64 {
+	t.number = max(t.number, unnamed) + 1
+	return t.number
+}
+
+// locked notes that the calling goroutine has acquired the lock.
+func (t *Turn) locked() {
+	owner := uint64(goroutine.ID())
+	if owner == 0 {
+		owner = t.next()
+	}
+	fence.Publish(&t.owner, owner)
+}
 
 // New returns the turn of a handle. repair is called, with the lock held, if a
 // writer died while it held the lock.
@@ -73,7 +85,7 @@ func (t *Turn) TryLock() bool {
 func (t *Turn) TryLockSlow() (bool, error) {
 	locked, err := t.mutex.TryLock()
 	if locked {
-		fence.Publish(&t.owner, caller())
+		t.locked()
 	}
 	return locked, err
 }
@@ -87,7 +99,7 @@ func (t *Turn) Lock(ctx context.Context, within error) error {
 	if err := t.mutex.Lock(ctx); err != nil {
 		return err
 	}
-	fence.Publish(&t.owner, caller())
+	t.locked()
 	return nil
 }
 
@@ -122,14 +134,15 @@ func (t *Turn) UnlockSlow() error {
 	return err
 }
 
-// Finish runs f inside the door, with the lock held by Lock or Reclaim. f must
-// release the lock. Finish does if f does not return, because a codec panics or
-// the memory vanishes.
+// Finish runs f within Use, with the lock held by Lock or Reclaim. f must
+// release the lock, or lend it. Finish releases it if f does not return,
+// because a codec panics or the memory vanishes.
 func (t *Turn) Finish(f func() error) error {
-	returned := false
+	owner, returned := atomic.LoadUint64(&t.owner), false
 	defer func() {
 		// The memory may have vanished after the release, while f woke others.
-		if !returned && t.mine() {
+		// Another goroutine may hold the lock by then.
+		if !returned && atomic.LoadUint64(&t.owner) == owner {
 			t.member.Use(t.Unlock)
 		}
 	}()
@@ -143,8 +156,7 @@ func (t *Turn) Finish(f func() error) error {
 // Lend hands the lock, which is held, over to a loan, until Reclaim. The token
 // is not 0.
 func (t *Turn) Lend() (token uint64) {
-	t.loans++
-	token = lent | t.loans
+	token = lent | t.next()
 	fence.Publish(&t.owner, token)
 	return token
 }
@@ -153,16 +165,19 @@ func (t *Turn) Lend() (token uint64) {
 // reports false if the loan no longer holds the lock: it was reclaimed before,
 // or Close has revoked it.
 func (t *Turn) Reclaim(token uint64) bool {
-	return atomic.CompareAndSwapUint64(&t.owner, token, caller())
+	owner := uint64(goroutine.ID())
+	if owner == 0 {
+		owner = token &^ lent
+	}
+	return atomic.CompareAndSwapUint64(&t.owner, token, owner)
 }
 
 // Within reports whether the calling goroutine is known to hold the lock: it
 // runs user code, such as a codec's method.
-func (t *Turn) Within() bool { return caller() != unnamed && t.mine() }
-
-// mine reports whether the calling goroutine holds the lock, which it acquired
-// by Lock or Reclaim.
-func (t *Turn) mine() bool { return atomic.LoadUint64(&t.owner) == caller() }
+func (t *Turn) Within() bool {
+	id := uint64(goroutine.ID())
+	return id != 0 && id == atomic.LoadUint64(&t.owner)
+}
 
 // Close ends all waits for the lock, and returns when no call of the handle
 // holds it. The handle was closed before. A loan that holds the lock is

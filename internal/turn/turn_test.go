@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -85,9 +86,6 @@ func TestFinish(t *testing.T) {
 	}()
 	locked(t, turn, false)
 
-	if goroutine.ID() == 0 {
-		return
-	}
 	lock()
 	func() {
 		defer func() { recover() }()
@@ -101,6 +99,31 @@ func TestFinish(t *testing.T) {
 	}()
 	locked(t, turn, true)
 	turn.Unlock()
+
+	lock()
+	other := make(chan error)
+	func() {
+		defer func() { recover() }()
+		turn.Finish(func() error {
+			turn.Unlock()
+			go func() { other <- turn.Lock(context.Background(), errWithin) }()
+			if err := <-other; err != nil {
+				t.Error(err)
+			}
+			panic("after Unlock")
+		})
+	}()
+	locked(t, turn, true)
+	turn.Unlock()
+
+	lock()
+	token := turn.Lend()
+	turn.Reclaim(token)
+	func() {
+		defer func() { recover() }()
+		turn.Finish(func() error { panic("after Reclaim") })
+	}()
+	locked(t, turn, false)
 }
 
 func TestLend(t *testing.T) {
