@@ -115,7 +115,7 @@ func (c *Cond) wait(ctx context.Context) error {
 		return errLockWithin
 	}
 	if !c.users.Held() {
-		return fmt.Errorf("%w: Wait needs the mutex locked", sharedseg.ErrNotOwner)
+		return c.users.verdict(fmt.Errorf("%w: Wait needs the mutex locked", sharedseg.ErrNotOwner))
 	}
 	w, err := c.enlist(ctx)
 	if err != nil {

@@ -241,6 +241,8 @@ func TestCondErrors(t *testing.T) {
 	q, err = openPlace(name, nil)
 	must(t, err)
 	must(t, q.m.Lock(t.Context()))
+	must(t, q.m.Close())
+	want(t, q.Wait(t.Context()), fs.ErrClosed)
 	must(t, q.Close())
 	must(t, within.m.Lock(t.Context()))
 	must(t, within.m.Unlock())
