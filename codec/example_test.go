@@ -68,7 +68,7 @@ func ExampleFixed() {
 	fmt.Println(errors.Is(err, codec.ErrType))
 	// Output:
 	// {Sensor uint32@0;Valid bool@4;_ [3]uint8@5;Samples [4]float32@8}#24
-	// codec.Fixed: codec_test.Named.Name is a string
+	// codec.Fixed: codec_test.Named.Name has type string
 	// true
 }
 

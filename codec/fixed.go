@@ -24,7 +24,7 @@ import (
 // Fixed cannot return an error. If it rejects T, all methods of the codec that
 // return an error return the reason. It names the field, as in
 //
-//	codec.Fixed: main.T.A.B[].C is a *int: type cannot be placed in shared memory
+//	codec.Fixed: main.T.A.B[].C has type *int: type cannot be placed in shared memory
 //
 // and wraps [ErrType]. The ID is then empty. The codec is a [Validator], so
 // opening a segment with it returns that error.
@@ -162,7 +162,7 @@ func describe(id []byte, t reflect.Type, path string) ([]byte, []form.BoolRange,
 		return describeStruct(id, t, path)
 	}
 	if path != t.String() {
-		path += " is a " + t.String()
+		path += " has type " + t.String()
 	}
 	return nil, nil, fmt.Errorf("%s: %w", path, ErrType)
 }

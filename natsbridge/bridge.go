@@ -126,7 +126,7 @@ func (b *bridge) attach(ctx context.Context, wait bool, open func(sharedseg.Info
 	for logged := false; ; {
 		info, err = sharedseg.Stat(b.name, b.place)
 		if err == nil && info.Kind != b.kind {
-			return info, nil, incompatible("the name is a %s, not a %s", info.Kind, b.kind)
+			return info, nil, incompatible("the kind of the name is %s, not %s", info.Kind, b.kind)
 		}
 		if err == nil && info.Live() {
 			file, _ = os.Stat(info.Path)

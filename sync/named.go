@@ -109,7 +109,7 @@ func open(name string, o *Options, kind layout.Kind, permits int64) (*member.Mem
 		Check: func(g *layout.Geometry) error {
 			switch {
 			case g.Kind != kind:
-				return fmt.Errorf("%w: it is %s, not %s", layout.ErrIncompatible, article(g.Kind), article(kind))
+				return fmt.Errorf("%w: it is %s, not %s", layout.ErrIncompatible, g.Kind.Noun(), kind.Noun())
 			case g.Capacity != permits:
 				return fmt.Errorf("%w: it has %d permits, not %d", layout.ErrIncompatible, g.Capacity, permits)
 			case o.Persist && !g.Persist:
@@ -123,14 +123,6 @@ func open(name string, o *Options, kind layout.Kind, permits int64) (*member.Mem
 		return nil, &sharedseg.Error{Op: "open", Name: name, Err: err}
 	}
 	return mb, nil
-}
-
-// article returns the name of the kind with its article.
-func article(k layout.Kind) string {
-	if k == layout.KindRWMutex || k == layout.KindEvent {
-		return "an " + k.String()
-	}
-	return "a " + k.String()
 }
 
 func (o *Options) repair() func() error {

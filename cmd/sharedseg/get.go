@@ -88,7 +88,7 @@ func (c *call) reader(name string) (*sharedseg.Info, *segment.Reader[[]byte], er
 func (c *call) segment(op, name string) (*sharedseg.Info, error) {
 	info, err := sharedseg.Stat(name, c.place())
 	if err == nil && info.Kind != sharedseg.KindSegment {
-		err = &sharedseg.Error{Op: op, Name: name, Err: fmt.Errorf("%w: it is a %s, which has no value; see sharedseg stat", sharedseg.ErrIncompatible, info.Kind)}
+		err = &sharedseg.Error{Op: op, Name: name, Err: fmt.Errorf("%w: its kind is %s, which has no value; see sharedseg stat", sharedseg.ErrIncompatible, info.Kind)}
 	}
 	return &info, err
 }

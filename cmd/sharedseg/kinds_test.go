@@ -87,7 +87,7 @@ func TestQueue(t *testing.T) {
 	if hz := object(t, strings.TrimSpace(works(t, "hz", "-json", "-n", "1", "-i", "1ms", "-dir", dir, "jobs"))); hz["version"] != 5.0 || hz["hz"] != 0.0 {
 		t.Errorf("hz shows %v", hz)
 	}
-	if _, stderr, code := tool(t, "get", "-dir", dir, "jobs"); code != exitFailed || !strings.Contains(stderr, "it is a queue") {
+	if _, stderr, code := tool(t, "get", "-dir", dir, "jobs"); code != exitFailed || !strings.Contains(stderr, "its kind is queue") {
 		t.Errorf("get: exit code %d, %s", code, stderr)
 	}
 }

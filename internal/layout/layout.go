@@ -178,6 +178,14 @@ func (k Kind) String() string {
 	return kinds[k]
 }
 
+// Noun returns the name of the kind with its article, for messages.
+func (k Kind) Noun() string {
+	if k == KindRWMutex || k == KindEvent || !k.known() {
+		return "an " + k.String()
+	}
+	return "a " + k.String()
+}
+
 // Repairable reports whether a mapping of the kind guards data that may need a
 // repair after an owner's death. Such a death must not be forgotten.
 func (k Kind) Repairable() bool { return k == KindMutex || k == KindRWMutex }

@@ -116,7 +116,7 @@ func (r *Request) check() error {
 // agree returns an error if the existing mapping g is not as requested.
 func (r *Request) agree(g, want *layout.Geometry) error {
 	if g.Kind != want.Kind {
-		return fmt.Errorf("%w: it is a %v, not a %v", sharedseg.ErrIncompatible, g.Kind, want.Kind)
+		return fmt.Errorf("%w: it is %s, not %s", sharedseg.ErrIncompatible, g.Kind.Noun(), want.Kind.Noun())
 	}
 	if g.CodecID != want.CodecID {
 		have, asked := differing(g.CodecID, want.CodecID)
