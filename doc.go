@@ -10,12 +10,12 @@
 //
 // Start with the package for what you want to share:
 //
-//   - segment has one typed value: Store publishes it, Load copies it out.
-//   - queue has messages, each for one receiver, or another if that dies.
-//   - sync is package ipcsync, with locks that survive the death of their owner.
+//   - segment shares one typed value: Store publishes it, Load copies it out.
+//   - queue passes messages, each to one receiver, or to another if that dies.
+//   - sync, package ipcsync, has locks that survive the death of their owner.
 //   - codec encodes values as bytes.
 //
 // This package has what those have in common: the errors, and functions that
 // describe, list and remove names without opening them. The command
-// cmd/sharedseg prints what these functions tell, and the values.
+// cmd/sharedseg prints what these functions return, and the values.
 package sharedseg

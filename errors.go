@@ -14,7 +14,7 @@ import (
 // errors.ErrUnsupported, os.ErrDeadlineExceeded and the error of a context.
 var (
 	// ErrIncompatible is returned when a name refers to something other than
-	// what the caller asked for: another kind, codec, type, geometry or format
+	// what the caller asked for: another kind, codec, type, size or format
 	// version, a file that this module did not create, or more memory than this
 	// process can address.
 	ErrIncompatible = layout.ErrIncompatible
@@ -41,18 +41,18 @@ var (
 	// what the lock guards has not been repaired since.
 	ErrOwnerDied = errors.New("the owner of the lock died; set Options.Repair to restore what it guards")
 
-	// ErrReentrant is returned, at once, by a call that would wait for itself: a
-	// function that runs with a handle's lock held calls that handle. Such
-	// calls are Store, Update, Loan or Close in the function that Update runs,
-	// Send or Close in a queue's codec, and Lock or Close in a mutex's Repair.
-	// The call changes nothing.
+	// ErrReentrant is returned, at once, by a call that would wait for itself:
+	// a function that runs with a handle's lock held calls that handle.
+	// Examples are Store, Update, Loan or Close in the function that Update
+	// runs, Send or Close in a queue's codec, and Lock or Close in a mutex's
+	// Repair. The call changes nothing.
 	ErrReentrant = errors.New("the call would wait for itself")
 
 	// ErrShut is returned by Send after the queue's Shut.
 	ErrShut = ring.ErrShut
 
-	// ErrNotOwner is returned by Unlock through a handle that does not hold the
-	// lock.
+	// ErrNotOwner is returned by Unlock, RUnlock, Release and a Cond's Wait if
+	// the handle does not hold what the call would release.
 	ErrNotOwner = errors.New("this handle does not hold the lock")
 )
 

@@ -14,11 +14,11 @@ type Kind string
 const (
 	KindSegment   Kind = "segment"   // package segment
 	KindQueue     Kind = "queue"     // package queue
-	KindMutex     Kind = "mutex"     // package ipcsync, as the rest
-	KindRWMutex   Kind = "rwmutex"   //
-	KindSemaphore Kind = "semaphore" //
-	KindCond      Kind = "cond"      //
-	KindEvent     Kind = "event"     //
+	KindMutex     Kind = "mutex"     // package ipcsync
+	KindRWMutex   Kind = "rwmutex"   // package ipcsync
+	KindSemaphore Kind = "semaphore" // package ipcsync
+	KindCond      Kind = "cond"      // package ipcsync
+	KindEvent     Kind = "event"     // package ipcsync
 )
 
 // Info describes the object that a name refers to, at one moment.
@@ -28,7 +28,7 @@ type Info struct {
 	Path    string // its file
 	Persist bool
 	Mode    fs.FileMode // 0 on Windows
-	Owner   string      // the owner of its file, as os/user.User.Uid; "" on Windows
+	Owner   string      // the owner of its file, like os/user.User.Uid; "" on Windows
 	Size    int64       // bytes of memory
 
 	// Writers is the number of open handles that can write, plus the Readers
@@ -37,7 +37,7 @@ type Info struct {
 	Writers int
 	Holders []int
 	// Readers is the number of open read-only handles, up to 10,000. On Windows
-	// it is 1 for any number.
+	// it is 1 however many there are.
 	Readers int
 
 	Lock     Lock
@@ -100,13 +100,13 @@ const (
 	LockHeld LockState = "held"
 	// LockOwnerDied is the state of a lock whose owner died, or closed its
 	// handle, until another handle takes the lock over. For a mutex it lasts
-	// until a Repair succeeds. It keeps no other handle out: the next one to
-	// lock it takes it over.
+	// until a Repair succeeds. Such a lock blocks no other handle: the next one
+	// to lock it takes it over.
 	LockOwnerDied LockState = "owner died"
 )
 
-// Counters count events since the name was created. Each counted event costs
-// much more than the counting.
+// Counters count events since the name was created. Counting costs much less
+// than the event itself.
 type Counters struct {
 	Waits          uint64 // waits that slept: for a lock, a version, a message, …
 	TakeOvers      uint64 // locks taken over from an owner that died

@@ -10,7 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/member"
 )
 
-// Place is where names are. nil and the zero value mean the platform's shared
+// Place says where names are. nil and the zero value mean the platform's shared
 // memory.
 //
 // On Unix, root sees the names of all users: Stat, List and Sweep do not need
@@ -80,7 +80,7 @@ func List(p *Place) iter.Seq2[Info, error] {
 
 // Remove removes a name. Open handles keep using the old object among
 // themselves. The next Open of the name creates a new object. If the owner of a
-// lock died, Remove forgets that.
+// lock died, Remove also removes the record of that.
 //
 // Remove does not remove bare mappings, which have no mark that distinguishes
 // them from other files: segment.RemoveBare does.
@@ -96,8 +96,9 @@ func Remove(name string, p *Place) error {
 
 // Sweep removes every name that does not persist and that no handle has open,
 // because all of its users died. It keeps a mutex whose owner died with the
-// mutex locked, so that the next handle to lock it learns of that. It skips
-// files that this module did not create and files that this user cannot open.
+// mutex locked, so that the next handle to lock it learns of the death. It
+// skips files that this module did not create and files that this user cannot
+// open.
 //
 // Sweep returns the names that it removed. It continues after an error. The
 // errors of several names are joined, with one [Error] for each:

@@ -7,7 +7,7 @@ import "github.com/sharedseg/sharedseg/internal/form"
 //
 // Decode copies into (*v)[:0], so it does not allocate if *v has enough
 // capacity. The encoding does not distinguish a nil slice from an empty one. If
-// Decode gets no bytes, a nil *v stays nil, and any other *v becomes empty and
+// b is empty, a nil *v stays nil, and any other *v becomes empty and
 // keeps its capacity. Append and Decode do not fail.
 //
 // The codec is an [InPlaceDecoder].

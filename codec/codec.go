@@ -24,7 +24,7 @@
 //	Gob     any type, for Go programs that trust each other
 //	Binary  types that encode themselves
 //
-// Or write a codec: see the example of [Codec].
+// Or write your own: see the example of [Codec].
 package codec
 
 import "errors"
@@ -36,9 +36,9 @@ import "errors"
 // A codec can also implement [InPlaceDecoder], [Sizer] and [Validator].
 type Codec[T any] interface {
 	// ID names the encoding, as in "json" or "example.com/rgb". It is not
-	// empty, has at most 1 MiB, and is always the same for the same encoding,
-	// in every program and on every machine. Two encodings have different IDs
-	// if one cannot be decoded as the other.
+	// empty, is at most 1 MiB long, and is always the same for the same
+	// encoding, in every program and on every machine. Two encodings have
+	// different IDs if one cannot be decoded as the other.
 	ID() string
 
 	// Append appends the encoding of v to b and returns the extended slice, as

@@ -100,8 +100,8 @@ func (gobCodec[T]) Decode(b []byte, v *T) error {
 // Binary returns the codec of a type that encodes itself, such as [time.Time]
 // or [net/netip.AddrPort]: codec.Binary[time.Time](). Its ID is "binary:"
 // followed by the full name of T, as in "binary:time.Time". The types of
-// package main have the same names in all programs, so better put T into
-// another package.
+// package main have the same names in all programs, so it is better to declare
+// T in another package.
 //
 // Append fails with an error that wraps [ErrInvalid] if AppendBinary fails.
 // Decode fails with an error that wraps [ErrMalformed] if UnmarshalBinary

@@ -45,9 +45,9 @@ func (stringCodec) Form() form.Form { return form.Form{Kind: form.String} }
 // UTF-8 becomes U+FFFD. Encoded surrogates are not valid.
 //
 // Decode reads up to the first NUL unit, or to the end of b if there is none.
-// It ignores what follows, and a single byte at the end. No bytes decode to the
-// empty string. A surrogate without its other half becomes U+FFFD. Decode does
-// not fail. It allocates only the string.
+// It ignores what follows, and an odd byte at the end. If b is empty, the
+// result is the empty string. A surrogate without its other half becomes
+// U+FFFD. Decode does not fail. It allocates only the string.
 //
 // The codec is an [InPlaceDecoder].
 func UTF16() Codec[string] { return utf16Codec{} }
