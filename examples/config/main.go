@@ -199,7 +199,7 @@ func parse(key, value string) (change func(c *Config), err error) {
 	case "maxconns":
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			return nil, fmt.Errorf("maxconns must be a number: %w", err)
+			return nil, fmt.Errorf("maxconns must be a number, not %q", value)
 		}
 		return func(c *Config) { c.MaxConns = n }, nil
 	}

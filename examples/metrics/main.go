@@ -118,6 +118,11 @@ func run(_ string, args []string) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "metrics: unexpected argument %q\n", flags.Arg(0))
+		flags.Usage()
+		return 2
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// This mode includes the files of other users that this process is

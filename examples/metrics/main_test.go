@@ -159,7 +159,10 @@ func TestNoDirectory(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	name := exampletest.Name(t)
-	if stdout, stderr, code := exampletest.Run(t, name, "-x"); stdout != "" || !strings.Contains(stderr, "-addr ADDRESS") || code != 2 {
-		t.Errorf("exit code %d, stdout: %s, stderr: %s", code, stdout, stderr)
+	for _, arg := range []string{"-x", "9464"} {
+		stdout, stderr, code := exampletest.Run(t, name, arg)
+		if stdout != "" || !strings.Contains(stderr, arg) || !strings.Contains(stderr, "-addr ADDRESS") || code != 2 {
+			t.Errorf("%s: exit code %d, stdout: %s, stderr: %s", arg, code, stdout, stderr)
+		}
 	}
 }
