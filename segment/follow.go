@@ -15,9 +15,8 @@ type Version[T any] struct {
 	Value  T
 }
 
-// MissedError is returned by Follow in place of versions that writers have
-// overwritten before the loop took them. Use errors.As or errors.AsType to find
-// it.
+// MissedError is yielded by Follow in place of versions that writers overwrote
+// before the loop took them. Use errors.As or errors.AsType to find it.
 type MissedError struct {
 	// First and Last are the first and last missed numbers. Numbers can be
 	// skipped, so fewer versions than numbers may have been missed.

@@ -14,12 +14,13 @@ import (
 // Open attaches to the segment with the given name, or creates it if it does
 // not exist. If several processes open a name at the same time, exactly one of
 // them initialises the segment, and the others find it ready. A segment that
-// does not persist and that no process has open, such as after a crash of all
-// its users, is initialised again.
+// does not persist and that no process has open, as after a crash of all its
+// users, is initialised again.
 //
-// The name has 1 to 200 characters out of A-Z, a-z, 0-9, '.', '_' and '-', and
-// does not start with a dot. The ID of c must equal that of the codec with
-// which the segment was created; see Options for what else must agree.
+// The name has 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and
+// does not start with a dot. Segments, queues and locks share one namespace.
+// The ID of c must equal that of the codec with which the segment was created;
+// see Options for what else must agree.
 //
 // A segment takes all of its memory when it is created. If the file system, the
 // machine or, on Linux, the process's memory control groups do not have that
@@ -31,7 +32,7 @@ import (
 //     includes an ID that is empty or longer than 1 MiB, and a segment that is
 //     too large for the address space
 //   - ErrIncompatible: the name belongs to something else, to a segment of
-//     another type, or to one that this process cannot address
+//     another type, or to a segment that this process cannot address
 //   - ErrTooLarge: Capacity is smaller than codec.Fixed needs
 //   - ErrCorrupt, ErrNoSpace, ErrTooManyMembers, fs.ErrPermission,
 //     errors.ErrUnsupported

@@ -17,9 +17,9 @@ const (
 	DefaultSlots    = 3
 )
 
-// Options are the options of a segment. The zero value and nil are ready to
+// Options are the options of a segment. nil and the zero value are ready to
 // use. If the segment exists, a zero field accepts whatever the segment has.
-// Any other value must agree with the segment, or ErrIncompatible is returned.
+// Any other value must agree with the segment, or Open returns ErrIncompatible.
 type Options struct {
 	// Capacity is the size of the largest encoding, in bytes. 0 means the size
 	// of T for codec.Fixed, and 4096 for other codecs. A segment takes about

@@ -153,9 +153,9 @@ func (r *handle[T]) copyOut(slot layout.Slot, v *T, s *scratch[T]) error {
 	return r.payload.DecodeInPlace(slot, &s.v)
 }
 
-// loadSlow is load for a handle that accesses memory through the door, for a
-// codec that needs a private copy or heap memory, with LockReads, and if
-// writers disturb the copy.
+// loadSlow is load for the other cases: the handle accesses memory through the
+// door, the codec needs a private copy or heap memory, the segment has
+// LockReads, or writers disturb the copy.
 func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err error) {
 	var s *scratch[T]
 	if !r.payload.Direct {
@@ -249,8 +249,8 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 	}
 }
 
-// readHeld reads with the lock held, and then releases it, also if the codec
-// panics or a guard panics because the memory vanished.
+// readHeld reads with the lock held, and then releases it, even if the codec
+// panics, or a guard panics because the memory vanished.
 func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	defer r.turn.Unlock()
 	_, ok, err := try()

@@ -72,12 +72,12 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 	return s.store(ctx, &v)
 }
 
-// Update atomically replaces the current value by what fn makes of it: no other
-// process publishes in between. fn gets a private copy of the value. If nothing
-// was stored yet, that is the zero value of T, such as a nil map. If fn returns
-// an error, Update publishes nothing and returns an error that wraps it. If fn
-// panics, nothing is published either. If the value does not decode, Update
-// returns codec.ErrMalformed and does not call fn.
+// Update atomically replaces the current value with what fn makes of it: no
+// other process publishes in between. fn gets a private copy of the value. If
+// nothing was stored yet, that is the zero value of T, such as a nil map. If fn
+// returns an error, Update publishes nothing and returns an error that wraps
+// it. If fn panics, nothing is published either. If the value does not decode,
+// Update returns codec.ErrMalformed and does not call fn.
 //
 // fn runs with the writers' lock held, so it should be short. Store, Update,
 // Loan and Close of this handle need the lock, and so does Load with LockReads.
@@ -119,8 +119,8 @@ func (s *handle[T]) store(ctx context.Context, v *T) error {
 	return wrap("store", s.name, s.storeSlow(ctx, v))
 }
 
-// storeSlow is store if the lock or the slot is taken, for a handle that
-// accesses memory through the door, and for a codec that can panic.
+// storeSlow is store for the other cases: the lock or the slot is taken, the
+// handle accesses memory through the door, or the codec can panic.
 func (s *handle[T]) storeSlow(ctx context.Context, v *T) error {
 	n, err := s.acquire(ctx)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *handle[T]) choose() (next, error) {
 }
 
 // publish writes *v to the slot of the next version, and calls conclude. If the
-// codec fails, it releases the lock. It is called inside the door.
+// codec fails, publish releases the lock. It is called inside the door.
 func (s *handle[T]) publish(n next, v *T) (err error) {
 	n.slot.Unseal()
 	step.At(step.SlotUnsealed)

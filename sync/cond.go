@@ -73,8 +73,8 @@ func turns(h layout.Holding) (waiting, granted uint64) {
 	return waiting, min(h.N()>>condBits, waiting)
 }
 
-// OpenCond opens the Cond of that name, for use with m, and creates it if it
-// does not exist. Name, options and errors are as for [OpenMutex].
+// OpenCond opens the Cond with the given name, for use with m, and creates it
+// if it does not exist. Name, options and errors are as for [OpenMutex].
 // Options.Repair is not used: the mutex's Repair must restore the condition
 // after a process died.
 //
@@ -104,8 +104,8 @@ func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 // that was passed to OpenCond must hold the mutex, or Wait returns ErrNotOwner.
 //
 // When Wait returns any other error, the mutex is not held, except after
-// ErrReentrant. Errors: ctx's if ctx is done while Wait waits or locks,
-// ErrOwnerDied as of [Mutex.Lock], ErrReentrant within the mutex's Repair,
+// ErrReentrant. Errors: that of ctx if ctx is done while Wait waits or locks,
+// ErrOwnerDied as from [Mutex.Lock], ErrReentrant within the mutex's Repair,
 // where the mutex stays held, fs.ErrClosed, and ErrCorrupt. A Signal that had
 // released this Wait then releases another waiter.
 func (c *Cond) Wait(ctx context.Context) error { return c.wrap("wait", c.wait(ctx)) }
@@ -149,7 +149,7 @@ func (c *Cond) Signal() error {
 	return c.wrap("signal", c.change(func() (told bool) { return c.grant() }))
 }
 
-// Broadcast releases all waiters. Otherwise it is as [Cond.Signal].
+// Broadcast releases all waiters. Otherwise it is like [Cond.Signal].
 func (c *Cond) Broadcast() error {
 	return c.wrap("broadcast", c.change(func() (told bool) {
 		for slot := range c.page.UsedRows() {

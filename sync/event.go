@@ -25,9 +25,9 @@ type Event struct {
 	changes *broadcast
 }
 
-// OpenEvent opens the event of that name, and creates it, not set, if it does
-// not exist. Name, options and errors are as for [OpenMutex]. Options.Repair is
-// not used.
+// OpenEvent opens the event with the given name. If it does not exist,
+// OpenEvent creates one that is not set. Name, options and errors are as for
+// [OpenMutex]. Options.Repair is not used.
 //
 // Close the handle after use. An unreachable handle is eventually closed by the
 // garbage collector.
@@ -64,10 +64,10 @@ func (e *Event) IsSet() bool {
 	return set
 }
 
-// Wait waits until the event is set, or was set since the call began. If ctx is
-// done, also before the call, it returns an error that wraps ctx's. Other
-// errors: fs.ErrClosed, ErrCorrupt. A process that dies or is stopped in Set can
-// delay waiters by at most a second.
+// Wait waits until the event is set, or has been set since the call began. If
+// ctx is done, even before the call, Wait returns an error that wraps ctx's.
+// Other errors: fs.ErrClosed, ErrCorrupt. A process that dies or is stopped in
+// Set can delay waiters by at most a second.
 func (e *Event) Wait(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {

@@ -33,9 +33,11 @@ type Options struct {
 	// file, so check that file afterwards, whatever Lock returns.
 	Persist bool
 	// Mode is the permission of the mutex's file on Unix: read and write bits,
-	// including the owner's. 0 means 0600. If Mode is not 0600, the file may
-	// belong to another user. A mutex that exists must have the same Mode.
-	// Windows has no modes.
+	// including the owner's. 0 means 0600 for a new mutex, and any mode for one
+	// that exists. Otherwise a mutex that exists must have the same Mode. If
+	// Mode grants access to the group or others, the file may belong to another
+	// user, which is then trusted not to withhold the lock. Windows has no
+	// modes.
 	Mode fs.FileMode
 	// Dir is the directory of the mutex's file. "" means the platform's shared
 	// memory.
@@ -58,13 +60,14 @@ func (o *Options) Place() *sharedseg.Place {
 	return &sharedseg.Place{Dir: o.Dir, Mode: o.Mode, SecurityDescriptor: o.SecurityDescriptor, Global: o.Global}
 }
 
-// OpenMutex opens the mutex of that name, and creates it if it does not exist.
+// OpenMutex opens the mutex with the given name, and creates it if it does not
+// exist.
 // It does not lock it. The name has 1 to 200 of the characters A-Z, a-z, 0-9,
 // '.', '_' and '-', and does not start with a dot. Locks, segments and queues
 // share one namespace.
 //
 // Errors: fs.ErrInvalid (name or mode), fs.ErrPermission,
-// errors.ErrUnsupported, os.ErrDeadlineExceeded (a process was stopped half-way
+// errors.ErrUnsupported, os.ErrDeadlineExceeded (a process was stopped halfway
 // through opening or closing the mutex), ErrIncompatible (the name refers to
 // something else), ErrCorrupt, ErrNoSpace, ErrTooManyMembers.
 //
@@ -92,7 +95,7 @@ func named(mb *member.Member, name string, repair func() error) *Mutex {
 	return m
 }
 
-// open opens the lock of that name and kind, and creates it if it does not
+// open opens the lock with that name and kind, and creates it if it does not
 // exist.
 func open(name string, o *Options, kind layout.Kind, permits int64) (*member.Member, error) {
 	if o == nil {

@@ -9,7 +9,7 @@ import (
 
 // Counters are the two words in shared memory that a [SeqLock] uses: the
 // version that was announced last, and the version that was completed last.
-// Both are 0 at first. They must be aligned to 8 bytes, also on 32-bit
+// Both are 0 at first. They must be aligned to 8 bytes, even on 32-bit
 // machines, and should have a cache line of their own. They should not be in a
 // Go variable: to the race detector and the compiler, their use is a data race.
 type Counters [2]uint64
@@ -26,7 +26,7 @@ const (
 //
 // The caller provides a ring of slots for the values. Version v is in slot v
 // modulo the number of slots. A writer fills a slot other than the current one.
-// If it dies half-way, the current version is intact and the next writer uses
+// If it dies halfway, the current version is intact and the next writer uses
 // the same slot again, so nothing needs to be repaired.
 //
 //	version, slot := l.WriteBegin() // with a lock held that excludes other writers
