@@ -29,7 +29,7 @@ type MirrorOptions struct {
 }
 
 // Mirror stores the newest value of a key of a KeyValue bucket in the segment
-// of that name. It does so at once and whenever the key changes, until ctx is
+// with that name. It does so at once and whenever the key changes, until ctx is
 // done. If the segment does not exist, the first value creates it, with the
 // codec that the value's headers name. Programs can open the segment before or
 // after that.

@@ -33,7 +33,7 @@ type PublishOptions struct {
 	Logger *slog.Logger
 }
 
-// Publish puts the newest value of the segment of that name into a key of a
+// Publish puts the newest value of the named segment into a key of a
 // KeyValue bucket. It does so at once and whenever the value changes, until ctx
 // is done. If the segment does not exist, Publish waits until it does.
 //

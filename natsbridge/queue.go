@@ -36,8 +36,8 @@ type ForwardOptions struct {
 	Logger *slog.Logger
 }
 
-// Forward receives the messages of the queue of that name and publishes them to
-// a subject of a stream, until ctx is done. If the queue does not exist,
+// Forward receives the messages of the queue with that name and publishes them
+// to a subject of a stream, until ctx is done. If the queue does not exist,
 // Forward waits until it does. The stream should have WorkQueuePolicy.
 //
 // Forward calls Done for a message after the stream has acknowledged it. If
@@ -359,8 +359,8 @@ type DrainOptions struct {
 	Logger *slog.Logger
 }
 
-// Drain sends the messages of a stream to the queue of that name, until ctx is
-// done. If the queue does not exist, the first message creates it, with the
+// Drain sends the messages of a stream to the queue with that name, until ctx
+// is done. If the queue does not exist, the first message creates it, with the
 // codec that the message's headers name. The consumer must be a pull consumer
 // with AckExplicitPolicy. A durable consumer continues where it stopped.
 //

@@ -315,7 +315,7 @@ func TestByteOrder(t *testing.T) {
 	}
 }
 
-// The subjects are those of KeyValue, also in another domain.
+// The subjects are those of KeyValue, even in another domain.
 func TestSubjects(t *testing.T) {
 	nc := new(nats.Conn)
 	for _, c := range []struct {

@@ -230,8 +230,8 @@ func TestLoops(t *testing.T) {
 		must(t, err)
 		return e.Revision()
 	}
-	// The hosts store in turn. Each value goes to the other host, also one that
-	// it had before.
+	// The hosts store in turn. Each value goes to the other host, including one
+	// that it had before.
 	for i := range 20 {
 		v := newSample(uint64(i%3) + 1)
 		must(t, segments[i%2].Store(v))

@@ -51,7 +51,7 @@ func (j journal) add(line string) error {
 }
 
 // Every process that writes the journal opens the same mutex. If one dies
-// half-way through a line, the next process to lock the mutex repairs the
+// halfway through a line, the next process to lock the mutex repairs the
 // journal, even if no other process had the mutex open when it died.
 func ExampleMutex() {
 	dir, err := os.MkdirTemp("", "journal")

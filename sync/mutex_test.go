@@ -292,7 +292,7 @@ func TestRepairPanics(t *testing.T) {
 	}
 }
 
-// A context ends a Lock without a trace, also while another goroutine of the
+// A context ends a Lock without a trace, even while another goroutine of the
 // handle waits.
 func TestContext(t *testing.T) {
 	var w bench

@@ -228,7 +228,7 @@ func TestKilledWriter(t *testing.T) {
 	}
 }
 
-// Repair runs with the write lock, also if the writer died while it waited for
+// Repair runs with the write lock, even if the writer died while it waited for
 // readers.
 func TestRepairBesideReaders(t *testing.T) {
 	name := proctest.Name(t)

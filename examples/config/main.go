@@ -82,7 +82,7 @@ func (c *Config) UnmarshalJSON(doc []byte) error {
 	return nil
 }
 
-// known reports whether Config has a field of that name. As in encoding/json,
+// known reports whether Config has a field with that name. As in encoding/json,
 // case does not matter.
 func known(name string) bool {
 	for field := range reflect.TypeFor[Config]().Fields() {
@@ -118,7 +118,7 @@ func main() {
 	os.Exit(run("sharedseg-config", os.Args[1:]))
 }
 
-// run executes the command line, using the segment of that name, and returns
+// run executes the command line, using the segment with that name, and returns
 // the exit code.
 func run(name string, args []string) int {
 	// Ctrl-C cancels ctx instead of ending the process, so everything that is

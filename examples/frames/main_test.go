@@ -38,7 +38,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// Cameras and viewers are killed at any time, also while they fill or look at a
+// Cameras and viewers are killed at any time, even while they fill or look at a
 // frame. A viewer fails if it sees parts of two frames.
 func TestTerminals(t *testing.T) {
 	name := exampletest.Name(t)

@@ -227,8 +227,8 @@ func main() {
 	os.Exit(run("com.example.leader", os.Args[1:]))
 }
 
-// run executes the command line, using the group of that name, and returns the
-// exit code.
+// run executes the command line, using the group with that name, and returns
+// the exit code.
 func run(name string, args []string) int {
 	// Ctrl-C cancels ctx instead of ending the process, so everything that is
 	// open gets closed.

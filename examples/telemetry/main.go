@@ -69,7 +69,7 @@ func main() {
 	os.Exit(run("sharedseg-telemetry", os.Args[1:]))
 }
 
-// run executes the command line, using the segment of that name, and returns
+// run executes the command line, using the segment with that name, and returns
 // the exit code.
 func run(name string, args []string) int {
 	// Ctrl-C cancels ctx instead of ending the process, so everything that is

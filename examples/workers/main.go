@@ -58,8 +58,8 @@ func main() {
 	os.Exit(run("sharedseg-workers", os.Args[1:]))
 }
 
-// run executes the command line, using the queue of that name, and returns the
-// exit code.
+// run executes the command line, using the queue with that name, and returns
+// the exit code.
 func run(name string, args []string) int {
 	// Ctrl-C cancels ctx instead of ending the process, so everything that is
 	// open gets closed.

@@ -313,7 +313,7 @@ func (k *keeper) lock(ctx context.Context) error {
 
 // inherit opens the mutex that a dead owner has left, increments the pair and
 // closes the mutex. Then it opens the mutex again, and leaves mutex and pair
-// like an owner that dies half-way.
+// like an owner that dies halfway.
 func (k *keeper) inherit() error {
 	if err := k.visitMutex(); err != nil {
 		return err

@@ -287,7 +287,7 @@ func cas() {
 }
 
 // TestMemmove checks that a copy continues where it faulted, in either
-// direction, also in the runtime's own functions.
+// direction, even in the runtime's own functions.
 func TestMemmove(t *testing.T) { passes(t, "memmove") }
 
 func memmove() {
@@ -1114,8 +1114,8 @@ func execs() {
 	check(!f.lost(), "another region is lost")
 }
 
-// TestRetire replaces a whole region by zeros, as Close of a handle does, while
-// others use it and while it vanishes.
+// TestRetire replaces a whole region with zeros, as Close of a handle does,
+// while others use it and while it vanishes.
 func TestRetire(t *testing.T) { passes(t, "retire") }
 
 func retire() {

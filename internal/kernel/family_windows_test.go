@@ -57,7 +57,7 @@ func holder(args []string) error {
 	return nil
 }
 
-// TestHold checks that a held part excludes all others, also in the same
+// TestHold checks that a held part excludes all others, even in the same
 // process, until Drop or the holder's death.
 func TestHold(t *testing.T) {
 	f := family(t, "")

@@ -26,7 +26,7 @@
 //	(*Object) Reserve(from, to) error                makes it longer, with zeros; all or nothing
 //	(*Object) ReserveHoles(n, info) error            allocates what is missing of the first n bytes
 //	(*Object) Map(n, writable) (*View, error)
-//	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, replace by private zeros, release
+//	(*View) Unprotect(off, n), Retire(), Unmap() error   make writable, replace with private zeros, release
 //	(*View) Populate()                               makes its pages present, where the system can do that
 //	(*Object) Family() *kernel.Family                the kernel objects to wait on, where memory is not enough
 //	(*Object) Unlink() error                         removes the name
@@ -52,8 +52,8 @@
 //
 // docs/format.md describes the protocol ("Where it is", "States of a file",
 // "Lock bytes", "Opening and closing", "On Windows", "On other Unixes").
-// docs/design.md gives the reasons ("Who is alive", "One initialiser, and freed
-// by itself", "Close without waiting for readers").
+// docs/design.md gives the reasons ("Who is alive", "One initialiser, and
+// memory that is freed", "Close without waiting for readers").
 package mapping
 
 import (

@@ -79,7 +79,7 @@ func (v *View) Unprotect(off, n int) error {
 	return nil
 }
 
-// Retire atomically replaces the view's memory by private zeros, at the same
+// Retire atomically replaces the view's memory with private zeros, at the same
 // addresses. The shared memory is released. A call that still uses the view
 // then reads zeros, and its writes have no effect on others. Unmap releases the
 // addresses later.

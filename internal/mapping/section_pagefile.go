@@ -102,7 +102,7 @@ func (s *pageFile) awaitEnd() error {
 }
 
 // reserve creates the section. A section that a program without the registry
-// has created meanwhile will do, too.
+// has created meanwhile will do as well.
 func (s *pageFile) reserve(size int64) (windows.Handle, int64, error) {
 	h, existed, err := s.section(size)
 	if err != nil {

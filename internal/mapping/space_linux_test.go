@@ -242,7 +242,7 @@ func TestSizeText(t *testing.T) {
 }
 
 // TestReserveAllOrNothing checks that a reservation that the system refuses
-// half-way returns what it took.
+// halfway returns what it took.
 func TestReserveAllOrNothing(t *testing.T) {
 	if proctest.Emulated() {
 		t.Skip("the limit would apply to the emulator")

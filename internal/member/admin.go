@@ -156,8 +156,8 @@ func describe(obj *mapping.Object, path string, head []byte, info mapping.Info) 
 
 // lockState returns the state of an object's mutex. If the owner is found dead,
 // lockState reads the word again: another handle may have acquired the mutex
-// before the owner's handle was closed. So no owner is said to have died that
-// has not.
+// before the owner's handle was closed. So a live owner is never reported as
+// dead.
 func lockState(obj *mapping.Object) (l Lock, err error) {
 	for range maxLooks {
 		word, err := readWord(obj, layout.MutexOff)

@@ -21,7 +21,7 @@ import (
 // below it.
 const registryLimit = 5 * time.Second
 
-// How says what to do if there is a live mapping, and if there is none.
+// How says what to do if there is a live mapping, and what if there is none.
 type How int
 
 const (
@@ -182,7 +182,7 @@ func isDirty(obj *mapping.Object) (dirty bool, was layout.Kind, err error) {
 	return layout.Dirty(head[:n]), layout.WasKind(head[:n]), err
 }
 
-// heads has buffers for readHead. To allocate one takes longer than to fill it.
+// heads has buffers for readHead. Allocating one takes longer than filling it.
 var heads = sync.Pool{New: func() any { return new([layout.HeadSize]byte) }}
 
 // readHead returns a copy of a mapping's header and texts. It returns nil if

@@ -1,20 +1,20 @@
 // Package member keeps track of the handles that are attached to a mapping. It
 // opens and creates mappings, gives each handle a slot of its own, tells
 // whether the holder of a slot is alive, and frees the mapping when the last
-// handle has left. Status, removal and sweeping of names are here, too.
+// handle has left. It also describes, removes and sweeps names.
 //
 // It rests on locks that the kernel drops when their holder dies. The registry
 // lock makes each opening and closing a single step for all others. Each
 // writable handle holds a member slot as long as it is open. All readers share
-// one more.
+// one more lock.
 //
 // Invariants:
 //
 //   - Exactly one process initialises a mapping, and no other handle attaches
 //     before the mapping is ready.
-//   - A handle that opens a mapping to which none is attached, and that does
-//     not persist, initialises it again. So it replaces an initialiser or last
-//     user that died.
+//   - If a handle opens a mapping to which no handle is attached and which does
+//     not persist, it initialises the mapping again. So it replaces an
+//     initialiser or last user that died.
 //   - A file that is not empty and does not begin with layout.Magic is never
 //     changed or unlinked, except as a bare mapping.
 //   - The death of an owner of a lock is never forgotten, except by Remove:
@@ -28,8 +28,8 @@
 //
 // docs/format.md describes the protocol ("States of a file", "Opening and
 // closing", "Members"), and docs/design.md the reasons ("Who is alive", "One
-// initialiser, and freed by itself", "Close without waiting for readers"). The
-// models are docs/models/lifecycle.pml, dirty.pml and mutex.pml.
+// initialiser, and memory that is freed", "Close without waiting for readers").
+// The models are docs/models/lifecycle.pml, dirty.pml and mutex.pml.
 package member
 
 import (

@@ -9,7 +9,7 @@ import (
 )
 
 // Closed handles keep their addresses until the garbage collector finds them
-// unreachable. To the collector they seem small.
+// unreachable. The collector does not know how many addresses they keep.
 var (
 	retired atomic.Int64 // bytes at these addresses
 	needed  atomic.Int64 // how many of these were still reachable at the last collection
@@ -19,7 +19,7 @@ var (
 const reclaimAt = 64 << 20
 
 // reclaim runs the garbage collector, so that it releases addresses before this
-// process has none left. Without addresses the collector could not run.
+// process has none left. Without addresses the collector itself cannot run.
 func reclaim() {
 	before := retired.Load()
 	needed.Store(min(needed.Load(), before))

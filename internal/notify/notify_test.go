@@ -350,7 +350,7 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// Two Notifiers of one word are both told about each change, also after the
+// Two Notifiers of one word are both told about each change, even after the
 // other is closed.
 func TestSameWord(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {

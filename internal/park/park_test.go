@@ -222,8 +222,8 @@ func TestWakeAcross(t *testing.T) {
 	}
 }
 
-// A change and a Wake wake all sleepers, also those that go to sleep while it
-// happens.
+// A change and a Wake wake all sleepers, including those that go to sleep while
+// it happens.
 func TestWakeAll(t *testing.T) {
 	s, err := share(proctest.Name(t))
 	if err != nil {
@@ -273,8 +273,8 @@ func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, sp
 }
 
 // A thread that sleeps on as many words as possible is woken by a change of any
-// of them, and by Kick, also by one before the Sleep. Otherwise it sleeps until
-// the limit.
+// of them, and by Kick, including one before the Sleep. Otherwise it sleeps
+// until the limit.
 func TestSleepOnMany(t *testing.T) {
 	n := Words()
 	if n == 0 {

@@ -24,7 +24,7 @@ type Payload[T any] struct {
 	// layout.Get instead of Put and Get.
 	Plain bool
 	// Direct means that the codec is one of this module's. Get decodes values
-	// to any *v, also on the stack, and nothing panics.
+	// to any *v, even on the stack, and nothing panics.
 	Direct bool
 	// Copied means that the codec must not see bytes that change. Copy makes a
 	// private copy, and Decode decodes it. A codec that is neither Direct nor

@@ -89,7 +89,7 @@ func (w *world) ring(self layout.Ident) *Ring {
 	return New(w.mem, w.g, self, w.members.alive, 1)
 }
 
-// send sends messages. It gives up on some half-way, like a sender that dies. A
+// send sends messages. It gives up on some halfway, like a sender that dies. A
 // sender needs no identity.
 func (w *world) send(messages uint64) {
 	r := w.ring(0)
@@ -276,7 +276,7 @@ func TestTakeUnsent(t *testing.T) {
 	}
 }
 
-// The first message that a handle takes is the oldest one of the dead, also in
+// The first message that a handle takes is the oldest one of the dead, even in
 // a process that has just begun.
 func TestFirstTake(t *testing.T) {
 	mem, g := memory(t, 8)

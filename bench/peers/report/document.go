@@ -51,7 +51,7 @@ func updateDocument(document string, r *results) error {
 	return writeFile(document, text)
 }
 
-// replace replaces the text between the markers of a part by content.
+// replace replaces the text between the markers of a part with content.
 func replace(text []byte, name string, content []byte) ([]byte, error) {
 	from, to, err := between(text, name)
 	if err != nil {

@@ -18,7 +18,7 @@ type results struct {
 	config map[string]string // the configuration lines, key: value; the last one of each key
 	names  []string          // in order of first appearance
 	parts  map[string]benchmark
-	values map[measure][]float64 // by round: the n-th is from the n-th result of that name
+	values map[measure][]float64 // by round: the n-th is from the n-th result with that name
 }
 
 // measure is one of the values that a benchmark reports.

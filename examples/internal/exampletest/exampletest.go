@@ -48,7 +48,7 @@ func Main(m *testing.M, run func(name string, args []string) int) {
 }
 
 // Name returns the name of a segment for this test only. When the test ends,
-// Name checks that nothing is left of that name or the demo's. It skips the
+// Name checks that nothing is left with that name or the demo's. It skips the
 // test on platforms without shared memory.
 func Name(t *testing.T) string {
 	t.Helper()
@@ -100,8 +100,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// Start starts the example with the arguments, on the segment of that name. If
-// it still runs when the test ends, it is killed.
+// Start starts the example with the arguments, on the segment with that name.
+// If it still runs when the test ends, it is killed.
 func Start(t *testing.T, name string, args ...string) *Process {
 	t.Helper()
 	exe, err := os.Executable()

@@ -66,7 +66,7 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-// The commands create what is missing, in any order, also before there is a
+// The commands create what is missing, in any order, even before there is a
 // server. They exit with 0 when they are interrupted.
 func TestCommands(t *testing.T) {
 	// A server chooses the port, and is not running when the commands start.

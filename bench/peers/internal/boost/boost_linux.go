@@ -26,7 +26,7 @@ type Queue struct {
 	text    [200]C.char
 }
 
-// Open opens the queue of that name, or creates one with room for depth
+// Open opens the queue with that name, or creates one with room for depth
 // messages of size bytes.
 func Open(name string, depth, size int) (*Queue, error) {
 	n := C.CString(name)

@@ -84,7 +84,7 @@ func (m *Mutex) c() *C.pthread_mutex_t {
 	return (*C.pthread_mutex_t)(unsafe.Pointer(unsafe.SliceData(m.mem)))
 }
 
-// Lock locks the mutex, also after its owner has died. It ties the goroutine to
+// Lock locks the mutex, even after its owner has died. It ties the goroutine to
 // its thread until Unlock.
 func (m *Mutex) Lock() error {
 	runtime.LockOSThread()
