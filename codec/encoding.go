@@ -52,7 +52,8 @@ func (jsonCodec[T]) Decode(b []byte, v *T) error {
 // matches the fields of different types by name.
 //
 // Each encoding is a complete gob stream that describes its types. This takes
-// some hundred bytes and some microseconds. [JSON] is often smaller and faster.
+// some hundreds of bytes and some microseconds. [JSON] is often smaller and
+// faster.
 //
 // Append fails with an error that wraps [ErrInvalid] if [gob.Encoder] fails, or
 // if T is a pointer and v is nil. Decode fails with an error that wraps

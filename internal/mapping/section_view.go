@@ -30,7 +30,7 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	}
 	access := uint32(windows.FILE_MAP_READ)
 	if !o.readOnly {
-		// A view of which parts are made writable later must be writable when
+		// If parts of a view are made writable later, it must be writable when
 		// it is created.
 		access |= windows.FILE_MAP_WRITE
 	}

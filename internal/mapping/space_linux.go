@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askMemoryFrom is the minimum number of bytes for which it is worth to ask how
-// much memory is free. The question takes as long as reserving 1 MiB.
+// askMemoryFrom is the minimum number of bytes for which it is worth asking how
+// much memory is free. Asking takes as long as reserving 1 MiB.
 const askMemoryFrom = 1 << 20
 
 const toDisk = "ask for less (Options.Capacity, Slots), free some, or set Options.Dir to a directory on a disk"
@@ -95,7 +95,7 @@ func memoryRooms(tree fs.FS, n int64) []room {
 }
 
 // memoryKept returns how much of the free memory is kept for other processes,
-// which need some to go on.
+// which need some to continue.
 func memoryKept(free int64) int64 { return min(free/4, max(free/32, 16<<20)) }
 
 // A groupDir is the directory of a memory control group of this process, or of
@@ -106,7 +106,7 @@ type groupDir struct {
 }
 
 // rooms returns what a group's limits leave for n bytes. Inactive page cache
-// counts as free, as the system gives it back on demand. To query it takes
+// counts as free, as the system gives it back on demand. Querying it takes
 // long, so that is done only where it matters.
 func (g *groupDir) rooms(tree fs.FS, n int64) []room {
 	limits, usage, cache := []string{"memory.max", "memory.high"}, "memory.current", "inactive_file"

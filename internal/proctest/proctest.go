@@ -1,4 +1,4 @@
-// Package proctest is what the tests of several packages share. It runs parts
+// Package proctest has what the tests of several packages share. It runs parts
 // of tests in processes of their own, which can be stopped and killed; it waits
 // for what they do; and it checks that the tests of a package leave nothing
 // behind.
