@@ -90,11 +90,11 @@
 //	benchstat -row .name,/codec,/size,/call -col /impl,/reads,/fault new.txt
 //
 // In Queue, a message of pipe, unixpacket, mq and tcp is one system call at
-// each end. A mechanism is left out where it cannot be such a queue: a pipe
+// each end. A mechanism is left out where it cannot be such a queue. A pipe
 // that several processes share keeps only messages of up to PIPE_BUF bytes
-// together, and a stream does not keep any together; a packet of 1 MiB exceeds
-// the system's limits; and a message of mq is limited to 8 KiB. All of them
-// except queue lose the message of a receiver that is killed.
+// together, and a stream keeps none together. A packet of 1 MiB exceeds the
+// system's limits. A message of mq is limited to 8 KiB. All of them except
+// queue lose the message of a receiver that is killed.
 //
 // Other platforms leave out mechanisms that need system calls of Linux.
 package bench

@@ -166,11 +166,13 @@ var (
 	errReconnected = errors.New("the connection was lost and restored")
 )
 
-// guard returns a context that is cancelled in these cases: when path refers to
-// another file, with the cause errRecreated; when the connection was closed
-// permanently, with nats.ErrConnectionClosed; and, if reconnects is set, when
-// the connection was restored, with errReconnected. stop releases the resources
-// of guard.
+// guard returns a context that is cancelled in these cases, with these causes:
+//
+//   - path refers to another file: errRecreated
+//   - the connection was closed permanently: nats.ErrConnectionClosed
+//   - reconnects is set and the connection was restored: errReconnected
+//
+// stop releases the resources of guard.
 func (b *bridge) guard(ctx context.Context, file os.FileInfo, path string, reconnects bool) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	changes := b.conn.StatusChanged(nats.CONNECTED, nats.CLOSED)

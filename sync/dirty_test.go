@@ -176,7 +176,7 @@ func init() { roles["learner"] = learner }
 
 // Wherever a process is killed while it opens and closes the mutex, the death
 // before it is still remembered.
-func TestKilledWhileItBeginsAnew(t *testing.T) {
+func TestKilledWhileReopening(t *testing.T) {
 	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
 	m := open(t, "m", o)
 	must(t, m.Lock(patient(t)))

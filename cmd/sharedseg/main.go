@@ -143,7 +143,7 @@ func report(w io.Writer, err error, help string) int {
 }
 
 // absent reports whether err says that a name does not exist. If several errors
-// are joined, all of them must say so.
+// are joined, each of them must say that.
 func absent(err error) bool {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {

@@ -15,10 +15,10 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// TestStatOfWhatIsBegunAnew checks that Stat finds a valid mapping or none,
+// TestStatWhileInitialised checks that Stat finds a valid mapping or none,
 // whenever it looks at a file that is initialised again and again with
 // different geometries.
-func TestStatOfWhatIsBegunAnew(t *testing.T) {
+func TestStatWhileInitialised(t *testing.T) {
 	p := mapping.Place{Name: "x", Dir: proctest.TempDir(t)}
 	var images [3][]byte
 	for i := range images {

@@ -1,7 +1,7 @@
 // Package proctest has what the tests of several packages share. It runs parts
-// of tests in processes of their own, which can be stopped and killed; it waits
-// for what they do; and it checks that the tests of a package leave nothing
-// behind.
+// of tests in processes of their own, which can be stopped and killed, and it
+// waits for what they do. It also checks that the tests of a package leave
+// nothing behind.
 package proctest
 
 import (
