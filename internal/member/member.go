@@ -230,7 +230,9 @@ func (m *Member) onFile(f func(mem []byte)) error {
 	defer view.Unmap()
 	err = view.Guard(func() error { f(view.Mem); return nil })
 	if errors.Is(err, fault.ErrLost) {
-		return nil
+		if err = loss(m.obj, len(m.Mem)); err == errTruncated {
+			err = nil
+		}
 	}
 	return err
 }
