@@ -3,6 +3,7 @@
 package ipcsync_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sharedseg/sharedseg"
+	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/sync"
 )
@@ -47,6 +49,28 @@ func TestTruncated(t *testing.T) {
 			must(t, m.Close())
 		})
 	}
+}
+
+// If the memory of the readers' counts vanishes, a call that took the lock over
+// from a dead owner releases it.
+func TestCountsTruncated(t *testing.T) {
+	o := &ipcsync.Options{Dir: proctest.TempDir(t)}
+	path := filepath.Join(o.Dir, "rw")
+	dies, err := ipcsync.OpenRWMutex("rw", o)
+	must(t, err)
+	rw, err := ipcsync.OpenRWMutex("rw", &ipcsync.Options{Dir: o.Dir, Repair: func() error {
+		return os.Truncate(path, int64(os.Getpagesize()))
+	}})
+	must(t, err)
+	must(t, dies.Lock(t.Context()))
+	must(t, dies.Close())
+	want(t, rw.RLock(patient(t)), sharedseg.ErrCorrupt)
+	file, err := os.ReadFile(path)
+	must(t, err)
+	if word := binary.NativeEndian.Uint32(file[layout.MutexOff:]); word != 0 {
+		t.Errorf("the word is %#x", word)
+	}
+	must(t, rw.Close())
 }
 
 // When the file of a mutex is unlinked, its handles go on with the old mutex,

@@ -147,11 +147,12 @@ func (m *Mutex) Lock(ctx context.Context) error {
 // runs Options.Repair. The errors are those of [Mutex.Lock].
 func (m *Mutex) TryLock() (locked bool, err error) {
 	if m.direct && m.word.TryLock() {
-		locked, err = true, m.acquired(0)
+		err = m.acquired(0)
+		locked = err == nil
 	} else {
 		locked, err = m.tryLockSlow(false)
 	}
-	return locked && err == nil, m.wrap("lock", err)
+	return locked, m.wrap("lock", err)
 }
 
 // Unlock unlocks the mutex. It returns ErrNotOwner if this handle does not hold
@@ -243,6 +244,22 @@ func (m *Mutex) use(f func() error) error {
 		return f()
 	}
 	return m.member.Use(f)
+}
+
+// acquire is use for an f that acquires the mutex. Before such an f returns
+// nil, it has looked at the state, after its last access. If the memory has
+// vanished since, it vanished after the acquisition, and the next call fails.
+func (m *Mutex) acquire(f func() error) error {
+	done := false
+	err := m.use(func() error {
+		err := f()
+		done = err == nil
+		return err
+	})
+	if done {
+		return nil
+	}
+	return err
 }
 
 // count adds one to a counter of the word's mapping.
@@ -351,7 +368,7 @@ func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	defer func() { <-m.gate }()
 	step.At(step.LockQueued)
 	var died bool
-	err := m.use(func() (err error) {
+	err := m.acquire(func() (err error) {
 		died, err = m.compete(ctx, shared)
 		return err
 	})
@@ -366,7 +383,7 @@ func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 	if err := m.settle(ctx, true); err != nil {
 		return err
 	}
-	return m.use(m.readers.downgrade)
+	return m.readers.downgrade()
 }
 
 // settle ends an acquisition of the word. In an RWMutex it waits for the
@@ -391,13 +408,13 @@ func (m *Mutex) settle(ctx context.Context, died bool) error {
 
 // tryLockSlow is TryLock if the word is not free, or may only be accessed
 // within use. If shared is set, it is TryRLock.
-func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
-	taken, err = m.takeFree(shared)
-	if err != nil || taken && shared {
-		return taken, err
+func (m *Mutex) tryLockSlow(shared bool) (locked bool, err error) {
+	taken, err := m.takeFree(shared)
+	if err == nil && taken && !shared {
+		err = m.settle(noWait, false)
 	}
-	if taken {
-		return true, m.settle(noWait, false)
+	if err != nil || taken {
+		return err == nil, err
 	}
 	select {
 	case m.gate <- struct{}{}:
@@ -406,7 +423,7 @@ func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
 	}
 	defer func() { <-m.gate }()
 	var died bool
-	err = m.use(func() (err error) {
+	err = m.acquire(func() (err error) {
 		w := m.word.Word.Load()
 		owner := w & layout.IdentMask
 		if shared && w&^layout.WaitersBit == 0 || owner != 0 && m.owners.Alive(owner) {
@@ -419,9 +436,12 @@ func (m *Mutex) tryLockSlow(shared bool) (taken bool, err error) {
 		err = m.settle(noWait, died)
 	}
 	if err == nil && taken && shared {
-		err = m.use(m.readers.downgrade)
+		err = m.readers.downgrade()
 	}
-	return taken, m.verdict(err)
+	if err == nil && taken {
+		return true, nil
+	}
+	return false, m.verdict(err)
 }
 
 // noWait is the context of calls that must not wait.
@@ -434,7 +454,7 @@ var noWait = func() context.Context {
 // takeFree takes the word, within use, if it is 0. If shared is set, it counts
 // a reader instead.
 func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
-	err = m.use(func() (err error) {
+	err = m.acquire(func() (err error) {
 		if shared {
 			taken, err = m.readers.enter()
 		} else if m.word.Word.Load() == 0 {
@@ -561,7 +581,7 @@ func (m *Mutex) restore() error {
 	}
 	restored = true
 	step.At(step.LockRepaired)
-	return m.use(func() error {
+	return m.acquire(func() error {
 		for w := m.word.Word.Load(); w&layout.IdentMask == m.word.Self; w = m.word.Word.Load() {
 			if m.word.Word.CompareAndSwap(w, w&^layout.InconsistentBit) {
 				step.At(step.LockConsistent)

@@ -10,6 +10,7 @@ import (
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/mapping"
 	"github.com/sharedseg/sharedseg/internal/member"
+	"github.com/sharedseg/sharedseg/internal/wait"
 )
 
 // Options are the options of a named mutex or another lock of this package. nil
@@ -135,6 +136,11 @@ func (o *Options) repair() func() error {
 	return o.Repair
 }
 
+// closeLimit is how long a handle that is being closed has to hold the mutex to
+// count as one that died with it. A thread that is about to release it may have
+// to wait for a processor.
+const closeLimit = 100 * time.Millisecond
+
 // Close closes the handle. Goroutines that wait in Lock return fs.ErrClosed.
 // Close waits for a Repair that is running. If the handle holds the mutex, the
 // next handle to lock it finds that its owner died. The error says what could
@@ -151,10 +157,10 @@ func (m *Mutex) Close() (err error) {
 		if m.member == nil {
 			return
 		}
+		// A Lock that finds the handle closed holds the mutex for a moment.
 		held := m.holds()
-		for looks := 0; held && looks < 20; looks++ {
-			// A Lock that finds the handle closed holds the mutex for a moment.
-			time.Sleep(50 * time.Microsecond)
+		budget := wait.NewBudget(closeLimit)
+		for pause := 10 * time.Microsecond; held && budget.Sleep(pause); pause = min(2*pause, time.Millisecond) {
 			held = m.holds()
 		}
 		err = m.wrap("close", m.member.Leave(held))

@@ -109,10 +109,13 @@ func (rw *RWMutex) TryLock() (locked bool, err error) {
 	if err == nil && !read { // while it is read, taking the word would only disturb the readers
 		locked, err = m.tryLockSlow(false)
 	}
-	if errors.Is(err, errRead) {
-		return false, nil
+	switch {
+	case locked:
+		return true, nil
+	case errors.Is(err, errRead):
+		err = nil
 	}
-	return locked && err == nil, m.wrap("lock", m.verdict(err))
+	return false, m.wrap("lock", m.verdict(err))
 }
 
 // Unlock unlocks rw for writing. It returns ErrNotOwner if this handle does not
@@ -151,7 +154,7 @@ func (rw *RWMutex) TryRLock() (locked bool, err error) {
 	if errors.Is(err, errRead) { // it took the word over from a dead writer, but there are readers
 		return false, nil
 	}
-	return locked && err == nil, rw.m.wrap("rlock", err)
+	return locked, rw.m.wrap("rlock", err)
 }
 
 // RUnlock undoes a single RLock. It returns ErrNotOwner if this handle does not
@@ -221,11 +224,20 @@ func (r *readers) leave() error {
 
 // downgrade counts a reader and releases the word.
 func (r *readers) downgrade() error {
-	r.row.Add(1)
-	step.At(step.ReaderCounted)
-	err := r.m.verdict(r.m.release(0))
-	if err != nil {
-		r.leave()
+	m := r.m
+	counted := false
+	err := m.acquire(func() error {
+		r.row.Add(1)
+		counted = true
+		step.At(step.ReaderCounted)
+		err := m.verdict(m.release(0))
+		if err != nil {
+			r.leave()
+		}
+		return err
+	})
+	if !counted { // the memory of the row vanished
+		m.use(func() error { return m.release(0) })
 	}
 	return err
 }
