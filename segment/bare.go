@@ -109,7 +109,7 @@ func (b *Bare[T]) Load() (T, error) {
 		enc = append(enc, mem...)
 		return nil
 	})
-	if err == nil { // outside of use, as the codec may close the handle
+	if err == nil { // outside Use, as the codec may close the handle
 		if err = b.codec.Decode(enc, &v); err != nil {
 			err = payload.Undecodable(b.codec, len(enc), err, remedy)
 		}
@@ -125,7 +125,7 @@ func (b *Bare[T]) Load() (T, error) {
 // begins like a segment, ErrCorrupt if the file was truncated, ErrNoSpace if
 // the memory behind it is gone, or fs.ErrClosed.
 func (b *Bare[T]) Store(v T) error {
-	enc, err := b.codec.Append(nil, v) // outside of use, as the codec may close the handle
+	enc, err := b.codec.Append(nil, v) // outside Use, as the codec may close the handle
 	if err != nil {
 		return wrap("store", b.name, err)
 	}

@@ -116,7 +116,7 @@ func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], e
 
 // pin pins the slot of the current version. If another version was published a
 // moment later, a writer may not have seen the pin, and ok is false. pin is
-// called inside the door, by a handle that has a row.
+// called within Use, by a handle that has a row.
 func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	p := r.pins
 	p.mu.Lock()
@@ -204,7 +204,7 @@ func (p *pins) returned() error {
 }
 
 // borrowSlow is borrow for a handle that has no row yet or cannot have one, for
-// a handle that accesses memory through the door, for a segment without a
+// a handle that must access memory within Use, for a segment without a
 // value, and if writers disturb the call.
 func (r *handle[T]) borrowSlow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], error) {
 	err := ctx.Err()

@@ -33,7 +33,7 @@ type Reader[T any] struct{ handle[T] }
 type handle[T any] struct {
 	seq       ipcsync.SeqLock
 	state     *atomic.Uint32 // bits of package fault; 0 while the handle is open and its memory intact
-	direct    bool           // load and store may access the memory outside the door
+	direct    bool           // load and store may access the memory outside Use
 	lockReads bool
 	payload   payload.Payload[T]
 
@@ -153,8 +153,8 @@ func (r *handle[T]) copyOut(slot layout.Slot, v *T, s *scratch[T]) error {
 	return r.payload.DecodeInPlace(slot, &s.v)
 }
 
-// loadSlow is load for the other cases: the handle accesses memory through the
-// door, the codec needs a private copy or heap memory, the segment has
+// loadSlow is load for the other cases: the handle accesses memory within
+// Use, the codec needs a private copy or heap memory, the segment has
 // LockReads, or writers disturb the copy.
 func (r *handle[T]) loadSlow(ctx context.Context, v *T) (version uint64, err error) {
 	var s *scratch[T]

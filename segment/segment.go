@@ -120,7 +120,7 @@ func (s *handle[T]) store(ctx context.Context, v *T) error {
 }
 
 // storeSlow is store for the other cases: the lock or the slot is taken, the
-// handle accesses memory through the door, or the codec can panic.
+// handle accesses memory within Use, or the codec can panic.
 func (s *handle[T]) storeSlow(ctx context.Context, v *T) error {
 	n, err := s.acquire(ctx)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *handle[T]) choose() (next, error) {
 }
 
 // publish writes *v to the slot of the next version, and calls conclude. If the
-// codec fails, publish releases the lock. It is called inside the door.
+// codec fails, publish releases the lock. It is called within Use.
 func (s *handle[T]) publish(n next, v *T) (err error) {
 	n.slot.Unseal()
 	step.At(step.SlotUnsealed)
@@ -197,7 +197,7 @@ func (s *handle[T]) publish(n next, v *T) (err error) {
 
 // conclude makes the next version the current one, releases the lock, and wakes
 // the watchers. The encoding, of size bytes, is in the slot. conclude is called
-// inside the door.
+// within Use.
 func (s *handle[T]) conclude(n next, size int) error {
 	previous := s.seq.Version()
 	n.slot.Seal(n.version, previous, size)

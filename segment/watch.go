@@ -48,7 +48,7 @@ func (r *handle[T]) newNotifier() *notify.Notifier {
 	return notify.New(s)
 }
 
-// use is the door, as a method of the handle: a function that holds it keeps
+// use is Member.Use, as a method of the handle: a function that holds it keeps
 // the handle, and so its memory, reachable.
 func (r *handle[T]) use(f func() error) error { return r.member.Use(f) }
 

@@ -82,7 +82,7 @@ func (b *Bare) join(p *mapping.Place, size int) error {
 
 // Use runs f, which accesses the memory, and returns its error. If some of the
 // memory has vanished it returns an error matching ErrCorrupt or ErrNoSpace,
-// see Member.Loss. Every access to the memory must be inside Use. Use must not
+// see Member.Loss. Every access to the memory must be within Use. Use must not
 // be called once Leave has begun.
 func (b *Bare) Use(f func(mem []byte) error) error {
 	err := b.Guard(func() error { return f(b.Mem) })

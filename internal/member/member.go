@@ -62,7 +62,7 @@ type Member struct {
 	// State has the bits of package fault. A call loads it once, after its last
 	// access to Mem.
 	State *atomic.Uint32
-	// Direct says that calls may access Mem outside of Use if they check State.
+	// Direct says that calls may access Mem outside Use if they check State.
 	// It is set when the handle opens.
 	Direct bool
 

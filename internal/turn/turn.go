@@ -70,7 +70,7 @@ func New(m *member.Member, repair func() error) *Turn {
 }
 
 // TryLock acquires the lock if it is free, for a call that runs no user code
-// while it holds the lock. It is called inside the door, or by a direct handle.
+// while it holds the lock. It is called within Use, or by a direct handle.
 func (t *Turn) TryLock() bool {
 	if !t.word.TryLock() {
 		return false
@@ -90,7 +90,7 @@ func (t *Turn) TryLockSlow() (bool, error) {
 	return locked, err
 }
 
-// Lock waits for the lock, until ctx is done. It is called outside the door.
+// Lock waits for the lock, until ctx is done. It is called outside Use.
 // It returns within if the calling goroutine holds the lock.
 func (t *Turn) Lock(ctx context.Context, within error) error {
 	if t.Within() {
@@ -103,7 +103,7 @@ func (t *Turn) Lock(ctx context.Context, within error) error {
 	return nil
 }
 
-// Unlock releases the lock. It is called inside the door.
+// Unlock releases the lock. It is called within Use.
 func (t *Turn) Unlock() error {
 	fence.Publish(&t.owner, 0)
 	fence.Release(t.member.Key)

@@ -14,10 +14,9 @@ import (
 // Each call is then counted in and out.
 const Pinning = !mapping.Revocable
 
-// Use is the door of the mapping: every access to Mem must be inside Use,
-// except on the fast paths of a Direct handle. Use runs f and returns its
-// error, or that of Loss. If Leave has begun, Use does not run f and returns
-// fs.ErrClosed.
+// Use runs f, which accesses Mem, and returns its error, or that of Loss. Every
+// access must be within Use, except on the fast paths of a Direct handle. If
+// Leave has begun, Use does not run f and returns fs.ErrClosed.
 func (m *Member) Use(f func() error) error {
 	if Pinning {
 		if !m.pin() {
@@ -72,7 +71,7 @@ func (m *Member) BeginClose() bool { return m.State.Or(fault.Closed)&fault.Close
 // Closed reports whether the handle is closed.
 func (m *Member) Closed() bool { return m.State.Load()&fault.Closed != 0 }
 
-// InPlace reports whether the user may access Mem outside of Use: if some of it
+// InPlace reports whether the user may access Mem outside Use: if some of it
 // vanishes, the process survives.
 func (m *Member) InPlace() bool { return !m.view.Guarded() }
 
