@@ -80,17 +80,19 @@ func (b *Borrowed[T]) Value() *T {
 // Version returns the number of the version.
 func (b *Borrowed[T]) Version() uint64 { return b.version }
 
-// pins are the slots that a handle has borrowed. The counts change together
-// with the bits in the handle's row, which writers read.
+// pins are the parts of a handle's memory that its user may access: the slots
+// that it has borrowed, and that of its Loan. What is counted here does not
+// depend on the shared memory, where peers can write. The counts of borrowed
+// slots change together with the bits in the handle's row, which writers read.
 type pins struct {
-	mu       sync.Mutex
-	row      atomic.Pointer[atomic.Uint64] // nil until the first Borrow
-	event    *park.Event                   // wakes a writer that waits for a slot; nil while row is nil
-	counts   [layout.RowBits]uint32        // of the borrowed values in each slot
-	total    int
-	closed   bool // all borrowed values are given up
-	leave    func() error
-	dangling bool // Close revoked a Loan, whose bytes may still be written
+	mu     sync.Mutex
+	row    atomic.Pointer[atomic.Uint64] // nil until the first Borrow
+	event  *park.Event                   // wakes a writer that waits for a slot; nil while row is nil
+	counts [layout.RowBits]uint32        // of the borrowed values in each slot
+	total  int                           // of the borrowed values
+	loans  atomic.Int32                  // that were not published or discarded; if Pinning, mu guards it
+	closed bool                          // all borrowed values are given up
+	leave  func() error
 }
 
 // borrow is Borrow into *b, which it returns. The common case is here: the
@@ -107,7 +109,7 @@ func (r *handle[T]) borrow(ctx context.Context, b *Borrowed[T]) (*Borrowed[T], e
 	bytes, err := r.payload.Bytes(r.payload.Slot(slot))
 	*b = Borrowed[T]{r, version, slot, true, bytes}
 	if err != nil || r.state.Load() != 0 {
-		r.unpin(slot)
+		r.pins.unpin(slot, &b.pinned)
 		return nil, wrap("borrow", r.name, r.member.Verdict(err))
 	}
 	fence.Acquire(r.member.Key)
@@ -128,7 +130,6 @@ func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 	if p.counts[slot]++; p.counts[slot] == 1 {
 		p.row.Load().Or(1 << slot)
 	}
-	p.total++
 	step.At(step.PinSet)
 	// The writer of a version reads the rows after the version before it was
 	// published. So if this version is still current, every writer that could
@@ -137,13 +138,13 @@ func (r *handle[T]) pin() (version, slot uint64, ok bool) {
 		p.release(slot)
 		return version, 0, false
 	}
+	p.total++
 	step.At(step.PinHeld)
 	return version, slot, true
 }
 
 // release takes a pin back. The mutex is held.
 func (p *pins) release(slot uint64) {
-	p.total--
 	if p.counts[slot]--; p.counts[slot] != 0 {
 		return
 	}
@@ -154,53 +155,58 @@ func (p *pins) release(slot uint64) {
 	}
 }
 
-// unpin takes a pin back. If a Close has waited for it, unpin returns what
-// Close has left to do.
-func (r *handle[T]) unpin(slot uint64) (leave func() error) {
-	p := r.pins
+// unpin takes a pin back and clears *pinned, unless it is clear already. unpin
+// is called within Use.
+func (p *pins) unpin(slot uint64, pinned *bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.release(slot)
-	return p.last()
+	if *pinned {
+		*pinned = false
+		p.total--
+		p.release(slot)
+	}
 }
 
-// last returns what Close has left to do, if nothing is borrowed any more. The
-// mutex is held.
+// last returns what Close has left to do, if the user may not access any memory
+// any more.
 func (p *pins) last() (leave func() error) {
-	if p.total == 0 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.inUse() {
 		leave, p.leave = p.leave, nil
 	}
 	return leave
 }
 
-// revoked notes that Close has revoked a Loan. The user may still write to its
-// bytes. Those are private zeros, or, where memory cannot be replaced, the slot
-// itself. In the second case the handle keeps its place and the lock until the
-// Loan is returned.
-func (p *pins) revoked() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// inUse reports whether the user may access some of the memory.
+func (p *pins) inUse() bool { return p.total > 0 || p.loans.Load() > 0 }
+
+// lend counts a Loan. It reports false if Close may be about to unmap the
+// memory.
+func (p *pins) lend() bool {
 	if member.Pinning {
-		p.total++
-	} else {
-		p.dangling = true
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.closed {
+			return false
+		}
 	}
+	p.loans.Add(1)
+	return true
 }
 
-// returned is called when a Loan that Close has revoked is published or
-// discarded.
-func (p *pins) returned() error {
-	if !member.Pinning {
-		return nil
+// unlend takes the token of a Loan, unless it is taken already, and no longer
+// counts the Loan. It also returns what Close has left to do.
+func (p *pins) unlend(of *uint64) (token uint64, leave func() error) {
+	if member.Pinning {
+		defer func() { leave = p.last() }()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 	}
-	p.mu.Lock()
-	p.total--
-	leave := p.last()
-	p.mu.Unlock()
-	if leave == nil {
-		return nil
+	if token, *of = *of, 0; token != 0 {
+		p.loans.Add(-1)
 	}
-	return leave()
+	return token, nil
 }
 
 // borrowSlow is borrow for a handle that has no row yet or cannot have one, for
@@ -311,12 +317,12 @@ func (b *Borrowed[T]) Release() error {
 	if !b.pinned {
 		return nil
 	}
-	b.pinned = false
 	var leave func() error
 	if r.direct {
-		leave = r.unpin(b.slot)
-	} else if err := r.member.Use(func() error { leave = r.unpin(b.slot); return nil }); err != nil {
-		return wrap("release", r.name, r.member.Verdict(err))
+		r.pins.unpin(b.slot, &b.pinned)
+	} else {
+		r.member.Use(func() error { r.pins.unpin(b.slot, &b.pinned); return nil })
+		leave = r.pins.last()
 	}
 	if r.state.Load() == 0 {
 		return nil
@@ -338,13 +344,13 @@ func (p *pins) end() {
 	}
 }
 
-// postpone stores leave, which detaches the handle, until the last borrowed
-// value is released, if there is one and its memory cannot be replaced. It
+// postpone stores leave, which detaches the handle, until the user may not
+// access any memory any more, if it may and memory cannot be replaced. It
 // reports whether it did.
 func (p *pins) postpone(leave func() error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !member.Pinning || p.total == 0 {
+	if !member.Pinning || !p.inUse() {
 		return false
 	}
 	p.leave = leave
@@ -359,7 +365,7 @@ type attachment struct {
 
 // discard closes an unreachable handle. It does not block.
 func (a attachment) discard() {
-	if a.pins.total > 0 || a.pins.dangling {
+	if a.pins.inUse() {
 		a.member.Abandon()
 	} else {
 		a.member.Discard()

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,4 +266,32 @@ func TestGrownFile(t *testing.T) {
 	}
 	_, err := segment.Open("x", codec.String(), o)
 	want(t, err, sharedseg.ErrCorrupt)
+}
+
+// robbed returns the bytes of the Loan of a handle that is unreachable by then.
+// A peer has freed the lock, and another call has taken it and released it.
+func robbed(t *testing.T, o *segment.Options) []byte {
+	s, err := segment.Attach("x", codec.Bytes(), o)
+	must(t, err)
+	l := loan(t, s)
+	unlock(t, o, "x")
+	must(t, s.Store([]byte("value")))
+	return l.Bytes()
+}
+
+// The addresses of a Loan are not released while its bytes may be in use, even
+// if a peer has freed its lock.
+func TestDroppedWithRobbedLoan(t *testing.T) {
+	o := &segment.Options{Dir: proctest.TempDir(t)}
+	open(t, "x", codec.Bytes(), o)
+	room := robbed(t, o)
+	proctest.Eventually(t, "the dropped handle is closed", func() bool {
+		runtime.GC()
+		info, err := sharedseg.Stat("x", o.Place())
+		must(t, err)
+		return info.Writers <= 1
+	})
+	time.Sleep(10 * time.Millisecond) // the addresses would be released after that
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	room[0] = 1
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/sharedseg/sharedseg/internal/step"
+	"github.com/sharedseg/sharedseg/internal/turn"
 )
 
 // Loan is the slot for the next version of the value, in shared memory, for
@@ -54,14 +55,17 @@ func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (_ *Loan[T], err error
 	}
 	if s.direct && s.turn.TryLock() {
 		if l.next, err = s.choose(); err == nil {
-			s.lend(l)
-			return l, nil
+			if err = s.lend(l); err == nil {
+				return l, nil
+			}
 		}
 		s.turn.Unlock()
 	}
 	if l.next, err = s.acquire(ctx); err == nil {
-		err = s.member.Use(func() error { s.lend(l); return nil })
-		if err != nil {
+		err = s.member.Use(func() error { return s.lend(l) })
+		if err != nil && l.token != 0 {
+			l.Discard()
+		} else if err != nil {
 			s.member.Use(s.turn.Unlock)
 		}
 	}
@@ -72,15 +76,19 @@ func (s *handle[T]) loan(ctx context.Context, l *Loan[T]) (_ *Loan[T], err error
 }
 
 // lend announces the version of l, and hands the lock, which is held, over to
-// l.
-func (s *handle[T]) lend(l *Loan[T]) {
+// l. If it returns an error, it has not done the latter.
+func (s *handle[T]) lend(l *Loan[T]) error {
 	l.next.slot.Unseal()
 	step.At(step.SlotUnsealed)
 	s.seq.WriteAnnounceFull(l.next.version)
 	step.At(step.WriteBegun)
+	if !s.pins.lend() {
+		return fs.ErrClosed
+	}
 	l.s, l.bytes = s, s.payload.Space(l.next.slot)
 	l.token = s.turn.Lend()
 	step.At(step.LoanTaken)
+	return nil
 }
 
 // Bytes returns the memory for the encoding of the value, in place. Its length
@@ -102,21 +110,26 @@ func (l *Loan[T]) Value() *T { return l.s.in(l.bytes) }
 //
 // Publish returns fs.ErrInvalid if n is out of range; the Loan then stays open.
 // It returns fs.ErrClosed if the handle was closed or if the Loan was published
-// or discarded before, and ErrCorrupt or ErrNoSpace if the memory is gone. In
-// these cases nothing is published.
+// or discarded before, ErrCorrupt or ErrNoSpace if the memory is gone, and
+// ErrCorrupt if a peer took the lock. Except in the last case, nothing is
+// published.
 func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 	s := l.s
 	if size, ok := s.payload.Sized(); ok && n != size || n < 0 || n > cap(l.bytes) && l.bytes != nil {
 		return 0, wrap("publish", s.name, fmt.Errorf("%w: %d bytes", fs.ErrInvalid, n))
 	}
-	if held, err := l.reclaim(); !held {
-		return 0, wrap("publish", s.name, errors.Join(l.gone(), err))
-	}
-	if s.state.Load() != 0 {
-		err = errors.Join(s.member.Verdict(nil), s.member.Use(s.turn.Unlock))
-	} else if s.direct {
+	held, err := l.reclaim()
+	switch {
+	case !held && s.closed():
+		err = errors.Join(fs.ErrClosed, err)
+	case !held && err == nil:
+		err = errPublished
+	case !held:
+	case s.state.Load() != 0:
+		err = s.member.Verdict(s.member.Use(s.turn.Unlock))
+	case s.direct:
 		err = s.conclude(l.next, n)
-	} else {
+	default:
 		err = s.turn.Finish(func() error { return s.conclude(l.next, n) })
 	}
 	if err != nil {
@@ -127,7 +140,8 @@ func (l *Loan[T]) Publish(n int) (version uint64, err error) {
 
 // Discard gives the slot back and releases the lock. Nothing is published.
 // After Publish or Discard it does nothing, so it can be deferred. Discard
-// returns ErrCorrupt or ErrNoSpace if the memory is gone.
+// returns ErrCorrupt or ErrNoSpace if the memory is gone, and ErrCorrupt if a
+// peer took the lock.
 func (l *Loan[T]) Discard() error {
 	held, err := l.reclaim()
 	if held {
@@ -137,25 +151,24 @@ func (l *Loan[T]) Discard() error {
 }
 
 // reclaim ends the Loan and takes the lock back from it, so that Close waits
-// for this call. If the Loan no longer holds the lock, reclaim reports false,
-// with the error of what Close may have left to do.
+// for this call. If the Loan no longer holds the lock, reclaim reports false.
+// The error is then that of what Close has left to do, or ErrCorrupt if a peer
+// took the lock.
 func (l *Loan[T]) reclaim() (held bool, err error) {
-	token := l.token
-	l.bytes, l.token = nil, 0
+	token, leave := l.s.pins.unlend(&l.token)
+	l.bytes = nil
 	switch {
+	case leave != nil:
+		return false, leave()
 	case token == 0:
 		return false, nil
-	case !l.s.turn.Reclaim(token):
-		return false, l.s.pins.returned()
+	case l.s.turn.Reclaim(token):
+		step.At(step.LoanReturning)
+		return true, nil
+	case l.s.closed():
+		return false, nil
 	}
-	step.At(step.LoanReturning)
-	return true, nil
+	return false, l.s.member.Loss(turn.ErrTaken)
 }
 
-// gone returns the reason why a Loan no longer holds the lock.
-func (l *Loan[T]) gone() error {
-	if err := l.s.member.Verdict(nil); err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: the Loan was published or discarded before", fs.ErrClosed)
-}
+var errPublished = fmt.Errorf("%w: the Loan was published or discarded before", fs.ErrClosed)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -185,6 +187,47 @@ func TestCloseWithLoan(t *testing.T) {
 		cancel()
 		if v, err := s.Load(); string(v) != "value" || err != nil {
 			t.Errorf("Load = %q, %v", v, err)
+		}
+	}
+}
+
+// unlock writes 0 to the mutex word of a segment, as a hostile peer can.
+func unlock(t *testing.T, o *segment.Options, name string) {
+	t.Helper()
+	const mutex = 128
+	patch(t, filepath.Join(o.Dir, name), mutex, 0)
+}
+
+// If a peer frees the lock of an open Loan, Publish and Discard return
+// ErrCorrupt, whether or not another call has taken the lock since. A value
+// that is borrowed afterwards is still mapped after Close.
+func TestLoanRobbed(t *testing.T) {
+	o := &segment.Options{Dir: proctest.TempDir(t)}
+	for what, end := range map[string]func(l *segment.Loan[[]byte]) error{
+		"Publish": func(l *segment.Loan[[]byte]) error { _, err := l.Publish(1); return err },
+		"Discard": func(l *segment.Loan[[]byte]) error { return l.Discard() },
+	} {
+		for _, taken := range []bool{false, true} {
+			t.Run(fmt.Sprint(what, "/taken=", taken), func(t *testing.T) {
+				s := open(t, "x", codec.Bytes(), o)
+				must(t, s.Store([]byte("value")))
+				l := loan(t, s)
+				unlock(t, o, "x")
+				if taken {
+					must(t, s.Store([]byte("value")))
+				}
+				want(t, end(l), sharedseg.ErrCorrupt, "took the lock")
+				if err := l.Discard(); err != nil {
+					t.Error(err)
+				}
+				must(t, s.Store([]byte("value")))
+				b := borrow(t, s)
+				must(t, s.Close())
+				if got := string(b.Bytes()); runtime.GOOS == "windows" && got != "value" {
+					t.Errorf("the borrowed value is %q", got)
+				}
+				want(t, b.Release(), fs.ErrClosed)
+			})
 		}
 	}
 }

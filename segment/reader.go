@@ -308,10 +308,12 @@ func (r *handle[T]) Version() (version uint64) {
 
 // Close closes the handle. It waits for Stores and Updates that are in
 // progress. Loads in progress and later calls return fs.ErrClosed, and so do
-// Wait, Watch and Follow. An open Loan is discarded. Borrowed values are given
-// up, as described at [Borrowed.Release]. Closing the last handle ends the
-// segment unless it persists. The error says what could not be cleaned up; the
-// handle is closed anyway. A second Close returns nil, possibly before the
+// Wait, Watch and Follow. An open Loan can no longer be published, and Close
+// releases its lock. Borrowed values are given up, as described at
+// [Borrowed.Release]. On Windows, where mapped memory cannot be replaced, a
+// Loan keeps the lock until Publish or Discard. Closing the last handle ends
+// the segment unless it persists. The error says what could not be cleaned up;
+// the handle is closed anyway. A second Close returns nil, possibly before the
 // first has finished.
 //
 // If an Update of this handle calls Close, Close returns ErrReentrant, because
@@ -330,9 +332,7 @@ func (r *handle[T]) Close() error {
 	}
 	step.At(step.WaitsEnded)
 	if r.turn != nil {
-		if r.turn.Close() {
-			r.pins.revoked()
-		}
+		r.turn.Close()
 		if !member.Pinning {
 			// A Store that has released the lock may not have woken the
 			// watchers yet. After Leave it would wake on other memory.

@@ -59,6 +59,9 @@ func (t *Turn) locked() {
 	fence.Publish(&t.owner, owner)
 }
 
+// ErrTaken is returned when the lock's word names another owner than it should.
+var ErrTaken = fmt.Errorf("%w: a peer took the lock from its live owner", sharedseg.ErrCorrupt)
+
 // New returns the turn of a handle. repair is called, with the lock held, if a
 // writer died while it held the lock.
 func New(m *member.Member, repair func() error) *Turn {
@@ -129,7 +132,7 @@ func (t *Turn) UnlockSlow() error {
 	case errors.Is(err, fs.ErrClosed):
 		return nil // Close waits for calls under way
 	case errors.Is(err, sharedseg.ErrNotOwner):
-		return fmt.Errorf("%w: a peer took the lock from its live owner", sharedseg.ErrCorrupt)
+		return ErrTaken
 	}
 	return err
 }
@@ -163,7 +166,7 @@ func (t *Turn) Lend() (token uint64) {
 
 // Reclaim takes the lock back from a loan, for the calling goroutine. It
 // reports false if the loan no longer holds the lock: it was reclaimed before,
-// or Close has revoked it.
+// Close has revoked it, or a peer freed the lock and another call took it.
 func (t *Turn) Reclaim(token uint64) bool {
 	owner := uint64(goroutine.ID())
 	if owner == 0 {
