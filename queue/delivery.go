@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime"
@@ -14,17 +15,18 @@ import (
 // use it. End it with Done or Return. The handle owns a Delivery that was not
 // ended until the handle is closed.
 type Delivery[T any] struct {
-	q *Queue[T] // nil once the delivery has ended
-	m ring.Message
+	q    *Queue[T] // nil once the delivery has ended
+	m    ring.Message
+	held hold // of the slot
 }
 
 var errEnded = fmt.Errorf("%w: the delivery is done or was returned", fs.ErrClosed)
 
-func (d *Delivery[T]) begin(q *Queue[T], m ring.Message) {
+func (d *Delivery[T]) begin(q *Queue[T], m ring.Message, held hold) {
 	if m.Recovered {
 		q.member.Count(layout.Redeliveries)
 	}
-	d.q, d.m = q, m
+	d.q, d.m, d.held = q, m, held
 }
 
 // Attempt returns the number of times that the message was delivered, this time
@@ -87,20 +89,24 @@ func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 
 // Bytes returns the encoding of the message in the shared memory itself. The
 // caller must not write to it, and must not use it after Done or Return. No
-// correct peer changes it. After the handle's Close it reads as zeros, and Done
-// reports fs.ErrClosed. Bytes returns nil after Done, and if the memory holds
-// what no correct peer writes. On platforms where the process would not survive
-// the loss of the memory, which docs/design.md lists, it returns a copy.
+// correct peer changes it. After the handle's Close it reads as zeros, except
+// on Windows, and Done reports fs.ErrClosed. Bytes returns nil after Done, and
+// if the memory holds what no correct peer writes. On platforms where the
+// process would not survive the loss of the memory, which docs/design.md lists,
+// it returns a copy.
 func (d *Delivery[T]) Bytes() (b []byte) {
 	q := d.q
 	if q == nil {
 		return nil
 	}
-	q.member.Use(func() (err error) {
-		if b, err = q.payload.Value(d.m.Slot); err == nil && !q.member.InPlace() {
-			b = append([]byte(nil), b...)
+	q.member.Use(func() error {
+		v, err := q.payload.Value(d.m.Slot)
+		if err == nil && !q.member.InPlace() {
+			b = append([]byte(nil), v...)
+		} else if err == nil && q.holds.add(&d.held) == nil {
+			b = v
 		}
-		return err
+		return nil
 	})
 	return b
 }
@@ -123,13 +129,15 @@ func (d *Delivery[T]) Done() error {
 		err = q.done(&d.m)
 	} else {
 		err = q.member.Use(func() error { return q.done(&d.m) })
-		q.holds.drop()
 	}
 	switch {
 	case err != nil:
 		err = q.member.Verdict(err)
 	case q.state.Load() != 0:
 		err = q.member.Loss(nil)
+	}
+	if d.held {
+		err = errors.Join(err, q.holds.drop(&d.held))
 	}
 	runtime.KeepAlive(q)
 	return wrap("done", q.name, err)
@@ -171,9 +179,8 @@ func (d *Delivery[T]) Return() error {
 		q.messages.Signal()
 		return nil
 	})
-	q.holds.drop()
 	if err != nil {
 		err = q.member.Verdict(err)
 	}
-	return wrap("return", q.name, err)
+	return wrap("return", q.name, errors.Join(err, q.holds.drop(&d.held)))
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/turn"
 )
 
 // Loan is the slot of the next message, to be written in place. It holds the
@@ -17,6 +18,7 @@ type Loan[T any] struct {
 	token  uint64    // from the handle's turn
 	ticket uint64
 	slot   layout.Slot
+	held   hold   // of the slot
 	own    []byte // a buffer, if the slot's memory may vanish
 }
 
@@ -25,7 +27,8 @@ type Loan[T any] struct {
 // must not send through the same handle: that Send waits until its ctx is done.
 //
 // If the process dies before Publish, or the handle is closed, nothing is sent.
-// The errors are those of [Queue.Send].
+// Close releases the lock, except on Windows, where the loan keeps it until
+// Publish or Discard. The errors are those of [Queue.Send].
 func (q *Queue[T]) Loan(ctx context.Context) (*Loan[T], error) {
 	l, err := q.loan(ctx)
 	return l, wrap("loan", q.name, err)
@@ -49,7 +52,10 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 			if !q.member.InPlace() {
 				l.own = make([]byte, len(q.payload.Space(l.slot)))
 			}
-			q.holds.add()
+			if err := q.holds.add(&l.held); err != nil {
+				q.turn.Unlock()
+				return err
+			}
 			l.token = q.turn.Lend()
 			l.q = q
 			return nil
@@ -107,31 +113,34 @@ func (l *Loan[T]) Publish(n int) error {
 	if room := int(q.member.Geometry.Capacity); n < 0 || n > room {
 		return wrap("publish", q.name, fmt.Errorf("%w: %d bytes of %d", fs.ErrInvalid, n, room))
 	}
-	return wrap("publish", q.name, l.end(func() {
+	err, left := l.end(q, func() {
 		copy(q.payload.Space(l.slot), l.own)
 		q.ring.Send(l.ticket, l.slot, n)
-	}))
+	})
+	return wrap("publish", q.name, errors.Join(err, left))
 }
 
 // Discard ends the Loan without sending anything. After Publish, Discard does
 // nothing, so it can be deferred.
+//
+// Errors: ErrCorrupt, ErrNoSpace.
 func (l *Loan[T]) Discard() error {
 	q := l.q
 	if q == nil {
 		return nil
 	}
-	err := l.end(func() {})
-	if errors.Is(err, fs.ErrClosed) {
-		err = nil // Close has released the lock
+	err, left := l.end(q, func() {})
+	if err == fs.ErrClosed {
+		err = nil // Close has revoked the loan
 	}
-	return wrap("discard", q.name, err)
+	return wrap("discard", q.name, errors.Join(err, left))
 }
 
-// end ends the Loan: it calls send and releases the lock.
-func (l *Loan[T]) end(send func()) error {
-	q := l.q
+// end ends the Loan of q: it calls send and releases the lock. left is the
+// error of what Close has left to do.
+func (l *Loan[T]) end(q *Queue[T], send func()) (err, left error) {
 	l.q = nil
-	err := fs.ErrClosed
+	err = turn.ErrTaken
 	if q.turn.Reclaim(l.token) {
 		err = q.turn.Finish(func() error {
 			send()
@@ -140,6 +149,8 @@ func (l *Loan[T]) end(send func()) error {
 			return err
 		})
 	}
-	q.holds.drop()
-	return err
+	if err != nil {
+		err = q.member.Verdict(err)
+	}
+	return err, q.holds.drop(&l.held)
 }

@@ -145,7 +145,7 @@ func open[T any](how member.How, op, name string, c codec.Codec[T], o *Options) 
 	if err != nil {
 		return nil, wrap(op, name, err)
 	}
-	q := &Queue[T]{name: name, member: m, state: m.State, holds: newHolds(m)}
+	q := &Queue[T]{name: name, member: m, state: m.State, holds: &holds{member: m}}
 	q.ring = ring.New(m.Mem, m.Geometry, layout.Ident(m.Self()), m.Alive, m.Key)
 	q.payload = payload.New(c, layout.NewSlots(m.Mem, m.Geometry), "Done discards it")
 	q.direct = m.Direct
@@ -336,7 +336,7 @@ func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 	if q.direct && ctx.Err() == nil {
 		if m, ok, err := q.ring.Take(false); ok && err == nil && q.state.Load() == 0 {
-			d.begin(q, m)
+			d.begin(q, m, false)
 			return nil
 		}
 	}
@@ -344,28 +344,22 @@ func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
 		return wrap("receive", q.name, err)
 	}
 	r := q.receiving()
-	m, ok, err := r.finish(q.messages.Wait(ctx, r.look))
-	if ok {
-		d.begin(q, m)
-	}
-	return eof("receive", q.name, err)
+	return eof("receive", q.name, r.finish(d, q.messages.Wait(ctx, r.look)))
 }
 
 // TryReceive is like [Queue.Receive], but does not wait. It returns nil, and no
 // error, if no message is available.
 func (q *Queue[T]) TryReceive() (*Delivery[T], error) {
-	r := q.receiving()
-	m, ok, err := r.finish(q.member.Use(func() error {
+	r, d := q.receiving(), new(Delivery[T])
+	err := r.finish(d, q.member.Use(func() error {
 		if !r.take(false) {
 			r.deepen(time.Now())
 		}
 		return nil
 	}))
-	if !ok {
+	if err != nil || d.q == nil {
 		return nil, eof("receive", q.name, err)
 	}
-	d := new(Delivery[T])
-	d.begin(q, m)
 	return d, nil
 }
 
@@ -412,6 +406,7 @@ type receiving[T any] struct {
 	q     *Queue[T]
 	m     ring.Message
 	ok    bool // a message was taken: m
+	held  hold // of m, if Pinning
 	ended bool // there will be no more messages
 	err   error
 
@@ -432,26 +427,27 @@ func (q *Queue[T]) receiving() *receiving[T] {
 	return r
 }
 
-// finish returns the result of r after a wait that ended with err.
-func (r *receiving[T]) finish(err error) (m ring.Message, ok bool, _ error) {
+// finish ends r after a wait that ended with err. It stores the message in *d
+// if there is one, and returns the error of the receive.
+func (r *receiving[T]) finish(d *Delivery[T], err error) error {
 	q := r.q
 	if err == nil {
 		err = r.err
 	}
 	// If the handle was closed meanwhile, Close gives the message back.
-	if err = q.member.Verdict(err); err == nil {
-		if m, ok = r.m, r.ok; r.ended {
-			err = io.EOF
-		}
+	if err = q.member.Verdict(err); err != nil {
+		err = errors.Join(err, q.holds.drop(&r.held))
+	} else if r.ended {
+		err = io.EOF
 	} else if r.ok {
-		q.holds.drop()
+		d.begin(q, r.m, r.held)
 	}
 	if r.stop != nil {
 		r.stop()
 	}
 	*r = receiving[T]{look: r.look}
 	q.receivings.Put(r)
-	return m, ok, err
+	return err
 }
 
 // doLook reports whether the wait is over. It is called within Use.
@@ -471,8 +467,8 @@ func (r *receiving[T]) doLook() bool {
 
 func (r *receiving[T]) take(deep bool) bool {
 	r.m, r.ok, r.err = r.q.ring.Take(deep)
-	if r.ok {
-		r.q.holds.add()
+	if r.ok && member.Pinning {
+		r.err = r.q.holds.add(&r.held)
 	}
 	return r.ok || r.err != nil
 }
@@ -508,9 +504,9 @@ func (r *receiving[T]) deepen(now time.Time) bool {
 // wait, and later calls, return fs.ErrClosed. Messages that the handle received
 // and that are not done go to other receivers. Slices and pointers into the
 // shared memory read as zeros afterwards. On Windows, where mapped memory
-// cannot be replaced, the handle keeps its messages until the last one is done
-// or returned. Closing the last handle of a queue that does not persist deletes
-// the queue and its messages.
+// cannot be replaced, the handle keeps its messages and its Loan until the last
+// of them has ended. Closing the last handle of a queue that does not persist
+// deletes the queue and its messages.
 //
 // The error says what could not be cleaned up. The handle is closed even so. A
 // second Close returns nil, possibly before the first has finished.
@@ -529,7 +525,7 @@ func (q *Queue[T]) Close() error {
 	step.At(step.WaitsEnded)
 	q.turn.Close()
 	step.At(step.StoresEnded)
-	err := wrap("close", q.name, q.holds.leave())
+	err := wrap("close", q.name, q.holds.close())
 	runtime.KeepAlive(q)
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/queue"
 	"github.com/sharedseg/sharedseg/segment"
@@ -456,6 +459,40 @@ func TestCloseEndsWaits(t *testing.T) {
 	proctest.Parked(t, ".(*Queue[...]).sendSlow(")
 	must(t, q.Close())
 	want(t, proctest.Receive(t, ended), fs.ErrClosed)
+}
+
+// patch writes a number into the file of a queue, as a hostile peer can.
+func patch(t *testing.T, o *queue.Options, name string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(o.Dir, name), os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	_, err = f.WriteAt(b, off)
+	must(t, err)
+}
+
+// If a peer frees the lock of an open loan, Publish and Discard return
+// ErrCorrupt, whether or not another call has taken the lock since.
+func TestLoanRobbed(t *testing.T) {
+	o := &queue.Options{Dir: proctest.TempDir(t)}
+	q := open(t, "q", codec.Fixed[int64](), o)
+	for what, end := range map[string]func(l *queue.Loan[int64]) error{
+		"Publish": func(l *queue.Loan[int64]) error { return l.Publish(8) },
+		"Discard": (*queue.Loan[int64]).Discard,
+	} {
+		for _, taken := range []bool{false, true} {
+			t.Run(fmt.Sprint(what, "/taken=", taken), func(t *testing.T) {
+				l, err := q.Loan(t.Context())
+				must(t, err)
+				patch(t, o, "q", layout.MutexOff, make([]byte, 4))
+				if taken {
+					send(t, q, 1)
+				}
+				want(t, end(l), sharedseg.ErrCorrupt, "took the lock")
+				must(t, l.Discard())
+			})
+		}
+	}
 }
 
 // A loan ends when its handle is closed, and then does not block others.

@@ -95,7 +95,6 @@ type Member struct {
 	was     layout.Kind  // the kind of that content; 0 if it is not known
 	left    sync.Once
 	gone    bool  // Mem is unmapped; for the clean-up
-	lent    bool  // the user may still read Mem, which stays mapped; set by Leave
 	retired int64 // bytes of Mem that are private zeros
 }
 
@@ -293,7 +292,7 @@ func unlinkIfAlone(obj *mapping.Object) error {
 // Free releases the addresses of a detached handle. No call may use Mem any
 // more.
 func (m *Member) Free() {
-	if m.view != nil && !m.gone && !m.lent {
+	if m.view != nil && !m.gone {
 		m.view.Unmap()
 		retired.Add(-m.retired)
 	}
@@ -315,9 +314,9 @@ func (m *Member) Discard() {
 	}()
 }
 
-// Abandon is Discard for a handle whose memory may still be in use by holders
-// of borrowed values. Its addresses are never released. Where memory cannot be
-// replaced, the handle stays open until the process ends.
+// Abandon is Discard for a handle whose user may still access its memory in
+// place. Its addresses are never released. Where memory cannot be replaced, the
+// handle stays open until the process ends.
 func (m *Member) Abandon() {
 	if Pinning {
 		return

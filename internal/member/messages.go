@@ -15,7 +15,7 @@ func (m *Member) giveBack() error {
 		return nil
 	}
 	return m.onFile(func(mem []byte) {
-		m.lent = m.free(mem, func(taker layout.Ident) bool { return taker == m.ident }) > 0
+		m.free(mem, func(taker layout.Ident) bool { return taker == m.ident })
 		m.pass(mem, layout.MessageEvent)
 		m.pass(mem, layout.RoomEvent)
 		step.At(step.MessagesGivenBack)
