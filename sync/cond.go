@@ -59,8 +59,9 @@ const (
 	condBits = layout.CondBits
 	maxWaits = 1<<condBits - 1
 
-	// leaveTime is how long a Wait that has ended tries to remove its goroutine
-	// from the row. After that it leaves the removal to another goroutine.
+	// leaveTime is how long a Close, or a Wait that has ended, tries to change
+	// the row, as the holder of the internal mutex can be stopped. After that
+	// it leaves the change to others.
 	leaveTime = time.Second
 )
 
@@ -107,7 +108,8 @@ func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 // ErrReentrant. Errors: that of ctx if ctx is done while Wait waits or locks,
 // ErrOwnerDied as from [Mutex.Lock], ErrReentrant within the mutex's Repair,
 // where the mutex stays held, fs.ErrClosed, and ErrCorrupt. A Signal that had
-// released this Wait then releases another waiter.
+// released this Wait then releases another waiter. If a process is stopped in
+// the middle of a call of the Cond, Wait can return up to a second late.
 func (c *Cond) Wait(ctx context.Context) error { return c.wrap("wait", c.wait(ctx)) }
 
 func (c *Cond) wait(ctx context.Context) error {
@@ -143,8 +145,8 @@ func (c *Cond) wait(ctx context.Context) error {
 }
 
 // Signal releases one waiter, if there is one. The caller may hold the mutex,
-// but need not. Signal does not wait for waiters. Errors: fs.ErrClosed,
-// ErrCorrupt.
+// but need not. Signal does not wait for waiters. It may wait for another call
+// of the Cond to finish its update. Errors: fs.ErrClosed, ErrCorrupt.
 func (c *Cond) Signal() error {
 	return c.wrap("signal", c.change(func() (told bool) { return c.grant() }))
 }

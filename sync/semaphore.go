@@ -150,13 +150,32 @@ func (s *Semaphore) Release(n int64) error {
 func (s *Semaphore) Close() (err error) {
 	s.close.Do(func() {
 		s.closing.Store(true)
-		if held := s.held(); held > 0 {
-			s.Release(int64(held)) // if it fails, another handle's recount releases them
+		if s.held() > 0 {
+			s.releaseAll()
 		}
 		s.changes.close()
 		err = s.wrap("close", s.m.Close())
 	})
 	return err
+}
+
+// releaseAll releases the handle's permits. If it fails, as the holder of the
+// internal mutex is stopped, another handle's recount releases them.
+func (s *Semaphore) releaseAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	m := s.m
+	if m.lockSlow(ctx, false) != nil {
+		return
+	}
+	fence.Acquire(m.key)
+	m.use(func() error {
+		held, _ := s.mine()
+		return s.giveBack(held)
+	})
+	fence.Release(m.key)
+	m.unlockSlow()
+	s.changes.tell()
 }
 
 // wrap adds the semaphore's name to err, and keeps its memory mapped until

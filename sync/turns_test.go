@@ -7,8 +7,8 @@ import (
 	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
-// A goroutine that has been released stays so while those before it in the queue
-// of the handle leave.
+// A goroutine that has been released stays so while those before it in the
+// queue of the handle leave.
 func TestReleasedBesideLeave(t *testing.T) {
 	name := proctest.Name(t)
 	m, err := OpenMutex(name, nil)
@@ -32,7 +32,7 @@ func TestReleasedBesideLeave(t *testing.T) {
 			close(looking)
 			for {
 				if !c.released(last) {
-					t.Error("the last goroutine is no longer released")
+					t.Error("the last goroutine is not released any more")
 					return
 				}
 				select {
