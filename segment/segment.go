@@ -85,8 +85,9 @@ func (s *Segment[T]) StoreContext(ctx context.Context, v T) error {
 // methods of a codec. Two cases are not detected: fn waits for the lock through
 // another handle of the segment, or fn waits for another goroutine that waits
 // for the lock. Only a context can end those waits; see StoreContext and
-// UpdateContext. On machines other than amd64, 386, arm64 and riscv64, no case
-// is detected.
+// UpdateContext. Close has no context, so fn must not wait for a goroutine that
+// closes this handle. On machines other than amd64, 386, arm64 and riscv64, no
+// case is detected.
 //
 // The other errors are those of [Segment.Store] and [Reader.Load].
 func (s *Segment[T]) Update(fn func(v *T) error) error {
