@@ -259,9 +259,13 @@ func (c *Cond) enlist(ctx context.Context) (*condWait, error) {
 func (c *Cond) delist(w *condWait, went bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
-	err := c.with(ctx, func() (told bool, err error) { return c.leave(w, went), nil })
-	if errors.Is(err, context.DeadlineExceeded) { // the holder of the internal mutex is stopped
-		go c.with(context.Background(), func() (told bool, err error) { return c.leave(w, false), nil })
+	leave := func() (told bool, err error) { return c.leave(w, went), nil }
+	err := c.with(ctx, leave)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// The holder of the internal mutex is stopped, or this process was.
+		// Neither is a reason for Wait to fail.
+		go c.with(context.Background(), leave)
+		return nil
 	}
 	return err
 }
