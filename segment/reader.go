@@ -249,8 +249,8 @@ func (r *handle[T]) untilUndisturbed(ctx context.Context, try func() (version ui
 	}
 }
 
-// readHeld reads with the lock held, and then releases it, even if the codec
-// panics, or a guard panics because the memory vanished.
+// readHeld reads with the lock held, and then releases it, even if try does not
+// return, because the codec panics or the memory vanished.
 func (r *handle[T]) readHeld(try func() (uint64, bool, error)) error {
 	defer r.turn.Unlock()
 	_, ok, err := try()

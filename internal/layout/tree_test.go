@@ -1,12 +1,14 @@
 package layout
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,6 +76,29 @@ func TestUnsafeIsConfined(t *testing.T) {
 				t.Errorf("%s imports %s", file, i)
 			}
 		}
+	}
+}
+
+// TestFaultsAreConfined checks that only package fault knows how a fault of
+// mapped memory is caught. The DLL protects itself from its caller's memory,
+// and proctest has a tool for tests.
+func TestFaultsAreConfined(t *testing.T) {
+	allowed := []string{"internal/fault/", "internal/proctest/", "examples/stringbuf/dll/memory.go"}
+	catches := []string{"SetPanicOnFault", "recover", "SIGBUS", "SIGSEGV", "SYS_RT_SIGACTION", "SYS_SIGACTION"}
+	for file := range imports(t) {
+		if slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(file, a) }) {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path.Join(root, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && slices.Contains(catches, id.Name) {
+				t.Errorf("%s uses %s", file, id.Name)
+			}
+			return true
+		})
 	}
 }
 
