@@ -33,7 +33,7 @@ func BenchmarkWatchers(b *testing.B) {
 	}
 }
 
-// A seeing is the report of a crowd of watchers about a value that all have
+// A seeing is the report of a group of watchers about a value that all have
 // seen.
 type seeing struct {
 	round  uint64
@@ -101,7 +101,7 @@ func watchChan(b *testing.B, n int) {
 	}
 	newest := &link{stored: make(chan struct{})}
 	seen := make(chan seeing, 1)
-	all := newCrowd(n, func(s seeing) { seen <- s })
+	all := newGroup(n, func(s seeing) { seen <- s })
 	var watching sync.WaitGroup
 	for range n {
 		l := newest
@@ -146,7 +146,7 @@ func watchers(args []string) error {
 	if err != nil {
 		return err
 	}
-	all := newCrowd(n, func(s seeing) { fmt.Println(s.round, s.last.Nanoseconds(), s.spread.Nanoseconds()) })
+	all := newGroup(n, func(s seeing) { fmt.Println(s.round, s.last.Nanoseconds(), s.spread.Nanoseconds()) })
 	ended := make(chan error, n+1)
 	for range n {
 		go func() {
@@ -271,22 +271,22 @@ func watched(args []string) error {
 	return <-ended
 }
 
-// crowd is the group of watchers of a process.
-type crowd struct {
+// group is all watchers of a process.
+type group struct {
 	size        int64
 	report      func(seeing)
 	seen        atomic.Int64
 	first, last atomic.Int64 // Unix nanoseconds
 }
 
-func newCrowd(size int, report func(seeing)) *crowd {
-	c := &crowd{size: int64(size), report: report}
+func newGroup(size int, report func(seeing)) *group {
+	c := &group{size: int64(size), report: report}
 	c.first.Store(math.MaxInt64)
 	return c
 }
 
 // saw is called by each watcher for each value.
-func (c *crowd) saw(v signal) {
+func (c *group) saw(v signal) {
 	now := time.Now().UnixNano()
 	for old := c.first.Load(); now < old && !c.first.CompareAndSwap(old, now); old = c.first.Load() {
 	}

@@ -138,8 +138,8 @@ func ExampleReader_Wait() {
 
 	var seen uint64
 	buf := make([]byte, 0, segment.DefaultCapacity)
-	for _, news := range []string{"first", "second"} {
-		go s.Store([]byte(news))
+	for _, line := range []string{"first", "second"} {
+		go s.Store([]byte(line))
 		if _, err := s.Wait(context.Background(), seen); err != nil {
 			log.Fatal(err)
 		}

@@ -57,22 +57,22 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 			defer freshBare.Close()
 			must(t, errors.Join(freshBare.Store("new"), bare.Store("old")))
 
-			news := make(chan string)
+			values := make(chan string)
 			go func() {
 				for v, err := range r.Watch(t.Context()) {
 					if err == nil {
-						news <- v
+						values <- v
 					}
 				}
-				close(news)
+				close(values)
 			}()
-			if v := <-news; v != "old" {
+			if v := <-values; v != "old" {
 				t.Errorf("the Reader loads %q", v)
 			}
 			if err := b.Store("older"); err != nil {
 				t.Error(err)
 			}
-			if v := <-news; v != "older" {
+			if v := <-values; v != "older" {
 				t.Errorf("the Reader loads %q", v)
 			}
 			if v, err := a.Load(); v != "older" || err != nil {
@@ -86,7 +86,7 @@ func TestUnlinkedUnderLiveHandles(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			<-news
+			<-values
 			late, err := segment.Attach("x", codec.String(), o)
 			if err != nil {
 				t.Fatal("the old handles removed the new segment: ", err)

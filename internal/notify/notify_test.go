@@ -39,10 +39,10 @@ func (s *set) end(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.guard != nil {
-			s.guard.rouse() // it sleeps for an hour
+		if s.watchdog != nil {
+			s.watchdog.rouse() // it sleeps for an hour
 		}
-		return s.threads == 0 && len(s.groups) == 0 && s.poller == nil && s.guard == nil
+		return s.threads == 0 && len(s.groups) == 0 && s.poller == nil && s.watchdog == nil
 	})
 }
 

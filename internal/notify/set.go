@@ -32,13 +32,13 @@ type set struct {
 	// looks would cost CPU time.
 	first, last time.Duration
 
-	mu      sync.Mutex
-	threads int
-	idle    []*park.Sleeper // of threads that have ended
-	groups  []*group
-	poller  *poller     // nil if it has nothing to do
-	guard   *watchdog   // of the groups; nil if there are none
-	drowsy  atomic.Bool // whether the watchdog sleeps for longer than first
+	mu       sync.Mutex
+	threads  int
+	idle     []*park.Sleeper // of threads that have ended
+	groups   []*group
+	poller   *poller     // nil if it has nothing to do
+	watchdog *watchdog   // of the groups; nil if there are none
+	drowsy   atomic.Bool // whether the watchdog sleeps for longer than first
 
 	full atomic.Bool // no thread was left for some of the poller's words, and none has become free since
 }

@@ -40,11 +40,11 @@ func toTick(now, pause time.Duration) time.Duration { return pause - now%pause }
 
 // watch makes the watchdog look after a new group. The set's mutex is held.
 func (s *set) watch() {
-	if s.guard == nil {
-		s.guard = &watchdog{s, make(chan struct{}, 1)}
-		go s.guard.run()
+	if s.watchdog == nil {
+		s.watchdog = &watchdog{s, make(chan struct{}, 1)}
+		go s.watchdog.run()
 	} else if s.drowsy.Load() {
-		s.guard.rouse()
+		s.watchdog.rouse()
 	}
 }
 
@@ -54,7 +54,7 @@ func (g *group) note() {
 	if g.set.drowsy.Load() {
 		g.set.mu.Lock()
 		defer g.set.mu.Unlock()
-		g.set.guard.rouse() // there is one as long as there is a group
+		g.set.watchdog.rouse() // there is one as long as there is a group
 	}
 }
 
@@ -75,7 +75,7 @@ func (d *watchdog) run() {
 		clear(groups)
 		groups = append(groups[:0], s.groups...)
 		if len(groups) == 0 {
-			s.guard = nil
+			s.watchdog = nil
 			s.mu.Unlock()
 			return
 		}
