@@ -108,7 +108,7 @@ func TestBorrowBesideWriter(t *testing.T) {
 	p := proctest.Start(t, "filler", name)
 	p.Expect("filling")
 	r := reader(t, name, codec.Bytes(), nil)
-	var stored uint64
+	stored := uint64(0)
 	for i := range 300 {
 		from := borrows[[]byte](s)
 		if i%2 == 0 {
@@ -119,17 +119,22 @@ func TestBorrowBesideWriter(t *testing.T) {
 		if len(before) != 32<<10 || bytes.Count(before, before[:1]) != len(before) {
 			t.Fatal("a value is torn")
 		}
-		for start := time.Now(); time.Since(start) < time.Millisecond; {
+		// The writer goes around all slots at least twice, whatever it gets of
+		// the processors.
+		start := time.Now()
+		proctest.Eventually(t, "the writer goes on beside a borrowed value", func() bool {
 			if !bytes.Equal(b.Bytes(), before) {
 				t.Fatalf("version %d changed while it was borrowed", b.Version())
 			}
+			return time.Since(start) >= time.Millisecond && s.Version() >= b.Version()+2*uint64(o.Slots)
+		})
+		stored += s.Version() - b.Version()
+		if !bytes.Equal(b.Bytes(), before) {
+			t.Fatalf("version %d changed while it was borrowed", b.Version())
 		}
-		stored = s.Version() - b.Version()
 		release(t, b)
 	}
-	v := s.Version()
-	proctest.Eventually(t, "the writer goes on", func() bool { return s.Version() != v })
-	t.Logf("%d versions in all, %d during the last", s.Version(), stored)
+	t.Logf("%d versions in all, %d beside borrowed values", s.Version(), stored)
 	p.Kill()
 }
 
@@ -174,34 +179,33 @@ func borrower(args []string) error {
 	return r.Close()
 }
 
-// Borrowers that are killed, one after the other, block no Store for long.
+// Borrowers that are killed, one after the other, block no Store for as long as
+// a second, although each of them leaves a slot borrowed and the segment has 3.
 func TestBorrowersKilled(t *testing.T) {
 	name := proctest.Name(t)
 	s := open(t, name, codec.Fixed[uint64](), &segment.Options{Slots: 3})
-	n := uint64(0)
-	store := func() time.Duration {
+	var n uint64
+	var longest time.Duration
+	store := func() {
 		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		n++
 		start := time.Now()
-		ctx := patient(t)
 		must(t, s.StoreContext(ctx, n))
-		return time.Since(start)
+		longest = max(longest, time.Since(start))
 	}
 	store()
-	var longest time.Duration
 	for range 20 {
 		p := proctest.Start(t, "borrower", name)
 		p.Expect("version " + strconv.FormatUint(s.Version(), 10))
-		longest = max(longest, store())
+		store()
 		p.Kill()
 		for range 5 {
-			longest = max(longest, store())
+			store()
 		}
 	}
 	t.Logf("the longest Store took %v", longest)
-	if longest > proctest.Patience/2 {
-		t.Errorf("a Store took %v", longest)
-	}
 }
 
 // A Store waits while every other slot is borrowed. A Release, its context, or
@@ -316,11 +320,15 @@ func TestCloseWithBorrowed(t *testing.T) {
 			a, b := borrow(t, h), borrow(t, h)
 			value, bytes := a.Value(), a.Bytes()
 			must(t, h.Close())
-			if runtime.GOOS != "windows" && *value != 0 {
-				t.Errorf("the borrowed value is %d", *value)
+			// Where memory cannot be replaced, the value stays until Release.
+			left := uint64(0)
+			if runtime.GOOS == "windows" {
+				left = 7
+			}
+			if *value != left || len(bytes) != 8 || bytes[0] != byte(left) {
+				t.Errorf("the borrowed value is %d, %v, want %d", *value, bytes, left)
 			}
 			want(t, a.Release(), fs.ErrClosed)
-			_ = bytes
 			want(t, b.Release(), fs.ErrClosed)
 			_, err := h.Borrow(t.Context())
 			want(t, err, fs.ErrClosed)
