@@ -154,7 +154,7 @@ func reply(to string, r Reply) (err error) {
 func ask(ctx context.Context, name, arg string, limit time.Duration) (err error) {
 	n, err := strconv.Atoi(arg)
 	if err != nil {
-		return fmt.Errorf("N must be a number, not %q", arg)
+		return fmt.Errorf("%q is not a number", arg)
 	}
 	requests, err := queue.Open(name, codec.JSON[Request](), nil)
 	if err != nil {

@@ -74,7 +74,7 @@ func TestUsage(t *testing.T) {
 		t.Errorf("exit code %d, stdout: %s, stderr: %s", code, stdout, stderr)
 	}
 	_, stderr, code = exampletest.Run(t, name, "ask", "much")
-	if stderr != "request: N must be a number, not \"much\"\n" || code != 1 {
+	if stderr != "request: \"much\" is not a number\n" || code != 1 {
 		t.Errorf("exit code %d, stderr: %s", code, stderr)
 	}
 }
