@@ -109,7 +109,7 @@ func TestEventSetReset(t *testing.T) {
 func TestEventResetWhileAwaited(t *testing.T) {
 	name := proctest.Name(t)
 	e, waits := openEvent(t, name, nil), openEvent(t, name, nil)
-	const rounds, soon = 21, 20 * time.Millisecond // a waiter that is not woken looks after 0.1 to 1 s
+	const rounds, soon = 21, 80 * time.Millisecond // a waiter that is not woken looks after 0.1 to 1 s
 	late := 0
 	for range rounds {
 		got := make(chan error, 1)
