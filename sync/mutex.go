@@ -372,18 +372,13 @@ func (m *Mutex) lockSlow(ctx context.Context, shared bool) error {
 		died, err = m.compete(ctx, shared)
 		return err
 	})
-	switch {
-	case err != nil:
-		return err
-	case !shared:
-		return m.settle(ctx, died)
-	case !died:
-		return nil // it never took the word
+	if err != nil || shared && !died {
+		return err // it does not hold the word
 	}
-	if err := m.settle(ctx, true); err != nil {
-		return err
+	if err = m.settle(ctx, died); err == nil && shared {
+		err = m.readers.downgrade()
 	}
-	return m.readers.downgrade()
+	return err
 }
 
 // settle ends an acquisition of the word. In an RWMutex it waits for the
@@ -474,63 +469,59 @@ func (m *Mutex) takeFree(shared bool) (taken bool, err error) {
 // alive, sets the waiters bit and parks, and asks again after each timeout.
 // Once the wait has been long, it also asks when the owner's process exits.
 func (m *Mutex) compete(ctx context.Context, shared bool) (died bool, err error) {
-	// The waiters bit, once this goroutine has parked: others may be parked
-	// that only its Unlock wakes.
-	var flags uint32
+	var flags uint32 // the waiters bit, once this goroutine has parked
 	stop := func() {}
 	defer func() { stop() }()
 	for look, limit := 0, firstPark; ; look++ {
 		if err := ctx.Err(); err != nil || m.state.Load() != 0 {
-			if flags != 0 {
-				m.queue.Wake() // this goroutine may have been woken in place of another
-			}
+			m.pass(flags)
 			return false, m.verdict(m.heldBy(err))
 		}
 		w := m.word.Word.Load()
 		owner := w & layout.IdentMask
-		if shared && w&^layout.WaitersBit == 0 {
+		switch {
+		case shared && w&^layout.WaitersBit == 0:
 			if in, err := m.readers.enter(); in || err != nil {
-				if flags != 0 {
-					m.queue.Wake() // others may be parked although the last owner cleared the waiters bit
-				}
+				m.pass(flags)
 				return false, err
 			}
-			continue
-		}
-		if owner == 0 || look >= spins && !m.owners.Alive(owner) {
+		case owner == 0 || look >= spins && !m.owners.Alive(owner):
 			if taken, died, err := m.tryTake(w, flags); taken {
 				return died, err
 			}
-			continue
-		}
-		if look < spins {
+		case look < spins:
 			if look%10 == 9 {
 				runtime.Gosched()
 			}
-			continue
-		}
-		parked, changed := m.park(w, limit)
-		if parked && flags == 0 {
-			m.count(layout.Waits)
-			flags = layout.WaitersBit
-		}
-		if changed {
-			stop()
-			look, limit, stop = -1, firstPark, func() {}
-			continue
-		}
-		if limit = min(2*limit, lastPark); limit == longPark {
-			stop = m.queue.KickAtEnd(m.holderPID(owner))
+		default:
+			var changed bool
+			if flags, changed = m.park(w, flags, limit); changed {
+				stop()
+				look, limit, stop = -1, firstPark, func() {}
+			} else if limit = min(2*limit, lastPark); limit == longPark {
+				stop = m.queue.KickAtEnd(m.holderPID(owner))
+			}
 		}
 	}
 }
 
+// pass wakes a sleeper if flags says that this goroutine has parked, for when
+// it leaves without the word. It may have been woken in place of another, and
+// others may be parked although the last owner cleared the waiters bit.
+func (m *Mutex) pass(flags uint32) {
+	if flags != 0 {
+		m.queue.Wake()
+	}
+}
+
 // park sets the waiters bit of the word, which was last seen as w, and parks.
-// It reports whether it parked, and whether the word has changed.
-func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
+// It reports whether the word has changed. Once it has parked, it returns the
+// waiters bit, for tryTake: others may be parked that only this goroutine's
+// Unlock wakes.
+func (m *Mutex) park(w, flags uint32, limit time.Duration) (_ uint32, changed bool) {
 	if w&layout.WaitersBit == 0 {
 		if !m.word.Word.CompareAndSwap(w, w|layout.WaitersBit) {
-			return false, true
+			return flags, true
 		}
 		w |= layout.WaitersBit
 		step.At(step.LockWaitersSet)
@@ -538,7 +529,11 @@ func (m *Mutex) park(w uint32, limit time.Duration) (parked, changed bool) {
 	step.At(step.LockParking)
 	m.queue.Wait(w, limit)
 	step.At(step.LockAwake)
-	return true, m.word.Word.Load() != w
+	if flags == 0 {
+		m.count(layout.Waits)
+		flags = layout.WaitersBit
+	}
+	return flags, m.word.Word.Load() != w
 }
 
 // tryTake takes a word that is free or has a dead owner, if it still is w, and
