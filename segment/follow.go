@@ -33,15 +33,15 @@ func (e *MissedError) Error() string {
 // Follow returns an iterator over every version after the given one, in order,
 // as long as the loop is at most Slots-1 versions behind the writers. So a
 // segment with many Slots is a log for any number of followers, and followers
-// cost the writers nothing. Numbers grow, but some may be skipped. If after is
-// later than the current version, Follow waits for a later one.
+// cost the writers nothing. Numbers grow, but some may be skipped. If the given
+// version is later than the current one, Follow waits until it has passed.
 //
 // If versions after the given one are gone, because writers have overtaken the
 // follower or it starts late, it gets one error that wraps a [MissedError] with
 // their numbers, and then continues with the oldest version that still exists.
-// A value that does not decode is reported as
-// codec.ErrMalformed, together with its number, and the loop goes on. When ctx
-// is done or the handle is closed, the last pair contains that error.
+// A value that does not decode is reported as codec.ErrMalformed, together with
+// its number, and the loop goes on. When ctx is done or the handle is closed,
+// the last pair contains that error.
 //
 //	for v, err := range s.Follow(ctx, 0) {
 //		if missed, ok := errors.AsType[*segment.MissedError](err); ok {
