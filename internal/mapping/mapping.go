@@ -4,7 +4,8 @@
 // their holder dies. It knows nothing about the content of an object except the
 // positions of the lock bytes.
 //
-// A platform has one type, Object, with these functions:
+// A platform has the types Object and View, a mapping of an Object, with these
+// functions:
 //
 //	Open(p *Place, readOnly bool) (*Object, error)   an existing object, to look at it; fs.ErrNotExist
 //	Enter(p, create, readOnly, limit)                the same, to attach or detach, with the registry locked;
@@ -61,8 +62,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-
-	"github.com/sharedseg/sharedseg/internal/fault"
 )
 
 // ErrNoSpace is returned when the memory or disk behind a place is full. The
@@ -90,13 +89,6 @@ type Place struct {
 	// Others lets processes of root open the files of all users on Unix. It is
 	// for looking at names and for sweeping, not for attaching.
 	Others bool
-}
-
-func (p *Place) mode() fs.FileMode {
-	if p.Mode == 0 {
-		return DefaultMode
-	}
-	return p.Mode
 }
 
 // Check returns an error wrapping fs.ErrInvalid if no object can have the
@@ -153,12 +145,4 @@ type Info struct {
 	Mode fs.FileMode
 	UID  int    // the owner's user ID; -1 on Windows
 	ID   uint64 // the same for all Objects of one process that share memory; practically unique
-}
-
-// View is mapped memory of an object. Its Region keeps the process alive if the
-// memory vanishes.
-type View struct {
-	*fault.Region
-	Mem []byte
-	addresses
 }

@@ -174,6 +174,13 @@ func advise(dir string, err error) error {
 	return full(err)
 }
 
+func (p *Place) mode() fs.FileMode {
+	if p.Mode == 0 {
+		return DefaultMode
+	}
+	return p.Mode
+}
+
 // Create creates an empty object.
 func Create(p *Place) (*Object, error) {
 	o := &Object{path: Path(p), created: true}

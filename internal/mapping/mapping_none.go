@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/kernel"
 )
 
@@ -62,6 +63,9 @@ func Enter(p *Place, create, readOnly bool, limit time.Duration) (*Object, error
 	return nil, errNone
 }
 
-type addresses struct{}
+type View struct {
+	*fault.Region
+	Mem []byte
+}
 
 const Revocable = true

@@ -21,6 +21,14 @@ const Revocable = true
 // PageSize returns the unit of Unprotect, in bytes.
 func PageSize() int { return os.Getpagesize() }
 
+// View is mapped memory of an object. Its Region keeps the process alive if the
+// memory vanishes.
+type View struct {
+	*fault.Region
+	Mem     []byte
+	retired bool // Mem was replaced by private zeros
+}
+
 // Map maps the first n bytes, shared with all other mappings of the object.
 func (o *Object) Map(n int, writable bool) (*View, error) {
 	prot := unix.PROT_READ
@@ -37,11 +45,6 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	}
 	mem := unsafe.Slice((*byte)(p), n)
 	return &View{Region: fault.Watch(mem), Mem: mem}, nil
-}
-
-// addresses is the state of a view's addresses.
-type addresses struct {
-	retired bool // the memory was replaced by private zeros
 }
 
 // retired counts the views that are retired but not yet unmapped.

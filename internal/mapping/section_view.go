@@ -23,6 +23,13 @@ func PageSize() int { return os.Getpagesize() }
 // be needed. On Windows they keep none.
 func AddressesLimited() bool { return false }
 
+// View is mapped memory of an object. Its Region keeps the process alive if the
+// memory vanishes.
+type View struct {
+	*fault.Region
+	Mem []byte
+}
+
 // Map maps the first n bytes, shared with all other mappings of the object.
 func (o *Object) Map(n int, writable bool) (*View, error) {
 	if writable && o.readOnly {
@@ -50,9 +57,6 @@ func (o *Object) Map(n int, writable bool) (*View, error) {
 	}
 	return &View{Region: fault.Stable(), Mem: mem}, nil
 }
-
-// addresses is empty, as addresses are released with the memory.
-type addresses struct{}
 
 // Unprotect makes part of a read-only view writable. The part must consist of
 // whole pages. Unprotect returns an error matching fs.ErrPermission if the
