@@ -70,7 +70,8 @@ type Info struct {
 
 	Set bool // of an Event
 	// Waited reports whether a goroutine waits for a Semaphore or an Event, or
-	// waited since it last changed.
+	// waited since it last changed. It is false where waiters poll: on macOS,
+	// FreeBSD and the other Unixes except Linux.
 	Waited bool
 }
 

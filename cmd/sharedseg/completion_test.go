@@ -95,8 +95,12 @@ func TestOtherCompletions(t *testing.T) {
 	open(t, "apple", dir, codec.String(), "")
 	open(t, "banana", dir, codec.String(), "")
 	t.Run("fish completes", func(t *testing.T) {
-		out := shell(t, "fish", "sharedseg completion fish | source; complete -C 'sharedseg get -dir "+dir+" ap'; complete -C 'sharedseg sw'; complete -C 'sharedseg watch -n'; complete -C 'sharedseg stat -n'; complete -C 'sharedseg ls -g'")
-		want := "apple sweep remove the names that killed processes left behind -n end after COUNT lines" +
+		out := shell(t, "fish", "sharedseg completion fish | source; complete -C 'sharedseg get -dir "+dir+" ap'; complete -C 'sharedseg sw'; complete -C 'sharedseg sweep -'; complete -C 'sharedseg ls -g'")
+		want := "apple sweep remove the names that killed processes left behind" +
+			" -dir use the names in a directory" +
+			` -global on Windows, use the names of all sessions, Global\` +
+			" -json write one JSON object per line" +
+			" -n show what would be removed, and remove nothing" +
 			` -global on Windows, use the names of all sessions, Global\`
 		if got := strings.Join(strings.Fields(out), " "); got != want {
 			t.Errorf("%q", got)

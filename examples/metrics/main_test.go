@@ -95,8 +95,9 @@ func TestKinds(t *testing.T) {
 	defer q.Close()
 	must(q.Send(t.Context(), "a"))
 	must(q.Send(t.Context(), "b"))
-	_, err = q.Receive(t.Context())
+	d, err := q.Receive(t.Context())
 	must(err)
+	defer d.Done()
 	o := &ipcsync.Options{Dir: dir}
 	s, err := ipcsync.OpenSemaphore("sem", 8, o)
 	must(err)

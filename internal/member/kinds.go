@@ -30,7 +30,7 @@ type Users struct {
 	Waiting int   // for a Cond
 	PIDs    []int // process IDs of the handles that these three count; hints
 	Set     bool  // an Event
-	Waited  bool  // a waiter for a Semaphore or an Event is parked, or may be
+	Waited  bool  // a waiter for a Semaphore or an Event is parked, or may be; false if it polls
 }
 
 // asked is an object and what is known about its holders.
