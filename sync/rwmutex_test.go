@@ -186,6 +186,9 @@ func TestKilledReaders(t *testing.T) {
 		must(t, rw.RUnlock())
 	}
 	t.Logf("the slowest Lock took %v", worst)
+	if worst > time.Second {
+		t.Error("that is too slow")
+	}
 }
 
 // After a writer was killed, the next Lock or RLock returns ErrOwnerDied or

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // TestWaitPage checks that the words of the wait page and the rows lie where
@@ -38,6 +39,14 @@ func TestWaitPage(t *testing.T) {
 	} {
 		if got := binary.NativeEndian.Uint64(mem[off:]); got != want {
 			t.Errorf("offset %d: %#x, want %#x", off, got, want)
+		}
+	}
+	line := func(slot int) uintptr { return uintptr(unsafe.Pointer(w.Row(slot%Members))) / 64 }
+	for slot := range Members {
+		for n := 1; n < 128; n++ {
+			if line(slot) == line(slot+n) {
+				t.Fatalf("the rows of members %d and %d share a cache line", slot, (slot+n)%Members)
+			}
 		}
 	}
 	for what, f := range map[string]func(){
