@@ -60,3 +60,22 @@ func TestCounters(t *testing.T) {
 		t.Errorf("locking a free mutex changed the counts: %v after %v", again, got)
 	}
 }
+
+// A long wait counts once, however often it looks for handles that died.
+func TestLongWaitCountsOnce(t *testing.T) {
+	const long = 150 * time.Millisecond // several times as long as between two looks
+	name := proctest.Name(t)
+	e := openEvent(t, name+".event", nil)
+	want(t, e.Wait(during(t, long)), context.DeadlineExceeded)
+	s := openSem(t, name+".sem", 1, nil)
+	must(t, s.Acquire(t.Context(), 1))
+	want(t, s.Acquire(during(t, long), 1), context.DeadlineExceeded)
+	c := testPlace(t, name, nil)
+	must(t, c.m.Lock(t.Context()))
+	want(t, c.Wait(during(t, long)), context.DeadlineExceeded)
+	for _, of := range []string{".event", ".sem", ".cond"} {
+		if got := counts(t, name+of)[layout.Waits]; got != 1 {
+			t.Errorf("%s: %d waits", of, got)
+		}
+	}
+}

@@ -76,7 +76,7 @@ func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	}
 	s := &Semaphore{name: name, permits: uint64(permits), page: mb.WaitPage, used: mb.WaitPage.Word(0), row: row}
 	s.m = named(mb, "", func() error { return s.m.use(s.recount) })
-	s.changes = newBroadcast(s.m)
+	s.changes = newBroadcast(s.m, nil)
 	return s, nil
 }
 
@@ -315,6 +315,7 @@ func (s *Semaphore) recount() error {
 
 // acquireSlow waits for n permits and acquires them.
 func (s *Semaphore) acquireSlow(ctx context.Context, n int64) error {
+	s.m.count(layout.Waits)
 	enough := func() bool { return s.used.Load()+uint64(n) <= s.permits }
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
 		if err := s.changes.wait(ctx, limit, enough); err != nil {
@@ -361,13 +362,14 @@ type broadcast struct {
 	notifier *notify.Notifier
 }
 
-// newBroadcast returns the broadcast of the mapping that has m's word.
-func newBroadcast(m *Mutex) *broadcast {
+// newBroadcast returns the broadcast of the mapping that has m's word. count is
+// as notify.Source.Count.
+func newBroadcast(m *Mutex, count func()) *broadcast {
 	e := m.member.WaitPage.Event(layout.TellEvent)
 	return &broadcast{m: m, seq: e.Seq, flag: e.Flag, notifier: notify.New(notify.Source{
 		Word: e.Seq, Flag: e.Flag, Sleep: m.member.EventBroadcast(layout.TellEvent),
 		Use:   m.use,
-		Count: func() { m.member.Count(layout.Waits) },
+		Count: count,
 	})}
 }
 
