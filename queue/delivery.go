@@ -161,7 +161,7 @@ func (q *Queue[T]) done(m *ring.Message) error {
 var errTaken = fmt.Errorf("%w: a peer took the message from its live receiver", sharedseg.ErrCorrupt)
 
 // Return ends the delivery and gives the message back to the queue. It can be
-// delivered again at once, also to this receiver. After Done, Return does
+// delivered again at once, even to this receiver. After Done, Return does
 // nothing, so it can be deferred.
 //
 // Errors: ErrCorrupt, ErrNoSpace, and fs.ErrClosed if the handle was closed, in

@@ -17,7 +17,7 @@ const (
 
 // Options are the options of a queue. nil and the zero value are ready to use.
 // For a queue that exists, a zero field accepts what the queue has, and any
-// other field must agree with it, or opening returns ErrIncompatible.
+// other field must agree with it, or Open returns ErrIncompatible.
 type Options struct {
 	// Capacity is the size of the largest encoding, in bytes. 0 means the size
 	// of T for codec.Fixed, and 4096 for other codecs. A queue allocates Depth
@@ -38,9 +38,9 @@ type Options struct {
 	// fs.ErrPermission. Windows has no modes.
 	Mode fs.FileMode
 	// Dir is the directory of the queue's file. It must be on this machine, and
-	// should hold only such files. "" means the platform's shared memory:
-	// /dev/shm on Linux, the page file on Windows, and elsewhere a directory in
-	// os.TempDir that other users cannot access.
+	// should hold only files of this library. "" means the platform's shared
+	// memory: /dev/shm on Linux, the page file on Windows, and elsewhere a
+	// directory in os.TempDir that other users cannot access.
 	Dir string
 	// SecurityDescriptor is the queue's security descriptor on Windows, in
 	// SDDL. Only the handle that creates the queue applies it. "" means that

@@ -30,11 +30,11 @@
 // before Done, leads to a second delivery. Acting twice must therefore do no
 // harm, or receivers must record which messages they have dealt with, in the
 // place where they act. No message that Send has accepted is lost, however many
-// processes are killed and wherever.
+// processes are killed, at whatever point.
 //
 // Messages are delivered in the order in which they were sent. A message that
-// is delivered again comes before those that were never delivered. Messages of
-// different priority need a queue each.
+// is delivered again comes before those that were never delivered. Use a
+// separate queue for each priority.
 //
 // Without Options.Persist, all messages are lost when the last handle is closed
 // or its process exits.
@@ -96,8 +96,8 @@ type Queue[T any] struct {
 	receivings     sync.Pool // *receiving[T]
 }
 
-// Open opens the queue of that name, and creates it if it does not exist. If
-// several processes open a name at the same time, exactly one of them
+// Open opens the queue with the given name, and creates it if it does not
+// exist. If several processes open a name at the same time, exactly one of them
 // initialises the queue, and the others see it ready. A queue that does not
 // persist and that no handle has open, as after the crash of all its users, is
 // created again, empty.
@@ -115,7 +115,7 @@ type Queue[T any] struct {
 // else has the name, a queue of another type, or one that this process cannot
 // address), ErrCorrupt, ErrNoSpace, ErrTooLarge (Capacity less than codec.Fixed
 // needs), ErrTooManyMembers, fs.ErrPermission, errors.ErrUnsupported,
-// syscall.ENOMEM, and os.ErrDeadlineExceeded if a process was stopped half-way
+// syscall.ENOMEM, and os.ErrDeadlineExceeded if a process was stopped halfway
 // through opening or closing the queue.
 func Open[T any](name string, c codec.Codec[T], o *Options) (*Queue[T], error) {
 	return open(member.OpenOrCreate, "open", name, c, o)

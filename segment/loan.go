@@ -13,8 +13,8 @@ import (
 // Loan is the slot for the next version of the value, in shared memory, for
 // writing the value in place. Publish makes it the current version. Discard
 // gives the slot back. Until one of them is called, the Loan holds the writers'
-// lock: other Stores, Updates and Loans wait, also those of the same handle and
-// goroutine. Readers do not wait.
+// lock: other Stores, Updates and Loans wait, including those of the same
+// handle and goroutine. Readers do not wait.
 //
 // If a process is killed with a Loan open, only that version is lost: the old
 // value stays, and the next writer continues. Two goroutines must not use a

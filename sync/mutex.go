@@ -20,7 +20,7 @@
 // daemon.
 //
 // [RWMutex], [Semaphore], [Cond] and [Event] are built in the same way.
-// [SeqLock] lets readers do without a lock.
+// [SeqLock] lets readers read without a lock.
 package ipcsync
 
 import (
@@ -101,7 +101,7 @@ type Mutex struct {
 
 // NewMutex returns a handle of a mutex in a word of shared memory that the
 // caller provides. The word must be 0 at first, and must stay mapped while the
-// handle is used. repair is as Options.Repair. Most programs use [OpenMutex],
+// handle is used. repair is like Options.Repair. Most programs use [OpenMutex],
 // which provides the word and the Owners.
 func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 	m := &Mutex{
@@ -197,7 +197,7 @@ func (m *Mutex) holds() (held bool) {
 }
 
 // Stop ends a handle that NewMutex returned, as Close does for one that
-// OpenMutex returned. From then on Lock returns fs.ErrClosed, also in
+// OpenMutex returned. From then on Lock returns fs.ErrClosed, even in
 // goroutines that already wait. Stop returns when none of them waits any more.
 // It does not unlock the mutex. Within Repair it would wait for itself: it
 // returns ErrReentrant, and the handle stays open.

@@ -56,10 +56,10 @@ type readers struct {
 // readers are alive.
 const drainLimit = lastPark
 
-// OpenRWMutex opens the RWMutex of that name, and creates it if it does not
-// exist. Name, options, errors, and what happens to the lock when handles are
-// closed and processes exit are as for [OpenMutex]. Options.Repair runs after a
-// writer died. A reader that died has changed nothing.
+// OpenRWMutex opens the RWMutex with the given name, and creates it if it does
+// not exist. Name, options, errors, and what happens to the lock when handles
+// are closed and processes exit are as for [OpenMutex]. Options.Repair runs
+// after a writer died. A reader that died has changed nothing.
 //
 // Close the handle after use. An unreachable handle is eventually closed by the
 // garbage collector, unless it holds the lock for writing.
@@ -82,7 +82,7 @@ func OpenRWMutex(name string, o *Options) (*RWMutex, error) {
 	return &RWMutex{r}, nil
 }
 
-// Lock locks rw for writing. It blocks until nobody holds the lock or ctx is
+// Lock locks rw for writing. It blocks until no handle holds the lock or ctx is
 // done. If ctx is done it returns an error that wraps ctx's. The text of that
 // error names a holder, as a hint.
 //
@@ -173,7 +173,7 @@ func (rw *RWMutex) RUnlock() error {
 }
 
 // Close closes the handle. It undoes the handle's RLocks. Goroutines that wait
-// in methods of the handle return fs.ErrClosed. Otherwise it is as
+// in methods of the handle return fs.ErrClosed. Otherwise it is like
 // [Mutex.Close].
 func (rw *RWMutex) Close() error {
 	m := rw.m

@@ -51,8 +51,8 @@ const (
 	lastLook  = 32 * time.Millisecond
 )
 
-// OpenSemaphore opens the semaphore of that name, and creates it, with the
-// given number of permits, if it does not exist. permits must be 1 to
+// OpenSemaphore opens the semaphore with the given name, and creates it, with
+// the given number of permits, if it does not exist. permits must be 1 to
 // MaxPermits. Name, options and errors are as for [OpenMutex]. If the semaphore
 // exists with another number of permits, OpenSemaphore returns ErrIncompatible.
 // Options.Repair is not used: permits of handles that died are released without
@@ -113,9 +113,9 @@ func (s *Semaphore) TryAcquire(n int64) (acquired bool, err error) {
 
 // Release releases n permits, at least 1, that this handle has acquired in any
 // goroutine. If the handle holds fewer than n, Release releases none and
-// returns ErrNotOwner. Other errors: fs.ErrInvalid as of Acquire, fs.ErrClosed,
-// ErrCorrupt. Release may wait for another Acquire or Release to finish its
-// update.
+// returns ErrNotOwner. Other errors: fs.ErrInvalid as for Acquire,
+// fs.ErrClosed, ErrCorrupt. Release may wait for another Acquire or Release to
+// finish its update.
 func (s *Semaphore) Release(n int64) error {
 	m := s.m
 	if n < 1 || uint64(n) > s.permits {
