@@ -142,9 +142,10 @@ func (o *Options) repair() func() error {
 const closeLimit = 100 * time.Millisecond
 
 // Close closes the handle. Goroutines that wait in Lock return fs.ErrClosed.
-// Close waits for a Repair that is running. If the handle holds the mutex, the
-// next handle to lock it finds that its owner died. The error says what could
-// not be cleaned up. The handle is closed even so. A second Close returns nil.
+// Close waits for a Repair that is running. If the handle holds the mutex,
+// Close takes 100 ms or more, and the next handle to lock the mutex finds that
+// its owner died. The error says what could not be cleaned up. The handle is
+// closed even so. A second Close returns nil.
 //
 // If Repair calls Close, Close returns ErrReentrant, because it would wait for
 // itself, and the handle stays open.
