@@ -37,7 +37,7 @@ func (r *handle[T]) wait(ctx context.Context, after uint64) (version uint64, err
 // newNotifier returns the notifier of new versions.
 func (r *handle[T]) newNotifier() *notify.Notifier {
 	s := notify.Source{
-		Word:  layout.LowHalf(&r.member.Words.Versions()[1]),
+		Word:  r.member.Words.End(),
 		Sleep: r.member.Broadcast,
 		Use:   r.use,
 		Count: func() { r.member.Count(layout.Waits) },

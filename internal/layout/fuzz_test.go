@@ -118,7 +118,7 @@ func touch(t *testing.T, mem []byte, g *Geometry) {
 	w.Mutex().Add(1)
 	w.Rotor().Add(1)
 	w.Versions()[1]++
-	LowHalf(&w.Versions()[1]).Load()
+	w.End().Load()
 	w.Generation(Members - 1).Add(1)
 	w.HolderPID(Members - 1).Add(1)
 	for c := range Counter(Counters) {

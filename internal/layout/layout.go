@@ -581,14 +581,16 @@ func (w Words) Counter(c Counter) *atomic.Uint64 {
 	return word64(w.mem, int(countOff+8*c))
 }
 
+// End returns the half of end that changes with every version.
+func (w Words) End() *atomic.Uint32 { return LowHalf((*uint64)(unsafe.Pointer(word64(w.mem, EndOff)))) }
+
 // LowHalf returns the half of a mapped 64-bit word that changes with every
 // increment.
 func LowHalf(p *uint64) *atomic.Uint32 {
-	halves := (*[2]atomic.Uint32)(unsafe.Pointer(p))
 	if bigEndian {
-		return &halves[1]
+		return (*atomic.Uint32)(unsafe.Add(unsafe.Pointer(p), 4))
 	}
-	return &halves[0]
+	return (*atomic.Uint32)(unsafe.Pointer(p))
 }
 
 var bigEndian = binary.NativeEndian.Uint16([]byte{0, 1}) == 1

@@ -94,9 +94,16 @@ func inBytes[T any](b []byte) *T {
 // Usable reports whether there is a wait page that this process may write.
 func (w WaitPage) Usable() bool { return w.words != nil }
 
+// at returns the address of the word at an offset, without touching the memory,
+// which may have vanished. The compiler loads from *p for &p.field, as a check
+// for nil.
+func (w WaitPage) at(off uintptr) unsafe.Pointer { return unsafe.Add(unsafe.Pointer(w.words), off) }
+
 // WatchFlag returns the flag that is not 0 if a waiter may be parked until the
 // next version.
-func (w WaitPage) WatchFlag() *atomic.Uint32 { return &w.words.watchFlag }
+func (w WaitPage) WatchFlag() *atomic.Uint32 {
+	return (*atomic.Uint32)(w.at(unsafe.Offsetof(waitWords{}.watchFlag)))
+}
 
 // Event is an event count: a sequence number that changes with each wake-up,
 // and a flag that is not 0 if a waiter may be parked on it.
@@ -104,13 +111,26 @@ type Event struct{ Seq, Flag *atomic.Uint32 }
 
 // Event returns event count i, 0 <= i < Events.
 func (w WaitPage) Event(i int) Event {
-	e := &w.words.events[i]
-	return Event{&e.seq, &e.flag}
+	if uint(i) >= Events {
+		panic("layout: event out of range")
+	}
+	var words waitWords
+	off := unsafe.Offsetof(words.events) + uintptr(i)*unsafe.Sizeof(words.events[0])
+	return Event{
+		(*atomic.Uint32)(w.at(off + unsafe.Offsetof(words.events[0].seq))),
+		(*atomic.Uint32)(w.at(off + unsafe.Offsetof(words.events[0].flag))),
+	}
 }
 
 // Word returns word i, 0 <= i < WaitWords, whose meaning the kind gives. It has
 // a cache line to itself.
-func (w WaitPage) Word(i int) *atomic.Uint64 { return &w.words.words[i].word }
+func (w WaitPage) Word(i int) *atomic.Uint64 {
+	if uint(i) >= WaitWords {
+		panic("layout: word out of range")
+	}
+	var words waitWords
+	return (*atomic.Uint64)(w.at(unsafe.Offsetof(words.words) + uintptr(i)*unsafe.Sizeof(words.words[0])))
+}
 
 // Row returns the word of a member slot, 0 <= slot < Members. The words are
 // ordered by the slot numbers with their bits reversed, so that members that
@@ -119,7 +139,8 @@ func (w WaitPage) Row(slot int) *atomic.Uint64 {
 	if uint(slot) >= Members {
 		panic("layout: row out of range")
 	}
-	return &w.rows[bits.Reverse16(uint16(slot))>>(16-slotBits)]
+	i := uintptr(bits.Reverse16(uint16(slot)) >> (16 - slotBits))
+	return (*atomic.Uint64)(unsafe.Add(unsafe.Pointer(w.rows), i*unsafe.Sizeof(w.rows[0])))
 }
 
 // UseRow records that a member is about to use its row. The caller must hold

@@ -284,7 +284,7 @@ func (m *Member) mapView(g *layout.Geometry, writable bool) error {
 	m.view, m.State, m.Direct = view, view.State(), !view.Guarded() && !Pinning
 	m.Geometry, m.Mem, m.Words, m.Key = g, view.Mem, layout.NewWords(view.Mem), m.info.ID
 	m.Queue = park.NewQueue(m.Words.Mutex(), m.obj.Family(), park.MutexPart)
-	m.Broadcast = park.NewBroadcast(layout.LowHalf(&m.Words.Versions()[1]), m.obj.Family())
+	m.Broadcast = park.NewBroadcast(m.Words.End(), m.obj.Family())
 	return nil
 }
 
