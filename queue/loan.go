@@ -50,7 +50,7 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 				return err
 			}
 			if !q.member.InPlace() {
-				l.own = make([]byte, len(q.payload.Space(l.slot)))
+				l.own = q.payload.Private(len(q.payload.Space(l.slot)))
 			}
 			if err := q.holds.add(&l.held); err != nil {
 				q.turn.Unlock()

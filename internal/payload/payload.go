@@ -106,13 +106,10 @@ func (p *Payload[T]) In(b []byte) *T {
 	return (*T)(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
-// Private allocates memory for an encoding of n bytes, aligned so that In
-// works.
+// Private allocates n bytes of memory, aligned so that In works.
 func (p *Payload[T]) Private(n int) []byte {
-	if p.Plain {
-		return unsafe.Slice((*byte)(unsafe.Pointer(new(T))), n)
-	}
-	return make([]byte, n)
+	words := make([]uint64, (n+7)/8)
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), n)
 }
 
 // Sized returns the size of every encoding, in bytes, if it is fixed.

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -163,6 +164,32 @@ func TestAllocations(t *testing.T) {
 		var err error
 		if got := proctest.Allocs(c.want, func() { err = errors.Join(err, c.do()) }); got != c.want || err != nil {
 			t.Errorf("%s: %v allocations, want %v; %v", c.what, got, c.want, err)
+		}
+	}
+}
+
+var small []byte // on the heap
+
+// Private memory is aligned, whatever was allocated before, and belongs to the
+// caller alone.
+func TestPrivate(t *testing.T) {
+	p := New(codec.Fixed[point](), slots(t), "")
+	for n := int(unsafe.Sizeof(point{})); n < 40; n++ {
+		var all [64][]byte
+		for i := range all {
+			small = make([]byte, i%7+1)
+			all[i] = p.Private(n)
+			if len(all[i]) != n || cap(all[i]) != n || p.In(all[i]) == nil {
+				t.Fatalf("Private(%d): %d bytes of %d at %p", n, len(all[i]), cap(all[i]), all[i])
+			}
+			for j := range all[i] {
+				all[i][j] = byte(i)
+			}
+		}
+		for i, b := range all {
+			if bytes.Count(b, []byte{byte(i)}) != n {
+				t.Fatalf("Private(%d) returned memory that was in use", n)
+			}
 		}
 	}
 }
