@@ -89,11 +89,11 @@ func (q *Queue[T]) valueSlow(slot layout.Slot, v *T) error {
 
 // Bytes returns the encoding of the message in the shared memory itself. The
 // caller must not write to it, and must not use it after Done or Return. No
-// correct peer changes it. After the handle's Close it reads as zeros, except
-// on Windows, and Done reports fs.ErrClosed. Bytes returns nil after Done, and
-// if the memory holds what no correct peer writes. On platforms where the
-// process would not survive the loss of the memory, which docs/design.md lists,
-// it returns a copy.
+// correct peer changes it. After the handle's Close it reads as zeros. On
+// Windows it stays until Done or Return. Bytes returns nil after Done, and if
+// the memory holds what no correct peer writes. On platforms where the process
+// would not survive the loss of the memory, which docs/design.md lists, it
+// returns a copy.
 func (d *Delivery[T]) Bytes() (b []byte) {
 	q := d.q
 	if q == nil {
@@ -108,6 +108,7 @@ func (d *Delivery[T]) Bytes() (b []byte) {
 		}
 		return nil
 	})
+	runtime.KeepAlive(q)
 	return b
 }
 
@@ -117,7 +118,7 @@ func (d *Delivery[T]) Bytes() (b []byte) {
 //
 // Errors: ErrCorrupt, ErrNoSpace, and fs.ErrClosed if the delivery has ended
 // already, or if the handle was closed, in which case another receiver gets the
-// message.
+// message. On Windows a closed handle keeps its messages, and Done succeeds.
 func (d *Delivery[T]) Done() error {
 	q := d.q
 	if q == nil {
@@ -165,7 +166,8 @@ var errTaken = fmt.Errorf("%w: a peer took the message from its live receiver", 
 // nothing, so it can be deferred.
 //
 // Errors: ErrCorrupt, ErrNoSpace, and fs.ErrClosed if the handle was closed, in
-// which case the message goes to another receiver anyway.
+// which case the message goes to another receiver anyway. On Windows a closed
+// handle keeps its messages, and Return succeeds.
 func (d *Delivery[T]) Return() error {
 	q := d.q
 	if q == nil {

@@ -434,9 +434,8 @@ func (r *receiving[T]) finish(d *Delivery[T], err error) error {
 	if err == nil {
 		err = r.err
 	}
-	// If the handle was closed meanwhile, Close gives the message back.
 	if err = q.member.Verdict(err); err != nil {
-		err = errors.Join(err, q.holds.drop(&r.held))
+		err = errors.Join(err, r.giveBack())
 	} else if r.ended {
 		err = io.EOF
 	} else if r.ok {
@@ -448,6 +447,22 @@ func (r *receiving[T]) finish(d *Delivery[T], err error) error {
 	*r = receiving[T]{look: r.look}
 	q.receivings.Put(r)
 	return err
+}
+
+// giveBack returns a message that was taken while the handle was closed. Close
+// does that, too, but if member.Pinning possibly much later.
+func (r *receiving[T]) giveBack() error {
+	if !r.ok || !member.Pinning {
+		return nil
+	}
+	q := r.q
+	q.member.Use(func() error {
+		if q.ring.Return(&r.m) {
+			q.messages.Signal()
+		}
+		return nil
+	})
+	return q.holds.drop(&r.held)
 }
 
 // doLook reports whether the wait is over. It is called within Use.
@@ -465,7 +480,11 @@ func (r *receiving[T]) doLook() bool {
 	return now.Sub(r.deepened) >= pause && r.deepen(now)
 }
 
+// take takes a message. It reports whether the wait is over.
 func (r *receiving[T]) take(deep bool) bool {
+	if r.q.state.Load() != 0 {
+		return true
+	}
 	r.m, r.ok, r.err = r.q.ring.Take(deep)
 	if r.ok && member.Pinning {
 		r.err = r.q.holds.add(&r.held)

@@ -437,6 +437,31 @@ func TestCloseWithMessages(t *testing.T) {
 	}
 }
 
+// A handle that was closed takes no message, also if it keeps a message, as it
+// does on Windows.
+func TestReceiveClosed(t *testing.T) {
+	name := proctest.Name(t)
+	q, err := queue.Open(name, codec.String(), nil)
+	must(t, err)
+	other := open(t, name, codec.String(), nil)
+	send(t, other, "one", "two")
+	one := receive(t, q, "one", 1)
+	must(t, q.Close())
+	_, err = q.Receive(t.Context())
+	want(t, err, fs.ErrClosed)
+	_, err = q.TryReceive()
+	want(t, err, fs.ErrClosed)
+	first, err := other.TryReceive()
+	must(t, err)
+	if first == nil {
+		t.Fatal("the closed handle has all messages")
+	}
+	if err := one.Return(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		t.Error("Return:", err)
+	}
+	must(t, first.Return())
+}
+
 // Close ends the calls that wait.
 func TestCloseEndsWaits(t *testing.T) {
 	name := proctest.Name(t)
@@ -473,7 +498,7 @@ func patch(t *testing.T, o *queue.Options, name string, off int64, b []byte) {
 
 // If a peer frees the lock of an open loan, Publish and Discard return
 // ErrCorrupt, whether or not another call has taken the lock since.
-func TestLoanRobbed(t *testing.T) {
+func TestLoanTaken(t *testing.T) {
 	o := &queue.Options{Dir: proctest.TempDir(t)}
 	q := open(t, "q", codec.Fixed[int64](), o)
 	for what, end := range map[string]func(l *queue.Loan[int64]) error{
