@@ -150,7 +150,7 @@ func (p *pins) release(slot uint64) {
 	}
 	p.row.Load().And(^(uint64(1) << slot))
 	step.At(step.PinCleared)
-	if !p.closed { // otherwise Leave signals
+	if !p.closed { // otherwise Leave signals, and waiters look again now and then
 		p.event.Signal()
 	}
 }

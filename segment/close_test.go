@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -85,7 +86,11 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	}
 	ctx := t.Context()
 	change := func(v *cell) error { *v = cellOf(v[0] + 1); return v.check() }
-	for _, h := range []readable[cell]{s, r} {
+	for _, h := range []interface {
+		readable[cell]
+		borrows[cell]
+		Follow(context.Context, uint64) iter.Seq2[segment.Version[cell], error]
+	}{s, r} {
 		try("Load", func() error {
 			v, err := h.Load()
 			return errors.Join(err, checkIf(err == nil, &v))
@@ -108,6 +113,25 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 			}
 			return errors.New("the loop ended without an error")
 		})
+		try("Follow", func() error {
+			for v, err := range h.Follow(ctx, h.Version()) {
+				if _, missed := errors.AsType[*segment.MissedError](err); missed {
+					continue
+				}
+				if err := errors.Join(err, checkIf(err == nil, &v.Value)); err != nil {
+					return err
+				}
+			}
+			return errors.New("the loop ended without an error")
+		})
+		try("Borrow", func() error {
+			b, err := h.Borrow(ctx)
+			if err != nil {
+				return err
+			}
+			v := *b.Value()
+			return errors.Join(b.Release(), v.check())
+		})
 		try("Version", func() error {
 			if h.Version() == 0 {
 				return fs.ErrClosed
@@ -127,6 +151,23 @@ func closeRace(t *testing.T, round int, o *segment.Options) {
 	})
 	try("Update", func() error { return s.Update(change) })
 	try("UpdateContext", func() error { return s.UpdateContext(ctx, change) })
+	try("Publish", func() error {
+		l, err := s.Loan(ctx)
+		if err != nil {
+			return err
+		}
+		*l.Value() = cellOf(1)
+		_, err = l.Publish(len(l.Bytes()))
+		return err
+	})
+	try("Discard", func() error {
+		l, err := s.Loan(ctx)
+		if err != nil {
+			return err
+		}
+		clear(l.Bytes())
+		return l.Discard()
+	})
 	try("Created", func() error {
 		if s.Created() {
 			return errors.New("true")

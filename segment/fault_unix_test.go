@@ -268,9 +268,10 @@ func TestGrownFile(t *testing.T) {
 	want(t, err, sharedseg.ErrCorrupt)
 }
 
-// robbed returns the bytes of the Loan of a handle that is unreachable by then.
-// A peer has freed the lock, and another call has taken it and released it.
-func robbed(t *testing.T, o *segment.Options) []byte {
+// takenLoan returns the bytes of the Loan of a handle that is unreachable by
+// then. A peer has freed the lock, and another call has taken it and released
+// it.
+func takenLoan(t *testing.T, o *segment.Options) []byte {
 	s, err := segment.Attach("x", codec.Bytes(), o)
 	must(t, err)
 	l := loan(t, s)
@@ -281,10 +282,10 @@ func robbed(t *testing.T, o *segment.Options) []byte {
 
 // The addresses of a Loan are not released while its bytes may be in use, even
 // if a peer has freed its lock.
-func TestDroppedWithRobbedLoan(t *testing.T) {
+func TestDroppedWithTakenLoan(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	open(t, "x", codec.Bytes(), o)
-	room := robbed(t, o)
+	room := takenLoan(t, o)
 	proctest.Eventually(t, "the dropped handle is closed", func() bool {
 		runtime.GC()
 		info, err := sharedseg.Stat("x", o.Place())

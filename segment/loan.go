@@ -14,7 +14,7 @@ import (
 // writing the value in place. Publish makes it the current version. Discard
 // gives the slot back. Until one of them is called, the Loan holds the writers'
 // lock: other Stores, Updates and Loans wait, including those of the same
-// handle and goroutine. Readers do not wait.
+// handle and goroutine. Loads wait only if the segment has LockReads.
 //
 // If a process is killed with a Loan open, only that version is lost: the old
 // value stays, and the next writer continues. Two goroutines must not use a

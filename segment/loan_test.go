@@ -201,7 +201,7 @@ func unlock(t *testing.T, o *segment.Options, name string) {
 // If a peer frees the lock of an open Loan, Publish and Discard return
 // ErrCorrupt, whether or not another call has taken the lock since. A value
 // that is borrowed afterwards is still mapped after Close.
-func TestLoanRobbed(t *testing.T) {
+func TestLoanTaken(t *testing.T) {
 	o := &segment.Options{Dir: proctest.TempDir(t)}
 	for what, end := range map[string]func(l *segment.Loan[[]byte]) error{
 		"Publish": func(l *segment.Loan[[]byte]) error { _, err := l.Publish(1); return err },
