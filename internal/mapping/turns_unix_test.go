@@ -5,6 +5,7 @@ package mapping
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,7 +67,9 @@ func TestTurnsOfProcesses(t *testing.T) {
 }
 
 // TestTurnsAreCounted checks that while a handle waits with its ticket, each
-// other handle has one turn, and not many more.
+// other handle has at most one turn. If a goroutine does not run for longer
+// than overdue, as on a busy machine, it is passed over, and the others have
+// more turns. So the median of many waits counts, with some tolerance.
 func TestTurnsAreCounted(t *testing.T) {
 	const others = 24
 	o, p := create(t)
@@ -89,20 +92,24 @@ func TestTurnsAreCounted(t *testing.T) {
 			}
 		})
 	}
-	for i := range 20 {
+	proctest.Eventually(t, "the others open and close", func() bool { return turns.Load() > 2*others })
+	var counts []int64
+	for range 21 {
 		o := reopen(t, p)
 		ticket, err := o.takeTicket()
 		must(t, err)
 		before := turns.Load()
 		budget := wait.NewBudget(proctest.Patience)
 		must(t, o.awaitTurn(ticket, &budget))
-		if n := turns.Load() - before; n > 20*others {
-			t.Errorf("%d turns of %d others during wait %d", n, others, i)
-		}
+		counts = append(counts, turns.Load()-before)
 		must(t, o.Close())
 	}
 	over.Store(true)
 	wg.Wait()
+	slices.Sort(counts)
+	if median := counts[len(counts)/2]; median == 0 || median > 2*others {
+		t.Errorf("turns of %d others during each wait: %v", others, counts)
+	}
 }
 
 // TestTickets checks that tickets follow each other wherever the highest one
