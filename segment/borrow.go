@@ -51,14 +51,17 @@ type Borrowed[T any] struct {
 // Release. Handles that all store while they hold borrowed values can deadlock.
 // A borrower that is killed releases what it had borrowed.
 //
-// The first Borrow of a handle takes some microseconds longer. For a Reader it
-// also takes one of the 1024 places for handles that write. If none is free, or
-// the Reader has no write permission for the file, Borrow makes a private copy
-// instead; everything else is the same.
+// The first Borrow of a handle takes some microseconds longer. Like Open, it
+// can wait for a process that is stopped in Open or Close of the name. After 5
+// s it returns os.ErrDeadlineExceeded, and ctx does not end that wait. For a
+// Reader it also takes one of the 1024 places for handles that write. If none
+// is free, or the Reader has no write permission for the file, Borrow makes a
+// private copy instead; everything else is the same.
 //
-// Borrow returns errors.ErrUnsupported if the segment has more than 64 Slots;
-// the error of ctx if ctx is already done, or becomes done while writers
-// disturb the call repeatedly; ErrCorrupt, ErrNoSpace or fs.ErrClosed.
+// Borrow returns errors.ErrUnsupported if the segment has more than 64 Slots.
+// It returns the error of ctx if ctx is already done, or becomes done while
+// writers disturb the call repeatedly. Other errors: ErrCorrupt, ErrNoSpace,
+// fs.ErrClosed.
 func (r *handle[T]) Borrow(ctx context.Context) (*Borrowed[T], error) {
 	return r.borrow(ctx, new(Borrowed[T])) // inlined, so that the Borrowed can be on the stack
 }

@@ -19,6 +19,9 @@ import (
 // If a process is killed with a Loan open, only that version is lost: the old
 // value stays, and the next writer continues. Two goroutines must not use a
 // Loan at the same time, but any goroutine may publish or discard it.
+//
+// If a peer truncates the segment's file, accesses to the slot behave as those
+// to a [Borrowed] value, and nothing can be published.
 type Loan[T any] struct {
 	s     *handle[T]
 	token uint64 // from the handle's turn; 0 after Publish or Discard
@@ -41,9 +44,10 @@ type Loan[T any] struct {
 //	}
 //	_, err = l.Publish(n)
 //
-// Loan returns the error of ctx, and the text then names the process that holds
-// the lock, as a hint; ErrReentrant if an Update of this handle calls Loan;
-// ErrCorrupt, ErrNoSpace or fs.ErrClosed.
+// Loan returns the error of ctx if ctx ends the wait. The text then names the
+// process that holds the lock, as a hint. It returns ErrReentrant if an Update
+// of this handle calls Loan. Other errors: ErrCorrupt, ErrNoSpace,
+// fs.ErrClosed.
 func (s *Segment[T]) Loan(ctx context.Context) (*Loan[T], error) {
 	return s.loan(ctx, new(Loan[T])) // inlined, so that the Loan can be on the stack
 }
