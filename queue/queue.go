@@ -298,7 +298,7 @@ func (q *Queue[T]) waitForRoom(ctx context.Context) error {
 // Shut ends sending, for all processes: every Send that waits, and every later
 // one, returns ErrShut. Receivers get the remaining messages, and io.EOF once
 // the last of them is done. Shut cannot be undone. It waits for a Send that is
-// under way.
+// under way, and for an open Loan, also one of the same goroutine.
 //
 // Errors: ErrCorrupt, ErrNoSpace, ErrReentrant, fs.ErrClosed.
 func (q *Queue[T]) Shut() error {

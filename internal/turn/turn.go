@@ -184,23 +184,22 @@ func (t *Turn) Within() bool {
 
 // Close ends all waits for the lock, and returns when no call of the handle
 // holds it. The handle was closed before. A loan that holds the lock is
-// revoked: Close reports true, and does not release the lock, which is left to
-// Member.Leave.
+// revoked. Close does not release its lock, which is left to Member.Leave.
 //
 // For the short time in which a call holds the lock and has not noted that, the
 // lock's word tells. A word that names the handle for longer was forged by a
 // peer.
-func (t *Turn) Close() (revoked bool) {
+func (t *Turn) Close() {
 	t.mutex.Stop()
 	forged := wait.NewBudget(time.Second)
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
 		switch owner := atomic.LoadUint64(&t.owner); {
 		case owner&lent != 0:
 			if atomic.CompareAndSwapUint64(&t.owner, owner, 0) {
-				return true
+				return
 			}
 		case owner == 0 && (forged.Left() == 0 || !t.member.OwnsMutex()):
-			return false
+			return
 		}
 		if !forged.Sleep(pause) {
 			time.Sleep(pause) // for a call that has noted that it holds the lock
