@@ -13,6 +13,7 @@ import (
 	"github.com/sharedseg/sharedseg/codec"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/segment"
+	"golang.org/x/sys/unix"
 )
 
 // punch writes a file again, with holes where it is zero, as cp --sparse=always
@@ -123,4 +124,53 @@ func TestSparseBare(t *testing.T) {
 	}
 	defer fillUp(t, dir)()
 	noSpace(t, "Store", b.Store([]byte("value")), "open the name again")
+}
+
+// A value that cannot be stored as a whole, because the file has holes and the
+// file system is full, never becomes the current one.
+func TestStoreIntoHoles(t *testing.T) {
+	if proctest.Emulated() {
+		t.Skip("the emulator may lack fallocate")
+	}
+	const size = 64 << 10
+	value := bytes.Repeat([]byte{1}, size)
+	for what, store := range map[string]func(s *segment.Segment[[]byte]) error{
+		"Store":  func(s *segment.Segment[[]byte]) error { return s.Store(value) },
+		"Update": func(s *segment.Segment[[]byte]) error { return s.Update(func(*[]byte) error { return nil }) },
+		"Publish": func(s *segment.Segment[[]byte]) error {
+			l, err := s.Loan(t.Context())
+			if err != nil {
+				return err
+			}
+			_, err = l.Publish(copy(l.Bytes(), value))
+			return err
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if what == "Publish" && !trapped() {
+				t.Skip("the fault would be in the caller's own code")
+			}
+			dir := proctest.Mount(t, "tmpfs", "size=1m")
+			o := &segment.Options{Dir: dir, Capacity: size, Slots: 2}
+			s, other := open(t, "x", codec.Bytes(), o), open(t, "x", codec.Bytes(), o)
+			for range 2 {
+				must(t, s.Store(value))
+			}
+			// The next value is stored in the last slot, whose middle is a hole.
+			f, err := os.OpenFile(filepath.Join(dir, "x"), os.O_RDWR, 0)
+			must(t, err)
+			defer f.Close()
+			info, err := f.Stat()
+			must(t, err)
+			must(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, info.Size()-size/2, size/4))
+			free := fillUp(t, dir)
+			noSpace(t, what, store(s), "open the name again")
+			free()
+			v, err := other.Load()
+			if !bytes.Equal(v, value) || other.Version() != 2 || err != nil {
+				t.Errorf("version %d has %d bytes, %d of them stored, %v", other.Version(), len(v), bytes.Count(v, value[:1]), err)
+			}
+			must(t, other.Store(value)) // the lock is free
+		})
+	}
 }

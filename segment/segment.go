@@ -41,6 +41,7 @@ package segment
 import (
 	"context"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
@@ -197,9 +198,14 @@ func (s *handle[T]) publish(n next, v *T) (err error) {
 }
 
 // conclude makes the next version the current one, releases the lock, and wakes
-// the watchers. The encoding, of size bytes, is in the slot. conclude is called
-// within Use.
+// the watchers. The encoding, of size bytes, is in the slot. If memory has
+// vanished, conclude only releases the lock. It is called within Use.
 func (s *handle[T]) conclude(n next, size int) error {
+	if s.state.Load()&fault.Lost != 0 {
+		// Some of the value may be in private memory.
+		s.turn.Unlock()
+		return s.member.Loss(nil)
+	}
 	previous := s.seq.Version()
 	n.slot.Seal(n.version, previous, size)
 	step.At(step.SlotSealed)
