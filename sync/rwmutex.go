@@ -53,8 +53,8 @@ type readers struct {
 }
 
 // drainLimit is how long a writer sleeps before it asks again whether the
-// readers are alive.
-const drainLimit = lastPark
+// readers are alive. Tests change it.
+var drainLimit = lastPark
 
 // OpenRWMutex opens the RWMutex with the given name, and creates it if it does
 // not exist. Name, options, errors, and what happens to the lock when handles

@@ -45,8 +45,9 @@ type Semaphore struct {
 	closing atomic.Bool
 }
 
-// The time until a waiting Acquire looks for permits of dead handles.
-const (
+// The time until a waiting Acquire looks for permits of dead handles. Tests
+// change it.
+var (
 	firstLook = 2 * time.Millisecond // doubled at each look
 	lastLook  = 32 * time.Millisecond
 )
@@ -367,7 +368,7 @@ type broadcast struct {
 func newBroadcast(m *Mutex, count func()) *broadcast {
 	e := m.member.WaitPage.Event(layout.TellEvent)
 	return &broadcast{m: m, seq: e.Seq, flag: e.Flag, notifier: notify.New(notify.Source{
-		Word: e.Seq, Flag: e.Flag, Sleep: m.member.EventBroadcast(layout.TellEvent),
+		Word: e.Seq, Flag: e.Flag, OnDemand: true, Sleep: m.member.EventBroadcast(layout.TellEvent),
 		Use:   m.use,
 		Count: count,
 	})}

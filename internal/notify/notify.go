@@ -35,6 +35,9 @@ type Source struct {
 	// Flag is not 0 if a thread is parked, or may be. It is nil if this process
 	// must not write it: the Notifier then polls, and cannot publish.
 	Flag *atomic.Uint32
+	// OnDemand says that publishers need not change Word unless they find Flag
+	// set after the event has become visible. Flag must not be nil then.
+	OnDemand bool
 	// Sleep is the broadcast to threads that sleep on Word.
 	Sleep *park.Broadcast
 	// Use calls f, which uses Word and Flag, while their memory is mapped. If

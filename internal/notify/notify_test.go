@@ -293,6 +293,46 @@ func TestSubscribedLate(t *testing.T) {
 	})
 }
 
+// Publishers that change the word only if they find the flag set wake all
+// waiters for whom there is enough, however these wait.
+func TestOnDemand(t *testing.T) {
+	each(t, func(t *testing.T, kind string, set *set) {
+		if kind == "no flag" {
+			return
+		}
+		rounds := 300
+		if testing.Short() {
+			rounds = 50
+		}
+		const waiters = 4
+		v := newVariable()
+		s := v.source(kind)
+		s.OnDemand = true
+		n, other := newIn(set, s), newIn(set, s)
+		for range rounds {
+			var level atomic.Int64
+			results := make(chan error, 2*waiters)
+			for i := range waiters {
+				for _, n := range []*Notifier{n, other} {
+					go func() { results <- n.Wait(t.Context(), func() bool { return level.Load() > int64(i) }) }()
+				}
+			}
+			for range waiters {
+				time.Sleep(time.Duration(rand.IntN(100)) * time.Microsecond)
+				level.Add(1)
+				if n.Disarm() {
+					n.Notify(v.word.Add(1)-1, true)
+				}
+			}
+			for range 2 * waiters {
+				expect(t, results, nil)
+			}
+		}
+		n.Close()
+		other.Close()
+	})
+}
+
 // A Wait that finds at once what it waits for needs no thread.
 func TestReady(t *testing.T) {
 	each(t, func(t *testing.T, kind string, set *set) {

@@ -45,6 +45,11 @@ type set struct {
 
 var process = set{words: park.Words, first: 100 * time.Millisecond, last: time.Second}
 
+// NoLimits makes the sleeps of this process last until they are ended, for
+// tests that show that no wake-up is lost. It must be called before the first
+// wait.
+func NoLimits() { process.first, process.last = time.Hour, time.Hour }
+
 // takeThread counts a new thread, unless there are most already, and returns
 // its Sleeper, or nil.
 func (s *set) takeThread(most int) *park.Sleeper {

@@ -203,9 +203,10 @@ func (w *wait) subscribe() error {
 		n.set.place(n)
 	}
 	n.mu.Unlock()
-	if owned {
+	if owned || n.src.OnDemand {
 		// The owner may have told the others about the change before this
-		// goroutine subscribed.
+		// goroutine subscribed. Or the word did not change, as the flag was not
+		// set.
 		if err := w.use(w.look); err != nil || w.found {
 			return err
 		}
@@ -218,6 +219,10 @@ func (w *wait) subscribe() error {
 }
 
 func (w *wait) doLook() error {
+	if w.n.src.OnDemand {
+		w.n.src.Flag.Store(1)
+		step.At(step.WatchArmed)
+	}
 	w.found = w.ready()
 	return nil
 }
