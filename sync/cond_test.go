@@ -195,8 +195,8 @@ func TestCondErrors(t *testing.T) {
 	_, err := ipcsync.OpenCond(name+".cond", nil, nil)
 	want(t, err, fs.ErrInvalid)
 
-	// A Signal whose waiter fails to lock the mutex again goes to another
-	// waiter.
+	// A Signal whose waiter fails to lock the mutex again does not go to a waiter
+	// that comes later.
 	got, gives := make(chan error, 1), make(chan error, 1)
 	ending, end := context.WithCancel(t.Context())
 	go func() { gives <- p.waits(ending) }()
@@ -246,6 +246,49 @@ func TestCondErrors(t *testing.T) {
 	must(t, q.Close())
 	must(t, within.m.Lock(t.Context()))
 	must(t, within.m.Unlock())
+}
+
+// A Signal whose waiter fails to lock the mutex again goes to another waiter,
+// of the same handle or of another.
+func TestCondGivesUp(t *testing.T) {
+	for _, same := range []bool{false, true} {
+		for first := range 2 { // the waiter that gives up
+			name := proctest.Name(t)
+			holder := testPlace(t, name, nil)
+			places := []place{testPlace(t, name, nil), testPlace(t, name, nil)}
+			if same {
+				places[1] = places[0]
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			gives, gets := make(chan error, 1), make(chan error, 1)
+			for i, p := range places {
+				ctx, got := ctx, gives
+				if i != first {
+					ctx, got = patient(t), gets
+				}
+				waiting := make(chan error, 1)
+				go func() {
+					err := p.m.Lock(ctx)
+					waiting <- err
+					if err == nil {
+						err = p.Wait(ctx)
+					}
+					if err == nil {
+						err = p.m.Unlock()
+					}
+					got <- err
+				}()
+				must(t, proctest.Receive(t, waiting))
+				locked(t, holder)
+			}
+			must(t, holder.m.Lock(t.Context()))
+			must(t, holder.Signal())
+			cancel()
+			want(t, proctest.Receive(t, gives), context.Canceled)
+			must(t, holder.m.Unlock())
+			must(t, proctest.Receive(t, gets))
+		}
+	}
 }
 
 // A Signal whose waiter is killed before it returns goes to another waiter. The
