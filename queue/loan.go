@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/turn"
 )
@@ -115,7 +116,9 @@ func (l *Loan[T]) Publish(n int) error {
 	}
 	err, left := l.end(q, func() {
 		copy(q.payload.Space(l.slot), l.own)
-		q.ring.Send(l.ticket, l.slot, n)
+		if q.state.Load()&fault.Lost == 0 { // otherwise some of it may be in private memory
+			q.ring.Send(l.ticket, l.slot, n)
+		}
 	})
 	return wrap("publish", q.name, errors.Join(err, left))
 }

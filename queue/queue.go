@@ -58,6 +58,7 @@ import (
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/fault"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/member"
 	"github.com/sharedseg/sharedseg/internal/notify"
@@ -252,6 +253,10 @@ func (q *Queue[T]) put(v *T) (sent bool, err error) {
 		return false, err
 	}
 	step.At(step.WriteFilled)
+	if q.state.Load()&fault.Lost != 0 { // some of the message may be in private memory
+		q.turn.Unlock()
+		return false, q.member.Loss(nil)
+	}
 	q.ring.Send(ticket, slot, n)
 	err = q.turn.Unlock()
 	q.messages.Signal()
