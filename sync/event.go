@@ -7,6 +7,7 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
+	"github.com/sharedseg/sharedseg/internal/park"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
@@ -94,7 +95,9 @@ func (e *Event) Close() error {
 
 func (e *Event) set() error {
 	changes := e.changes.notifier
-	armed := changes.Disarm()
+	// Beside another Set and a Reset, the other Set may have found the flag of
+	// the waiters that saw this value.
+	armed := changes.Disarm() || park.WakesByValue
 	for {
 		now := e.word.Load()
 		if now&1 != 0 { // the process that set it may have died before it woke the waiters
@@ -112,7 +115,8 @@ func (e *Event) set() error {
 
 // reset wakes no waiter, as none sleeps while the event is set, except those
 // that a Set is about to wake. So it must not clear the flag that tells the
-// next Set of waiters.
+// next Set of waiters. A thread that watches the word for goroutines can sleep
+// while the event is set, until the word changes again.
 func (e *Event) reset() error {
 	for {
 		now := e.word.Load()
@@ -122,6 +126,9 @@ func (e *Event) reset() error {
 		step.At(step.EventChanging)
 		if e.word.CompareAndSwap(now, now+1) {
 			step.At(step.EventChanged)
+			if park.WakesByValue {
+				e.changes.notifier.Notify(now, true)
+			}
 			return nil
 		}
 	}

@@ -27,6 +27,10 @@ func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 // called concurrently.
 type Broadcast struct{ word *atomic.Uint32 }
 
+// WakesByValue reports whether Wake wakes only threads that saw the old value,
+// instead of all that sleep on the word.
+const WakesByValue = false
+
 // NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{word} }
 

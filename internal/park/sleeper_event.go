@@ -28,6 +28,10 @@ func NewBroadcast(word *atomic.Uint32, family *kernel.Family) *Broadcast {
 	return &Broadcast{word, family}
 }
 
+// WakesByValue reports whether Wake wakes only threads that saw the old value,
+// instead of all that sleep on the word.
+const WakesByValue = true
+
 func versionPart(v uint32) string { return "version" + strconv.FormatUint(uint64(v), 10) }
 
 // Wake wakes all threads that sleep because the word was old. It does not

@@ -18,6 +18,10 @@ import (
 // called concurrently.
 type Broadcast struct{ futex }
 
+// WakesByValue reports whether Wake wakes only threads that saw the old value,
+// instead of all that sleep on the word.
+const WakesByValue = false
+
 // NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{futex{word}} }
 
