@@ -102,7 +102,7 @@ func (l *Loan[T]) Value() *T {
 // Publish sends the first n bytes of Bytes, which must be a valid encoding of
 // the codec, and ends the Loan. After Value, n is the size of T. If n is
 // negative or more than the capacity, Publish returns fs.ErrInvalid and the
-// Loan goes on.
+// Loan stays open.
 //
 // Errors: fs.ErrClosed if the Loan has ended or the handle was closed,
 // fs.ErrInvalid, ErrCorrupt, ErrNoSpace.

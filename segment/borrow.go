@@ -52,11 +52,11 @@ type Borrowed[T any] struct {
 // A borrower that is killed releases what it had borrowed.
 //
 // The first Borrow of a handle takes some microseconds longer. Like Open, it
-// can wait for a process that is stopped in Open or Close of the name. After 5
-// s it returns os.ErrDeadlineExceeded, and ctx does not end that wait. For a
-// Reader it also takes one of the 1024 places for handles that write. If none
-// is free, or the Reader has no write permission for the file, Borrow makes a
-// private copy instead; everything else is the same.
+// can wait for a process that is stopped in Open or Close of the name. After
+// five seconds it returns os.ErrDeadlineExceeded. ctx does not end that wait.
+// For a Reader it also takes one of the 1024 places for handles that write. If
+// none is free, or the Reader has no write permission for the file, Borrow
+// makes a private copy instead; everything else is the same.
 //
 // Borrow returns errors.ErrUnsupported if the segment has more than 64 Slots.
 // It returns the error of ctx if ctx is already done, or becomes done while
@@ -170,8 +170,8 @@ func (p *pins) unpin(slot uint64, pinned *bool) {
 	}
 }
 
-// last returns what Close has left to do, if the user may not access any memory
-// any more.
+// last returns what Close has left to do, if the user can no longer access any
+// memory.
 func (p *pins) last() (leave func() error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -347,9 +347,9 @@ func (p *pins) end() {
 	}
 }
 
-// postpone stores leave, which detaches the handle, until the user may not
-// access any memory any more, if it may and memory cannot be replaced. It
-// reports whether it did.
+// postpone keeps leave, which detaches the handle, for the end of the last
+// access. It reports false, and keeps nothing, if the user cannot access any
+// memory, or if memory can be replaced.
 func (p *pins) postpone(leave func() error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -122,7 +122,7 @@ func NewMutex(word *atomic.Uint32, owners Owners, repair func() error) *Mutex {
 // ctx is done it returns an error that wraps ctx's, within 5 ms, or within one
 // timer tick of 16 ms on Windows. The text of that error names the holder: this
 // handle, or the process ID of another, as a hint. If ctx is already done, Lock
-// does not lock. As in package sync, a goroutine that locks a mutex which its
+// does not lock. As in package sync, a goroutine that locks a mutex that its
 // own handle holds waits until the mutex is unlocked.
 //
 // If an owner died while it held the mutex, Lock runs Options.Repair, with the

@@ -186,9 +186,9 @@ func (t *Turn) Within() bool {
 // holds it. The handle was closed before. A loan that holds the lock is
 // revoked. Close does not release its lock, which is left to Member.Leave.
 //
-// For the short time in which a call holds the lock and has not noted that, the
-// lock's word tells. A word that names the handle for longer was forged by a
-// peer.
+// A call notes that it holds the lock shortly after it has acquired it. Until
+// then only the lock's word shows it. A word that names the handle for longer
+// was forged by a peer.
 func (t *Turn) Close() {
 	t.mutex.Stop()
 	forged := wait.NewBudget(time.Second)
