@@ -68,6 +68,9 @@ func TestSweepAllIsShort(t *testing.T) {
 		return time.Since(start)
 	}
 	long, short := sweep(time.Minute), sweep(time.Millisecond)
+	for tries := 0; short > long/4 && tries < 10; tries++ { // the process was not running for a while
+		short = min(short, sweep(time.Millisecond))
+	}
 	if short > long/4 {
 		t.Errorf("a sweep of %d open files takes %v with a limit of a millisecond, %v with a minute", files, short, long)
 	}
