@@ -71,6 +71,16 @@ func (c *toolchain) build(t *testing.T, pkg string, flags ...string) string {
 	return out
 }
 
+// run runs a command to its end.
+func run(t *testing.T, c *exec.Cmd) outcome {
+	t.Helper()
+	o, err := tryRun(c)
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", c, err, o.out)
+	}
+	return o
+}
+
 // TestBuilds checks that the trap works however the program is linked.
 func TestBuilds(t *testing.T) {
 	c := needC(t)
