@@ -109,12 +109,6 @@ func TestWatchManySegments(t *testing.T) {
 		}
 	}
 	p.Expect("seen")
-	// Parks grow to a second within two seconds.
-	time.Sleep(rest/2 + time.Second)
-	before := cpu()
-	time.Sleep(rest)
-	used := cpu() - before
-	t.Logf("%d segments: %d threads, %.3f %% of a processor when idle", n, len(threads()), 100*float64(used)/float64(rest))
 	if got := len(threads()); got > mostThreads && !proctest.Emulated() {
 		t.Errorf("%d threads", got)
 	}
@@ -122,9 +116,15 @@ func TestWatchManySegments(t *testing.T) {
 	if park.Words() == 0 { // all segments are polled
 		most = rest / 4
 	}
-	if used > most && !proctest.Emulated() {
-		t.Errorf("idle for %v it used %v", rest, used)
-	}
+	// Parks grow to a second within two seconds, or later if other tests keep
+	// the processors busy.
+	proctest.Eventually(t, "the process is nearly idle", func() bool {
+		before := cpu()
+		time.Sleep(rest)
+		used := cpu() - before
+		t.Logf("%d segments: %d threads, %.3f %% of a processor", n, len(threads()), 100*float64(used)/float64(rest))
+		return used <= most || proctest.Emulated()
+	})
 	p.Wait()
 	for _, s := range segments {
 		if err := s.Close(); err != nil {
