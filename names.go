@@ -122,15 +122,16 @@ func each(p *Place, op string, f func(*mapping.Place) (bool, error)) (names []st
 	if err != nil {
 		return nil, wrap(op, "", err)
 	}
+	var errs []error
 	for _, name := range all {
 		place.Name = name
-		ok, e := f(place)
+		ok, err := f(place)
 		if ok {
 			names = append(names, name)
 		}
-		err = errors.Join(err, wrap(op, name, e))
+		errs = append(errs, wrap(op, name, err))
 	}
-	return names, err
+	return names, errors.Join(errs...)
 }
 
 // foreign reports whether err means that a file was not created by this module,
