@@ -166,7 +166,7 @@ func (c *call) draw(rows []*topRow, live bool, n int) error {
 	for _, row := range rows {
 		memory += row.info.Size
 	}
-	head := fmt.Sprintf("%s  %d names, %s bytes", time.Now().Format("15:04:05"), len(rows), size(memory))
+	head := fmt.Sprintf("%s  %s, %s bytes", time.Now().Format("15:04:05"), plural(len(rows), "%d name"), size(memory))
 	if live {
 		head += fmt.Sprintf(", by %s   (q quits; sort by h: hz, n: name, s: size, o: open, w: waits)", c.sort)
 	}
