@@ -159,7 +159,7 @@ func show(name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("The ledger has %d entries. Leader %d, process %d, wrote the last one.\n", l.Entries, l.Term, l.Last)
+	fmt.Printf("The ledger has %d entries. Process %d wrote the last one. The last leader has number %d.\n", l.Entries, l.Last, l.Term)
 	return nil
 }
 

@@ -38,8 +38,8 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// When the leader is killed, the next one leads, and the former one can
-// no longer write.
+// When the leader is killed, the next one leads. From then on the former one
+// cannot write, even if the next one has not written yet.
 func TestTakeOver(t *testing.T) {
 	name := exampletest.Name(t)
 	m := open(t, name)
@@ -75,8 +75,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// A leader that resigned cannot write once another process leads, even if that
-// has not written yet.
+// A leader that resigned can write until another process leads, and not after
+// that.
 func TestLate(t *testing.T) {
 	name := exampletest.Name(t)
 	m := open(t, name)
