@@ -57,7 +57,7 @@ var (
 )
 
 // Error is the error of every function and method of this module that concerns
-// a name. Test for its cause with errors.Is.
+// a name, except io.EOF. Test for its cause with errors.Is.
 type Error struct {
 	Op   string // "open", "load", "lock", …
 	Name string // of the segment, queue or lock; "" if the error concerns all names

@@ -7,8 +7,8 @@ import "github.com/sharedseg/sharedseg/internal/form"
 //
 // Decode copies into (*v)[:0], so it does not allocate if *v has enough
 // capacity. The encoding does not distinguish a nil slice from an empty one. If
-// b is empty, a nil *v stays nil, and any other *v becomes empty and
-// keeps its capacity. Append and Decode do not fail.
+// b is empty, a nil *v stays nil, and any other *v becomes empty and keeps its
+// capacity. Append and Decode do not fail.
 //
 // The codec is an [InPlaceDecoder].
 func Bytes() Codec[[]byte] { return bytesCodec{} }

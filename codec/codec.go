@@ -79,8 +79,8 @@ type InPlaceDecoder[T any] interface {
 	// panic, loop forever, or allocate more than a small multiple of len(b). It
 	// must read a byte only once if a decision depends on it: a length that is
 	// checked and then read again can have changed in between. If reading b
-	// faults, because b was unmapped, it leaves a valid T in *v. It does
-	// not keep v.
+	// faults, because b was unmapped, it leaves a valid T in *v. It does not
+	// keep v.
 	DecodeInPlace(b []byte, v *T) error
 }
 

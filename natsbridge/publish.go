@@ -33,8 +33,8 @@ type PublishOptions struct {
 	Logger *slog.Logger
 }
 
-// Publish puts the newest value of the named segment into a key of a
-// KeyValue bucket. It does so at once and whenever the value changes, until ctx
+// Publish puts the newest value of the named segment into a key of a KeyValue
+// bucket. It does so at once and whenever the value changes, until ctx
 // is done. If the segment does not exist, Publish waits until it does.
 //
 // Publish puts one value at a time. If the segment changes several times before

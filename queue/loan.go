@@ -76,7 +76,9 @@ func (q *Queue[T]) loan(ctx context.Context) (*Loan[T], error) {
 
 // Bytes returns the slot's memory, as long as the capacity, in the shared
 // memory itself. Its contents are undefined. It must not be used after Publish
-// or Discard. After those, Bytes returns nil.
+// or Discard. After those, Bytes returns nil. On platforms where the process
+// would not survive the loss of the memory, as at [Delivery.Bytes], Bytes and
+// Value return a buffer, which Publish copies.
 func (l *Loan[T]) Bytes() []byte {
 	switch {
 	case l.q == nil:

@@ -62,10 +62,9 @@ func (o *Options) Place() *sharedseg.Place {
 }
 
 // OpenMutex opens the mutex with the given name, and creates it if it does not
-// exist.
-// It does not lock it. The name has 1 to 200 of the characters A-Z, a-z, 0-9,
-// '.', '_' and '-', and does not start with a dot. Locks, segments and queues
-// share one namespace.
+// exist. It does not lock the mutex. The name has 1 to 200 of the characters
+// A-Z, a-z, 0-9, '.', '_' and '-', and does not start with a dot. Locks,
+// segments and queues share one namespace.
 //
 // Errors: fs.ErrInvalid (name or mode), fs.ErrPermission,
 // errors.ErrUnsupported, os.ErrDeadlineExceeded (a process was stopped halfway
