@@ -96,7 +96,7 @@ func OpenCond(name string, m *Mutex, o *Options) (*Cond, error) {
 	}
 	own := named(mb, "", func() error { return nil }) // no repair: every row is always consistent
 	return &Cond{
-		users: m, m: own, name: name, page: mb.WaitPage, row: row, last: mb.WaitPage.Word(0), changes: newBroadcast(own, nil),
+		users: m, m: own, name: name, page: mb.WaitPage, row: row, last: mb.WaitPage.Word(0), changes: newBroadcast(own),
 	}, nil
 }
 
@@ -316,14 +316,14 @@ func (c *Cond) released(w *condWait) bool {
 
 // await waits until w is released.
 func (c *Cond) await(ctx context.Context, w *condWait) error {
-	c.m.count(layout.Waits)
 	may := false
 	ready := func() bool {
 		may = c.released(w)
 		return may
 	}
+	count := c.changes.countOnce()
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
-		if err := c.changes.wait(ctx, limit, ready); err != nil || may {
+		if err := c.changes.wait(ctx, limit, ready, count); err != nil || may {
 			return err
 		}
 		if err := c.inheritAll(ctx); err != nil {

@@ -38,7 +38,7 @@ func OpenEvent(name string, o *Options) (*Event, error) {
 		return nil, err
 	}
 	m := named(mb, name, nil)
-	e := &Event{m: m, changes: newBroadcast(m, func() { m.count(layout.Waits) })}
+	e := &Event{m: m, changes: newBroadcast(m)}
 	e.word = e.changes.seq // odd while the event is set
 	return e, nil
 }

@@ -77,7 +77,7 @@ func OpenSemaphore(name string, permits int64, o *Options) (*Semaphore, error) {
 	}
 	s := &Semaphore{name: name, permits: uint64(permits), page: mb.WaitPage, used: mb.WaitPage.Word(0), row: row}
 	s.m = named(mb, "", func() error { return s.m.use(s.recount) })
-	s.changes = newBroadcast(s.m, nil)
+	s.changes = newBroadcast(s.m)
 	return s, nil
 }
 
@@ -316,10 +316,10 @@ func (s *Semaphore) recount() error {
 
 // acquireSlow waits for n permits and acquires them.
 func (s *Semaphore) acquireSlow(ctx context.Context, n int64) error {
-	s.m.count(layout.Waits)
 	enough := func() bool { return s.used.Load()+uint64(n) <= s.permits }
+	count := s.changes.countOnce()
 	for limit := firstLook; ; limit = min(2*limit, lastLook) {
-		if err := s.changes.wait(ctx, limit, enough); err != nil {
+		if err := s.changes.wait(ctx, limit, enough, count); err != nil {
 			return s.heldBy(err)
 		}
 		if taken, err := s.tryAcquire(ctx, n); taken || err != nil {
@@ -363,15 +363,20 @@ type broadcast struct {
 	notifier *notify.Notifier
 }
 
-// newBroadcast returns the broadcast of the mapping that has m's word. count is
-// as notify.Source.Count.
-func newBroadcast(m *Mutex, count func()) *broadcast {
+// newBroadcast returns the broadcast of the mapping that has m's word.
+func newBroadcast(m *Mutex) *broadcast {
 	e := m.member.WaitPage.Event(layout.TellEvent)
 	return &broadcast{m: m, seq: e.Seq, flag: e.Flag, notifier: notify.New(notify.Source{
 		Word: e.Seq, Flag: e.Flag, OnDemand: true, Sleep: m.member.EventBroadcast(layout.TellEvent),
 		Use:   m.use,
-		Count: count,
+		Count: func() { m.count(layout.Waits) },
 	})}
+}
+
+// countOnce returns a function that counts one wait, however often it is
+// called.
+func (b *broadcast) countOnce() func() {
+	return sync.OnceFunc(func() { b.m.count(layout.Waits) })
 }
 
 // tell tells the waiters of a change, if there may be any. The caller must have
@@ -396,11 +401,12 @@ func (b *broadcast) doTell() error {
 }
 
 // wait returns nil once ready has reported true, or after limit, because the
-// process that should have called tell may have died.
-func (b *broadcast) wait(ctx context.Context, limit time.Duration, ready func() bool) error {
+// process that should have called tell may have died. count is that of
+// countOnce.
+func (b *broadcast) wait(ctx context.Context, limit time.Duration, ready func() bool, count func()) error {
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := b.m.verdict(b.notifier.Wait(short, ready))
+	err := b.m.verdict(b.notifier.WaitCounting(short, ready, count))
 	if short.Err() == nil || !errors.Is(err, short.Err()) {
 		return err
 	}

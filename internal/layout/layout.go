@@ -143,7 +143,7 @@ const (
 type Counter int
 
 const (
-	Waits          Counter = iota // a Lock, or a wait for a version, parked
+	Waits          Counter = iota // a wait parked: for a lock, a version, a message
 	TakeOvers                     // the lock was taken over from a dead owner
 	DisturbedReads                // a read had to start again
 	Redeliveries                  // a message was taken from a dead taker

@@ -22,15 +22,21 @@ const many = 8
 // of the word. It looks at the shared memory, must be quick, and must not call
 // the Notifier. Whatever makes it true must happen before the word changes.
 func (n *Notifier) Wait(ctx context.Context, ready func() bool) error {
+	return n.WaitCounting(ctx, ready, n.src.Count)
+}
+
+// WaitCounting is Wait with count in place of Source.Count, for a wait that
+// several calls make up.
+func (n *Notifier) WaitCounting(ctx context.Context, ready func() bool, count func()) error {
 	n.waits.Add(1)
 	defer n.waits.Add(-1)
 	if err := n.err(); err != nil {
 		return err
 	}
 	w := calls.Get().(*wait)
-	w.n, w.ctx, w.ready, w.begun, w.limit = n, ctx, ready, time.Time{}, n.set.first
+	w.n, w.ctx, w.ready, w.count, w.begun, w.limit = n, ctx, ready, count, time.Time{}, n.set.first
 	err := w.run()
-	w.n, w.ctx, w.ready = nil, nil, nil
+	w.n, w.ctx, w.ready, w.count = nil, nil, nil, nil
 	calls.Put(w)
 	return err
 }
@@ -41,6 +47,7 @@ type wait struct {
 	n     *Notifier
 	ctx   context.Context
 	ready func() bool
+	count func() // as Source.Count
 
 	begun     time.Time // when the first look did not find what it waits for
 	found     bool      // whether ready has reported true
@@ -75,8 +82,8 @@ func (w *wait) run() error {
 		}
 		if w.begun.IsZero() {
 			w.begun = time.Now()
-			if w.n.src.Count != nil {
-				w.n.src.Count()
+			if w.count != nil {
+				w.count()
 			}
 		}
 		var err error
