@@ -7,7 +7,6 @@ import (
 
 	"github.com/sharedseg/sharedseg/internal/fence"
 	"github.com/sharedseg/sharedseg/internal/layout"
-	"github.com/sharedseg/sharedseg/internal/park"
 	"github.com/sharedseg/sharedseg/internal/step"
 )
 
@@ -93,11 +92,12 @@ func (e *Event) Close() error {
 	return e.m.Close()
 }
 
+// set may run beside other Sets and Resets. The flag that it finds may be that
+// of waiters that saw an earlier value than the one that it changes. So each of
+// them calls Changed.
 func (e *Event) set() error {
 	changes := e.changes.notifier
-	// Beside another Set and a Reset, the other Set may have found the flag of
-	// the waiters that saw this value.
-	armed := changes.Disarm() || park.WakesByValue
+	armed := changes.Disarm()
 	for {
 		now := e.word.Load()
 		if now&1 != 0 { // the process that set it may have died before it woke the waiters
@@ -107,13 +107,14 @@ func (e *Event) set() error {
 		step.At(step.EventChanging)
 		if e.word.CompareAndSwap(now, now+1) {
 			step.At(step.EventChanged)
+			changes.Changed(now)
 			changes.Notify(now, armed)
 			return nil
 		}
 	}
 }
 
-// reset wakes no waiter, as none sleeps while the event is set, except those
+// reset notifies no waiter, as none sleeps while the event is set, except those
 // that a Set is about to wake. So it must not clear the flag that tells the
 // next Set of waiters. A thread that watches the word for goroutines can sleep
 // while the event is set, until the word changes again.
@@ -126,9 +127,7 @@ func (e *Event) reset() error {
 		step.At(step.EventChanging)
 		if e.word.CompareAndSwap(now, now+1) {
 			step.At(step.EventChanged)
-			if park.WakesByValue {
-				e.changes.notifier.Notify(now, true)
-			}
+			e.changes.notifier.Changed(now)
 			return nil
 		}
 	}

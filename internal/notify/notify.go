@@ -107,6 +107,12 @@ func (n *Notifier) wake(old uint32) {
 	step.At(step.WatchersWoken)
 }
 
+// Changed must follow each change of the word by publishers that do not exclude
+// each other, even if they notify no waiter. One of them may find the flag of
+// waiters that saw the value that another has changed. old is the word before
+// the change.
+func (n *Notifier) Changed(old uint32) { n.src.Sleep.Changed(old) }
+
 // Close ends all waits with fs.ErrClosed. When it returns, only Disarm and
 // Notify still use the word and the flag. Neither ready nor a function within
 // Use may call it.

@@ -16,6 +16,7 @@
 //
 //	NewBroadcast(word, family)
 //	(*Broadcast) Wake(old)       wakes all threads that sleep because the word was old
+//	(*Broadcast) Changed(old)    is called after a change that no Wake(old) may follow
 //
 //	Words()                      number of Spots a thread can sleep on; 0: Wake has no effect
 //	NewSleeper(words)            for a thread that sleeps on at most words Spots
@@ -23,6 +24,10 @@
 //	(*Sleeper) Kick()            ends the current Sleep, or the next
 //	(*Spot) Prepare(b, old)      before a Sleep: reports whether the word is still old
 //	(*Spot) Close()              after the last Sleep
+//
+// Processes that change a word without excluding each other call Changed after
+// each change. A later Wake, even by another process, then leaves no thread
+// asleep that saw an earlier value.
 //
 // Wait and Sleep can return spuriously, so callers check the words again. A
 // wake-up can be lost if the process that sends it dies, so callers set a

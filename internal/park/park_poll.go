@@ -27,15 +27,14 @@ func (q *Queue) KickAtEnd(uint32) (stop func()) { return func() {} }
 // called concurrently.
 type Broadcast struct{ word *atomic.Uint32 }
 
-// WakesByValue reports whether Wake wakes only threads that saw the old value,
-// instead of all that sleep on the word.
-const WakesByValue = false
-
 // NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{word} }
 
 // Wake does nothing, because the sleepers poll.
 func (b *Broadcast) Wake(old uint32) {}
+
+// Changed does nothing, because the sleepers poll.
+func (b *Broadcast) Changed(old uint32) {}
 
 // Words returns 0, because Wake has no effect.
 func Words() int { return 0 }

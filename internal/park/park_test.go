@@ -255,6 +255,37 @@ func TestWakeAll(t *testing.T) {
 	}
 }
 
+// A Wake wakes a thread that saw an earlier value than the one that the last
+// change replaced, if Changed followed each change.
+func TestChanged(t *testing.T) {
+	s, err := share(proctest.Name(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	broadcast := NewBroadcast(s.word, s.family)
+	s.word.Store(0)
+	bed := newBed(broadcast, Words())
+	defer bed.Close()
+	if !bed.spot.Prepare(broadcast, 0) {
+		t.Fatal("the word changed by itself")
+	}
+	woken := make(chan bool)
+	go func() {
+		for s.word.Load() != 2 {
+			bed.Sleep([]*Spot{&bed.spot}, time.Hour)
+		}
+		close(woken)
+	}()
+	time.Sleep(time.Millisecond)
+	for old := range uint32(2) {
+		s.word.Store(old + 1)
+		broadcast.Changed(old)
+	}
+	broadcast.Wake(1)
+	within(t, "the sleeper", func() { <-woken })
+}
+
 // several returns n shared words, a Broadcast for each, and a Spot for each.
 func several(t *testing.T, n int) (memory []*shared, broadcasts []*Broadcast, spots []*Spot) {
 	for range n {

@@ -28,10 +28,6 @@ func NewBroadcast(word *atomic.Uint32, family *kernel.Family) *Broadcast {
 	return &Broadcast{word, family}
 }
 
-// WakesByValue reports whether Wake wakes only threads that saw the old value,
-// instead of all that sleep on the word.
-const WakesByValue = true
-
 func versionPart(v uint32) string { return "version" + strconv.FormatUint(uint64(v), 10) }
 
 // Wake wakes all threads that sleep because the word was old. It does not
@@ -41,6 +37,10 @@ func (b *Broadcast) Wake(old uint32) {
 		b.family.Set(versionPart(old))
 	}
 }
+
+// Changed wakes all threads that sleep because the word was old, as no later
+// Wake reaches them.
+func (b *Broadcast) Changed(old uint32) { b.Wake(old) }
 
 // Spot is where one thread sleeps on the word of a Broadcast. The zero Spot is
 // ready for Prepare.

@@ -18,15 +18,14 @@ import (
 // called concurrently.
 type Broadcast struct{ futex }
 
-// WakesByValue reports whether Wake wakes only threads that saw the old value,
-// instead of all that sleep on the word.
-const WakesByValue = false
-
 // NewBroadcast returns the broadcast to threads that sleep on word.
 func NewBroadcast(word *atomic.Uint32, _ *kernel.Family) *Broadcast { return &Broadcast{futex{word}} }
 
 // Wake wakes all sleepers of all processes. It does not block.
 func (b *Broadcast) Wake(old uint32) { b.wake(all) }
+
+// Changed does nothing, because Wake wakes all sleepers, whatever they saw.
+func (b *Broadcast) Changed(old uint32) {}
 
 // Spot is where one thread sleeps on the word of a Broadcast. The zero Spot is
 // ready for Prepare.
