@@ -132,7 +132,7 @@ func TestCond(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		if len(got) > 0 {
-			t.Fatalf("%d Signals woke more than %d waiters", signals, signals)
+			t.Fatalf("after %d Signals one more Wait has returned: %v", signals, <-got)
 		}
 		must(t, p.Broadcast())
 		for range waiters - signals {
@@ -195,8 +195,8 @@ func TestCondErrors(t *testing.T) {
 	_, err := ipcsync.OpenCond(name+".cond", nil, nil)
 	want(t, err, fs.ErrInvalid)
 
-	// A Signal whose waiter fails to lock the mutex again does not go to a waiter
-	// that comes later.
+	// A Signal whose waiter fails to lock the mutex again does not go to a
+	// waiter that comes later.
 	got, gives := make(chan error, 1), make(chan error, 1)
 	ending, end := context.WithCancel(t.Context())
 	go func() { gives <- p.waits(ending) }()
@@ -292,8 +292,9 @@ func TestCondGivesUp(t *testing.T) {
 }
 
 // A Signal whose waiter is killed before it returns goes to another waiter. The
-// mutex is locked meanwhile, so that no waiter can return. If this process opens
-// the Cond last, its turn comes last, and the first Signals release the victims.
+// mutex is locked meanwhile, so that no waiter can return. If this process
+// opens the Cond last, its turn comes last, and the first Signals release the
+// victims.
 func TestCondKilledWaiter(t *testing.T) {
 	rounds := 18
 	if testing.Short() {
