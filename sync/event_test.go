@@ -105,32 +105,6 @@ func TestEventSetReset(t *testing.T) {
 	}
 }
 
-// A Reset of an event that is not set does not cost its waiters the wake-up of
-// the next Set.
-func TestEventResetWhileAwaited(t *testing.T) {
-	name := proctest.Name(t)
-	e, waits := openEvent(t, name, nil), openEvent(t, name, nil)
-	const rounds, soon = 21, 80 * time.Millisecond // a waiter that is not woken looks after 0.1 to 1 s
-	late := 0
-	for range rounds {
-		got := make(chan error, 1)
-		go func() { got <- waits.Wait(patient(t)) }()
-		proctest.Parked(t, ".(*Event).Wait(")
-		time.Sleep(time.Millisecond)
-		must(t, e.Reset())
-		begun := time.Now()
-		must(t, e.Set())
-		must(t, proctest.Receive(t, got))
-		if time.Since(begun) > soon {
-			late++
-		}
-		must(t, e.Reset())
-	}
-	if late > rounds/2 {
-		t.Errorf("%d of %d waits ended more than %v after Set", late, rounds, soon)
-	}
-}
-
 // The death of waiters costs the others no wake-up.
 func TestEventKilledWaiter(t *testing.T) {
 	name := proctest.Name(t)
