@@ -118,8 +118,9 @@ func (l *Loan[T]) Publish(n int) error {
 	}
 	err, left := l.end(q, func() {
 		copy(q.payload.Space(l.slot), l.own)
-		if q.state.Load()&fault.Lost == 0 { // otherwise some of it may be in private memory
-			q.ring.Send(l.ticket, l.slot, n)
+		q.ring.Post(l.ticket, l.slot, n)
+		if q.state.Load()&fault.Lost == 0 { // otherwise some of the slot may be private memory
+			q.ring.Send(l.ticket)
 		}
 	})
 	return wrap("publish", q.name, errors.Join(err, left))

@@ -253,11 +253,12 @@ func (q *Queue[T]) put(v *T) (sent bool, err error) {
 		return false, err
 	}
 	step.At(step.WriteFilled)
-	if q.state.Load()&fault.Lost != 0 { // some of the message may be in private memory
+	q.ring.Post(ticket, slot, n)
+	if q.state.Load()&fault.Lost != 0 { // some of the slot may be private memory
 		q.turn.Unlock()
 		return false, q.member.Loss(nil)
 	}
-	q.ring.Send(ticket, slot, n)
+	q.ring.Send(ticket)
 	err = q.turn.Unlock()
 	q.messages.Signal()
 	if q.state.Load() != 0 {

@@ -769,7 +769,8 @@ func TestGenerationsBeginAgain(t *testing.T) {
 	for _, taker := range takers {
 		ticket, place, _, err := r.Reserve()
 		must(t, err)
-		r.Send(ticket, place, 0)
+		r.Post(ticket, place, 0)
+		r.Send(ticket)
 		place.State().Store(uint64(layout.NewMessageState(ticket, taker, 1)))
 	}
 	states := func() (all []layout.Ident) {

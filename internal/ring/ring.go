@@ -42,7 +42,7 @@ const maxTries = 10_000
 var ErrShut = errors.New("the queue is shut")
 
 // Ring is one handle's view of a queue. Its methods may be called concurrently,
-// but Reserve, Send and Shut only with the senders' mutex held. It trusts
+// but Reserve, Post, Send and Shut only with the senders' mutex held. It trusts
 // nothing that it reads.
 type Ring struct {
 	slots              layout.Slots
@@ -114,13 +114,18 @@ func (r *Ring) Reserve() (ticket uint64, slot layout.Slot, full bool, err error)
 	return tail + 1, r.slot(tail + 1), false, nil
 }
 
-// Send sends the message of n bytes that the caller has put into the slot of a
-// ticket. The caller then unlocks the mutex, which makes the message visible
-// before the caller checks for waiters.
-func (r *Ring) Send(ticket uint64, slot layout.Slot, n int) {
+// Post completes the slot of a ticket, into which the caller has put a message
+// of n bytes. It is not sent yet: if the caller dies or gives up, the next
+// sender uses the ticket again.
+func (r *Ring) Post(ticket uint64, slot layout.Slot, n int) {
 	fence.Release(r.key)
 	slot.Post(layout.NewMessageState(ticket, 0, 0), n)
 	step.At(step.MessagePosted)
+}
+
+// Send sends the message of a ticket after Post. The caller then unlocks the
+// mutex, which makes the message visible before the caller checks for waiters.
+func (r *Ring) Send(ticket uint64) {
 	layout.Publish(r.tail, ticket)
 	step.At(step.MessageSent)
 }

@@ -124,10 +124,11 @@ func (w *world) send(messages uint64) {
 			v = newValue(0)
 			layout.Put(slot, &v)
 		case 1: // die before the tail moves
-			slot.Post(layout.NewMessageState(ticket, 0, 0), capacity)
+			r.Post(ticket, slot, capacity)
 		default:
 			w.sent.Store(n)
-			r.Send(ticket, slot, capacity)
+			r.Post(ticket, slot, capacity)
+			r.Send(ticket)
 		}
 		w.senders.Unlock()
 	}
@@ -259,7 +260,8 @@ func TestTakeUnsent(t *testing.T) {
 		if full || err != nil {
 			t.Fatal(full, err)
 		}
-		ra.Send(ticket, slot, 0)
+		ra.Post(ticket, slot, 0)
+		ra.Send(ticket)
 		if m, ok, err := r.Take(false); !ok || m.ticket != ticket || err != nil {
 			t.Fatalf("took %d, %v, %v; want %d", m.ticket, ok, err, ticket)
 		}
@@ -288,7 +290,8 @@ func TestFirstTake(t *testing.T) {
 		if full || err != nil {
 			t.Fatal(full, err)
 		}
-		ra.Send(ticket, slot, 0)
+		ra.Post(ticket, slot, 0)
+		ra.Send(ticket)
 	}
 	ra.Take(false)
 	ra.lower(2) // as any other take would have moved the cursor
@@ -311,7 +314,8 @@ func TestTakeOrder(t *testing.T) {
 		if full || err != nil {
 			t.Fatal(full, err)
 		}
-		ra.Send(ticket, slot, 0)
+		ra.Post(ticket, slot, 0)
+		ra.Send(ticket)
 	}
 	take := func(r *Ring, deep bool, want uint64, attempt int) Message {
 		t.Helper()
@@ -410,7 +414,8 @@ func FuzzRing(f *testing.F) {
 					}
 					v := newValue(ticket)
 					layout.Put(slot, &v)
-					r.Send(ticket, slot, capacity)
+					r.Post(ticket, slot, capacity)
+					r.Send(ticket)
 				}
 			case op&7 == 1, op&7 == 2:
 				m, ok, err := r.Take(op&7 == 2)
