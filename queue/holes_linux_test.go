@@ -65,6 +65,15 @@ func TestSendIntoHoles(t *testing.T) {
 				if sent, err := other.TrySend(c.v); !sent || err != nil { // the lock is free
 					t.Fatalf("TrySend = %v, %v", sent, err)
 				}
+				// A handle whose memory is lost takes no message.
+				_, err = q.Receive(t.Context())
+				proctest.Want(t, err, sharedseg.ErrNoSpace)
+				d, err := other.TryReceive()
+				proctest.Must(t, err)
+				if d == nil || d.Attempt() != 1 {
+					t.Fatalf("TryReceive after that: %+v", d)
+				}
+				proctest.Must(t, d.Done())
 			})
 		}
 	}

@@ -340,7 +340,7 @@ func (q *Queue[T]) Receive(ctx context.Context) (*Delivery[T], error) {
 // not allocate. *d must be the zero Delivery, or one that Done or Return has
 // ended.
 func (q *Queue[T]) ReceiveInto(ctx context.Context, d *Delivery[T]) error {
-	if q.direct && ctx.Err() == nil {
+	if q.direct && q.state.Load() == 0 && ctx.Err() == nil {
 		if m, ok, err := q.ring.Take(false); ok && err == nil && q.state.Load() == 0 {
 			d.begin(q, m, false)
 			return nil
