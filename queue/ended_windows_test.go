@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,4 +34,23 @@ func TestEndedTwice(t *testing.T) {
 			calls.Wait()
 		}
 	}
+}
+
+// A Loan that ends after Close releases the lock, although a message still
+// keeps the handle.
+func TestLoanEndsFirst(t *testing.T) {
+	name := proctest.Name(t)
+	q, other := open(t, name, codec.String(), nil), open(t, name, codec.String(), nil)
+	send(t, q, "first")
+	d := receive(t, q, "first", 1)
+	l, err := q.Loan(t.Context())
+	must(t, err)
+	must(t, q.Close())
+	if sent, err := other.TrySend("second"); sent || err != nil {
+		t.Fatalf("TrySend = %v, %v", sent, err)
+	}
+	want(t, l.Publish(1), fs.ErrClosed)
+	send(t, other, "second")
+	must(t, d.Done())
+	must(t, receive(t, other, "second", 1).Done())
 }

@@ -166,13 +166,21 @@ func (t *Turn) Lend() (token uint64) {
 
 // Reclaim takes the lock back from a loan, for the calling goroutine. It
 // reports false if the loan no longer holds the lock: it was reclaimed before,
-// Close has revoked it, or a peer freed the lock and another call took it.
+// Close has revoked it, or a peer freed the lock and another call took it. If
+// member.Pinning, Reclaim releases the lock of a loan that Close has revoked.
+// It is called outside Use.
 func (t *Turn) Reclaim(token uint64) bool {
 	owner := uint64(goroutine.ID())
 	if owner == 0 {
 		owner = token &^ lent
 	}
-	return atomic.CompareAndSwapUint64(&t.owner, token, owner)
+	if atomic.CompareAndSwapUint64(&t.owner, token, owner) {
+		return true
+	}
+	if member.Pinning && t.member.Closed() {
+		t.member.Use(t.Unlock) // Leave may wait for other parts that are in use
+	}
+	return false
 }
 
 // Within reports whether the calling goroutine is known to hold the lock: it
@@ -184,7 +192,8 @@ func (t *Turn) Within() bool {
 
 // Close ends all waits for the lock, and returns when no call of the handle
 // holds it. The handle was closed before. A loan that holds the lock is
-// revoked. Close does not release its lock, which is left to Member.Leave.
+// revoked. Close does not release its lock, which is left to Member.Leave or,
+// if member.Pinning, to Reclaim if that is called earlier.
 //
 // A call notes that it holds the lock shortly after it has acquired it. Until
 // then only the lock's word shows it. A word that names the handle for longer

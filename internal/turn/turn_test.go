@@ -160,6 +160,7 @@ func TestCloseRevokes(t *testing.T) {
 	if turn.Reclaim(token) {
 		t.Error("Close did not revoke the loan")
 	}
+	locked(t, turn, !member.Pinning) // if not, Leave releases it
 }
 
 func TestCloseWaits(t *testing.T) {
