@@ -705,6 +705,7 @@ const noFilter = "no filter: "
 
 func stopped() {
 	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0))) // the handler keeps its own from other goroutines
+	debug.SetGCPercent(-1)                            // a collection would wait for the handler
 	f := vanished(1)
 	filters := make(chan *os.File)
 	var user sync.WaitGroup
