@@ -15,6 +15,7 @@ import (
 
 	"github.com/sharedseg/sharedseg"
 	"github.com/sharedseg/sharedseg/codec"
+	"github.com/sharedseg/sharedseg/internal/goroutine"
 	"github.com/sharedseg/sharedseg/internal/layout"
 	"github.com/sharedseg/sharedseg/internal/proctest"
 	"github.com/sharedseg/sharedseg/queue"
@@ -340,6 +341,9 @@ func (c within) Append(b []byte, v string) ([]byte, error) {
 }
 
 func TestReentrant(t *testing.T) {
+	if goroutine.ID() == 0 {
+		t.Skip("this machine does not tell which goroutine calls")
+	}
 	var q *queue.Queue[string]
 	var errs []error
 	c := within{codec.String(), func() {
