@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/sharedseg/sharedseg/internal/mapping"
+	"github.com/sharedseg/sharedseg/internal/proctest"
 )
 
 // TestEach checks that the errors of several names are joined as a list with
 // one Error for each.
 func TestEach(t *testing.T) {
-	dir := t.TempDir()
+	dir := proctest.TempDir(t)
 	for _, name := range []string{"a", "b", "c", "d"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
 			t.Fatal(err)
