@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"sync"
 
 	"github.com/sharedseg/sharedseg/sync"
 )
@@ -76,7 +77,9 @@ func ExampleCond() {
 	defer some.Close()
 	jobs := 0 // in shared memory, if processes share it
 
-	go func() {
+	var adding sync.WaitGroup
+	defer adding.Wait()
+	adding.Go(func() {
 		if err := m.Lock(context.Background()); err != nil {
 			log.Fatal(err)
 		}
@@ -84,7 +87,7 @@ func ExampleCond() {
 		if err := errors.Join(some.Signal(), m.Unlock()); err != nil {
 			log.Fatal(err)
 		}
-	}()
+	})
 
 	ctx := context.Background()
 	if err := m.Lock(ctx); err != nil {
@@ -111,11 +114,13 @@ func ExampleEvent() {
 		log.Fatal(err)
 	}
 	defer ready.Close()
-	go func() {
+	var starting sync.WaitGroup
+	defer starting.Wait()
+	starting.Go(func() {
 		if err := ready.Set(); err != nil {
 			log.Fatal(err)
 		}
-	}()
+	})
 	if err := ready.Wait(context.Background()); err != nil {
 		log.Fatal(err)
 	}
