@@ -57,7 +57,8 @@ var (
 )
 
 // Error is the error of every function and method of this module that concerns
-// a name, except io.EOF. Test for its cause with errors.Is.
+// a name, except io.EOF, and the fs.ErrClosed of a queue's Delivery or Loan that
+// has ended. Test for its cause with errors.Is.
 type Error struct {
 	Op   string // "open", "load", "lock", …
 	Name string // of the segment, queue or lock; "" if the error concerns all names
